@@ -1,1 +1,241 @@
-fn main() {}
+//! Finds libdpdk, compiles the shim, runs bindgen over `shim/shim.h` and tells the linker what to take.
+//!
+//! Where `DOCS_RS` is set there is no DPDK: the bindings kept in `src/bindings_docs.rs` are used and
+//! nothing is compiled or linked. `DPDK_NET_UPDATE_DOCS_BINDINGS=1` writes that file anew.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Oldest and newest release the shim has been written for, as (year, month).
+const OLDEST: (u32, u32) = (22, 11);
+const NEWEST: (u32, u32) = (25, 11);
+
+const REMEDY: &str = "On Debian and Ubuntu: sudo apt install libdpdk-dev pkg-config clang libclang-dev\n\
+     In a checkout of dpdk-net: cargo xtask setup\n\
+     DPDK elsewhere: put the directory that holds libdpdk.pc into PKG_CONFIG_PATH.";
+
+/// Functions, by prefix: what dpdk-net-rte uses and no more, as the whole of DPDK is 40,000 lines.
+const FUNCTIONS: &[&str] = &[
+    "dn_.*",
+    "rte_delay_us_block",
+    "rte_dev_(probe|remove|event_monitor_(start|stop))",
+    "rte_devargs_(parse|reset)",
+    "rte_eal_(init|cleanup|remote_launch|wait_lcore|mp_wait_lcore|get_lcore_state|lcore_role|process_type|has_hugepages|iova_mode)",
+    "rte_eal_get_runtime_dir",
+    "rte_eth_(add_.*|allmulticast_.*|dev_.*|find_.*|from_rings?|iterator_.*|led_.*|link_.*|macaddrs?_.*|promiscuous_.*|rx_queue_.*|tx_queue_.*|speed_.*|stats_.*|xstats_.*|tx_done_cleanup)",
+    "rte_get_(main_lcore|next_lcore|tsc_hz)",
+    "rte_lcore_(count|index|is_enabled|has_role|to_.*)",
+    "rte_log_(set_.*|get_.*|dump|cur_msg_.*)",
+    "rte_openlog_stream",
+    "rte_mbuf_best_mempool_ops",
+    "rte_mempool_(create_empty|free|populate_default|obj_iter|avail_count|in_use_count|set_ops_byname|lookup)",
+    "rte_pktmbuf_(pool_create|pool_init|init|clone|copy|free_bulk)",
+    "rte_ring_(create|free|lookup|reset)",
+    "rte_socket_.*",
+    "rte_strerror",
+    "rte_thread_(register|unregister)",
+    "rte_vdev_(init|uninit)",
+    "rte_version.*",
+];
+
+const TYPES: &[&str] = &[
+    "dn_.*",
+    "rte_eal_init_.*",
+    "rte_lcore_role_t",
+    "rte_lcore_state_t",
+    "rte_proc_type_t",
+    "rte_iova_mode",
+    "rte_eth_(conf|rxconf|txconf|rxmode|txmode|dev_info|stats|xstat|xstat_name|link|rx_mq_mode|tx_mq_mode|dev_owner)",
+    "rte_ether_addr",
+    "rte_mbuf",
+    "rte_mempool",
+    "rte_pktmbuf_pool_private",
+    "rte_ring",
+    "rte_devargs",
+];
+
+const CONSTANTS: &[&str] = &[
+    "DN_.*",
+    "RTE_LOG_(EMERG|ALERT|CRIT|ERR|WARNING|NOTICE|INFO|DEBUG)",
+    "RTE_MAX_(LCORE|ETHPORTS|NUMA_NODES)",
+    "RTE_ETHER_.*",
+    "RTE_ETH_(NAME_MAX_LEN|MQ_RX_.*|MQ_TX_.*|LINK_.*|SPEED_NUM_.*|XSTATS_NAME_SIZE)",
+    "RTE_PTYPE_(L[234]_.*|UNKNOWN)",
+    "RTE_EAL_PMD_PATH",
+];
+
+fn main() {
+    for file in [
+        "build.rs",
+        "shim/shim.h",
+        "shim/shim.c",
+        "src/bindings_docs.rs",
+    ] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    for variable in [
+        "DOCS_RS",
+        "DPDK_NET_UPDATE_DOCS_BINDINGS",
+        "PKG_CONFIG_PATH",
+    ] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    println!("cargo::rustc-check-cfg=cfg(dpdk_net_docs)");
+    if env::var_os("DOCS_RS").is_some() {
+        println!("cargo::rustc-cfg=dpdk_net_docs");
+        return;
+    }
+    if let Err(message) = build() {
+        // `cargo::error` is what cargo prints in red; the exit code stops the build.
+        for line in message.lines() {
+            println!("cargo::error={line}");
+        }
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<(), String> {
+    let library = probe(false)?;
+    check_version(&library.version)?;
+    let cflags = cflags(&library);
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run through cargo")?);
+
+    // The shim before DPDK's own `-l` lines: ld.bfd resolves from left to right.
+    compile_shim(&library)?;
+    probe(true)?;
+    // pkg-config leaves driver libraries out: rte_vdev_init and rte_eth_from_rings live in these.
+    println!("cargo::rustc-link-lib=rte_bus_vdev");
+    println!("cargo::rustc-link-lib=rte_net_ring");
+
+    let bindings = bindings(&cflags, &library.version)?;
+    bindings
+        .write_to_file(out.join("bindings.rs"))
+        .map_err(|error| format!("cannot write the bindings to {}: {error}", out.display()))?;
+    if env::var_os("DPDK_NET_UPDATE_DOCS_BINDINGS").is_some() {
+        bindings
+            .write_to_file("src/bindings_docs.rs")
+            .map_err(|error| format!("cannot write src/bindings_docs.rs: {error}"))?;
+    }
+    println!("cargo::metadata=version={}", library.version);
+    Ok(())
+}
+
+fn probe(emit: bool) -> Result<pkg_config::Library, String> {
+    pkg_config::Config::new()
+        .cargo_metadata(emit)
+        .print_system_libs(false)
+        .probe("libdpdk")
+        .map_err(|error| {
+            format!("dpdk-net-sys needs libdpdk {}.{} or newer with its headers, and pkg-config did not find it.\n{REMEDY}\npkg-config: {error}", OLDEST.0, OLDEST.1)
+        })
+}
+
+/// 22.11.11, 25.11.0-rc1, ...: the first two numbers are the release.
+fn check_version(version: &str) -> Result<(), String> {
+    let mut numbers = version.split(['.', '-', '~']).map(str::parse::<u32>);
+    let (Some(Ok(year)), Some(Ok(month))) = (numbers.next(), numbers.next()) else {
+        return Err(format!(
+            "libdpdk says its version is {version:?}, which is not YEAR.MONTH.\n{REMEDY}"
+        ));
+    };
+    if (year, month) < OLDEST {
+        return Err(format!(
+            "libdpdk {version} is too old: dpdk-net-sys needs {}.{} to {}.{}.\n{REMEDY}",
+            OLDEST.0, OLDEST.1, NEWEST.0, NEWEST.1
+        ));
+    }
+    if (year, month) > NEWEST {
+        println!(
+            "cargo::warning=libdpdk {version} is newer than {}.{}, the newest release dpdk-net-sys was written for",
+            NEWEST.0, NEWEST.1
+        );
+    }
+    Ok(())
+}
+
+/// What pkg-config's crate does not parse out (`-march`, `-include`) matters here, so ask for all flags.
+fn cflags(library: &pkg_config::Library) -> Vec<String> {
+    let mut flags: Vec<String> = library
+        .include_paths
+        .iter()
+        .map(|path| format!("-I{}", path.display()))
+        .collect();
+    flags.extend(["-include".into(), "rte_config.h".into()]);
+    if let Some(march) = march() {
+        flags.push(march);
+    }
+    flags
+}
+
+/// The instruction set DPDK was built for: its inline functions need at least that.
+fn march() -> Option<String> {
+    let pkg_config = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
+    let output = std::process::Command::new(pkg_config)
+        .args(["--cflags-only-other", "libdpdk"])
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout)
+        .ok()?
+        .split_whitespace()
+        .find(|flag| flag.starts_with("-march="))
+        .map(str::to_owned)
+}
+
+fn compile_shim(library: &pkg_config::Library) -> Result<(), String> {
+    let mut build = cc::Build::new();
+    build.file("shim/shim.c").include("shim").opt_level(3);
+    build.define("ALLOW_EXPERIMENTAL_API", None);
+    for path in &library.include_paths {
+        // As system headers: DPDK's inline functions are not ours to warn about.
+        build.flag("-isystem").flag(path.display().to_string());
+    }
+    build.flag("-include").flag("rte_config.h");
+    if let Some(march) = march() {
+        build.flag(march);
+    }
+    build
+        .warnings(true)
+        .extra_warnings(true)
+        .flag_if_supported("-Wno-unused-parameter")
+        .try_compile("dpdk_net_shim")
+        .map_err(|error| {
+            format!(
+                "the C shim over libdpdk {} does not compile.\n{REMEDY}\ncc: {error}",
+                library.version
+            )
+        })
+}
+
+fn bindings(cflags: &[String], version: &str) -> Result<bindgen::Bindings, String> {
+    let mut builder = bindgen::Builder::default()
+        .header("shim/shim.h")
+        .clang_args(cflags)
+        .clang_arg("-DALLOW_EXPERIMENTAL_API")
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .use_core()
+        .default_enum_style(bindgen::EnumVariation::ModuleConsts)
+        .prepend_enum_name(false)
+        .derive_default(true)
+        .generate_comments(false)
+        .layout_tests(false)
+        .merge_extern_blocks(true)
+        // Field paths differ between releases: read through DN_MBUF_OFF_* and DN_MEMPOOL_OFF_*.
+        .opaque_type("rte_mbuf")
+        .opaque_type("rte_mempool")
+        .opaque_type("rte_ring")
+        // Packed with an aligned member, which Rust has no representation for.
+        .opaque_type("rte_arp_(ipv4|hdr)")
+        .no_debug("rte_flow_item_gtp_psc|rte_gtp_psc_generic_hdr");
+    for pattern in FUNCTIONS {
+        builder = builder.allowlist_function(pattern);
+    }
+    for pattern in TYPES {
+        builder = builder.allowlist_type(pattern);
+    }
+    for pattern in CONSTANTS {
+        builder = builder.allowlist_var(pattern);
+    }
+    builder
+        .generate()
+        .map_err(|error| format!("bindgen cannot read the headers of libdpdk {version}; it needs libclang.\n{REMEDY}\nbindgen: {error}"))
+}

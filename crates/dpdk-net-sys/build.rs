@@ -213,7 +213,7 @@ fn bindings(cflags: &[String], version: &str) -> Result<bindgen::Bindings, Strin
         .clang_arg("-DALLOW_EXPERIMENTAL_API")
         .rust_edition(bindgen::RustEdition::Edition2024)
         .use_core()
-        .default_enum_style(bindgen::EnumVariation::ModuleConsts)
+        .default_enum_style(bindgen::EnumVariation::Consts)
         .prepend_enum_name(false)
         .derive_default(true)
         .generate_comments(false)
@@ -225,6 +225,9 @@ fn bindings(cflags: &[String], version: &str) -> Result<bindgen::Bindings, Strin
         .opaque_type("rte_ring")
         // Packed with an aligned member, which Rust has no representation for.
         .opaque_type("rte_arp_(ipv4|hdr)")
+        .opaque_type("_IO_FILE")
+        .blocklist_type("(rte_mbuf|rte_ring|rte_mempool)__.*|rte_ring_.*headtail|__rte_ring_.*|rte_mbuf_sched|_IO_[mcwl].*")
+        .blocklist_function("rte_eth_dev_(.*flow_ctrl.*|priority_flow.*|.*eeprom.*|.*module.*|.*dcb.*|get_reg.*|udp_tunnel.*|.*hairpin.*|callback.*|.*rx_intr.*epfd.*|conf_dcb.*|get_supported_p.*|.*_by_.*dcb)")
         .no_debug("rte_flow_item_gtp_psc|rte_gtp_psc_generic_hdr");
     for pattern in FUNCTIONS {
         builder = builder.allowlist_function(pattern);

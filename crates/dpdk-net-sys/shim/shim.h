@@ -33,6 +33,10 @@
 #include <rte_eth_ring.h>
 #include <rte_bus_vdev.h>
 
+/* Constants as bindgen understands them: usize and u64 in Rust. */
+#define DN_SIZE(name, value) static const size_t DN_##name = (value)
+#define DN_FLAG64(name) static const uint64_t DN_##name = RTE_##name
+
 /* ---- version ---- */
 
 static const uint32_t DN_RTE_VERSION = RTE_VERSION;
@@ -67,19 +71,17 @@ int dn_log_redirect(dn_log_sink sink);
 
 void *dn_mempool_get_priv(struct rte_mempool *mp);
 
-enum {
-	DN_MEMPOOL_OFF_NAME = offsetof(struct rte_mempool, name),
-	DN_MEMPOOL_OFF_SIZE = offsetof(struct rte_mempool, size),
-	DN_MEMPOOL_OFF_CACHE_SIZE = offsetof(struct rte_mempool, cache_size),
-	DN_MEMPOOL_OFF_ELT_SIZE = offsetof(struct rte_mempool, elt_size),
-	DN_MEMPOOL_OFF_SOCKET_ID = offsetof(struct rte_mempool, socket_id),
-	DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE = offsetof(struct rte_mempool, private_data_size),
-	/* What rte_pktmbuf_pool_init() keeps at the start of the private area. */
-	DN_PKTMBUF_POOL_PRIVATE_SIZE = sizeof(struct rte_pktmbuf_pool_private),
-	/* Largest per-lcore cache rte_mempool_create_empty() takes. */
-	DN_MEMPOOL_CACHE_MAX_SIZE = RTE_MEMPOOL_CACHE_MAX_SIZE,
-	DN_MEMPOOL_NAMESIZE = RTE_MEMPOOL_NAMESIZE,
-};
+DN_SIZE(MEMPOOL_OFF_NAME, offsetof(struct rte_mempool, name));
+DN_SIZE(MEMPOOL_OFF_SIZE, offsetof(struct rte_mempool, size));
+DN_SIZE(MEMPOOL_OFF_CACHE_SIZE, offsetof(struct rte_mempool, cache_size));
+DN_SIZE(MEMPOOL_OFF_ELT_SIZE, offsetof(struct rte_mempool, elt_size));
+DN_SIZE(MEMPOOL_OFF_SOCKET_ID, offsetof(struct rte_mempool, socket_id));
+DN_SIZE(MEMPOOL_OFF_PRIVATE_DATA_SIZE, offsetof(struct rte_mempool, private_data_size));
+/* What rte_pktmbuf_pool_init() keeps at the start of the private area. */
+DN_SIZE(PKTMBUF_POOL_PRIVATE_SIZE, sizeof(struct rte_pktmbuf_pool_private));
+/* Largest per-lcore cache rte_mempool_create_empty() takes. */
+DN_SIZE(MEMPOOL_CACHE_MAX_SIZE, RTE_MEMPOOL_CACHE_MAX_SIZE);
+DN_SIZE(MEMPOOL_NAMESIZE, RTE_MEMPOOL_NAMESIZE);
 
 /* ---- mbuf ---- */
 
@@ -112,36 +114,32 @@ uint16_t dn_pktmbuf_priv_size(struct rte_mempool *mp);
  * Field offsets: which anonymous union a field lives in differs between
  * 22.11 and 25.11, its offset is what both agree to name.
  */
-enum {
-	DN_MBUF_SIZE = sizeof(struct rte_mbuf),
-	DN_MBUF_OFF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
-	DN_MBUF_OFF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
-	DN_MBUF_OFF_REFCNT = offsetof(struct rte_mbuf, refcnt),
-	DN_MBUF_OFF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
-	DN_MBUF_OFF_PORT = offsetof(struct rte_mbuf, port),
-	DN_MBUF_OFF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
-	DN_MBUF_OFF_PACKET_TYPE = offsetof(struct rte_mbuf, packet_type),
-	DN_MBUF_OFF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
-	DN_MBUF_OFF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
-	DN_MBUF_OFF_VLAN_TCI = offsetof(struct rte_mbuf, vlan_tci),
-	DN_MBUF_OFF_HASH_RSS = offsetof(struct rte_mbuf, hash.rss),
-	DN_MBUF_OFF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
-	DN_MBUF_OFF_POOL = offsetof(struct rte_mbuf, pool),
-	DN_MBUF_OFF_NEXT = offsetof(struct rte_mbuf, next),
-	DN_MBUF_OFF_TX_OFFLOAD = offsetof(struct rte_mbuf, tx_offload),
-	DN_MBUF_OFF_PRIV_SIZE = offsetof(struct rte_mbuf, priv_size),
-	DN_MBUF_HEADROOM = RTE_PKTMBUF_HEADROOM,
-	DN_MBUF_DEFAULT_DATAROOM = RTE_MBUF_DEFAULT_DATAROOM,
-	DN_MBUF_PRIV_ALIGN = RTE_MBUF_PRIV_ALIGN,
-	DN_MBUF_MAX_NB_SEGS = RTE_MBUF_MAX_NB_SEGS,
-	/* tx_offload: l2_len, l3_len, l4_len, tso_segsz from bit 0 upwards. */
-	DN_MBUF_L2_LEN_BITS = RTE_MBUF_L2_LEN_BITS,
-	DN_MBUF_L3_LEN_BITS = RTE_MBUF_L3_LEN_BITS,
-	DN_MBUF_L4_LEN_BITS = RTE_MBUF_L4_LEN_BITS,
-	DN_MBUF_TSO_SEGSZ_BITS = RTE_MBUF_TSO_SEGSZ_BITS,
-};
-
-#define DN_FLAG64(name) static const uint64_t DN_##name = RTE_##name
+DN_SIZE(MBUF_SIZE, sizeof(struct rte_mbuf));
+DN_SIZE(MBUF_OFF_BUF_ADDR, offsetof(struct rte_mbuf, buf_addr));
+DN_SIZE(MBUF_OFF_DATA_OFF, offsetof(struct rte_mbuf, data_off));
+DN_SIZE(MBUF_OFF_REFCNT, offsetof(struct rte_mbuf, refcnt));
+DN_SIZE(MBUF_OFF_NB_SEGS, offsetof(struct rte_mbuf, nb_segs));
+DN_SIZE(MBUF_OFF_PORT, offsetof(struct rte_mbuf, port));
+DN_SIZE(MBUF_OFF_OL_FLAGS, offsetof(struct rte_mbuf, ol_flags));
+DN_SIZE(MBUF_OFF_PACKET_TYPE, offsetof(struct rte_mbuf, packet_type));
+DN_SIZE(MBUF_OFF_PKT_LEN, offsetof(struct rte_mbuf, pkt_len));
+DN_SIZE(MBUF_OFF_DATA_LEN, offsetof(struct rte_mbuf, data_len));
+DN_SIZE(MBUF_OFF_VLAN_TCI, offsetof(struct rte_mbuf, vlan_tci));
+DN_SIZE(MBUF_OFF_HASH_RSS, offsetof(struct rte_mbuf, hash.rss));
+DN_SIZE(MBUF_OFF_BUF_LEN, offsetof(struct rte_mbuf, buf_len));
+DN_SIZE(MBUF_OFF_POOL, offsetof(struct rte_mbuf, pool));
+DN_SIZE(MBUF_OFF_NEXT, offsetof(struct rte_mbuf, next));
+DN_SIZE(MBUF_OFF_TX_OFFLOAD, offsetof(struct rte_mbuf, tx_offload));
+DN_SIZE(MBUF_OFF_PRIV_SIZE, offsetof(struct rte_mbuf, priv_size));
+DN_SIZE(MBUF_HEADROOM, RTE_PKTMBUF_HEADROOM);
+DN_SIZE(MBUF_DEFAULT_DATAROOM, RTE_MBUF_DEFAULT_DATAROOM);
+DN_SIZE(MBUF_PRIV_ALIGN, RTE_MBUF_PRIV_ALIGN);
+DN_SIZE(MBUF_MAX_NB_SEGS, RTE_MBUF_MAX_NB_SEGS);
+/* tx_offload: l2_len, l3_len, l4_len, tso_segsz from bit 0 upwards. */
+DN_SIZE(MBUF_L2_LEN_BITS, RTE_MBUF_L2_LEN_BITS);
+DN_SIZE(MBUF_L3_LEN_BITS, RTE_MBUF_L3_LEN_BITS);
+DN_SIZE(MBUF_L4_LEN_BITS, RTE_MBUF_L4_LEN_BITS);
+DN_SIZE(MBUF_TSO_SEGSZ_BITS, RTE_MBUF_TSO_SEGSZ_BITS);
 
 DN_FLAG64(MBUF_F_RX_VLAN);
 DN_FLAG64(MBUF_F_RX_VLAN_STRIPPED);
@@ -242,12 +240,10 @@ DN_FLAG64(ETH_RSS_IPV6_UDP_EX);
 
 /* ---- ring ---- */
 
-enum {
-	DN_RING_F_SP_ENQ = RING_F_SP_ENQ,
-	DN_RING_F_SC_DEQ = RING_F_SC_DEQ,
-	DN_RING_F_EXACT_SZ = RING_F_EXACT_SZ,
-	DN_RING_NAMESIZE = RTE_RING_NAMESIZE,
-};
+DN_SIZE(RING_F_SP_ENQ, RING_F_SP_ENQ);
+DN_SIZE(RING_F_SC_DEQ, RING_F_SC_DEQ);
+DN_SIZE(RING_F_EXACT_SZ, RING_F_EXACT_SZ);
+DN_SIZE(RING_NAMESIZE, RTE_RING_NAMESIZE);
 
 /* 0, or -ENOBUFS / -ENOENT. */
 int dn_ring_enqueue(struct rte_ring *r, void *obj);

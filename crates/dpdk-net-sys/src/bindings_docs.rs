@@ -492,6 +492,14 @@ impl<const N: usize> __BindgenBitfieldUnit<[u8; N]> {
     }
 }
 #[derive(PartialEq, Eq, Copy, Clone, Debug, Hash)]
+#[repr(C, align(8))]
+pub struct __BindgenOpaqueArray8<T>(pub T);
+impl<T: Copy + Default, const N: usize> Default for __BindgenOpaqueArray8<[T; N]> {
+    fn default() -> Self {
+        Self([<T as Default>::default(); N])
+    }
+}
+#[derive(PartialEq, Eq, Copy, Clone, Debug, Hash)]
 #[repr(C, align(64))]
 pub struct __BindgenOpaqueArray64<T>(pub T);
 impl<T: Copy + Default, const N: usize> Default for __BindgenOpaqueArray64<[T; N]> {
@@ -597,209 +605,45 @@ pub const RTE_ETH_LINK_AUTONEG: u32 = 1;
 pub const RTE_ETH_LINK_MAX_STR_LEN: u32 = 40;
 pub const RTE_ETH_XSTATS_NAME_SIZE: u32 = 64;
 pub const RTE_ETH_NAME_MAX_LEN: u32 = 64;
-pub type __off_t = ::core::ffi::c_long;
-pub type __off64_t = ::core::ffi::c_long;
 pub type FILE = _IO_FILE;
 #[repr(C)]
-#[derive(Debug)]
-pub struct _IO_marker {
-    _unused: [u8; 0],
-}
-#[repr(C)]
-#[derive(Debug)]
-pub struct _IO_codecvt {
-    _unused: [u8; 0],
-}
-#[repr(C)]
-#[derive(Debug)]
-pub struct _IO_wide_data {
-    _unused: [u8; 0],
-}
-pub type _IO_lock_t = ::core::ffi::c_void;
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[repr(align(8))]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct _IO_FILE {
-    pub _flags: ::core::ffi::c_int,
-    pub _IO_read_ptr: *mut ::core::ffi::c_char,
-    pub _IO_read_end: *mut ::core::ffi::c_char,
-    pub _IO_read_base: *mut ::core::ffi::c_char,
-    pub _IO_write_base: *mut ::core::ffi::c_char,
-    pub _IO_write_ptr: *mut ::core::ffi::c_char,
-    pub _IO_write_end: *mut ::core::ffi::c_char,
-    pub _IO_buf_base: *mut ::core::ffi::c_char,
-    pub _IO_buf_end: *mut ::core::ffi::c_char,
-    pub _IO_save_base: *mut ::core::ffi::c_char,
-    pub _IO_backup_base: *mut ::core::ffi::c_char,
-    pub _IO_save_end: *mut ::core::ffi::c_char,
-    pub _markers: *mut _IO_marker,
-    pub _chain: *mut _IO_FILE,
-    pub _fileno: ::core::ffi::c_int,
-    pub _flags2: ::core::ffi::c_int,
-    pub _old_offset: __off_t,
-    pub _cur_column: ::core::ffi::c_ushort,
-    pub _vtable_offset: ::core::ffi::c_schar,
-    pub _shortbuf: [::core::ffi::c_char; 1usize],
-    pub _lock: *mut _IO_lock_t,
-    pub _offset: __off64_t,
-    pub _codecvt: *mut _IO_codecvt,
-    pub _wide_data: *mut _IO_wide_data,
-    pub _freeres_list: *mut _IO_FILE,
-    pub _freeres_buf: *mut ::core::ffi::c_void,
-    pub __pad5: usize,
-    pub _mode: ::core::ffi::c_int,
-    pub _unused2: [::core::ffi::c_char; 20usize],
+    pub _bindgen_opaque_blob: __BindgenOpaqueArray8<[u8; 216usize]>,
 }
-impl Default for _IO_FILE {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-pub mod rte_proc_type_t {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_int;
-    pub const RTE_PROC_AUTO: Type = -1;
-    pub const RTE_PROC_PRIMARY: Type = 0;
-    pub const RTE_PROC_SECONDARY: Type = 1;
-    pub const RTE_PROC_INVALID: Type = 2;
-}
-pub mod rte_iova_mode {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_IOVA_DC: Type = 0;
-    pub const RTE_IOVA_PA: Type = 1;
-    pub const RTE_IOVA_VA: Type = 2;
-}
-pub mod rte_lcore_state_t {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const WAIT: Type = 0;
-    pub const RUNNING: Type = 1;
-}
+pub const RTE_PROC_AUTO: rte_proc_type_t = -1;
+pub const RTE_PROC_PRIMARY: rte_proc_type_t = 0;
+pub const RTE_PROC_SECONDARY: rte_proc_type_t = 1;
+pub const RTE_PROC_INVALID: rte_proc_type_t = 2;
+pub type rte_proc_type_t = ::core::ffi::c_int;
+pub const RTE_IOVA_DC: rte_iova_mode = 0;
+pub const RTE_IOVA_PA: rte_iova_mode = 1;
+pub const RTE_IOVA_VA: rte_iova_mode = 2;
+pub type rte_iova_mode = ::core::ffi::c_uint;
+pub const WAIT: rte_lcore_state_t = 0;
+pub const RUNNING: rte_lcore_state_t = 1;
+pub type rte_lcore_state_t = ::core::ffi::c_uint;
 pub type lcore_function_t = ::core::option::Option<
     unsafe extern "C" fn(arg1: *mut ::core::ffi::c_void) -> ::core::ffi::c_int,
 >;
-pub mod rte_lcore_role_t {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const ROLE_RTE: Type = 0;
-    pub const ROLE_OFF: Type = 1;
-    pub const ROLE_SERVICE: Type = 2;
-    pub const ROLE_NON_EAL: Type = 3;
-}
-pub mod rte_ring_sync_type {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_RING_SYNC_MT: Type = 0;
-    pub const RTE_RING_SYNC_ST: Type = 1;
-    pub const RTE_RING_SYNC_MT_RTS: Type = 2;
-    pub const RTE_RING_SYNC_MT_HTS: Type = 3;
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct rte_ring_headtail {
-    pub head: u32,
-    pub tail: u32,
-    pub __bindgen_anon_1: rte_ring_headtail__bindgen_ty_1,
-}
+pub const ROLE_RTE: rte_lcore_role_t = 0;
+pub const ROLE_OFF: rte_lcore_role_t = 1;
+pub const ROLE_SERVICE: rte_lcore_role_t = 2;
+pub const ROLE_NON_EAL: rte_lcore_role_t = 3;
+pub type rte_lcore_role_t = ::core::ffi::c_uint;
+pub const RTE_RING_SYNC_MT: rte_ring_sync_type = 0;
+pub const RTE_RING_SYNC_ST: rte_ring_sync_type = 1;
+pub const RTE_RING_SYNC_MT_RTS: rte_ring_sync_type = 2;
+pub const RTE_RING_SYNC_MT_HTS: rte_ring_sync_type = 3;
+pub type rte_ring_sync_type = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub union rte_ring_headtail__bindgen_ty_1 {
-    pub sync_type: rte_ring_sync_type::Type,
+    pub sync_type: rte_ring_sync_type,
     pub single: u32,
 }
 impl Default for rte_ring_headtail__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-impl Default for rte_ring_headtail {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union __rte_ring_rts_poscnt {
-    pub raw: u64,
-    pub val: __rte_ring_rts_poscnt__bindgen_ty_1,
-}
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct __rte_ring_rts_poscnt__bindgen_ty_1 {
-    pub cnt: u32,
-    pub pos: u32,
-}
-impl Default for __rte_ring_rts_poscnt {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct rte_ring_rts_headtail {
-    pub tail: __rte_ring_rts_poscnt,
-    pub sync_type: rte_ring_sync_type::Type,
-    pub htd_max: u32,
-    pub head: __rte_ring_rts_poscnt,
-}
-impl Default for rte_ring_rts_headtail {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union __rte_ring_hts_pos {
-    pub raw: u64,
-    pub pos: __rte_ring_hts_pos__bindgen_ty_1,
-}
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct __rte_ring_hts_pos__bindgen_ty_1 {
-    pub head: u32,
-    pub tail: u32,
-}
-impl Default for __rte_ring_hts_pos {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct rte_ring_hts_headtail {
-    pub ht: __rte_ring_hts_pos,
-    pub sync_type: rte_ring_sync_type::Type,
-}
-impl Default for rte_ring_hts_headtail {
     fn default() -> Self {
         let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
         unsafe {
@@ -813,40 +657,6 @@ impl Default for rte_ring_hts_headtail {
 #[derive(Debug, Copy, Clone)]
 pub struct rte_ring {
     pub _bindgen_opaque_blob: __BindgenOpaqueArray64<[u8; 384usize]>,
-}
-#[repr(C)]
-#[repr(align(64))]
-#[derive(Copy, Clone)]
-pub union rte_ring__bindgen_ty_1 {
-    pub prod: rte_ring_headtail,
-    pub hts_prod: rte_ring_hts_headtail,
-    pub rts_prod: rte_ring_rts_headtail,
-}
-impl Default for rte_ring__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[repr(align(64))]
-#[derive(Copy, Clone)]
-pub union rte_ring__bindgen_ty_2 {
-    pub cons: rte_ring_headtail,
-    pub hts_cons: rte_ring_hts_headtail,
-    pub rts_cons: rte_ring_rts_headtail,
-}
-impl Default for rte_ring__bindgen_ty_2 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 impl Default for rte_ring {
     fn default() -> Self {
@@ -862,21 +672,6 @@ impl Default for rte_ring {
 #[derive(Debug, Copy, Clone)]
 pub struct rte_mempool {
     pub _bindgen_opaque_blob: __BindgenOpaqueArray64<[u8; 192usize]>,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mempool__bindgen_ty_1 {
-    pub pool_data: *mut ::core::ffi::c_void,
-    pub pool_id: u64,
-}
-impl Default for rte_mempool__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 impl Default for rte_mempool {
     fn default() -> Self {
@@ -896,719 +691,10 @@ pub type rte_mempool_obj_cb_t = ::core::option::Option<
     ),
 >;
 #[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct rte_mbuf_sched {
-    pub queue_id: u32,
-    pub traffic_class: u8,
-    pub color: u8,
-    pub reserved: u16,
-}
-#[repr(C)]
 #[repr(align(64))]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_mbuf {
     pub _bindgen_opaque_blob: __BindgenOpaqueArray64<[u8; 128usize]>,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mbuf__bindgen_ty_1 {
-    pub packet_type: u32,
-    pub __bindgen_anon_1: rte_mbuf__bindgen_ty_1__bindgen_ty_1,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct rte_mbuf__bindgen_ty_1__bindgen_ty_1 {
-    pub _bitfield_1: __BindgenBitfieldUnit<[u8; 2usize]>,
-    pub __bindgen_anon_1: rte_mbuf__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1,
-    pub _bitfield_2: __BindgenBitfieldUnit<[u8; 1usize]>,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mbuf__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    pub inner_esp_next_proto: u8,
-    pub __bindgen_anon_1: rte_mbuf__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1,
-}
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct rte_mbuf__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    pub _bitfield_1: __BindgenBitfieldUnit<[u8; 1usize]>,
-}
-impl rte_mbuf__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn inner_l2_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<0usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_inner_l2_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<0usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn inner_l2_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 1usize]>>::raw_get_const::<0usize, 4u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u8,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_inner_l2_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 1usize]>>::raw_set_const::<0usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn inner_l3_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<4usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_inner_l3_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<4usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn inner_l3_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 1usize]>>::raw_get_const::<4usize, 4u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u8,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_inner_l3_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 1usize]>>::raw_set_const::<4usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn new_bitfield_1(
-        inner_l2_type: u8,
-        inner_l3_type: u8,
-    ) -> __BindgenBitfieldUnit<[u8; 1usize]> {
-        let mut __bindgen_bitfield_unit: __BindgenBitfieldUnit<[u8; 1usize]> = Default::default();
-        __bindgen_bitfield_unit.set_const::<0usize, 4u8>({
-            let inner_l2_type: u8 = unsafe { ::core::mem::transmute(inner_l2_type) };
-            inner_l2_type as u64
-        });
-        __bindgen_bitfield_unit.set_const::<4usize, 4u8>({
-            let inner_l3_type: u8 = unsafe { ::core::mem::transmute(inner_l3_type) };
-            inner_l3_type as u64
-        });
-        __bindgen_bitfield_unit
-    }
-}
-impl Default for rte_mbuf__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-impl Default for rte_mbuf__bindgen_ty_1__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-impl rte_mbuf__bindgen_ty_1__bindgen_ty_1 {
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn l2_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<0usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_l2_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<0usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn l2_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_get_const::<0usize, 4u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u8,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_l2_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_set_const::<0usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn l3_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<4usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_l3_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<4usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn l3_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_get_const::<4usize, 4u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u8,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_l3_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_set_const::<4usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn l4_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<8usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_l4_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<8usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn l4_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_get_const::<8usize, 4u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u8,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_l4_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_set_const::<8usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn tun_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<12usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_tun_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<12usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn tun_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(<__BindgenBitfieldUnit<[u8; 2usize]>>::raw_get_const::<
-                12usize,
-                4u8,
-            >(::core::ptr::addr_of!((*this)._bitfield_1))
-                as u8)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_tun_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 2usize]>>::raw_set_const::<12usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn new_bitfield_1(
-        l2_type: u8,
-        l3_type: u8,
-        l4_type: u8,
-        tun_type: u8,
-    ) -> __BindgenBitfieldUnit<[u8; 2usize]> {
-        let mut __bindgen_bitfield_unit: __BindgenBitfieldUnit<[u8; 2usize]> = Default::default();
-        __bindgen_bitfield_unit.set_const::<0usize, 4u8>({
-            let l2_type: u8 = unsafe { ::core::mem::transmute(l2_type) };
-            l2_type as u64
-        });
-        __bindgen_bitfield_unit.set_const::<4usize, 4u8>({
-            let l3_type: u8 = unsafe { ::core::mem::transmute(l3_type) };
-            l3_type as u64
-        });
-        __bindgen_bitfield_unit.set_const::<8usize, 4u8>({
-            let l4_type: u8 = unsafe { ::core::mem::transmute(l4_type) };
-            l4_type as u64
-        });
-        __bindgen_bitfield_unit.set_const::<12usize, 4u8>({
-            let tun_type: u8 = unsafe { ::core::mem::transmute(tun_type) };
-            tun_type as u64
-        });
-        __bindgen_bitfield_unit
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn inner_l4_type(&self) -> u8 {
-        unsafe { ::core::mem::transmute(self._bitfield_2.get_const::<0usize, 4u8>() as u8) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_inner_l4_type(&mut self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            self._bitfield_2.set_const::<0usize, 4u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn inner_l4_type_raw(this: *const Self) -> u8 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 1usize]>>::raw_get_const::<0usize, 4u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_2),
-                ) as u8,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_inner_l4_type_raw(this: *mut Self, val: u8) {
-        unsafe {
-            let val: u8 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 1usize]>>::raw_set_const::<0usize, 4u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_2),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn new_bitfield_2(inner_l4_type: u8) -> __BindgenBitfieldUnit<[u8; 1usize]> {
-        let mut __bindgen_bitfield_unit: __BindgenBitfieldUnit<[u8; 1usize]> = Default::default();
-        __bindgen_bitfield_unit.set_const::<0usize, 4u8>({
-            let inner_l4_type: u8 = unsafe { ::core::mem::transmute(inner_l4_type) };
-            inner_l4_type as u64
-        });
-        __bindgen_bitfield_unit
-    }
-}
-impl Default for rte_mbuf__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mbuf__bindgen_ty_2 {
-    pub hash: rte_mbuf__bindgen_ty_2__bindgen_ty_1,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mbuf__bindgen_ty_2__bindgen_ty_1 {
-    pub rss: u32,
-    pub fdir: rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1,
-    pub sched: rte_mbuf_sched,
-    pub txadapter: rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_2,
-    pub usr: u32,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1 {
-    pub __bindgen_anon_1: rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1,
-    pub hi: u32,
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    pub __bindgen_anon_1:
-        rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1,
-    pub lo: u32,
-}
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    pub hash: u16,
-    pub id: u16,
-}
-impl Default for rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-impl Default for rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct rte_mbuf__bindgen_ty_2__bindgen_ty_1__bindgen_ty_2 {
-    pub reserved1: u32,
-    pub reserved2: u16,
-    pub txq: u16,
-}
-impl Default for rte_mbuf__bindgen_ty_2__bindgen_ty_1 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-impl Default for rte_mbuf__bindgen_ty_2 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub union rte_mbuf__bindgen_ty_3 {
-    pub tx_offload: u64,
-    pub __bindgen_anon_1: rte_mbuf__bindgen_ty_3__bindgen_ty_1,
-}
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct rte_mbuf__bindgen_ty_3__bindgen_ty_1 {
-    pub _bindgen_align: [u64; 0],
-    pub _bitfield_1: __BindgenBitfieldUnit<[u8; 7usize]>,
-    pub __bindgen_padding_0: u8,
-}
-impl rte_mbuf__bindgen_ty_3__bindgen_ty_1 {
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn l2_len(&self) -> u64 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<0usize, 7u8>() as u64) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_l2_len(&mut self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<0usize, 7u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn l2_len_raw(this: *const Self) -> u64 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_get_const::<0usize, 7u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_l2_len_raw(this: *mut Self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_set_const::<0usize, 7u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn l3_len(&self) -> u64 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<7usize, 9u8>() as u64) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_l3_len(&mut self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<7usize, 9u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn l3_len_raw(this: *const Self) -> u64 {
-        unsafe {
-            ::core::mem::transmute(
-                <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_get_const::<7usize, 9u8>(
-                    ::core::ptr::addr_of!((*this)._bitfield_1),
-                ) as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_l3_len_raw(this: *mut Self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_set_const::<7usize, 9u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn l4_len(&self) -> u64 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<16usize, 8u8>() as u64) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_l4_len(&mut self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<16usize, 8u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn l4_len_raw(this: *const Self) -> u64 {
-        unsafe {
-            ::core::mem::transmute(<__BindgenBitfieldUnit<[u8; 7usize]>>::raw_get_const::<
-                16usize,
-                8u8,
-            >(::core::ptr::addr_of!((*this)._bitfield_1))
-                as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_l4_len_raw(this: *mut Self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_set_const::<16usize, 8u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn tso_segsz(&self) -> u64 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<24usize, 16u8>() as u64) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_tso_segsz(&mut self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<24usize, 16u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn tso_segsz_raw(this: *const Self) -> u64 {
-        unsafe {
-            ::core::mem::transmute(<__BindgenBitfieldUnit<[u8; 7usize]>>::raw_get_const::<
-                24usize,
-                16u8,
-            >(::core::ptr::addr_of!((*this)._bitfield_1))
-                as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_tso_segsz_raw(this: *mut Self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_set_const::<24usize, 16u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn outer_l3_len(&self) -> u64 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<40usize, 9u8>() as u64) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_outer_l3_len(&mut self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<40usize, 9u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn outer_l3_len_raw(this: *const Self) -> u64 {
-        unsafe {
-            ::core::mem::transmute(<__BindgenBitfieldUnit<[u8; 7usize]>>::raw_get_const::<
-                40usize,
-                9u8,
-            >(::core::ptr::addr_of!((*this)._bitfield_1))
-                as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_outer_l3_len_raw(this: *mut Self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_set_const::<40usize, 9u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn outer_l2_len(&self) -> u64 {
-        unsafe { ::core::mem::transmute(self._bitfield_1.get_const::<49usize, 7u8>() as u64) }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn set_outer_l2_len(&mut self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            self._bitfield_1.set_const::<49usize, 7u8>(val as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn outer_l2_len_raw(this: *const Self) -> u64 {
-        unsafe {
-            ::core::mem::transmute(<__BindgenBitfieldUnit<[u8; 7usize]>>::raw_get_const::<
-                49usize,
-                7u8,
-            >(::core::ptr::addr_of!((*this)._bitfield_1))
-                as u64)
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub unsafe fn set_outer_l2_len_raw(this: *mut Self, val: u64) {
-        unsafe {
-            let val: u64 = ::core::mem::transmute(val);
-            <__BindgenBitfieldUnit<[u8; 7usize]>>::raw_set_const::<49usize, 7u8>(
-                ::core::ptr::addr_of_mut!((*this)._bitfield_1),
-                val as u64,
-            )
-        }
-    }
-    #[inline]
-    #[allow(unnecessary_transmutes)]
-    pub fn new_bitfield_1(
-        l2_len: u64,
-        l3_len: u64,
-        l4_len: u64,
-        tso_segsz: u64,
-        outer_l3_len: u64,
-        outer_l2_len: u64,
-    ) -> __BindgenBitfieldUnit<[u8; 7usize]> {
-        let mut __bindgen_bitfield_unit: __BindgenBitfieldUnit<[u8; 7usize]> = Default::default();
-        __bindgen_bitfield_unit.set_const::<0usize, 7u8>({
-            let l2_len: u64 = unsafe { ::core::mem::transmute(l2_len) };
-            l2_len as u64
-        });
-        __bindgen_bitfield_unit.set_const::<7usize, 9u8>({
-            let l3_len: u64 = unsafe { ::core::mem::transmute(l3_len) };
-            l3_len as u64
-        });
-        __bindgen_bitfield_unit.set_const::<16usize, 8u8>({
-            let l4_len: u64 = unsafe { ::core::mem::transmute(l4_len) };
-            l4_len as u64
-        });
-        __bindgen_bitfield_unit.set_const::<24usize, 16u8>({
-            let tso_segsz: u64 = unsafe { ::core::mem::transmute(tso_segsz) };
-            tso_segsz as u64
-        });
-        __bindgen_bitfield_unit.set_const::<40usize, 9u8>({
-            let outer_l3_len: u64 = unsafe { ::core::mem::transmute(outer_l3_len) };
-            outer_l3_len as u64
-        });
-        __bindgen_bitfield_unit.set_const::<49usize, 7u8>({
-            let outer_l2_len: u64 = unsafe { ::core::mem::transmute(outer_l2_len) };
-            outer_l2_len as u64
-        });
-        __bindgen_bitfield_unit
-    }
-}
-impl Default for rte_mbuf__bindgen_ty_3 {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
 }
 impl Default for rte_mbuf {
     fn default() -> Self {
@@ -1636,13 +722,9 @@ pub struct rte_bus {
 pub struct rte_device {
     _unused: [u8; 0],
 }
-pub mod rte_dev_policy {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_DEV_ALLOWED: Type = 0;
-    pub const RTE_DEV_BLOCKED: Type = 1;
-}
+pub const RTE_DEV_ALLOWED: rte_dev_policy = 0;
+pub const RTE_DEV_BLOCKED: rte_dev_policy = 1;
+pub type rte_dev_policy = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_dev_iterator {
@@ -1663,20 +745,16 @@ impl Default for rte_dev_iterator {
         }
     }
 }
-pub mod rte_devtype {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_DEVTYPE_ALLOWED: Type = 0;
-    pub const RTE_DEVTYPE_BLOCKED: Type = 1;
-    pub const RTE_DEVTYPE_VIRTUAL: Type = 2;
-}
+pub const RTE_DEVTYPE_ALLOWED: rte_devtype = 0;
+pub const RTE_DEVTYPE_BLOCKED: rte_devtype = 1;
+pub const RTE_DEVTYPE_VIRTUAL: rte_devtype = 2;
+pub type rte_devtype = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct rte_devargs {
     pub next: rte_devargs__bindgen_ty_1,
-    pub type_: rte_devtype::Type,
-    pub policy: rte_dev_policy::Type,
+    pub type_: rte_devtype,
+    pub policy: rte_dev_policy,
     pub name: [::core::ffi::c_char; 64usize],
     pub __bindgen_anon_1: rte_devargs__bindgen_ty_2,
     pub bus: *mut rte_bus,
@@ -1932,32 +1010,24 @@ pub struct rte_eth_thresh {
     pub hthresh: u8,
     pub wthresh: u8,
 }
-pub mod rte_eth_rx_mq_mode {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_MQ_RX_NONE: Type = 0;
-    pub const RTE_ETH_MQ_RX_RSS: Type = 1;
-    pub const RTE_ETH_MQ_RX_DCB: Type = 2;
-    pub const RTE_ETH_MQ_RX_DCB_RSS: Type = 3;
-    pub const RTE_ETH_MQ_RX_VMDQ_ONLY: Type = 4;
-    pub const RTE_ETH_MQ_RX_VMDQ_RSS: Type = 5;
-    pub const RTE_ETH_MQ_RX_VMDQ_DCB: Type = 6;
-    pub const RTE_ETH_MQ_RX_VMDQ_DCB_RSS: Type = 7;
-}
-pub mod rte_eth_tx_mq_mode {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_MQ_TX_NONE: Type = 0;
-    pub const RTE_ETH_MQ_TX_DCB: Type = 1;
-    pub const RTE_ETH_MQ_TX_VMDQ_DCB: Type = 2;
-    pub const RTE_ETH_MQ_TX_VMDQ_ONLY: Type = 3;
-}
+pub const RTE_ETH_MQ_RX_NONE: rte_eth_rx_mq_mode = 0;
+pub const RTE_ETH_MQ_RX_RSS: rte_eth_rx_mq_mode = 1;
+pub const RTE_ETH_MQ_RX_DCB: rte_eth_rx_mq_mode = 2;
+pub const RTE_ETH_MQ_RX_DCB_RSS: rte_eth_rx_mq_mode = 3;
+pub const RTE_ETH_MQ_RX_VMDQ_ONLY: rte_eth_rx_mq_mode = 4;
+pub const RTE_ETH_MQ_RX_VMDQ_RSS: rte_eth_rx_mq_mode = 5;
+pub const RTE_ETH_MQ_RX_VMDQ_DCB: rte_eth_rx_mq_mode = 6;
+pub const RTE_ETH_MQ_RX_VMDQ_DCB_RSS: rte_eth_rx_mq_mode = 7;
+pub type rte_eth_rx_mq_mode = ::core::ffi::c_uint;
+pub const RTE_ETH_MQ_TX_NONE: rte_eth_tx_mq_mode = 0;
+pub const RTE_ETH_MQ_TX_DCB: rte_eth_tx_mq_mode = 1;
+pub const RTE_ETH_MQ_TX_VMDQ_DCB: rte_eth_tx_mq_mode = 2;
+pub const RTE_ETH_MQ_TX_VMDQ_ONLY: rte_eth_tx_mq_mode = 3;
+pub type rte_eth_tx_mq_mode = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_rxmode {
-    pub mq_mode: rte_eth_rx_mq_mode::Type,
+    pub mq_mode: rte_eth_rx_mq_mode,
     pub mtu: u32,
     pub max_lro_pkt_size: u32,
     pub offloads: u64,
@@ -1973,15 +1043,11 @@ impl Default for rte_eth_rxmode {
         }
     }
 }
-pub mod rte_vlan_type {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_VLAN_TYPE_UNKNOWN: Type = 0;
-    pub const RTE_ETH_VLAN_TYPE_INNER: Type = 1;
-    pub const RTE_ETH_VLAN_TYPE_OUTER: Type = 2;
-    pub const RTE_ETH_VLAN_TYPE_MAX: Type = 3;
-}
+pub const RTE_ETH_VLAN_TYPE_UNKNOWN: rte_vlan_type = 0;
+pub const RTE_ETH_VLAN_TYPE_INNER: rte_vlan_type = 1;
+pub const RTE_ETH_VLAN_TYPE_OUTER: rte_vlan_type = 2;
+pub const RTE_ETH_VLAN_TYPE_MAX: rte_vlan_type = 3;
+pub type rte_vlan_type = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_rss_conf {
@@ -2013,26 +1079,18 @@ impl Default for rte_eth_rss_reta_entry64 {
         }
     }
 }
-pub mod rte_eth_nb_tcs {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_4_TCS: Type = 4;
-    pub const RTE_ETH_8_TCS: Type = 8;
-}
-pub mod rte_eth_nb_pools {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_8_POOLS: Type = 8;
-    pub const RTE_ETH_16_POOLS: Type = 16;
-    pub const RTE_ETH_32_POOLS: Type = 32;
-    pub const RTE_ETH_64_POOLS: Type = 64;
-}
+pub const RTE_ETH_4_TCS: rte_eth_nb_tcs = 4;
+pub const RTE_ETH_8_TCS: rte_eth_nb_tcs = 8;
+pub type rte_eth_nb_tcs = ::core::ffi::c_uint;
+pub const RTE_ETH_8_POOLS: rte_eth_nb_pools = 8;
+pub const RTE_ETH_16_POOLS: rte_eth_nb_pools = 16;
+pub const RTE_ETH_32_POOLS: rte_eth_nb_pools = 32;
+pub const RTE_ETH_64_POOLS: rte_eth_nb_pools = 64;
+pub type rte_eth_nb_pools = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_dcb_rx_conf {
-    pub nb_tcs: rte_eth_nb_tcs::Type,
+    pub nb_tcs: rte_eth_nb_tcs,
     pub dcb_tc: [u8; 8usize],
 }
 impl Default for rte_eth_dcb_rx_conf {
@@ -2047,7 +1105,7 @@ impl Default for rte_eth_dcb_rx_conf {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_vmdq_dcb_tx_conf {
-    pub nb_queue_pools: rte_eth_nb_pools::Type,
+    pub nb_queue_pools: rte_eth_nb_pools,
     pub dcb_tc: [u8; 8usize],
 }
 impl Default for rte_eth_vmdq_dcb_tx_conf {
@@ -2062,7 +1120,7 @@ impl Default for rte_eth_vmdq_dcb_tx_conf {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_dcb_tx_conf {
-    pub nb_tcs: rte_eth_nb_tcs::Type,
+    pub nb_tcs: rte_eth_nb_tcs,
     pub dcb_tc: [u8; 8usize],
 }
 impl Default for rte_eth_dcb_tx_conf {
@@ -2077,7 +1135,7 @@ impl Default for rte_eth_dcb_tx_conf {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_vmdq_tx_conf {
-    pub nb_queue_pools: rte_eth_nb_pools::Type,
+    pub nb_queue_pools: rte_eth_nb_pools,
 }
 impl Default for rte_eth_vmdq_tx_conf {
     fn default() -> Self {
@@ -2091,7 +1149,7 @@ impl Default for rte_eth_vmdq_tx_conf {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_vmdq_dcb_conf {
-    pub nb_queue_pools: rte_eth_nb_pools::Type,
+    pub nb_queue_pools: rte_eth_nb_pools,
     pub enable_default_pool: u8,
     pub default_pool: u8,
     pub nb_pool_maps: u8,
@@ -2116,7 +1174,7 @@ impl Default for rte_eth_vmdq_dcb_conf {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_vmdq_rx_conf {
-    pub nb_queue_pools: rte_eth_nb_pools::Type,
+    pub nb_queue_pools: rte_eth_nb_pools,
     pub enable_default_pool: u8,
     pub default_pool: u8,
     pub enable_loop_back: u8,
@@ -2142,7 +1200,7 @@ impl Default for rte_eth_vmdq_rx_conf {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_txmode {
-    pub mq_mode: rte_eth_tx_mq_mode::Type,
+    pub mq_mode: rte_eth_tx_mq_mode,
     pub offloads: u64,
     pub pvid: u16,
     pub _bitfield_1: __BindgenBitfieldUnit<[u8; 1usize]>,
@@ -2520,15 +1578,11 @@ pub struct rte_eth_desc_lim {
     pub nb_seg_max: u16,
     pub nb_mtu_seg_max: u16,
 }
-pub mod rte_eth_fc_mode {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_FC_NONE: Type = 0;
-    pub const RTE_ETH_FC_RX_PAUSE: Type = 1;
-    pub const RTE_ETH_FC_TX_PAUSE: Type = 2;
-    pub const RTE_ETH_FC_FULL: Type = 3;
-}
+pub const RTE_ETH_FC_NONE: rte_eth_fc_mode = 0;
+pub const RTE_ETH_FC_RX_PAUSE: rte_eth_fc_mode = 1;
+pub const RTE_ETH_FC_TX_PAUSE: rte_eth_fc_mode = 2;
+pub const RTE_ETH_FC_FULL: rte_eth_fc_mode = 3;
+pub type rte_eth_fc_mode = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_fc_conf {
@@ -2536,7 +1590,7 @@ pub struct rte_eth_fc_conf {
     pub low_water: u32,
     pub pause_time: u16,
     pub send_xon: u16,
-    pub mode: rte_eth_fc_mode::Type,
+    pub mode: rte_eth_fc_mode,
     pub mac_ctrl_frame_fwd: u8,
     pub autoneg: u8,
 }
@@ -2568,7 +1622,7 @@ impl Default for rte_eth_pfc_conf {
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_pfc_queue_info {
     pub tc_max: u8,
-    pub mode_capa: rte_eth_fc_mode::Type,
+    pub mode_capa: rte_eth_fc_mode,
 }
 impl Default for rte_eth_pfc_queue_info {
     fn default() -> Self {
@@ -2582,7 +1636,7 @@ impl Default for rte_eth_pfc_queue_info {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_pfc_queue_conf {
-    pub mode: rte_eth_fc_mode::Type,
+    pub mode: rte_eth_fc_mode,
     pub rx_pause: rte_eth_pfc_queue_conf__bindgen_ty_1,
     pub tx_pause: rte_eth_pfc_queue_conf__bindgen_ty_2,
 }
@@ -2961,14 +2015,10 @@ impl rte_eth_rxseg_capa {
         __bindgen_bitfield_unit
     }
 }
-pub mod rte_eth_err_handle_mode {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_ERROR_HANDLE_MODE_NONE: Type = 0;
-    pub const RTE_ETH_ERROR_HANDLE_MODE_PASSIVE: Type = 1;
-    pub const RTE_ETH_ERROR_HANDLE_MODE_PROACTIVE: Type = 2;
-}
+pub const RTE_ETH_ERROR_HANDLE_MODE_NONE: rte_eth_err_handle_mode = 0;
+pub const RTE_ETH_ERROR_HANDLE_MODE_PASSIVE: rte_eth_err_handle_mode = 1;
+pub const RTE_ETH_ERROR_HANDLE_MODE_PROACTIVE: rte_eth_err_handle_mode = 2;
+pub type rte_eth_err_handle_mode = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct rte_eth_dev_info {
@@ -3010,7 +2060,7 @@ pub struct rte_eth_dev_info {
     pub default_txportconf: rte_eth_dev_portconf,
     pub dev_capa: u64,
     pub switch_info: rte_eth_switch_info,
-    pub err_handle_mode: rte_eth_err_handle_mode::Type,
+    pub err_handle_mode: rte_eth_err_handle_mode,
     pub reserved_64s: [u64; 2usize],
     pub reserved_ptrs: [*mut ::core::ffi::c_void; 2usize],
 }
@@ -3159,31 +2209,27 @@ impl Default for rte_eth_dev_owner {
         }
     }
 }
-pub mod rte_eth_event_type {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const RTE_ETH_EVENT_UNKNOWN: Type = 0;
-    pub const RTE_ETH_EVENT_INTR_LSC: Type = 1;
-    pub const RTE_ETH_EVENT_QUEUE_STATE: Type = 2;
-    pub const RTE_ETH_EVENT_INTR_RESET: Type = 3;
-    pub const RTE_ETH_EVENT_VF_MBOX: Type = 4;
-    pub const RTE_ETH_EVENT_MACSEC: Type = 5;
-    pub const RTE_ETH_EVENT_INTR_RMV: Type = 6;
-    pub const RTE_ETH_EVENT_NEW: Type = 7;
-    pub const RTE_ETH_EVENT_DESTROY: Type = 8;
-    pub const RTE_ETH_EVENT_IPSEC: Type = 9;
-    pub const RTE_ETH_EVENT_FLOW_AGED: Type = 10;
-    pub const RTE_ETH_EVENT_RX_AVAIL_THRESH: Type = 11;
-    pub const RTE_ETH_EVENT_ERR_RECOVERING: Type = 12;
-    pub const RTE_ETH_EVENT_RECOVERY_SUCCESS: Type = 13;
-    pub const RTE_ETH_EVENT_RECOVERY_FAILED: Type = 14;
-    pub const RTE_ETH_EVENT_MAX: Type = 15;
-}
+pub const RTE_ETH_EVENT_UNKNOWN: rte_eth_event_type = 0;
+pub const RTE_ETH_EVENT_INTR_LSC: rte_eth_event_type = 1;
+pub const RTE_ETH_EVENT_QUEUE_STATE: rte_eth_event_type = 2;
+pub const RTE_ETH_EVENT_INTR_RESET: rte_eth_event_type = 3;
+pub const RTE_ETH_EVENT_VF_MBOX: rte_eth_event_type = 4;
+pub const RTE_ETH_EVENT_MACSEC: rte_eth_event_type = 5;
+pub const RTE_ETH_EVENT_INTR_RMV: rte_eth_event_type = 6;
+pub const RTE_ETH_EVENT_NEW: rte_eth_event_type = 7;
+pub const RTE_ETH_EVENT_DESTROY: rte_eth_event_type = 8;
+pub const RTE_ETH_EVENT_IPSEC: rte_eth_event_type = 9;
+pub const RTE_ETH_EVENT_FLOW_AGED: rte_eth_event_type = 10;
+pub const RTE_ETH_EVENT_RX_AVAIL_THRESH: rte_eth_event_type = 11;
+pub const RTE_ETH_EVENT_ERR_RECOVERING: rte_eth_event_type = 12;
+pub const RTE_ETH_EVENT_RECOVERY_SUCCESS: rte_eth_event_type = 13;
+pub const RTE_ETH_EVENT_RECOVERY_FAILED: rte_eth_event_type = 14;
+pub const RTE_ETH_EVENT_MAX: rte_eth_event_type = 15;
+pub type rte_eth_event_type = ::core::ffi::c_uint;
 pub type rte_eth_dev_cb_fn = ::core::option::Option<
     unsafe extern "C" fn(
         port_id: u16,
-        event: rte_eth_event_type::Type,
+        event: rte_eth_event_type,
         cb_arg: *mut ::core::ffi::c_void,
         ret_param: *mut ::core::ffi::c_void,
     ) -> ::core::ffi::c_int,
@@ -3200,50 +2246,40 @@ pub const DN_SOCKET_ID_ANY: ::core::ffi::c_int = -1;
 pub type dn_log_sink = ::core::option::Option<
     unsafe extern "C" fn(level: u32, bytes: *const ::core::ffi::c_char, len: usize),
 >;
-pub mod _bindgen_ty_20 {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const DN_MEMPOOL_OFF_NAME: Type = 0;
-    pub const DN_MEMPOOL_OFF_SIZE: Type = 64;
-    pub const DN_MEMPOOL_OFF_CACHE_SIZE: Type = 68;
-    pub const DN_MEMPOOL_OFF_ELT_SIZE: Type = 72;
-    pub const DN_MEMPOOL_OFF_SOCKET_ID: Type = 60;
-    pub const DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE: Type = 84;
-    pub const DN_PKTMBUF_POOL_PRIVATE_SIZE: Type = 8;
-    pub const DN_MEMPOOL_CACHE_MAX_SIZE: Type = 512;
-    pub const DN_MEMPOOL_NAMESIZE: Type = 26;
-}
-pub mod _bindgen_ty_21 {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const DN_MBUF_SIZE: Type = 128;
-    pub const DN_MBUF_OFF_BUF_ADDR: Type = 0;
-    pub const DN_MBUF_OFF_DATA_OFF: Type = 16;
-    pub const DN_MBUF_OFF_REFCNT: Type = 18;
-    pub const DN_MBUF_OFF_NB_SEGS: Type = 20;
-    pub const DN_MBUF_OFF_PORT: Type = 22;
-    pub const DN_MBUF_OFF_OL_FLAGS: Type = 24;
-    pub const DN_MBUF_OFF_PACKET_TYPE: Type = 32;
-    pub const DN_MBUF_OFF_PKT_LEN: Type = 36;
-    pub const DN_MBUF_OFF_DATA_LEN: Type = 40;
-    pub const DN_MBUF_OFF_VLAN_TCI: Type = 42;
-    pub const DN_MBUF_OFF_HASH_RSS: Type = 44;
-    pub const DN_MBUF_OFF_BUF_LEN: Type = 54;
-    pub const DN_MBUF_OFF_POOL: Type = 56;
-    pub const DN_MBUF_OFF_NEXT: Type = 64;
-    pub const DN_MBUF_OFF_TX_OFFLOAD: Type = 72;
-    pub const DN_MBUF_OFF_PRIV_SIZE: Type = 88;
-    pub const DN_MBUF_HEADROOM: Type = 128;
-    pub const DN_MBUF_DEFAULT_DATAROOM: Type = 2048;
-    pub const DN_MBUF_PRIV_ALIGN: Type = 8;
-    pub const DN_MBUF_MAX_NB_SEGS: Type = 65535;
-    pub const DN_MBUF_L2_LEN_BITS: Type = 7;
-    pub const DN_MBUF_L3_LEN_BITS: Type = 9;
-    pub const DN_MBUF_L4_LEN_BITS: Type = 8;
-    pub const DN_MBUF_TSO_SEGSZ_BITS: Type = 16;
-}
+pub const DN_MEMPOOL_OFF_NAME: usize = 0;
+pub const DN_MEMPOOL_OFF_SIZE: usize = 64;
+pub const DN_MEMPOOL_OFF_CACHE_SIZE: usize = 68;
+pub const DN_MEMPOOL_OFF_ELT_SIZE: usize = 72;
+pub const DN_MEMPOOL_OFF_SOCKET_ID: usize = 60;
+pub const DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE: usize = 84;
+pub const DN_PKTMBUF_POOL_PRIVATE_SIZE: usize = 8;
+pub const DN_MEMPOOL_CACHE_MAX_SIZE: usize = 512;
+pub const DN_MEMPOOL_NAMESIZE: usize = 26;
+pub const DN_MBUF_SIZE: usize = 128;
+pub const DN_MBUF_OFF_BUF_ADDR: usize = 0;
+pub const DN_MBUF_OFF_DATA_OFF: usize = 16;
+pub const DN_MBUF_OFF_REFCNT: usize = 18;
+pub const DN_MBUF_OFF_NB_SEGS: usize = 20;
+pub const DN_MBUF_OFF_PORT: usize = 22;
+pub const DN_MBUF_OFF_OL_FLAGS: usize = 24;
+pub const DN_MBUF_OFF_PACKET_TYPE: usize = 32;
+pub const DN_MBUF_OFF_PKT_LEN: usize = 36;
+pub const DN_MBUF_OFF_DATA_LEN: usize = 40;
+pub const DN_MBUF_OFF_VLAN_TCI: usize = 42;
+pub const DN_MBUF_OFF_HASH_RSS: usize = 44;
+pub const DN_MBUF_OFF_BUF_LEN: usize = 54;
+pub const DN_MBUF_OFF_POOL: usize = 56;
+pub const DN_MBUF_OFF_NEXT: usize = 64;
+pub const DN_MBUF_OFF_TX_OFFLOAD: usize = 72;
+pub const DN_MBUF_OFF_PRIV_SIZE: usize = 88;
+pub const DN_MBUF_HEADROOM: usize = 128;
+pub const DN_MBUF_DEFAULT_DATAROOM: usize = 2048;
+pub const DN_MBUF_PRIV_ALIGN: usize = 8;
+pub const DN_MBUF_MAX_NB_SEGS: usize = 65535;
+pub const DN_MBUF_L2_LEN_BITS: usize = 7;
+pub const DN_MBUF_L3_LEN_BITS: usize = 9;
+pub const DN_MBUF_L4_LEN_BITS: usize = 8;
+pub const DN_MBUF_TSO_SEGSZ_BITS: usize = 16;
 pub const DN_MBUF_F_RX_VLAN: u64 = 1;
 pub const DN_MBUF_F_RX_VLAN_STRIPPED: u64 = 64;
 pub const DN_MBUF_F_RX_RSS_HASH: u64 = 2;
@@ -3330,15 +2366,10 @@ pub const DN_ETH_RSS_NONFRAG_IPV6_OTHER: u64 = 8192;
 pub const DN_ETH_RSS_IPV6_EX: u64 = 32768;
 pub const DN_ETH_RSS_IPV6_TCP_EX: u64 = 65536;
 pub const DN_ETH_RSS_IPV6_UDP_EX: u64 = 131072;
-pub mod _bindgen_ty_22 {
-    #[allow(unused_imports)]
-    use super::*;
-    pub type Type = ::core::ffi::c_uint;
-    pub const DN_RING_F_SP_ENQ: Type = 1;
-    pub const DN_RING_F_SC_DEQ: Type = 2;
-    pub const DN_RING_F_EXACT_SZ: Type = 4;
-    pub const DN_RING_NAMESIZE: Type = 29;
-}
+pub const DN_RING_F_SP_ENQ: usize = 1;
+pub const DN_RING_F_SC_DEQ: usize = 2;
+pub const DN_RING_F_EXACT_SZ: usize = 4;
+pub const DN_RING_NAMESIZE: usize = 29;
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct rte_class {
@@ -3353,14 +2384,14 @@ unsafe extern "C" {
     pub fn rte_version_release() -> ::core::ffi::c_uint;
     pub fn rte_version() -> *const ::core::ffi::c_char;
     pub fn rte_strerror(errnum: ::core::ffi::c_int) -> *const ::core::ffi::c_char;
-    pub fn rte_eal_process_type() -> rte_proc_type_t::Type;
+    pub fn rte_eal_process_type() -> rte_proc_type_t;
     pub fn rte_eal_init(
         argc: ::core::ffi::c_int,
         argv: *mut *mut ::core::ffi::c_char,
     ) -> ::core::ffi::c_int;
     pub fn rte_eal_cleanup() -> ::core::ffi::c_int;
     pub fn rte_eal_has_hugepages() -> ::core::ffi::c_int;
-    pub fn rte_eal_iova_mode() -> rte_iova_mode::Type;
+    pub fn rte_eal_iova_mode() -> rte_iova_mode;
     pub fn rte_eal_get_runtime_dir() -> *const ::core::ffi::c_char;
     pub fn rte_openlog_stream(f: *mut FILE) -> ::core::ffi::c_int;
     pub fn rte_log_get_stream() -> *mut FILE;
@@ -3384,13 +2415,13 @@ unsafe extern "C" {
         arg: *mut ::core::ffi::c_void,
         worker_id: ::core::ffi::c_uint,
     ) -> ::core::ffi::c_int;
-    pub fn rte_eal_get_lcore_state(worker_id: ::core::ffi::c_uint) -> rte_lcore_state_t::Type;
+    pub fn rte_eal_get_lcore_state(worker_id: ::core::ffi::c_uint) -> rte_lcore_state_t;
     pub fn rte_eal_wait_lcore(worker_id: ::core::ffi::c_uint) -> ::core::ffi::c_int;
     pub fn rte_eal_mp_wait_lcore();
-    pub fn rte_eal_lcore_role(lcore_id: ::core::ffi::c_uint) -> rte_lcore_role_t::Type;
+    pub fn rte_eal_lcore_role(lcore_id: ::core::ffi::c_uint) -> rte_lcore_role_t;
     pub fn rte_lcore_has_role(
         lcore_id: ::core::ffi::c_uint,
-        role: rte_lcore_role_t::Type,
+        role: rte_lcore_role_t,
     ) -> ::core::ffi::c_int;
     pub fn rte_get_main_lcore() -> ::core::ffi::c_uint;
     pub fn rte_lcore_count() -> ::core::ffi::c_uint;
@@ -3604,12 +2635,6 @@ unsafe extern "C" {
         fw_version: *mut ::core::ffi::c_char,
         fw_size: usize,
     ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_supported_ptypes(
-        port_id: u16,
-        ptype_mask: u32,
-        ptypes: *mut u32,
-        num: ::core::ffi::c_int,
-    ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_set_ptypes(
         port_id: u16,
         ptype_mask: u32,
@@ -3630,7 +2655,7 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_set_vlan_ether_type(
         port_id: u16,
-        vlan_type: rte_vlan_type::Type,
+        vlan_type: rte_vlan_type,
         tag_type: u16,
     ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_set_vlan_offload(
@@ -3647,18 +2672,6 @@ unsafe extern "C" {
         port_id: u16,
         queue_id: u16,
         free_cnt: u32,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_callback_register(
-        port_id: u16,
-        event: rte_eth_event_type::Type,
-        cb_fn: rte_eth_dev_cb_fn,
-        cb_arg: *mut ::core::ffi::c_void,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_callback_unregister(
-        port_id: u16,
-        event: rte_eth_event_type::Type,
-        cb_fn: rte_eth_dev_cb_fn,
-        cb_arg: *mut ::core::ffi::c_void,
     ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_rx_intr_enable(port_id: u16, queue_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_rx_intr_disable(port_id: u16, queue_id: u16) -> ::core::ffi::c_int;
@@ -3678,30 +2691,10 @@ unsafe extern "C" {
     pub fn rte_eth_dev_rx_intr_ctl_q_get_fd(port_id: u16, queue_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_led_on(port_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_led_off(port_id: u16) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_flow_ctrl_get(
-        port_id: u16,
-        fc_conf: *mut rte_eth_fc_conf,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_flow_ctrl_set(
-        port_id: u16,
-        fc_conf: *mut rte_eth_fc_conf,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_priority_flow_ctrl_set(
-        port_id: u16,
-        pfc_conf: *mut rte_eth_pfc_conf,
-    ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_mac_addr_add(
         port_id: u16,
         mac_addr: *mut rte_ether_addr,
         pool: u32,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_priority_flow_ctrl_queue_info_get(
-        port_id: u16,
-        pfc_queue_info: *mut rte_eth_pfc_queue_info,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_priority_flow_ctrl_queue_configure(
-        port_id: u16,
-        pfc_queue_conf: *mut rte_eth_pfc_queue_conf,
     ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_mac_addr_remove(
         port_id: u16,
@@ -3735,18 +2728,6 @@ unsafe extern "C" {
         port_id: u16,
         rss_conf: *mut rte_eth_rss_conf,
     ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_udp_tunnel_port_add(
-        port_id: u16,
-        tunnel_udp: *mut rte_eth_udp_tunnel,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_udp_tunnel_port_delete(
-        port_id: u16,
-        tunnel_udp: *mut rte_eth_udp_tunnel,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_dcb_info(
-        port_id: u16,
-        dcb_info: *mut rte_eth_dcb_info,
-    ) -> ::core::ffi::c_int;
     pub fn rte_eth_add_rx_callback(
         port_id: u16,
         queue_id: u16,
@@ -3775,27 +2756,6 @@ unsafe extern "C" {
         queue_id: u16,
         qinfo: *mut rte_eth_txq_info,
     ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_reg_info(
-        port_id: u16,
-        info: *mut rte_dev_reg_info,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_eeprom_length(port_id: u16) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_eeprom(
-        port_id: u16,
-        info: *mut rte_dev_eeprom_info,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_set_eeprom(
-        port_id: u16,
-        info: *mut rte_dev_eeprom_info,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_module_info(
-        port_id: u16,
-        modinfo: *mut rte_eth_dev_module_info,
-    ) -> ::core::ffi::c_int;
-    pub fn rte_eth_dev_get_module_eeprom(
-        port_id: u16,
-        info: *mut rte_dev_eeprom_info,
-    ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_set_mc_addr_list(
         port_id: u16,
         mc_addr_set: *mut rte_ether_addr,
@@ -3819,10 +2779,6 @@ unsafe extern "C" {
         pool: *const ::core::ffi::c_char,
     ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_get_sec_ctx(port_id: u16) -> *mut ::core::ffi::c_void;
-    pub fn rte_eth_dev_hairpin_capability_get(
-        port_id: u16,
-        cap: *mut rte_eth_hairpin_cap,
-    ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_priv_dump(port_id: u16, file: *mut FILE) -> ::core::ffi::c_int;
     pub fn rte_eth_from_rings(
         name: *const ::core::ffi::c_char,

@@ -1,0 +1,86 @@
+//! A received frame as the stack sees it: contiguous bytes and what the NIC said about them.
+
+/// What the NIC found out about a checksum, as `RTE_MBUF_F_RX_*_CKSUM_*` tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumVerdict {
+    /// Nothing: software must verify.
+    #[default]
+    Unknown,
+    /// It is wrong: the packet is to be counted and dropped.
+    Bad,
+    /// It is right.
+    Good,
+    /// The packet carries no checksum but its data is known to be intact (a virtual device): valid.
+    None,
+}
+
+impl ChecksumVerdict {
+    /// Whether software has to verify.
+    pub const fn is_unknown(self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+}
+
+/// What came with a frame besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RxMeta {
+    /// The verdict on the IPv4 header checksum.
+    pub ip_checksum: ChecksumVerdict,
+    /// The verdict on the TCP, UDP or ICMP checksum.
+    pub l4_checksum: ChecksumVerdict,
+    /// The RSS hash, if the NIC delivered it.
+    pub rss_hash: Option<u32>,
+    /// The VLAN tag control information, if the NIC stripped a tag.
+    pub vlan_tci: Option<u16>,
+}
+
+/// One received Ethernet frame in contiguous memory, without the frame check sequence.
+pub trait FrameBuf {
+    /// The frame, from the destination address on.
+    fn bytes(&self) -> &[u8];
+
+    /// What the NIC said about it; by default nothing.
+    fn rx_meta(&self) -> RxMeta {
+        RxMeta::default()
+    }
+}
+
+impl FrameBuf for [u8] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl<const N: usize> FrameBuf for [u8; N] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl<T: FrameBuf + ?Sized> FrameBuf for &T {
+    fn bytes(&self) -> &[u8] {
+        (**self).bytes()
+    }
+
+    fn rx_meta(&self) -> RxMeta {
+        (**self).rx_meta()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl FrameBuf for alloc::vec::Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<T: FrameBuf + ?Sized> FrameBuf for alloc::boxed::Box<T> {
+    fn bytes(&self) -> &[u8] {
+        (**self).bytes()
+    }
+
+    fn rx_meta(&self) -> RxMeta {
+        (**self).rx_meta()
+    }
+}

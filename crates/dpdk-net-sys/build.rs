@@ -69,6 +69,8 @@ fn main() {
         "build.rs",
         "shim/shim.h",
         "shim/shim.c",
+        "shim/control.h",
+        "shim/control.c",
         "src/bindings_docs.rs",
     ] {
         println!("cargo::rerun-if-changed={file}");
@@ -183,7 +185,7 @@ fn march() -> Option<String> {
 
 fn compile_shim(library: &pkg_config::Library) -> Result<(), String> {
     let mut build = cc::Build::new();
-    build.file("shim/shim.c").include("shim").opt_level(3);
+    build.files(["shim/shim.c", "shim/control.c"]).include("shim").opt_level(3);
     build.define("ALLOW_EXPERIMENTAL_API", None);
     for path in &library.include_paths {
         // As system headers: DPDK's inline functions are not ours to warn about.

@@ -25,6 +25,7 @@
 #include <rte_mempool.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_dyn.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_ring.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
@@ -253,5 +254,7 @@ uint32_t dn_ring_dequeue_burst(struct rte_ring *r, void **objs, uint32_t n);
 uint32_t dn_ring_count(const struct rte_ring *r);
 uint32_t dn_ring_free_count(const struct rte_ring *r);
 uint32_t dn_ring_capacity(const struct rte_ring *r);
+
+#include "control.h"
 
 #endif

@@ -2370,6 +2370,70 @@ pub const DN_RING_F_SP_ENQ: usize = 1;
 pub const DN_RING_F_SC_DEQ: usize = 2;
 pub const DN_RING_F_EXACT_SZ: usize = 4;
 pub const DN_RING_NAMESIZE: usize = 29;
+pub const DN_MEMPOOL_HEADER_PLAIN: usize = 192;
+pub const DN_MEMPOOL_HEADER_CACHED: usize = 1056960;
+pub const DN_POOL_TAG_OFFSET: usize = 64;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dn_port_info {
+    pub name: [::core::ffi::c_char; 64usize],
+    pub driver: [::core::ffi::c_char; 64usize],
+    pub mac: [u8; 6usize],
+    pub socket_id: ::core::ffi::c_int,
+    pub if_index: u32,
+    pub min_mtu: u16,
+    pub max_mtu: u16,
+    pub min_rx_bufsize: u32,
+    pub max_rx_pktlen: u32,
+    pub max_rx_queues: u16,
+    pub max_tx_queues: u16,
+    pub max_mac_addrs: u32,
+    pub rx_offload_capa: u64,
+    pub tx_offload_capa: u64,
+    pub reta_size: u16,
+    pub hash_key_size: u8,
+    pub rss_types: u64,
+    pub rx_desc_min: u16,
+    pub rx_desc_max: u16,
+    pub rx_desc_align: u16,
+    pub rx_desc_default: u16,
+    pub tx_desc_min: u16,
+    pub tx_desc_max: u16,
+    pub tx_desc_align: u16,
+    pub tx_desc_default: u16,
+}
+impl Default for dn_port_info {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct dn_port_conf {
+    pub rx_queues: u16,
+    pub tx_queues: u16,
+    pub mtu: u32,
+    pub rx_offloads: u64,
+    pub tx_offloads: u64,
+    pub rss_types: u64,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct dn_port_stats {
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_missed: u64,
+    pub rx_errors: u64,
+    pub tx_errors: u64,
+    pub rx_no_mbuf: u64,
+}
+pub const DN_ETH_RSS_IP_TCP_UDP: u64 = 241596;
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct rte_class {
@@ -2497,6 +2561,7 @@ unsafe extern "C" {
         offset: u32,
         length: u32,
     ) -> *mut rte_mbuf;
+    pub fn rte_mbuf_best_mempool_ops() -> *const ::core::ffi::c_char;
     pub fn rte_dev_probe(devargs: *const ::core::ffi::c_char) -> ::core::ffi::c_int;
     pub fn rte_dev_remove(dev: *mut rte_device) -> ::core::ffi::c_int;
     pub fn rte_dev_event_monitor_start() -> ::core::ffi::c_int;
@@ -2848,4 +2913,25 @@ unsafe extern "C" {
     pub fn dn_ring_count(r: *const rte_ring) -> u32;
     pub fn dn_ring_free_count(r: *const rte_ring) -> u32;
     pub fn dn_ring_capacity(r: *const rte_ring) -> u32;
+    pub fn dn_pktmbuf_pool_create(
+        name: *const ::core::ffi::c_char,
+        capacity: u32,
+        cache_size: u32,
+        priv_size: u16,
+        data_room: u16,
+        socket_id: ::core::ffi::c_int,
+        tag_size: u32,
+        failed: *mut *const ::core::ffi::c_char,
+    ) -> *mut rte_mempool;
+    pub fn dn_eth_port_info(port: u16, info: *mut dn_port_info) -> ::core::ffi::c_int;
+    pub fn dn_eth_configure(port: u16, conf: *const dn_port_conf) -> ::core::ffi::c_int;
+    pub fn dn_eth_rx_queue_setup(
+        port: u16,
+        queue: u16,
+        descriptors: u16,
+        mp: *mut rte_mempool,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_eth_tx_queue_setup(port: u16, queue: u16, descriptors: u16) -> ::core::ffi::c_int;
+    pub fn dn_eth_port_stats(port: u16, stats: *mut dn_port_stats) -> ::core::ffi::c_int;
+    pub fn dn_eth_next_port(port: u16) -> u16;
 }

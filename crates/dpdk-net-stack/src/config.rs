@@ -1,0 +1,556 @@
+//! What a stack is told at its start: addresses, routes, sizes and limits, each with its default.
+//!
+//! [`Config::validate`] finds all that can't work before a packet moves. Nothing here changes while a stack runs.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
+
+use dpdk_net_packet::MacAddr;
+
+use crate::time::Duration;
+
+/// The smallest IP MTU a stack takes: what IPv6 demands of every link (RFC 8200 section 5).
+pub const MIN_MTU: u16 = 1280;
+/// The largest IP MTU a stack takes: jumbo frames.
+pub const MAX_MTU: u16 = 9000;
+
+/// Why a configuration or a part of it can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The text is not `address/prefix length`.
+    #[error("'{0}' is not an address with a prefix length such as 198.18.0.2/24 or fd00::2/64")]
+    MalformedAddress(String),
+    /// More bits than the address has.
+    #[error("the prefix length {prefix_len} of {addr} is longer than the address (at most {max})")]
+    PrefixTooLong {
+        /// The address it came with.
+        addr: IpAddr,
+        /// The length given, in bits.
+        prefix_len: u8,
+        /// The longest one possible, in bits.
+        max: u8,
+    },
+    /// Multicast, broadcast, unspecified or loopback addresses can't be an interface's own.
+    #[error("{0} can't be an interface address: it must be a unicast address other than loopback")]
+    NotUnicast(IpAddr),
+    /// The same address twice.
+    #[error("the address {0} is given twice")]
+    DuplicateAddress(IpAddr),
+    /// A gateway that is of the other family than its route, or that is no unicast address.
+    #[error(
+        "the gateway {gateway} can't be used for a route to {dest}: it must be a unicast address of the same family"
+    )]
+    BadGateway {
+        /// The destination of the route.
+        dest: IpAddr,
+        /// The gateway given.
+        gateway: IpAddr,
+    },
+    /// Outside of 1280 to 9000.
+    #[error("the MTU {0} is out of range: an IP MTU of 1280 to 9000 bytes is needed")]
+    BadMtu(u16),
+    /// Not a unicast address.
+    #[error(
+        "the MAC address {0} can't be an interface's own: it must be a unicast address other than zero"
+    )]
+    BadMac(MacAddr),
+    /// A figure outside of what is possible.
+    #[error("{name} = {value} is out of range: {min} to {max} is possible")]
+    OutOfRange {
+        /// The field of the configuration.
+        name: &'static str,
+        /// The value given.
+        value: u64,
+        /// The least that is possible.
+        min: u64,
+        /// The most that is possible.
+        max: u64,
+    },
+}
+
+/// An address of the interface, with the length of the prefix that is on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IfAddr {
+    /// The address.
+    pub addr: IpAddr,
+    /// Length of the on-link prefix, in bits.
+    pub prefix_len: u8,
+}
+
+impl IfAddr {
+    /// An address with its prefix length; an error if the prefix is longer than the address.
+    pub fn new(addr: IpAddr, prefix_len: u8) -> Result<Self, ConfigError> {
+        let max = address_bits(addr);
+        if prefix_len > max {
+            return Err(ConfigError::PrefixTooLong {
+                addr,
+                prefix_len,
+                max,
+            });
+        }
+        Ok(IfAddr { addr, prefix_len })
+    }
+
+    /// Whether `other` is within the prefix of this address.
+    pub fn contains(&self, other: IpAddr) -> bool {
+        prefix_contains(self.addr, self.prefix_len, other)
+    }
+}
+
+impl FromStr for IfAddr {
+    type Err = ConfigError;
+
+    /// Reads `198.18.0.2/24` or `fd00::2/64`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let malformed = || ConfigError::MalformedAddress(text.into());
+        let (addr, prefix_len) = text.split_once('/').ok_or_else(malformed)?;
+        let addr: IpAddr = addr.parse().map_err(|_| malformed())?;
+        let prefix_len: u8 = prefix_len.parse().map_err(|_| malformed())?;
+        IfAddr::new(addr, prefix_len)
+    }
+}
+
+impl fmt::Display for IfAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.prefix_len)
+    }
+}
+
+/// A route: the longest prefix that contains a destination wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The destination network.
+    pub dest: IpAddr,
+    /// Length of its prefix, in bits; 0 is the default route.
+    pub prefix_len: u8,
+    /// The next hop, or `None` where the destination is on the link.
+    pub gateway: Option<IpAddr>,
+}
+
+impl Route {
+    /// The default route of the gateway's family.
+    pub fn default_via(gateway: IpAddr) -> Self {
+        let dest = match gateway {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Route {
+            dest,
+            prefix_len: 0,
+            gateway: Some(gateway),
+        }
+    }
+}
+
+pub(crate) fn address_bits(addr: IpAddr) -> u8 {
+    match addr {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+pub(crate) fn prefix_contains(prefix: IpAddr, prefix_len: u8, addr: IpAddr) -> bool {
+    match (prefix, addr) {
+        (IpAddr::V4(p), IpAddr::V4(a)) => {
+            let differing = p.to_bits() ^ a.to_bits();
+            prefix_len == 0 || differing >> (32 - u32::from(prefix_len.min(32))) == 0
+        }
+        (IpAddr::V6(p), IpAddr::V6(a)) => {
+            let differing = p.to_bits() ^ a.to_bits();
+            prefix_len == 0 || differing >> (128 - u32::from(prefix_len.min(128))) == 0
+        }
+        _ => false,
+    }
+}
+
+/// What TCP is told. The comments name the sysctl or socket option of the same meaning where there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpConfig {
+    /// Receive buffer of a connection, in bytes; its free part is the window offered. Default 64 KiB.
+    pub recv_buffer: usize,
+    /// Send buffer of a connection, in bytes. Default 64 KiB.
+    pub send_buffer: usize,
+    /// Half-open connections over all listeners; past it the oldest one is recycled (RFC 4987 section 3.4).
+    /// Default 1024 (`tcp_max_syn_backlog`).
+    pub syn_queue: usize,
+    /// How often a SYN-ACK is repeated before the half-open connection is given up. Default 5 (`tcp_synack_retries`).
+    pub syn_ack_retries: u8,
+    /// How long an outgoing connection may take before it fails with `TimedOut`. Default 127 s, what six SYN
+    /// retransmits of Linux come to.
+    pub connect_timeout: Duration,
+    /// How long sent data may stay unacknowledged with nothing heard from the peer before the connection fails with
+    /// `TimedOut` (`TCP_USER_TIMEOUT`, RFC 5482). An idle connection is never hit. Default 924 s, Linux' 15 retries.
+    pub user_timeout: Duration,
+    /// The same for a connection that the application has let go of. Default 100 s (`tcp_orphan_retries` = 8).
+    pub orphan_timeout: Duration,
+    /// How long a connection that the application has let go of stays in FIN-WAIT-2. Default 60 s (`tcp_fin_timeout`).
+    pub fin_wait2_timeout: Duration,
+    /// Length of TIME-WAIT. Default 60 s, as Linux.
+    pub time_wait: Duration,
+    /// Connections in TIME-WAIT kept at most; past it the oldest ends early. Default 65,536 (`tcp_max_tw_buckets`).
+    pub max_time_wait: usize,
+    /// Connections at most, those half-open and in TIME-WAIT not counted. Default 262,144.
+    pub max_connections: usize,
+    /// Connections that the application has let go of, kept at most; past it they are reset at close. Default 16,384
+    /// (`tcp_max_orphans`).
+    pub max_orphans: usize,
+    /// Challenge ACKs a second over all connections (RFC 5961 section 7). Default 1,000 (`tcp_challenge_ack_limit`).
+    pub challenge_acks_per_second: u32,
+    /// RSTs a second sent in answer to segments that belong to no connection. Default 1,000.
+    pub resets_per_second: u32,
+    /// Delay of an ACK that has nothing to ride on, at most. Default 10 ms.
+    pub ack_delay: Duration,
+    /// First port for outgoing connections. Default 32,768 (`ip_local_port_range`).
+    pub ephemeral_first: u16,
+    /// Last port for outgoing connections. Default 60,999.
+    pub ephemeral_last: u16,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        TcpConfig {
+            recv_buffer: 64 * 1024,
+            send_buffer: 64 * 1024,
+            syn_queue: 1024,
+            syn_ack_retries: 5,
+            connect_timeout: Duration::from_secs(127),
+            user_timeout: Duration::from_secs(924),
+            orphan_timeout: Duration::from_secs(100),
+            fin_wait2_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            max_time_wait: 65_536,
+            max_connections: 262_144,
+            max_orphans: 16_384,
+            challenge_acks_per_second: 1_000,
+            resets_per_second: 1_000,
+            ack_delay: Duration::from_millis(10),
+            ephemeral_first: 32_768,
+            ephemeral_last: 60_999,
+        }
+    }
+}
+
+/// What UDP is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpConfig {
+    /// Bytes of datagrams that may wait in one socket, overhead included; more are dropped and counted. Default
+    /// 208 KiB (`rmem_default`).
+    pub recv_queue_bytes: usize,
+    /// UDP sockets at most. Default 65,536.
+    pub max_sockets: usize,
+}
+
+impl Default for UdpConfig {
+    fn default() -> Self {
+        UdpConfig {
+            recv_queue_bytes: 208 * 1024,
+            max_sockets: 65_536,
+        }
+    }
+}
+
+/// Bounds on what strangers can make the stack keep or send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Neighbours known at most; past it the one used longest ago is forgotten. Default 4,096 (`gc_thresh3` is 1,024).
+    pub neighbors: usize,
+    /// Packets that wait for one unresolved neighbour; past it the oldest is dropped. Default 32.
+    pub pending_per_neighbor: usize,
+    /// Bytes of packets that wait for all unresolved neighbours. Default 2 MiB.
+    pub pending_bytes: usize,
+    /// Bytes of fragments that wait for reassembly, over all datagrams. Default 4 MiB (`ipfrag_high_thresh`).
+    pub reassembly_bytes: usize,
+    /// How long a datagram may take to become whole. Default 30 s (`ipfrag_time`).
+    pub reassembly_timeout: Duration,
+    /// ICMP and ICMPv6 errors a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4). Default 1,000.
+    pub icmp_errors_per_second: u32,
+    /// Echo replies a second. Default 100,000.
+    pub echo_replies_per_second: u32,
+    /// Replies (ACKs, RSTs, ARP, NDP, ICMP) that wait for room in the TX ring, in frames. Default 2,048.
+    pub reply_queue: usize,
+    /// Bytes that the same queue may hold. Default 4 MiB.
+    pub reply_queue_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            neighbors: 4_096,
+            pending_per_neighbor: 32,
+            pending_bytes: 2 * 1024 * 1024,
+            reassembly_bytes: 4 * 1024 * 1024,
+            reassembly_timeout: Duration::from_secs(30),
+            icmp_errors_per_second: 1_000,
+            echo_replies_per_second: 100_000,
+            reply_queue: 2_048,
+            reply_queue_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// All that a stack is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The MAC address that frames are sent from and received for.
+    pub mac: MacAddr,
+    /// The IP MTU: the largest IP packet in a frame, in bytes, 1280 to 9000. Default 1500.
+    pub mtu: u16,
+    /// The interface's addresses. An IPv6 link-local address is made from `mac` and added if there is none.
+    pub addresses: Vec<IfAddr>,
+    /// Routes beside those to the prefixes of `addresses`.
+    pub routes: Vec<Route>,
+    /// Keys the flow table, initial sequence numbers and port choice. **Must** come from the system's random source
+    /// where strangers can send packets; a fixed seed makes a run repeatable. Default all zero.
+    pub seed: [u8; 32],
+    /// Whether addresses are probed before they are used (RFC 4862 section 5.4, RFC 5227). Default on.
+    pub dad: bool,
+    /// Whether checksums are verified in software where the NIC gave no verdict. Off only where nothing can corrupt
+    /// a packet. Default on.
+    pub rx_checksum: bool,
+    /// Whether checksums of sent packets are computed in software; off where the NIC fills them in. Default on.
+    pub tx_checksum: bool,
+    /// TCP.
+    pub tcp: TcpConfig,
+    /// UDP.
+    pub udp: UdpConfig,
+    /// Bounds on memory and rates.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The defaults, with this MAC address and no IP addresses.
+    pub fn new(mac: MacAddr) -> Self {
+        Config {
+            mac,
+            mtu: 1500,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            seed: [0; 32],
+            dad: true,
+            rx_checksum: true,
+            tx_checksum: true,
+            tcp: TcpConfig::default(),
+            udp: UdpConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Adds an address.
+    #[must_use]
+    pub fn with_address(mut self, address: IfAddr) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Adds a route.
+    #[must_use]
+    pub fn with_route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Checks all of it, and tells the first thing that can't work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !self.mac.is_unicast() || self.mac == MacAddr::ZERO {
+            return Err(ConfigError::BadMac(self.mac));
+        }
+        if !(MIN_MTU..=MAX_MTU).contains(&self.mtu) {
+            return Err(ConfigError::BadMtu(self.mtu));
+        }
+        for (i, address) in self.addresses.iter().enumerate() {
+            let IfAddr { addr, prefix_len } = *address;
+            IfAddr::new(addr, prefix_len)?;
+            if !is_interface_address(addr) {
+                return Err(ConfigError::NotUnicast(addr));
+            }
+            if self.addresses[..i].iter().any(|other| other.addr == addr) {
+                return Err(ConfigError::DuplicateAddress(addr));
+            }
+        }
+        for route in &self.routes {
+            IfAddr::new(route.dest, route.prefix_len)?;
+            if let Some(gateway) = route.gateway
+                && (gateway.is_ipv4() != route.dest.is_ipv4() || !is_interface_address(gateway))
+            {
+                return Err(ConfigError::BadGateway {
+                    dest: route.dest,
+                    gateway,
+                });
+            }
+        }
+        let tcp = &self.tcp;
+        let range = |name, value: usize, min: usize, max: usize| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::OutOfRange {
+                    name,
+                    value: value as u64,
+                    min: min as u64,
+                    max: max as u64,
+                })
+            }
+        };
+        range("tcp.recv_buffer", tcp.recv_buffer, 2 * 1024, 1 << 30)?;
+        range("tcp.send_buffer", tcp.send_buffer, 2 * 1024, 1 << 30)?;
+        range("tcp.syn_queue", tcp.syn_queue, 1, 1 << 24)?;
+        range("tcp.syn_ack_retries", tcp.syn_ack_retries.into(), 0, 15)?;
+        range("tcp.max_connections", tcp.max_connections, 1, 1 << 28)?;
+        range("tcp.ephemeral_first", tcp.ephemeral_first.into(), 1, 65_535)?;
+        range(
+            "tcp.ephemeral_last",
+            tcp.ephemeral_last.into(),
+            tcp.ephemeral_first.into(),
+            65_535,
+        )?;
+        range(
+            "udp.recv_queue_bytes",
+            self.udp.recv_queue_bytes,
+            2 * 1024,
+            1 << 30,
+        )?;
+        let limits = &self.limits;
+        range("limits.neighbors", limits.neighbors, 1, 1 << 20)?;
+        range(
+            "limits.pending_per_neighbor",
+            limits.pending_per_neighbor,
+            1,
+            1 << 16,
+        )?;
+        range("limits.reply_queue", limits.reply_queue, 16, 1 << 20)?;
+        range(
+            "limits.reply_queue_bytes",
+            limits.reply_queue_bytes,
+            64 * 1024,
+            1 << 30,
+        )?;
+        Ok(())
+    }
+}
+
+fn is_interface_address(addr: IpAddr) -> bool {
+    let broadcast = matches!(addr, IpAddr::V4(v4) if v4.is_broadcast());
+    !(addr.is_multicast() || addr.is_unspecified() || addr.is_loopback() || broadcast)
+}
+
+/// The link-local address made from a MAC address (modified EUI-64, RFC 4291 appendix A).
+pub(crate) fn link_local(mac: MacAddr) -> Ipv6Addr {
+    let m = mac.0;
+    Ipv6Addr::from([
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        m[0] ^ 0x02,
+        m[1],
+        m[2],
+        0xff,
+        0xfe,
+        m[3],
+        m[4],
+        m[5],
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    const MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn an_interface_address_is_read_and_printed() {
+        for text in ["198.18.0.2/24", "fd00::2/64", "10.0.0.1/32", "::1/128"] {
+            assert_eq!(text.parse::<IfAddr>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_malformed_interface_address_says_what_is_expected() {
+        for text in [
+            "",
+            "198.18.0.2",
+            "198.18.0.2/",
+            "198.18.0.2/x",
+            "198.18.0/24",
+            "fd00::2/-1",
+            "a/b",
+        ] {
+            let error = text.parse::<IfAddr>().unwrap_err().to_string();
+            assert!(error.contains("198.18.0.2/24"), "{error}");
+        }
+        let error = "198.18.0.2/33".parse::<IfAddr>().unwrap_err().to_string();
+        assert!(error.contains("at most 32"), "{error}");
+    }
+
+    #[test]
+    fn prefixes_are_compared_bit_by_bit() {
+        let v4: IfAddr = "198.18.0.130/25".parse().unwrap();
+        assert!(v4.contains("198.18.0.129".parse().unwrap()));
+        assert!(!v4.contains("198.18.0.127".parse().unwrap()));
+        assert!(!v4.contains("fd00::1".parse().unwrap()));
+        let v6: IfAddr = "fd00::2/64".parse().unwrap();
+        assert!(v6.contains("fd00::ffff".parse().unwrap()));
+        assert!(!v6.contains("fd00:0:0:1::1".parse().unwrap()));
+        let all: IfAddr = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("1.2.3.4".parse().unwrap()));
+        let one: IfAddr = "fd00::2/128".parse().unwrap();
+        assert!(
+            one.contains("fd00::2".parse().unwrap()) && !one.contains("fd00::3".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_told_before_a_packet_moves() {
+        let good = Config::new(MAC).with_address("198.18.0.2/24".parse().unwrap());
+        assert_eq!(good.validate(), Ok(()));
+        let mut bad = good.clone();
+        bad.mtu = 1279;
+        assert_eq!(bad.validate(), Err(ConfigError::BadMtu(1279)));
+        let mut bad = good.clone();
+        bad.mac = MacAddr::BROADCAST;
+        assert_eq!(bad.validate(), Err(ConfigError::BadMac(MacAddr::BROADCAST)));
+        let bad = good.clone().with_address("198.18.0.2/16".parse().unwrap());
+        assert!(matches!(
+            bad.validate(),
+            Err(ConfigError::DuplicateAddress(_))
+        ));
+        let bad = good.clone().with_address("224.0.0.1/4".parse().unwrap());
+        assert!(matches!(bad.validate(), Err(ConfigError::NotUnicast(_))));
+        let mut route = Route::default_via("198.18.0.1".parse().unwrap());
+        assert_eq!(good.clone().with_route(route).validate(), Ok(()));
+        route.gateway = Some("fd00::1".parse().unwrap());
+        assert!(matches!(
+            good.clone().with_route(route).validate(),
+            Err(ConfigError::BadGateway { .. })
+        ));
+        let mut bad = good;
+        bad.tcp.ephemeral_last = 1;
+        assert!(matches!(
+            bad.validate(),
+            Err(ConfigError::OutOfRange {
+                name: "tcp.ephemeral_last",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn the_link_local_address_is_the_modified_eui_64() {
+        let mac = MacAddr([0x00, 0x25, 0x96, 0x12, 0x34, 0x56]);
+        assert_eq!(link_local(mac).to_string(), "fe80::225:96ff:fe12:3456");
+    }
+}

@@ -1,1 +1,28 @@
-//! (being written)
+//! Safe and sound DPDK for Rust.
+//!
+//! Everything starts with an [`Eal`]: [`Eal::builder`] collects the options, [`EalBuilder::init`] starts DPDK once in
+//! the process, and each object of this crate holds a clone of the handle, so that DPDK is cleaned up when the last
+//! of them is gone and not before.
+//!
+//! What safe code can't do here, by ownership and types rather than by documentation:
+//! - use DPDK before it is started or after it is cleaned up: every object holds an [`Eal`];
+//! - run a function on an lcore that outlives what it borrows: a launched closure is `'static`, or its
+//!   [`Scope`](lcore::Scope) waits for it;
+//! - share a queue between threads, make a queue from two integers, or use a port that is closed;
+//! - free a mempool whose mbufs are still about.
+//!
+//! What does not live here: protocols (`dpdk-net-packet`, `dpdk-net-stack`), and any policy on cores, queues and
+//! tasks (`dpdk-net`).
+
+pub mod eal;
+mod error;
+pub mod lcore;
+pub mod log;
+mod socket;
+
+pub mod tsc;
+
+pub use eal::{Eal, EalBuilder, IovaMode};
+pub use error::{Errno, Error};
+pub use lcore::LcoreId;
+pub use socket::SocketId;

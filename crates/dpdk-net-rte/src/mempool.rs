@@ -1,0 +1,491 @@
+//! Mempools: where mbufs come from and go back to.
+//!
+//! What holds, and every `unsafe` block here and in [`crate::mbuf`], [`crate::batch`] and [`crate::queue`]
+//! relies on:
+//!
+//! 1. A pool made here carries a [`Tag`] in its private area. Its `refs` counts the [`Mempool`] handles
+//!    *and* the mbufs (each segment of a chain) that are in safe hands. Whoever brings it to zero frees the
+//!    pool and lets go of the EAL. So a pool outlives its mbufs, and mbufs outlive neither.
+//! 2. An mbuf is counted while a [`Mbuf`](crate::Mbuf) or a batch owns it. It is not counted while it is in
+//!    the pool or with a driver: for those a port holds a handle ([`crate::port`]'s keeper).
+//! 3. The count is let go of *after* the mbuf is back in its pool, with release ordering, so that nobody
+//!    still works on the pool's memory when it is freed.
+//! 4. Every byte of the private area and the data room of each mbuf is written once when the pool is made:
+//!    what safe code reads through an mbuf may be old, but it is never uninitialised.
+//!
+//! What does not live here: the mbuf itself, and which port keeps which pool.
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_char};
+
+use dpdk_net_sys as sys;
+
+use crate::batch::MbufBatch;
+use crate::mbuf::{Mbuf, RawMbuf};
+use crate::{Eal, Error, SocketId};
+
+/// Says that a mempool's private area holds a [`Tag`]: "dpdk-net" in ASCII.
+const MAGIC: u64 = u64::from_be_bytes(*b"dpdk-net");
+
+/// What this crate keeps in a pool's private area, on a cache line of its own.
+#[repr(C, align(64))]
+struct Tag {
+    magic: u64,
+    /// Handles, plus mbufs in safe hands.
+    refs: AtomicUsize,
+    /// Dropped last, by whoever frees the pool.
+    eal: core::mem::ManuallyDrop<Eal>,
+    capacity: u32,
+    data_room: u16,
+}
+
+/// A pool of mbufs of one size.
+///
+/// A handle: clones are cheap and name the same pool. Pool and EAL stay as long as a handle, an mbuf or a
+/// port needs them.
+///
+/// Allocation from an lcore or a registered thread goes through that lcore's cache in the pool; from any
+/// other thread it goes to the shared ring, which is slower but just as safe.
+#[repr(transparent)]
+pub struct Mempool {
+    raw: NonNull<sys::rte_mempool>,
+}
+
+// SAFETY: mempool operations are safe from any thread: rte_mempool's default operations are multi-producer
+// and multi-consumer, and its caches are per lcore id, of which each thread has its own or none.
+unsafe impl Send for Mempool {}
+// SAFETY: as above; the tag is read-only but for its atomic count.
+unsafe impl Sync for Mempool {}
+
+/// What [`Mempool::alloc_bulk`] could not do. Nothing was allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoMbufs {
+    /// The pool has fewer left.
+    #[error("the mempool has no {asked} mbufs left: free some, or make the pool larger")]
+    PoolEmpty {
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// The batch has less room.
+    #[error("the batch has room for {room} mbufs, not for {asked}")]
+    BatchFull {
+        /// How many were asked for.
+        asked: usize,
+        /// How many it could take.
+        room: usize,
+    },
+}
+
+/// Makes a [`Mempool`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder makes no pool until `build` is called"]
+pub struct MempoolBuilder {
+    eal: Eal,
+    name: String,
+    capacity: u32,
+    data_room: usize,
+    cache_size: u32,
+    private_size: usize,
+    socket: SocketId,
+}
+
+impl MempoolBuilder {
+    /// How many mbufs the pool has. One less than a power of two uses memory best. Default: 8191.
+    pub fn capacity(mut self, mbufs: u32) -> Self {
+        self.capacity = mbufs;
+        self
+    }
+
+    /// Bytes of buffer of each mbuf, [headroom](Mempool::HEADROOM) included, at most 65,535.
+    /// Default: 2048 plus the headroom, which suits an MTU of 1500.
+    pub fn data_room(mut self, bytes: usize) -> Self {
+        self.data_room = bytes;
+        self
+    }
+
+    /// How many mbufs each lcore may keep for itself, at most 512; 0 for none. Default: 256, or less where
+    /// the pool is too small for that.
+    pub fn cache_size(mut self, mbufs: u32) -> Self {
+        self.cache_size = mbufs;
+        self
+    }
+
+    /// Bytes of private area that each mbuf carries for the application, a multiple of 8. Default: 0.
+    pub fn private_size(mut self, bytes: usize) -> Self {
+        self.private_size = bytes;
+        self
+    }
+
+    /// The NUMA socket whose memory to use. Default: any.
+    pub fn socket(mut self, socket: SocketId) -> Self {
+        self.socket = socket;
+        self
+    }
+
+    /// Makes the pool (`rte_mempool_create_empty`, `rte_mempool_populate_default`, `rte_pktmbuf_init`).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where a size is out of its range, [`Error::Dpdk`] where the memory does not
+    /// suffice (`ENOMEM`) or a pool has this name already (`EEXIST`).
+    pub fn build(self) -> Result<Mempool, Error> {
+        let subject = format!("mempool {:?}", self.name);
+        let invalid = |problem: String| Error::InvalidArgument {
+            what: subject.clone(),
+            problem,
+        };
+        let longest = sys::DN_MEMPOOL_NAMESIZE - 1;
+        let name = CString::new(self.name.as_str())
+            .ok()
+            .filter(|name| (1..=longest).contains(&name.count_bytes()))
+            .ok_or_else(|| {
+                invalid(format!(
+                    "a name has 1 to {longest} bytes and no zero byte, this one has {}",
+                    self.name.len()
+                ))
+            })?;
+        if self.capacity == 0 {
+            return Err(invalid("a capacity of 0 mbufs: ask for at least one".into()));
+        }
+        let data_room = u16::try_from(self.data_room)
+            .ok()
+            .filter(|room| usize::from(*room) >= Mempool::HEADROOM)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "a data room of {} bytes: it must hold the headroom and fit 16 bits, so {} to {} bytes",
+                    self.data_room,
+                    Mempool::HEADROOM,
+                    u16::MAX
+                ))
+            })?;
+        let private_size = u16::try_from(self.private_size)
+            .ok()
+            .filter(|size| usize::from(*size).is_multiple_of(sys::DN_MBUF_PRIV_ALIGN))
+            .ok_or_else(|| {
+                invalid(format!(
+                    "a private area of {} bytes: it must be a multiple of {} and fit 16 bits",
+                    self.private_size,
+                    sys::DN_MBUF_PRIV_ALIGN
+                ))
+            })?;
+        let largest_cache = sys::DN_MEMPOOL_CACHE_MAX_SIZE;
+        if self.cache_size as usize > largest_cache {
+            return Err(invalid(format!(
+                "a cache of {} mbufs an lcore: the most is {largest_cache}",
+                self.cache_size
+            )));
+        }
+        // rte_mempool_create_empty: a cache is flushed at 1.5 times its size, which must fit the pool.
+        let cache_size = self.cache_size.min((u64::from(self.capacity) * 2 / 3) as u32);
+
+        let mut failed: *const c_char = core::ptr::null();
+        // SAFETY: `name` is a C string and outlives the call; `self.eal` keeps DPDK initialised; the pool's
+        // private area gets room for a Tag behind what DPDK keeps there.
+        let raw = unsafe {
+            sys::dn_pktmbuf_pool_create(
+                name.as_ptr(),
+                self.capacity,
+                cache_size,
+                private_size,
+                data_room,
+                self.socket.to_raw(),
+                size_of::<Tag>() as u32,
+                &mut failed,
+            )
+        };
+        let Some(raw) = NonNull::new(raw) else {
+            return Err(self.explain(subject, failed));
+        };
+        // SAFETY: the private area was made with room for a Tag at this place, aligned to a cache line, and
+        // nobody else knows the pool yet.
+        unsafe {
+            tag(raw).write(Tag {
+                magic: MAGIC,
+                refs: AtomicUsize::new(1),
+                eal: core::mem::ManuallyDrop::new(self.eal),
+                capacity: self.capacity,
+                data_room,
+            });
+        }
+        Ok(Mempool { raw })
+    }
+
+    /// Why `dn_pktmbuf_pool_create` returned no pool.
+    #[cold]
+    fn explain(&self, subject: String, failed: *const c_char) -> Error {
+        let errno = crate::error::Errno::last();
+        let function = if failed.is_null() {
+            "rte_pktmbuf_pool_create"
+        } else {
+            // SAFETY: the shim stores string literals only, which live for ever.
+            unsafe { CStr::from_ptr(failed) }
+                .to_str()
+                .unwrap_or("rte_pktmbuf_pool_create")
+        };
+        let bytes = u64::from(self.capacity)
+            * (sys::DN_MBUF_SIZE + self.private_size + self.data_room) as u64;
+        let remedy: Cow<'static, str> = match errno.0 {
+            libc::ENOMEM => format!(
+                "It wants about {} MB on {}: give the EAL more memory (`memory_mb`, or more hugepages), \
+                 or make the pool smaller (`capacity`, `data_room`)",
+                bytes.div_ceil(1_000_000) + 2,
+                self.socket
+            )
+            .into(),
+            libc::EEXIST => "A pool or ring of this name exists: choose another name".into(),
+            libc::ENOSPC => "DPDK's table of memory zones is full: drop pools that are no longer used".into(),
+            _ => "".into(),
+        };
+        Error::from_errno(function, subject, errno).with_remedy(remedy)
+    }
+}
+
+impl Mempool {
+    /// Bytes left free in front of the data of a fresh or received mbuf (`RTE_PKTMBUF_HEADROOM`).
+    pub const HEADROOM: usize = sys::DN_MBUF_HEADROOM;
+
+    /// Starts to make a pool. Names are unique in a process.
+    pub fn builder(eal: &Eal, name: impl Into<String>) -> MempoolBuilder {
+        MempoolBuilder {
+            eal: eal.clone(),
+            name: name.into(),
+            capacity: 8191,
+            data_room: 2048 + Self::HEADROOM,
+            cache_size: 256,
+            private_size: 0,
+            socket: SocketId::ANY,
+        }
+    }
+
+    /// An empty mbuf with full headroom, or `None` where the pool is exhausted.
+    ///
+    /// The contents of its buffer are arbitrary (what an earlier packet left there). [`alloc_bulk`] costs
+    /// less for more than one.
+    ///
+    /// [`alloc_bulk`]: Self::alloc_bulk
+    #[inline]
+    pub fn alloc(&self) -> Option<Mbuf> {
+        // SAFETY: the pool is alive as `self` is.
+        let raw = NonNull::new(unsafe { sys::dn_pktmbuf_alloc(self.raw.as_ptr()) })?;
+        self.tag().refs.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: a fresh mbuf of one of our pools is direct, has a reference count of 1, and was counted.
+        Some(unsafe { Mbuf::from_raw(RawMbuf::new(raw)) })
+    }
+
+    /// Appends `n` empty mbufs to `batch`: all or none.
+    ///
+    /// # Errors
+    /// [`NoMbufs`] where the pool has fewer left or the batch less room.
+    #[inline]
+    pub fn alloc_bulk<const N: usize>(
+        &self,
+        batch: &mut MbufBatch<N>,
+        n: usize,
+    ) -> Result<(), NoMbufs> {
+        let room = batch.room();
+        if n > room {
+            return Err(NoMbufs::BatchFull { asked: n, room });
+        }
+        // SAFETY: the pool is alive as `self` is; the batch has room for `n` more pointers at its tail. The
+        // mbufs are fresh, hence direct with a reference count of 1, and counted before anybody has them.
+        unsafe {
+            if sys::dn_pktmbuf_alloc_bulk(self.raw.as_ptr(), batch.tail(), n as u32) != 0 {
+                return Err(NoMbufs::PoolEmpty { asked: n });
+            }
+            self.tag().refs.fetch_add(n, Ordering::Relaxed);
+            batch.grow(n);
+        }
+        Ok(())
+    }
+
+    /// How many mbufs are in the pool, those in the lcores' caches included (`rte_mempool_avail_count`).
+    /// Walks all lcores; a snapshot while others allocate.
+    pub fn available(&self) -> usize {
+        // SAFETY: the pool is alive as `self` is.
+        unsafe { sys::rte_mempool_avail_count(self.raw.as_ptr()) as usize }
+    }
+
+    /// How many mbufs are out: with the application and with drivers (`rte_mempool_in_use_count`).
+    pub fn in_use(&self) -> usize {
+        // SAFETY: the pool is alive as `self` is.
+        unsafe { sys::rte_mempool_in_use_count(self.raw.as_ptr()) as usize }
+    }
+
+    /// How many mbufs the pool has in all.
+    pub fn capacity(&self) -> usize {
+        self.tag().capacity as usize
+    }
+
+    /// Bytes of buffer of each mbuf, headroom included.
+    pub fn data_room(&self) -> usize {
+        usize::from(self.tag().data_room)
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        // SAFETY: rte_mempool.name is a zero-terminated array that is not written after creation; ours came
+        // from a Rust string.
+        let name = unsafe {
+            CStr::from_ptr(
+                self.raw
+                    .cast::<c_char>()
+                    .byte_add(sys::DN_MEMPOOL_OFF_NAME)
+                    .as_ptr(),
+            )
+        };
+        name.to_str().unwrap_or("")
+    }
+
+    /// The pool as DPDK knows it.
+    pub(crate) fn raw(&self) -> NonNull<sys::rte_mempool> {
+        self.raw
+    }
+
+    /// A further handle for a pool known by its address.
+    ///
+    /// # Safety
+    /// `raw` is a pool of ours that is alive.
+    pub(crate) unsafe fn from_alive(raw: NonNull<sys::rte_mempool>) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { retain(raw, 1) };
+        Self { raw }
+    }
+
+    #[inline]
+    fn tag(&self) -> &Tag {
+        // SAFETY: a Tag was written when the pool was made; it lives as long as the pool, so as `self`.
+        unsafe { tag(self.raw).as_ref() }
+    }
+}
+
+impl Clone for Mempool {
+    fn clone(&self) -> Self {
+        // SAFETY: the pool is alive as `self` is.
+        unsafe { Self::from_alive(self.raw) }
+    }
+}
+
+impl Drop for Mempool {
+    fn drop(&mut self) {
+        // SAFETY: this handle was counted, and is not used again.
+        unsafe { release(self.raw, 1) }
+    }
+}
+
+impl PartialEq for Mempool {
+    /// Whether both are handles of one pool.
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for Mempool {}
+
+impl fmt::Debug for Mempool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mempool")
+            .field("name", &self.name())
+            .field("capacity", &self.capacity())
+            .field("data_room", &self.data_room())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a pool's tag is: RTE_MEMPOOL_HEADER_SIZE, then what rte_pktmbuf_pool_init keeps.
+///
+/// # Safety
+/// `raw` is a mempool. Only the address is made here; whether a Tag is there is the caller's to know.
+#[inline]
+unsafe fn tag(raw: NonNull<sys::rte_mempool>) -> NonNull<Tag> {
+    // SAFETY: `cache_size` is a u32 of the pool's header, written once at creation; the private area lies
+    // in the same allocation.
+    unsafe {
+        let cache_size = raw.byte_add(sys::DN_MEMPOOL_OFF_CACHE_SIZE).cast::<u32>().read();
+        let header = if cache_size == 0 {
+            sys::DN_MEMPOOL_HEADER_PLAIN
+        } else {
+            sys::DN_MEMPOOL_HEADER_CACHED
+        };
+        raw.byte_add(header + sys::DN_POOL_TAG_OFFSET).cast()
+    }
+}
+
+/// Whether a pool was made here.
+///
+/// # Safety
+/// `raw` is a mempool that is alive.
+pub(crate) unsafe fn is_ours(raw: NonNull<sys::rte_mempool>) -> bool {
+    // SAFETY: the private area's size is a u32 of the pool's header; the tag is read only where that area
+    // is large enough to hold one, and its magic is plain bytes.
+    unsafe {
+        let size = raw.byte_add(sys::DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE).cast::<u32>().read();
+        size as usize >= sys::DN_POOL_TAG_OFFSET + size_of::<Tag>()
+            && (&raw const (*tag(raw).as_ptr()).magic).read() == MAGIC
+    }
+}
+
+/// Counts `n` mbufs of a pool as in safe hands.
+///
+/// # Safety
+/// `raw` is a pool of ours that is alive.
+#[inline]
+pub(crate) unsafe fn retain(raw: NonNull<sys::rte_mempool>, n: usize) {
+    // SAFETY: a pool of ours has a tag.
+    unsafe { tag(raw).as_ref() }.refs.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Lets go of `n` counts of a pool, and frees it with the last.
+///
+/// # Safety
+/// `raw` is a pool of ours; the caller owned `n` of its counts, gives them up, and does not touch the pool
+/// or those mbufs again.
+#[inline]
+pub(crate) unsafe fn release(raw: NonNull<sys::rte_mempool>, n: usize) {
+    // SAFETY: the pool is alive up to here as the caller's counts were in it.
+    if unsafe { tag(raw).as_ref() }.refs.fetch_sub(n, Ordering::Release) == n {
+        // What other threads did with the pool happened before this: invariant 3.
+        fence(Ordering::Acquire);
+        // SAFETY: no count is left, so nobody else has the pool.
+        unsafe { destroy(raw) }
+    }
+}
+
+/// # Safety
+/// The last count of a pool of ours is gone.
+#[cold]
+unsafe fn destroy(raw: NonNull<sys::rte_mempool>) {
+    // SAFETY: nobody else has the pool; its EAL handle is taken out once, and dropped after the pool.
+    unsafe {
+        let eal = core::mem::ManuallyDrop::take(&mut (*tag(raw).as_ptr()).eal);
+        let in_use = sys::rte_mempool_in_use_count(raw.as_ptr());
+        if in_use == 0 {
+            sys::rte_mempool_free(raw.as_ptr());
+        } else {
+            // A driver that was closed did not give its mbufs back. Memory it might still write to is not
+            // freed: the pool stays until the process ends.
+            tracing::warn!(in_use, "a closed driver kept mbufs: their mempool is not freed");
+        }
+        drop(eal);
+    }
+}
+
+/// Frees the segments of a packet and lets go of their counts.
+///
+/// # Safety
+/// `first` heads a packet that the caller owns and does not use again; all its segments are of pools of ours
+/// and counted.
+pub(crate) unsafe fn free_packet(first: RawMbuf) {
+    let mut segment = Some(first);
+    while let Some(mbuf) = segment {
+        // SAFETY: the segment is ours until it is freed; pool and successor are read before that.
+        unsafe {
+            segment = mbuf.next();
+            let pool = mbuf.pool();
+            sys::dn_pktmbuf_free_seg(mbuf.as_ptr());
+            release(pool, 1);
+        }
+    }
+}

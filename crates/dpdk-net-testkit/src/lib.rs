@@ -1,2 +1,21 @@
+//! Test beds of dpdk-net: a simulated network in virtual time, foreign peers, and fixtures around the kernel.
+//!
+//! - [`sim`]: hosts on one Ethernet segment whose links delay, lose, reorder, duplicate, corrupt and limit frames, all from one
+//!   seed. No clock, no socket, no thread: a run is repeated exactly.
+//! - [`hosts`]: what can be put on the segment: smoltcp as the peer that nobody here wrote.
+//! - [`apps`]: small applications for the hosts, which check every byte.
+//! - [`addr`]: the address plan of simulations and beds.
+//! - `bed` (feature `vdev`): network namespaces, veth pairs and programs of the kernel's side, cleaned up when dropped.
+//!
+//! A dev-dependency only. Helpers panic when they are misused, with a message that says how; what a stack under test does wrong is
+//! a value ([`sim::SimError`]).
 #![forbid(unsafe_code)]
-//! (being written)
+
+pub mod addr;
+pub mod apps;
+#[cfg(feature = "vdev")]
+pub mod bed;
+pub mod hosts;
+pub mod sim;
+
+pub use dpdk_net_stack::Instant;

@@ -19,10 +19,11 @@ mod error;
 pub mod lcore;
 pub mod log;
 mod socket;
-
+pub mod thread;
 pub mod tsc;
 
 pub use eal::{Eal, EalBuilder, IovaMode};
 pub use error::{Errno, Error};
-pub use lcore::LcoreId;
+pub use lcore::{Lcore, LcoreId};
 pub use socket::SocketId;
+pub use thread::ThreadRegistration;

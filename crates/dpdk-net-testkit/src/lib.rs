@@ -4,6 +4,7 @@
 //!   seed. No clock, no socket, no thread: a run is repeated exactly.
 //! - [`hosts`]: what can be put on the segment: smoltcp as the peer that nobody here wrote.
 //! - [`apps`]: small applications for the hosts, which check every byte.
+//! - [`frames`]: frames made by hand, valid or not.
 //! - [`addr`]: the address plan of simulations and beds.
 //! - `bed` (feature `vdev`): network namespaces, veth pairs and programs of the kernel's side, cleaned up when dropped.
 //!
@@ -15,6 +16,7 @@ pub mod addr;
 pub mod apps;
 #[cfg(feature = "vdev")]
 pub mod bed;
+pub mod frames;
 pub mod hosts;
 pub mod sim;
 

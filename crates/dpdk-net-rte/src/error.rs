@@ -56,6 +56,17 @@ pub enum Error {
         remedy: Cow<'static, str>,
     },
 
+    /// DPDK started, and a device that was asked for did not come up. DPDK is cleaned up again.
+    #[error("device {device} did not come up{}. {remedy}", LogTail(.log))]
+    DeviceFailed {
+        /// Its name.
+        device: String,
+        /// The last warnings and errors that DPDK logged while starting.
+        log: Vec<String>,
+        /// What to do about it.
+        remedy: Cow<'static, str>,
+    },
+
     /// A DPDK function failed.
     #[error("{subject}: {function} failed: {errno}{}{remedy}", if .remedy.is_empty() { "" } else { ". " })]
     Dpdk {
@@ -180,7 +191,8 @@ impl fmt::Display for LogTail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, line) in self.0.iter().enumerate() {
             let lead = if index == 0 { "; DPDK says: " } else { "; " };
-            write!(f, "{lead}{line}")?;
+            // The sentence that follows brings its own full stop.
+            write!(f, "{lead}{}", line.trim_end_matches('.'))?;
         }
         Ok(())
     }

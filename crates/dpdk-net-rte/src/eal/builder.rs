@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use dpdk_net_sys as sys;
 
-use super::{Eal, FAILED, Inner, STATE, check, claim_start, explain};
+use super::{Eal, FAILED, Inner, STATE, check, claim_start, explain, machine};
 use crate::log::LogLevel;
 use crate::{Errno, Error, LcoreId};
 
@@ -217,25 +217,32 @@ impl EalBuilder {
     /// # Errors
     ///
     /// What can be told beforehand is, and leaves the process free to try again: malformed or contradictory options,
-    /// no huge pages, no privilege, no `/dev/net/tun`. Past that, DPDK's own failure is explained with what it logged,
-    /// and the process can't start the EAL any more ([`Error::EalAlreadyStarted`]).
+    /// no huge pages, no privilege, no `/dev/net/tun`. Past that, DPDK's own failure ([`Error::EalInit`]), or that of a
+    /// virtual device ([`Error::DeviceFailed`]), is explained with what DPDK logged, and the process can't start the
+    /// EAL any more ([`Error::EalAlreadyStarted`]).
     pub fn init(self) -> Result<Eal, Error> {
         let arguments = self.arguments();
         check::options(&self.program, &arguments)?;
-        check::machine(&arguments)?;
+        machine::check(&arguments)?;
         let argv = argv(&self.program, &arguments)?;
         claim_start()?;
-        let result = start(argv, self.keep_affinity);
-        if let Err((errno, log)) = result {
-            STATE.store(FAILED, Ordering::Release);
-            return Err(explain::failed_start(&arguments, errno, log));
-        }
-        Ok(Eal {
+        let log = match start(argv, self.keep_affinity) {
+            Ok(log) => log,
+            Err((errno, log)) => {
+                STATE.store(FAILED, Ordering::Release);
+                return Err(explain::failed_start(&arguments, errno, log));
+            }
+        };
+        let eal = Eal {
             inner: Arc::new(Inner {
                 program: self.program,
                 arguments,
             }),
-        })
+        };
+        match explain::missing_device(eal.arguments(), &log) {
+            Some(error) => Err(error),
+            None => Ok(eal),
+        }
     }
 }
 
@@ -252,8 +259,8 @@ fn argv(program: &str, arguments: &[String]) -> Result<Vec<CString>, Error> {
         .collect()
 }
 
-/// Calls `rte_eal_init`; what DPDK logged goes with the error.
-fn start(argv: Vec<CString>, keep_affinity: bool) -> Result<(), (Errno, Vec<String>)> {
+/// Calls `rte_eal_init`, and returns what DPDK warned of.
+fn start(argv: Vec<CString>, keep_affinity: bool) -> Result<Vec<String>, (Errno, Vec<String>)> {
     crate::log::redirect();
     // What is remembered now is not about this start.
     crate::log::take_recent();
@@ -273,7 +280,7 @@ fn start(argv: Vec<CString>, keep_affinity: bool) -> Result<(), (Errno, Vec<Stri
         affinity.restore();
     }
     let log = crate::log::take_recent();
-    if rc < 0 { Err((errno, log)) } else { Ok(()) }
+    if rc < 0 { Err((errno, log)) } else { Ok(log) }
 }
 
 /// The CPUs that a thread may run on.

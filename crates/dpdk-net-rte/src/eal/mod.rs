@@ -1,15 +1,18 @@
 //! The EAL: DPDK's runtime, started once in a process and cleaned up when nobody holds it any more.
 //!
-//! What lives here: the [`Eal`] handle and the cleanup; [`builder`](EalBuilder) collects options, `check` finds what
-//! can't work before DPDK is asked, `explain` turns a failed start into an error with a remedy.
+//! What lives here: the [`Eal`] handle and the cleanup; [`builder`](EalBuilder) collects options, `check` and `machine`
+//! find what can't work before DPDK is asked, `explain` turns a failed start into an error with a remedy.
 //!
 //! What holds: `rte_eal_init` is called at most once in a process. An [`Eal`] exists only after it succeeded, and
 //! `rte_eal_cleanup` runs when the last clone is dropped. So whoever has an `Eal` may call DPDK; every object of this
 //! crate that DPDK knows about holds one.
 
+mod args;
 mod builder;
 mod check;
 mod explain;
+mod lcore_list;
+mod machine;
 
 use std::ffi::CStr;
 use std::fmt;

@@ -10,16 +10,36 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod arp;
 mod config;
+mod dad;
+mod emit;
 mod error;
 mod event;
+mod fragment;
+mod icmp;
+mod iface;
+mod limit;
+mod link;
+mod multicast;
+mod ndp;
+mod neighbor;
+mod random;
+mod reassembly;
 mod time;
 mod tx;
+mod udp;
 
 pub use config::{
     Config, ConfigError, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig, UdpConfig,
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};
+pub use icmp::IcmpStats;
+pub use iface::AddressState;
+pub use link::LinkStats;
+pub use neighbor::{NeighborInfo, NeighborState, NeighborStats};
+pub use reassembly::ReassemblyStats;
 pub use time::{Duration, Instant};
 pub use tx::TxSink;
+pub use udp::{UdpOptions, UdpRecv, UdpStats};

@@ -1,0 +1,185 @@
+//! Duplicate address detection: RFC 4862 section 5.4 for IPv6, RFC 5227 for IPv4.
+//!
+//! An address is probed, then announced. The IPv4 intervals are a tenth of RFC 5227's, which were chosen for links that
+//! take seconds to forward: a service is up within 0.7 s, and its peers' own ARP retries cover that time. What is seen
+//! of others' packets comes in through [`Interface::on_conflict`].
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use dpdk_net_packet::{MacAddr, arp, ndp};
+
+use crate::emit;
+use crate::iface::{AddressState, Interface, solicited_node};
+use crate::random::Random;
+use crate::time::{Duration, Instant};
+use crate::tx::FrameQueue;
+
+/// Longest random wait before the first probe (PROBE_WAIT; MAX_RTR_SOLICITATION_DELAY for IPv6).
+const START_MAX: Duration = Duration::from_millis(100);
+/// PROBE_NUM of RFC 5227.
+const V4_PROBES: u8 = 3;
+/// PROBE_MIN of RFC 5227, PROBE_MAX being twice that.
+const V4_PROBE_MIN: Duration = Duration::from_millis(100);
+/// ANNOUNCE_WAIT of RFC 5227.
+const V4_WAIT: Duration = Duration::from_millis(200);
+/// ANNOUNCE_NUM and ANNOUNCE_INTERVAL of RFC 5227.
+const V4_ANNOUNCEMENTS: u8 = 2;
+const V4_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+/// DupAddrDetectTransmits of RFC 4862 and RetransTimer of RFC 4861.
+const V6_PROBES: u8 = 1;
+const V6_WAIT: Duration = Duration::from_secs(1);
+/// An IPv6 address is announced once (RFC 9131).
+const V6_ANNOUNCEMENTS: u8 = 1;
+/// When a frame finds the reply queue full, it is tried again after this.
+const RETRY: Duration = Duration::from_millis(50);
+/// DEFEND_INTERVAL of RFC 5227 section 2.4.
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How far the probing of one address has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probing {
+    next: Option<Instant>,
+    probes_left: u8,
+    announcements_left: u8,
+    last_defence: Option<Instant>,
+}
+
+impl Probing {
+    /// Probing that begins now.
+    pub(crate) fn start(now: Instant, addr: IpAddr, random: &mut Random) -> Self {
+        let (probes_left, announcements_left) = match addr {
+            IpAddr::V4(_) => (V4_PROBES, V4_ANNOUNCEMENTS),
+            IpAddr::V6(_) => (V6_PROBES, V6_ANNOUNCEMENTS),
+        };
+        Self {
+            next: Some(now + jitter(random, START_MAX)),
+            probes_left,
+            announcements_left,
+            last_defence: None,
+        }
+    }
+
+    /// Probing that is over, or was never wanted.
+    pub(crate) const fn done() -> Self {
+        Self {
+            next: None,
+            probes_left: 0,
+            announcements_left: 0,
+            last_defence: None,
+        }
+    }
+}
+
+fn jitter(random: &mut Random, max: Duration) -> Duration {
+    Duration::from_nanos(random.below(max.as_nanos() as u64))
+}
+
+impl Interface {
+    /// When [`handle_dad_timeout`](Self::handle_dad_timeout) is due.
+    pub(crate) fn dad_deadline(&self) -> Option<Instant> {
+        self.addresses.iter().filter_map(|a| a.probing.next).min()
+    }
+
+    /// Probes and announces what is due.
+    pub(crate) fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) {
+        let mac = self.mac;
+        for address in &mut self.addresses {
+            if address.probing.next.is_none_or(|at| at > now) {
+                continue;
+            }
+            let probing = &mut address.probing;
+            let addr = address.addr.addr;
+            if address.state == AddressState::Tentative {
+                if probing.probes_left > 0 {
+                    if !send_probe(queue, mac, addr) {
+                        probing.next = Some(now + RETRY);
+                        continue;
+                    }
+                    probing.probes_left -= 1;
+                    let wait = match (addr, probing.probes_left) {
+                        (IpAddr::V4(_), 0) => V4_WAIT,
+                        (IpAddr::V4(_), _) => V4_PROBE_MIN + jitter(&mut self.random, V4_PROBE_MIN),
+                        (IpAddr::V6(_), _) => V6_WAIT,
+                    };
+                    probing.next = Some(now + wait);
+                    continue;
+                }
+                address.state = AddressState::Preferred;
+            }
+            if probing.announcements_left > 0 && address.state == AddressState::Preferred {
+                if !send_announcement(queue, mac, addr) {
+                    probing.next = Some(now + RETRY);
+                    continue;
+                }
+                probing.announcements_left -= 1;
+            }
+            probing.next = (probing.announcements_left > 0).then(|| now + V4_ANNOUNCE_INTERVAL);
+        }
+    }
+
+    /// Somebody else was seen to use, or to probe for, our address `addr`. A tentative address is given up; one in use
+    /// is defended, IPv4's at most every 10 s (RFC 5227 section 2.4 (c), for hosts that others depend on).
+    pub(crate) fn on_conflict(&mut self, now: Instant, addr: IpAddr, queue: &mut FrameQueue) {
+        let mac = self.mac;
+        let Some(address) = self.address_mut(addr) else {
+            return;
+        };
+        match address.state {
+            AddressState::Tentative => {
+                address.state = AddressState::Duplicate;
+                address.probing = Probing::done();
+            }
+            AddressState::Preferred => {
+                let last = address.probing.last_defence;
+                if addr.is_ipv4() && last.is_none_or(|at| now - at >= DEFEND_INTERVAL) {
+                    address.probing.last_defence = Some(now);
+                    send_announcement(queue, mac, addr);
+                }
+            }
+            AddressState::Duplicate => {}
+        }
+    }
+}
+
+fn send_probe(queue: &mut FrameQueue, mac: MacAddr, addr: IpAddr) -> bool {
+    match addr {
+        // RFC 5227 section 2.1.1: the sender's address is zero, so that no cache is polluted.
+        IpAddr::V4(v4) => send_arp(queue, mac, Ipv4Addr::UNSPECIFIED, v4),
+        // RFC 4862 section 5.4.2: from the unspecified address, without a link-layer address.
+        IpAddr::V6(v6) => {
+            let group = solicited_node(v6);
+            emit::push_ndp(
+                queue,
+                (mac, MacAddr::from_ipv6_multicast(group)),
+                (Ipv6Addr::UNSPECIFIED, group),
+                |buf| ndp::write_solicitation(buf, v6, None),
+            )
+        }
+    }
+}
+
+fn send_announcement(queue: &mut FrameQueue, mac: MacAddr, addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(v4) => send_arp(queue, mac, v4, v4),
+        IpAddr::V6(v6) => {
+            let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+            emit::push_ndp(
+                queue,
+                (mac, MacAddr::from_ipv6_multicast(all_nodes)),
+                (v6, all_nodes),
+                |buf| ndp::write_advertisement(buf, v6, mac, false, false),
+            )
+        }
+    }
+}
+
+fn send_arp(queue: &mut FrameQueue, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> bool {
+    let packet = arp::Packet {
+        operation: arp::Operation::Request,
+        sender_mac: mac,
+        sender,
+        target_mac: MacAddr::ZERO,
+        target,
+    };
+    emit::push_arp(queue, mac, MacAddr::BROADCAST, &packet)
+}

@@ -1,0 +1,221 @@
+//! What received neighbour discovery, MLD and IGMP messages do: RFC 4861 with its rules of validity, RFC 4862's conflict
+//! detection, RFC 9777 and RFC 9776.
+//!
+//! Router advertisements and redirects are counted and otherwise ignored: routes are configured.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use dpdk_net_packet::icmp::{self, v6};
+use dpdk_net_packet::{IpPacket, MacAddr, ndp};
+
+use crate::emit;
+use crate::iface::{AddressState, solicited_node};
+use crate::link::{Link, push_frame};
+use crate::neighbor::Answer;
+use crate::time::Instant;
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+impl Link {
+    /// Handles an ICMPv6 message, its checksum verified, if it is one of neighbour discovery or MLD; otherwise returns
+    /// `false`. `src_mac` is the frame's source.
+    pub(crate) fn on_ndp(
+        &mut self,
+        now: Instant,
+        src_mac: MacAddr,
+        ip: &IpPacket<'_>,
+        message: icmp::Message<'_>,
+    ) -> bool {
+        match message.kind() {
+            v6::MLD_QUERY => {
+                if !self.iface.groups.on_mld_query(now, ip, message) {
+                    self.neighbors.stats.ndp_invalid += 1;
+                }
+            }
+            // Others' reports; hosts don't suppress theirs any more.
+            v6::MLD_REPORT_V1 | v6::MLD_REPORT_V2 | v6::MLD_DONE_V1 => {}
+            v6::ROUTER_SOLICITATION..=v6::REDIRECT => self.on_discovery(now, src_mac, ip, message),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Handles an IGMP message.
+    pub(crate) fn on_igmp(&mut self, now: Instant, ip: &IpPacket<'_>) {
+        if !self.iface.groups.on_igmp(now, ip) {
+            self.neighbors.stats.igmp_invalid += 1;
+        }
+    }
+
+    fn on_discovery(
+        &mut self,
+        now: Instant,
+        src_mac: MacAddr,
+        ip: &IpPacket<'_>,
+        message: icmp::Message<'_>,
+    ) {
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (ip.src(), ip.dst()) else {
+            return;
+        };
+        // RFC 4861 sections 6.1 and 7.1: from the link, not through a router.
+        if ip.hop_limit() != 255 || message.code() != 0 {
+            self.neighbors.stats.ndp_invalid += 1;
+            return;
+        }
+        // Our own messages come back through switches in loops and looped rings (RFC 7527).
+        if src_mac == self.iface.mac {
+            return;
+        }
+        let valid = match ndp::Message::parse(message) {
+            Ok(ndp::Message::NeighborSolicitation {
+                target,
+                source_link,
+            }) => self.on_solicitation(now, src, dst, target, source_link),
+            Ok(ndp::Message::NeighborAdvertisement {
+                target,
+                target_link,
+                solicited,
+                override_,
+                ..
+            }) => self.on_advertisement(
+                now,
+                dst,
+                target,
+                target_link,
+                Answer {
+                    solicited,
+                    override_,
+                },
+            ),
+            Ok(_) => {
+                self.neighbors.stats.router_messages_ignored += 1;
+                true
+            }
+            Err(_) => {
+                self.neighbors.stats.ndp_malformed += 1;
+                true
+            }
+        };
+        if !valid {
+            self.neighbors.stats.ndp_invalid += 1;
+        }
+    }
+
+    /// RFC 4861 sections 7.1.1 and 7.2.3, RFC 4862 section 5.4.3. Whether the message was valid.
+    fn on_solicitation(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        target: Ipv6Addr,
+        link: Option<MacAddr>,
+    ) -> bool {
+        let is_probe = src.is_unspecified();
+        if target.is_multicast()
+            || (is_probe && (link.is_some() || dst != solicited_node(target)))
+            || link.is_some_and(|mac| !mac.is_unicast())
+        {
+            return false;
+        }
+        let Some(state) = self.iface.state_of(target.into()) else {
+            return true;
+        };
+        match state {
+            AddressState::Tentative => {
+                if is_probe {
+                    self.neighbors.stats.address_conflicts += 1;
+                    self.iface
+                        .on_conflict(now, target.into(), &mut self.replies);
+                }
+                return true;
+            }
+            AddressState::Duplicate => return true,
+            AddressState::Preferred => {}
+        }
+        let mac = self.iface.mac;
+        if is_probe {
+            // Somebody probes for what is ours: all hear that it is (RFC 4861 section 7.2.4).
+            self.advertise(
+                (MacAddr::from_ipv6_multicast(ALL_NODES), ALL_NODES),
+                target,
+                false,
+            );
+            return true;
+        }
+        if self.iface.is_ours(src.into()) {
+            self.neighbors.stats.address_conflicts += 1;
+            return true;
+        }
+        if let Some(link) = link
+            && self.iface.is_on_link(src.into())
+        {
+            let replies = &mut self.replies;
+            self.neighbors
+                .on_asked(now, src.into(), link, |frame| push_frame(replies, frame));
+        }
+        match link {
+            Some(link) => self.advertise((link, src), target, true),
+            // A probe of reachability by one that we know, or are going to ask for.
+            None => {
+                let mut message = [0; 32];
+                let len = ndp::write_advertisement(&mut message, target, mac, true, true);
+                dpdk_net_packet::checksum::fill_icmpv6(target, src, &mut message[..len]);
+                let meta = emit::IpMeta {
+                    hop_limit: 255,
+                    ..emit::IpMeta::new(
+                        target.into(),
+                        src.into(),
+                        dpdk_net_packet::Protocol::Icmpv6,
+                    )
+                };
+                let sent = self.output(now, crate::link::Queue::Replies, &meta, len, |buf| {
+                    buf.copy_from_slice(&message[..len])
+                });
+                self.neighbors.stats.replies_sent += u64::from(sent.is_ok());
+            }
+        }
+        true
+    }
+
+    /// RFC 4861 sections 7.1.2 and 7.2.5, RFC 4862 section 5.4.4. Whether the message was valid.
+    fn on_advertisement(
+        &mut self,
+        now: Instant,
+        dst: Ipv6Addr,
+        target: Ipv6Addr,
+        link: Option<MacAddr>,
+        answer: Answer,
+    ) -> bool {
+        if target.is_multicast()
+            || (dst.is_multicast() && answer.solicited)
+            || link.is_some_and(|mac| !mac.is_unicast())
+        {
+            return false;
+        }
+        if self.iface.state_of(target.into()).is_some() {
+            self.neighbors.stats.address_conflicts += 1;
+            self.iface
+                .on_conflict(now, target.into(), &mut self.replies);
+            return true;
+        }
+        let replies = &mut self.replies;
+        self.neighbors
+            .on_answer(now, target.into(), link, answer, |frame| {
+                push_frame(replies, frame)
+            });
+        true
+    }
+
+    fn advertise(
+        &mut self,
+        (dst_mac, dst): (MacAddr, Ipv6Addr),
+        target: Ipv6Addr,
+        solicited: bool,
+    ) {
+        let mac = self.iface.mac;
+        let sent = emit::push_ndp(&mut self.replies, (mac, dst_mac), (target, dst), |buf| {
+            ndp::write_advertisement(buf, target, mac, solicited, true)
+        });
+        self.neighbors.stats.replies_sent += u64::from(sent);
+    }
+}

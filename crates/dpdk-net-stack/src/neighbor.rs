@@ -1,0 +1,561 @@
+//! Who on the link has which IP address: one cache for ARP and NDP, with the states of RFC 4861 section 7.3.
+//!
+//! A packet for an address that isn't known waits here while the address is asked for, at once and then twice more, a
+//! second apart; then it goes out in order or is given up. Entries in use are probed before they are trusted for too
+//! long. Strangers can only bring in entries by asking for ours, the number of entries and the bytes that wait are
+//! bounded, and no step here looks at more than a fixed number of entries.
+//!
+//! The messages themselves are in [`arp`](crate::arp) and [`ndp`](crate::ndp); sending is [`link`](crate::link)'s.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use dpdk_net_packet::MacAddr;
+use hashbrown::HashMap;
+
+use crate::config::Config;
+use crate::random::{HashKey, Random};
+use crate::time::{Duration, Instant};
+
+/// RetransTimer of RFC 4861 section 10: between two requests.
+pub(crate) const RETRANSMIT: Duration = Duration::from_secs(1);
+/// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT.
+const MAX_REQUESTS: u8 = 3;
+/// REACHABLE_TIME; each entry takes 0.5 to 1.5 times that, so that probes don't come in step.
+const REACHABLE: Duration = Duration::from_secs(30);
+/// DELAY_FIRST_PROBE_TIME: for so long an upper layer may confirm before a probe is sent.
+const DELAY_FIRST_PROBE: Duration = Duration::from_secs(5);
+/// Entries looked at to find one to evict.
+const EVICTION_WINDOW: usize = 32;
+
+/// How far the resolution of an address has come (RFC 4861 section 7.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NeighborState {
+    /// Asked for, no answer yet.
+    Incomplete,
+    /// Known to be there a short time ago.
+    Reachable,
+    /// Known once; will be probed when next used.
+    Stale,
+    /// Used while stale: to be probed unless traffic confirms it.
+    Delay,
+    /// Being probed.
+    Probe,
+    /// Entered by hand; never probed nor changed.
+    Static,
+}
+
+/// One neighbour, as told by `Stack::neighbors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NeighborInfo {
+    /// Its IP address.
+    pub addr: IpAddr,
+    /// Its MAC address, unless still being asked for.
+    pub mac: Option<MacAddr>,
+    /// How much that is worth.
+    pub state: NeighborState,
+}
+
+/// What happened in the neighbour cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NeighborStats {
+    /// Neighbours that answered for the first time.
+    pub resolved: u64,
+    /// Neighbours given up after three unanswered requests.
+    pub unreachable: u64,
+    /// Entries evicted to make room.
+    pub evicted: u64,
+    /// Packets that had to wait for resolution.
+    pub packets_queued: u64,
+    /// Packets given up because their neighbour did not answer.
+    pub packets_unreachable: u64,
+    /// Packets dropped because too many, or too many bytes, waited.
+    pub packets_overflowed: u64,
+    /// Packets dropped because the reply queue was full when their neighbour answered.
+    pub packets_no_room: u64,
+    /// Requests (ARP, neighbour solicitations) sent.
+    pub requests_sent: u64,
+    /// Answers (ARP replies, neighbour advertisements) sent.
+    pub replies_sent: u64,
+    /// Others seen using, or probing for, one of our addresses.
+    pub address_conflicts: u64,
+    /// ARP packets that contradict themselves: a group as sender, or the like.
+    pub arp_invalid: u64,
+    /// Neighbour discovery or MLD messages that RFC 4861 section 6.1 or 7.1 says to discard: a hop limit below 255, a
+    /// group as target, a wrong source or destination.
+    pub ndp_invalid: u64,
+    /// Neighbour discovery messages with a bad option or too short.
+    pub ndp_malformed: u64,
+    /// Router advertisements and redirects, which are not acted upon.
+    pub router_messages_ignored: u64,
+    /// IGMP messages that make no sense.
+    pub igmp_invalid: u64,
+}
+
+/// What looking a neighbour up has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Send to this MAC address.
+    Ready(MacAddr),
+    /// Being asked for; packets may wait.
+    Waiting,
+    /// Was not known: ask for it now; packets may wait.
+    Ask,
+}
+
+/// What is due.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Ask all, or the one given if there is one, for `addr`.
+    Ask {
+        addr: IpAddr,
+        unicast: Option<MacAddr>,
+    },
+    /// The neighbour did not answer: this frame, whole but for its destination, can't be sent.
+    GiveUp { frame: Vec<u8> },
+}
+
+/// What an answer says beyond the addresses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) solicited: bool,
+    pub(crate) override_: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    addr: IpAddr,
+    mac: MacAddr,
+    state: NeighborState,
+    /// When the entry stops being Reachable.
+    reachable_until: Instant,
+    /// Its place among the timers.
+    deadline: Option<Instant>,
+    requests: u8,
+    /// Used since the eviction hand last passed.
+    used: bool,
+    pending: VecDeque<Vec<u8>>,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct NeighborCache {
+    index: HashMap<IpAddr, u32, HashKey>,
+    /// `None` is free.
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    timers: BTreeSet<(Instant, u32)>,
+    hand: usize,
+    pending_bytes: usize,
+    max_entries: usize,
+    max_pending: usize,
+    max_pending_bytes: usize,
+    random: Random,
+    pub(crate) stats: NeighborStats,
+}
+
+impl NeighborCache {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            index: HashMap::with_hasher(HashKey::derive(&config.seed, "neighbors")),
+            entries: Vec::new(),
+            free: Vec::new(),
+            timers: BTreeSet::new(),
+            hand: 0,
+            pending_bytes: 0,
+            max_entries: config.limits.neighbors,
+            max_pending: config.limits.pending_per_neighbor,
+            max_pending_bytes: config.limits.pending_bytes,
+            random: Random::new(&config.seed, "neighbors"),
+            stats: NeighborStats::default(),
+        }
+    }
+
+    /// The MAC address of `addr`, to send something there now.
+    #[inline]
+    pub(crate) fn lookup(&mut self, now: Instant, addr: IpAddr) -> Found {
+        let Some(&at) = self.index.get(&addr) else {
+            // Without room for an entry nothing is asked: the packet that wants it is dropped and counted.
+            return if self.create(now, addr).is_some() {
+                Found::Ask
+            } else {
+                Found::Waiting
+            };
+        };
+        let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+            return Found::Waiting;
+        };
+        entry.used = true;
+        match entry.state {
+            NeighborState::Incomplete => return Found::Waiting,
+            NeighborState::Reachable if now < entry.reachable_until => {}
+            // RFC 4861 section 7.3.3: the first packet to a stale neighbour starts the wait for a confirmation.
+            NeighborState::Reachable | NeighborState::Stale => {
+                entry.state = NeighborState::Delay;
+                entry.requests = 0;
+                set_deadline(&mut self.timers, entry, at, Some(now + DELAY_FIRST_PROBE));
+            }
+            NeighborState::Delay | NeighborState::Probe | NeighborState::Static => {}
+        }
+        Found::Ready(entry.mac)
+    }
+
+    /// Keeps a whole frame, but for its destination MAC address, until `addr` is known. The oldest one goes if too
+    /// many wait for this neighbour, this one if too many bytes wait for all.
+    pub(crate) fn queue(&mut self, addr: IpAddr, frame: Vec<u8>) {
+        let Some(entry) = self
+            .index
+            .get(&addr)
+            .and_then(|at| self.entries.get_mut(*at as usize))
+            .and_then(Option::as_mut)
+        else {
+            self.stats.packets_overflowed += 1;
+            return;
+        };
+        if entry.pending.len() >= self.max_pending
+            && let Some(oldest) = entry.pending.pop_front()
+        {
+            self.pending_bytes -= oldest.len();
+            self.stats.packets_overflowed += 1;
+        }
+        if self.pending_bytes + frame.len() > self.max_pending_bytes {
+            self.stats.packets_overflowed += 1;
+            return;
+        }
+        self.stats.packets_queued += 1;
+        self.pending_bytes += frame.len();
+        entry.pending.push_back(frame);
+    }
+
+    /// An answer: `addr` says that it has `mac` (RFC 4861 section 7.2.5). Only entries that exist are touched. Frames
+    /// that waited go to `send`, in order, with their destination filled in.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        mac: Option<MacAddr>,
+        answer: Answer,
+        send: impl FnMut(&[u8]) -> bool,
+    ) {
+        let Some(&at) = self.index.get(&addr) else {
+            return;
+        };
+        let reachable_until = now + self.reachable_time();
+        let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+            return;
+        };
+        match entry.state {
+            NeighborState::Static => {}
+            NeighborState::Incomplete => {
+                let Some(mac) = mac else {
+                    return;
+                };
+                entry.mac = mac;
+                self.stats.resolved += 1;
+                self.settle(at, answer.solicited.then_some(reachable_until));
+                self.flush(at, send);
+            }
+            state => {
+                let changed = mac.is_some_and(|mac| mac != entry.mac);
+                if changed && !answer.override_ {
+                    if state == NeighborState::Reachable {
+                        entry.state = NeighborState::Stale;
+                    }
+                    return;
+                }
+                if let Some(mac) = mac {
+                    entry.mac = mac;
+                }
+                if answer.solicited {
+                    self.settle(at, Some(reachable_until));
+                } else if changed {
+                    self.settle(at, None);
+                }
+            }
+        }
+    }
+
+    /// `addr` has asked for us and so told its MAC address (RFC 826, RFC 4861 section 7.2.3): the only way in which
+    /// others make an entry.
+    pub(crate) fn on_asked(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        mac: MacAddr,
+        send: impl FnMut(&[u8]) -> bool,
+    ) {
+        let at = match self.index.get(&addr) {
+            Some(at) => *at,
+            None => match self.create(now, addr) {
+                Some(at) => at,
+                None => return,
+            },
+        };
+        let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+            return;
+        };
+        match entry.state {
+            NeighborState::Static => {}
+            NeighborState::Incomplete => {
+                entry.mac = mac;
+                self.stats.resolved += 1;
+                self.settle(at, None);
+                self.flush(at, send);
+            }
+            _ if entry.mac != mac => {
+                entry.mac = mac;
+                self.settle(at, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was sent to `addr` has arrived, as an upper layer knows (RFC 4861 section 7.3.1).
+    pub(crate) fn confirm(&mut self, now: Instant, addr: IpAddr) {
+        let Some(&at) = self.index.get(&addr) else {
+            return;
+        };
+        let reachable_until = now + self.reachable_time();
+        if let Some(Some(entry)) = self.entries.get(at as usize)
+            && !matches!(
+                entry.state,
+                NeighborState::Incomplete | NeighborState::Static
+            )
+        {
+            self.settle(at, Some(reachable_until));
+        }
+    }
+
+    /// Enters a neighbour by hand; it stays until [`remove`](Self::remove). Frames that waited go to `send`. `false` if
+    /// no room could be made for it.
+    pub(crate) fn add_static(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        mac: MacAddr,
+        send: impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let at = match self.index.get(&addr) {
+            Some(at) => *at,
+            None => match self.create(now, addr) {
+                Some(at) => at,
+                None => return false,
+            },
+        };
+        let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+            return false;
+        };
+        entry.mac = mac;
+        entry.state = NeighborState::Static;
+        set_deadline(&mut self.timers, entry, at, None);
+        self.flush(at, send);
+        true
+    }
+
+    /// Whether `addr` has been asked for lately and has not answered yet.
+    pub(crate) fn is_asking(&self, addr: IpAddr) -> bool {
+        self.index
+            .get(&addr)
+            .and_then(|at| self.entries.get(*at as usize))
+            .and_then(Option::as_ref)
+            .is_some_and(|entry| {
+                matches!(
+                    entry.state,
+                    NeighborState::Incomplete | NeighborState::Probe
+                )
+            })
+    }
+
+    /// Forgets a neighbour. Whether there was one.
+    pub(crate) fn remove(&mut self, addr: IpAddr) -> bool {
+        let Some(&at) = self.index.get(&addr) else {
+            return false;
+        };
+        self.discard(at);
+        true
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Asks again, starts probing, and gives up.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, mut due: impl FnMut(Due)) {
+        while let Some(&(deadline, at)) = self.timers.first() {
+            if deadline > now {
+                break;
+            }
+            self.timers.pop_first();
+            let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+                continue;
+            };
+            entry.deadline = None;
+            if entry.requests >= MAX_REQUESTS {
+                self.stats.unreachable += 1;
+                for frame in self.discard(at) {
+                    self.stats.packets_unreachable += 1;
+                    due(Due::GiveUp { frame });
+                }
+                continue;
+            }
+            let unicast = match entry.state {
+                NeighborState::Incomplete => None,
+                NeighborState::Delay | NeighborState::Probe => {
+                    entry.state = NeighborState::Probe;
+                    Some(entry.mac)
+                }
+                NeighborState::Reachable | NeighborState::Stale | NeighborState::Static => continue,
+            };
+            entry.requests += 1;
+            let addr = entry.addr;
+            set_deadline(&mut self.timers, entry, at, Some(now + RETRANSMIT));
+            due(Due::Ask { addr, unicast });
+        }
+    }
+
+    /// All neighbours, in no order.
+    pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = NeighborInfo> + '_ {
+        self.entries
+            .iter()
+            .flatten()
+            .map(move |entry| NeighborInfo {
+                addr: entry.addr,
+                mac: (entry.state != NeighborState::Incomplete).then_some(entry.mac),
+                state: match entry.state {
+                    NeighborState::Reachable if now >= entry.reachable_until => {
+                        NeighborState::Stale
+                    }
+                    state => state,
+                },
+            })
+    }
+
+    /// Neighbours known or asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    fn reachable_time(&mut self) -> Duration {
+        REACHABLE / 2 + Duration::from_nanos(self.random.below(REACHABLE.as_nanos() as u64))
+    }
+
+    /// Makes the entry Reachable until then, or Stale.
+    fn settle(&mut self, at: u32, reachable_until: Option<Instant>) {
+        let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+            return;
+        };
+        match reachable_until {
+            Some(until) => {
+                entry.state = NeighborState::Reachable;
+                entry.reachable_until = until;
+            }
+            None => entry.state = NeighborState::Stale,
+        }
+        set_deadline(&mut self.timers, entry, at, None);
+    }
+
+    /// An incomplete entry whose first request is sent by the caller; a place is made for it if need be.
+    fn create(&mut self, now: Instant, addr: IpAddr) -> Option<u32> {
+        if self.index.len() >= self.max_entries {
+            self.evict();
+        }
+        if self.index.len() >= self.max_entries {
+            return None;
+        }
+        let mut entry = Entry {
+            addr,
+            mac: MacAddr::ZERO,
+            state: NeighborState::Incomplete,
+            reachable_until: Instant::ZERO,
+            deadline: None,
+            requests: 1,
+            used: true,
+            pending: VecDeque::new(),
+        };
+        let at = self.free.pop().unwrap_or(self.entries.len() as u32);
+        set_deadline(&mut self.timers, &mut entry, at, Some(now + RETRANSMIT));
+        match self.entries.get_mut(at as usize) {
+            Some(slot) => *slot = Some(entry),
+            None => self.entries.push(Some(entry)),
+        }
+        self.index.insert(addr, at);
+        Some(at)
+    }
+
+    /// Second chance over a window of entries: those that never answered go first, then those not used since the hand
+    /// last came by, then any that isn't static.
+    fn evict(&mut self) {
+        let mut victim: Option<(u8, usize)> = None;
+        let len = self.entries.len();
+        for _ in 0..len.min(EVICTION_WINDOW) {
+            let at = self.hand;
+            self.hand = (at + 1) % len;
+            let Some(Some(entry)) = self.entries.get_mut(at) else {
+                continue;
+            };
+            let rank = match entry.state {
+                NeighborState::Static => continue,
+                NeighborState::Incomplete => 0,
+                _ if !entry.used => 1,
+                NeighborState::Stale => 2,
+                _ => 3,
+            };
+            entry.used = false;
+            if victim.is_none_or(|(best, _)| rank < best) {
+                victim = Some((rank, at));
+            }
+        }
+        if let Some((_, at)) = victim {
+            self.stats.evicted += 1;
+            let dropped = self.discard(at as u32).len();
+            self.stats.packets_overflowed += dropped as u64;
+        }
+    }
+
+    /// Takes an entry out and returns what waited for it.
+    fn discard(&mut self, at: u32) -> VecDeque<Vec<u8>> {
+        let Some(mut entry) = self.entries.get_mut(at as usize).and_then(Option::take) else {
+            return VecDeque::new();
+        };
+        set_deadline(&mut self.timers, &mut entry, at, None);
+        self.index.remove(&entry.addr);
+        self.free.push(at);
+        self.pending_bytes -= entry.pending.iter().map(Vec::len).sum::<usize>();
+        entry.pending
+    }
+
+    fn flush(&mut self, at: u32, mut send: impl FnMut(&[u8]) -> bool) {
+        let Some(Some(entry)) = self.entries.get_mut(at as usize) else {
+            return;
+        };
+        for mut frame in core::mem::take(&mut entry.pending) {
+            self.pending_bytes -= frame.len();
+            if let Some(dst) = frame.first_chunk_mut::<6>() {
+                *dst = entry.mac.0;
+            }
+            if !send(&frame) {
+                self.stats.packets_no_room += 1;
+            }
+        }
+    }
+}
+
+fn set_deadline(
+    timers: &mut BTreeSet<(Instant, u32)>,
+    entry: &mut Entry,
+    at: u32,
+    deadline: Option<Instant>,
+) {
+    if let Some(before) = entry.deadline {
+        timers.remove(&(before, at));
+    }
+    if let Some(deadline) = deadline {
+        timers.insert((deadline, at));
+    }
+    entry.deadline = deadline;
+}

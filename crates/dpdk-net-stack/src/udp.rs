@@ -1,0 +1,794 @@
+//! UDP sockets (RFC 768): who is bound to what, which socket a datagram is for, queues of received ones, and sending.
+//!
+//! A datagram is found its socket by a keyed hash: the connected one first, then one bound to the address, then one
+//! bound to all addresses. Groups and broadcasts go to all sockets that want them. IPv4 peers of a dual-stack socket are
+//! told as IPv4 addresses. A receive queue is a ring of bytes with a bound: receiving allocates nothing once it has
+//! grown. What a socket sends waits for the sink in [`Link::datagrams`].
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use dpdk_net_packet::{IpPacket, Protocol, checksum, udp};
+use hashbrown::HashMap;
+use slotmap::SlotMap;
+
+use crate::config::Config;
+use crate::emit::IpMeta;
+use crate::error::Error;
+use crate::event::{Readiness, UdpId};
+use crate::icmp::{ErrorKind, ErrorReport};
+use crate::iface::{Destination, Interface};
+use crate::link::{Link, Queue};
+use crate::random::{HashKey, Random};
+use crate::time::Instant;
+use crate::tx::FrameQueue;
+
+/// What precedes the data of a datagram in a receive queue: peer, local address.
+const RECORD_HEADER: usize = 36;
+/// Datagrams in one receive queue are at most its bytes divided by this, so that empty ones are bounded too.
+const MIN_CHARGE: usize = 64;
+/// Groups that one socket may join (`igmp_max_memberships` is 20).
+const MAX_GROUPS: usize = 64;
+
+/// What happened in UDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpStats {
+    /// Datagrams put into a socket's queue.
+    pub delivered: u64,
+    /// Datagrams for a port that no socket has.
+    pub no_socket: u64,
+    /// Datagrams dropped because the socket's queue was full.
+    pub queue_full: u64,
+    /// Datagrams handed to the link.
+    pub sent: u64,
+    /// Sends refused because the link's queue was full.
+    pub send_blocked: u64,
+    /// ICMP errors told to a connected socket.
+    pub errors_delivered: u64,
+    /// ICMP errors that match no connected socket.
+    pub errors_unmatched: u64,
+}
+
+/// How a UDP socket is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpOptions {
+    /// The local address: one of the stack's, a group, or unspecified for all. Port 0 takes an ephemeral one. `[::]`
+    /// takes IPv4 datagrams too.
+    pub local: SocketAddr,
+    /// Whether `[::]` takes IPv6 datagrams alone (`IPV6_V6ONLY`).
+    pub only_v6: bool,
+    /// Whether the port may be shared with others that say the same (`SO_REUSEADDR`): groups and broadcasts go to all of
+    /// them, other datagrams to the one connected to their sender or else to the one bound last.
+    pub reuse_address: bool,
+}
+
+impl UdpOptions {
+    /// A socket of its own, dual-stack if `local` is `[::]`.
+    pub const fn new(local: SocketAddr) -> Self {
+        Self {
+            local,
+            only_v6: false,
+            reuse_address: false,
+        }
+    }
+}
+
+/// A received datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpRecv {
+    /// Bytes copied to the caller.
+    pub len: usize,
+    /// Bytes that the datagram had; those that did not fit are gone.
+    pub datagram_len: usize,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// The local address it was sent to: one of the stack's, a group, or a broadcast address.
+    pub to: IpAddr,
+}
+
+#[derive(Debug)]
+struct Socket {
+    /// As bound; the address becomes a specific one while connected.
+    local: SocketAddr,
+    bound: SocketAddr,
+    remote: Option<SocketAddr>,
+    only_v6: bool,
+    reuse: bool,
+    broadcast: bool,
+    ttl: u8,
+    multicast_ttl: u8,
+    queue: FrameQueue,
+    error: Option<Error>,
+    groups: Vec<IpAddr>,
+    /// A send was refused for want of room.
+    blocked: bool,
+    /// What its event in the queue will say; empty if it is not in the queue.
+    pending: Readiness,
+}
+
+impl Socket {
+    fn takes_v4(&self) -> bool {
+        match self.bound.ip() {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => v6.is_unspecified() && !self.only_v6,
+        }
+    }
+
+    /// Whether it would take a datagram to `dst`, addresses compared only.
+    fn takes(&self, dst: IpAddr) -> bool {
+        if self.bound.ip().is_unspecified() {
+            match dst {
+                IpAddr::V4(_) => self.takes_v4(),
+                IpAddr::V6(_) => self.bound.is_ipv6(),
+            }
+        } else {
+            self.bound.ip() == dst
+        }
+    }
+
+    /// Whether both could be meant by one datagram.
+    fn overlaps(&self, addr: IpAddr, only_v6: bool) -> bool {
+        match (self.bound.ip().is_unspecified(), addr.is_unspecified()) {
+            (false, false) => self.bound.ip() == addr,
+            (true, false) => self.takes(addr),
+            (false, true) => wildcard_takes(addr, only_v6, self.bound.ip()),
+            (true, true) => {
+                self.bound.is_ipv4() == addr.is_ipv4()
+                    || (self.bound.is_ipv4() && !only_v6)
+                    || (addr.is_ipv4() && !self.only_v6)
+            }
+        }
+    }
+}
+
+/// Whether a socket bound to the unspecified `addr` takes what is for `dst`.
+fn wildcard_takes(addr: IpAddr, only_v6: bool, dst: IpAddr) -> bool {
+    match (addr, dst) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => true,
+        (IpAddr::V6(_), IpAddr::V4(_)) => !only_v6,
+        (IpAddr::V4(_), IpAddr::V6(_)) => false,
+    }
+}
+
+/// An IPv4-mapped address is the IPv4 address.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// All UDP sockets of a stack.
+#[derive(Debug)]
+pub(crate) struct UdpTable {
+    sockets: SlotMap<UdpId, Socket>,
+    /// All sockets of a port, in the order they were bound. Looked through for binding, closing and groups only.
+    by_port: HashMap<u16, Vec<UdpId>, HashKey>,
+    /// The unconnected socket that takes what is for an address and port; the unspecified address stands for all.
+    bound: HashMap<(IpAddr, u16), UdpId, HashKey>,
+    /// Local and remote address.
+    connected: HashMap<(SocketAddr, SocketAddr), UdpId, HashKey>,
+    events: VecDeque<UdpId>,
+    blocked: Vec<UdpId>,
+    random: Random,
+    max_sockets: usize,
+    queue_bytes: usize,
+    ports: (u16, u16),
+    pub(crate) stats: UdpStats,
+}
+
+impl UdpTable {
+    pub(crate) fn new(config: &Config) -> Self {
+        let key = HashKey::derive(&config.seed, "udp");
+        Self {
+            sockets: SlotMap::with_key(),
+            by_port: HashMap::with_hasher(key),
+            bound: HashMap::with_hasher(key),
+            connected: HashMap::with_hasher(key),
+            events: VecDeque::new(),
+            blocked: Vec::new(),
+            random: Random::new(&config.seed, "udp ports"),
+            max_sockets: config.udp.max_sockets,
+            queue_bytes: config.udp.recv_queue_bytes,
+            ports: (config.tcp.ephemeral_first, config.tcp.ephemeral_last),
+            stats: UdpStats::default(),
+        }
+    }
+
+    /// Makes a socket.
+    ///
+    /// Errors: `AddrNotAvailable` if the address is not the stack's or no ephemeral port is free, `AddrInUse`,
+    /// `NoBufferSpace` if there are as many sockets as may be.
+    pub(crate) fn bind(&mut self, iface: &Interface, options: &UdpOptions) -> Result<UdpId, Error> {
+        let only_v6 = options.only_v6;
+        let addr = options.local.ip().to_canonical();
+        if !(addr.is_unspecified()
+            || addr.is_multicast()
+            || iface.is_ours(addr)
+            || iface.is_broadcast(addr))
+        {
+            return Err(Error::AddrNotAvailable);
+        }
+        if self.sockets.len() >= self.max_sockets {
+            return Err(Error::NoBufferSpace);
+        }
+        let port = match options.local.port() {
+            0 => self
+                .ephemeral_port(addr, only_v6)
+                .ok_or(Error::AddrNotAvailable)?,
+            port if self.is_free(addr, port, only_v6, options.reuse_address) => port,
+            _ => return Err(Error::AddrInUse),
+        };
+        let local = SocketAddr::new(addr, port);
+        let id = self.sockets.insert(Socket {
+            local,
+            bound: local,
+            remote: None,
+            only_v6,
+            reuse: options.reuse_address,
+            broadcast: false,
+            ttl: 64,
+            multicast_ttl: 1,
+            queue: FrameQueue::new(self.queue_bytes / MIN_CHARGE, self.queue_bytes),
+            error: None,
+            groups: Vec::new(),
+            blocked: false,
+            pending: Readiness::empty(),
+        });
+        self.by_port.entry(port).or_default().push(id);
+        self.reindex(port, local);
+        Ok(id)
+    }
+
+    fn is_free(&self, addr: IpAddr, port: u16, only_v6: bool, reuse: bool) -> bool {
+        self.by_port
+            .get(&port)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.sockets.get(*id))
+            .all(|socket| (reuse && socket.reuse) || !socket.overlaps(addr, only_v6))
+    }
+
+    /// RFC 6056 section 3.3.1: a random start, then the next one that is free.
+    fn ephemeral_port(&mut self, addr: IpAddr, only_v6: bool) -> Option<u16> {
+        let (first, last) = self.ports;
+        let count = u32::from(last - first) + 1;
+        let start = self.random.below(u64::from(count)) as u32;
+        (0..count)
+            .map(|i| first + ((start + i) % count) as u16)
+            .find(|port| {
+                !self.by_port.contains_key(port) || self.is_free(addr, *port, only_v6, false)
+            })
+    }
+
+    /// The socket that stands in the index for `at` is the one bound last that is not connected.
+    fn reindex(&mut self, port: u16, at: SocketAddr) {
+        let mut keys = [Some(at.ip()), None];
+        if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            keys[1] = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        }
+        for addr in keys.into_iter().flatten() {
+            let found = self
+                .by_port
+                .get(&port)
+                .into_iter()
+                .flatten()
+                .rev()
+                .copied()
+                .find(|id| {
+                    self.sockets.get(*id).is_some_and(|socket| {
+                        socket.remote.is_none()
+                            && (socket.bound.ip() == addr
+                                || (addr == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+                                    && socket.bound.ip().is_unspecified()
+                                    && socket.takes_v4()))
+                    })
+                });
+            match found {
+                Some(id) => self.bound.insert((addr, port), id),
+                None => self.bound.remove(&(addr, port)),
+            };
+        }
+    }
+
+    /// Gives the socket a peer: it takes datagrams from there only, and hears of errors.
+    ///
+    /// Errors: `NetworkUnreachable` if there is no way there or no address to send from, `InvalidInput` for port 0 or
+    /// the other family, `AddrInUse` if another socket has the same pair.
+    pub(crate) fn connect(
+        &mut self,
+        iface: &Interface,
+        id: UdpId,
+        remote: SocketAddr,
+    ) -> Result<(), Error> {
+        let remote = canonical(remote);
+        let socket = self.sockets.get(id).ok_or(Error::UnknownSocket)?;
+        let src = source(socket, iface, remote, None)?;
+        if iface.is_broadcast(remote.ip()) && !socket.broadcast {
+            return Err(Error::PermissionDenied);
+        }
+        let local = SocketAddr::new(src, socket.bound.port());
+        if self
+            .connected
+            .get(&(local, remote))
+            .is_some_and(|other| *other != id)
+        {
+            return Err(Error::AddrInUse);
+        }
+        self.unlink_connection(id);
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.local = local;
+            socket.remote = Some(remote);
+            let bound = socket.bound;
+            self.connected.insert((local, remote), id);
+            self.reindex(bound.port(), bound);
+        }
+        Ok(())
+    }
+
+    /// Takes the peer away again.
+    pub(crate) fn disconnect(&mut self, id: UdpId) -> Result<(), Error> {
+        if !self.sockets.contains_key(id) {
+            return Err(Error::UnknownSocket);
+        }
+        self.unlink_connection(id);
+        if let Some(bound) = self.sockets.get(id).map(|socket| socket.bound) {
+            self.reindex(bound.port(), bound);
+        }
+        Ok(())
+    }
+
+    fn unlink_connection(&mut self, id: UdpId) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && let Some(remote) = socket.remote.take()
+        {
+            self.connected.remove(&(socket.local, remote));
+            socket.local = socket.bound;
+        }
+    }
+
+    /// Ends a socket; what it has not received is gone, and its groups are left.
+    pub(crate) fn close(
+        &mut self,
+        now: Instant,
+        iface: &mut Interface,
+        id: UdpId,
+    ) -> Result<(), Error> {
+        self.unlink_connection(id);
+        let socket = self.sockets.remove(id).ok_or(Error::UnknownSocket)?;
+        for group in &socket.groups {
+            iface.groups.leave(now, *group);
+        }
+        let port = socket.bound.port();
+        if let Some(ids) = self.by_port.get_mut(&port) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_port.remove(&port);
+            }
+        }
+        self.reindex(port, socket.bound);
+        Ok(())
+    }
+
+    /// Sends a datagram to `to`, or to the peer. Returns its length.
+    ///
+    /// Errors: an error that an ICMP message brought, once; `WouldBlock` if the link's queue is full, with an event when
+    /// it has room again; `NotConnected` without a destination, `MessageTooLong`, `PermissionDenied` for a broadcast
+    /// without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `InvalidInput` for port 0 or the other
+    /// family.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        id: UdpId,
+        data: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Result<usize, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::UnknownSocket)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        let remote = canonical(to.or(socket.remote).ok_or(Error::NotConnected)?);
+        let src = source(
+            socket,
+            &link.iface,
+            remote,
+            socket.remote.map(|_| socket.local.ip()),
+        )?;
+        if !socket.broadcast && link.iface.is_broadcast(remote.ip()) {
+            return Err(Error::PermissionDenied);
+        }
+        let max = if remote.is_ipv4() { 65_507 } else { 65_527 };
+        if data.len() > max {
+            return Err(Error::MessageTooLong);
+        }
+        let hop_limit = if remote.ip().is_multicast() {
+            socket.multicast_ttl
+        } else {
+            socket.ttl
+        };
+        let meta = IpMeta {
+            hop_limit,
+            ..IpMeta::new(src, remote.ip(), Protocol::Udp)
+        };
+        let port = socket.bound.port();
+        let sent = link.output(
+            now,
+            Queue::Datagrams,
+            &meta,
+            udp::HEADER_LEN + data.len(),
+            |buf| {
+                udp::write_header(buf, port, remote.port(), data.len());
+                buf[udp::HEADER_LEN..].copy_from_slice(data);
+                checksum::fill_udp(src, remote.ip(), buf);
+            },
+        );
+        match sent {
+            Ok(()) => {
+                self.stats.sent += 1;
+                Ok(data.len())
+            }
+            // Some room is there but not for a large one: nobody would ever say that it is back.
+            Err(Error::NoBufferSpace) if !link.datagrams.is_empty() => {
+                self.stats.send_blocked += 1;
+                if !socket.blocked {
+                    socket.blocked = true;
+                    self.blocked.push(id);
+                }
+                Err(Error::WouldBlock)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the sockets whose sends were refused that there is room again. To be called when frames of
+    /// [`Link::datagrams`] have gone; costs nothing if none was refused.
+    pub(crate) fn on_drained(&mut self) {
+        while let Some(id) = self.blocked.pop() {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                socket.blocked = false;
+                notify(&mut self.events, id, socket, Readiness::WRITABLE);
+            }
+        }
+    }
+
+    /// Takes the oldest datagram; what does not fit `buf` is lost, and told by the length.
+    ///
+    /// Errors: `WouldBlock`, and an error that an ICMP message brought, once.
+    pub(crate) fn recv(&mut self, id: UdpId, buf: &mut [u8]) -> Result<UdpRecv, Error> {
+        let received = self.peek(id, buf)?;
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.queue.pop();
+        }
+        Ok(received)
+    }
+
+    /// As [`recv`](Self::recv), and leaves the datagram where it is.
+    pub(crate) fn peek(&mut self, id: UdpId, buf: &mut [u8]) -> Result<UdpRecv, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::UnknownSocket)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        let record = socket
+            .queue
+            .front()
+            .and_then(|record| record.split_first_chunk::<RECORD_HEADER>());
+        let Some((header, data)) = record else {
+            return Err(Error::WouldBlock);
+        };
+        let (from, to) = decode(header);
+        let len = data.len().min(buf.len());
+        buf[..len].copy_from_slice(&data[..len]);
+        Ok(UdpRecv {
+            len,
+            datagram_len: data.len(),
+            from,
+            to,
+        })
+    }
+
+    /// Gives a received datagram, its checksum verified, to the sockets it is for. `false` if there are none: a Port
+    /// Unreachable is due if it was to an address of ours.
+    pub(crate) fn ingress(
+        &mut self,
+        iface: &Interface,
+        ip: &IpPacket<'_>,
+        datagram: &udp::Datagram<'_>,
+    ) -> bool {
+        let from = SocketAddr::new(ip.src(), datagram.src_port());
+        let to = SocketAddr::new(ip.dst(), datagram.dst_port());
+        if iface.classify(ip.dst()) != Destination::Ours {
+            return self.ingress_group(from, to, datagram.payload());
+        }
+        let found = self
+            .connected
+            .get(&(to, from))
+            .or_else(|| self.bound.get(&(to.ip(), to.port())))
+            .or_else(|| self.bound.get(&(unspecified(to.ip()), to.port())));
+        let Some(&id) = found else {
+            self.stats.no_socket += 1;
+            return false;
+        };
+        self.deliver(id, from, to.ip(), datagram.payload());
+        true
+    }
+
+    /// A datagram to a group or broadcast goes to every socket that takes it.
+    fn ingress_group(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) -> bool {
+        let mut delivered = false;
+        let mut at = 0;
+        while let Some(&id) = self.by_port.get(&to.port()).and_then(|ids| ids.get(at)) {
+            at += 1;
+            let wants = self.sockets.get(id).is_some_and(|socket| {
+                socket.takes(to.ip()) && socket.remote.is_none_or(|remote| remote == from)
+            });
+            if wants {
+                self.deliver(id, from, to.ip(), data);
+                delivered = true;
+            }
+        }
+        self.stats.no_socket += u64::from(!delivered);
+        delivered
+    }
+
+    fn deliver(&mut self, id: UdpId, from: SocketAddr, to: IpAddr, data: &[u8]) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let queued = socket.queue.push(RECORD_HEADER + data.len(), |record| {
+            let (header, payload) = record.split_at_mut(RECORD_HEADER);
+            encode(header, from, to);
+            payload.copy_from_slice(data);
+        });
+        match queued {
+            Some(()) => {
+                self.stats.delivered += 1;
+                notify(&mut self.events, id, socket, Readiness::READABLE);
+            }
+            None => self.stats.queue_full += 1,
+        }
+    }
+
+    /// Tells a connected socket what became of what it sent (RFC 1122 section 4.1.3.3). Unconnected ones hear nothing,
+    /// as on Linux: they could not tell which datagram was meant.
+    pub(crate) fn on_error(&mut self, now: Instant, link: &mut Link, report: &ErrorReport) {
+        let connected = self.connected.get(&(report.local, report.remote)).copied();
+        if let ErrorKind::PacketTooBig { mtu } = report.kind {
+            let sent_from_here = connected.is_some()
+                || self
+                    .bound
+                    .contains_key(&(report.local.ip(), report.local.port()))
+                || self
+                    .bound
+                    .contains_key(&(unspecified(report.local.ip()), report.local.port()));
+            if sent_from_here && mtu > 0 {
+                link.note_path_mtu(now, report.remote.ip(), mtu as usize);
+            }
+            return;
+        }
+        let Some((id, socket)) =
+            connected.and_then(|id| self.sockets.get_mut(id).map(|socket| (id, socket)))
+        else {
+            self.stats.errors_unmatched += 1;
+            return;
+        };
+        if let Some(error) = report.kind.to_error() {
+            self.stats.errors_delivered += 1;
+            socket.error = Some(error);
+            notify(
+                &mut self.events,
+                id,
+                socket,
+                Readiness::READABLE | Readiness::WRITABLE,
+            );
+        }
+    }
+
+    /// The next socket that became ready, and for what.
+    pub(crate) fn poll_event(&mut self) -> Option<(UdpId, Readiness)> {
+        while let Some(id) = self.events.pop_front() {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                return Some((id, core::mem::take(&mut socket.pending)));
+            }
+        }
+        None
+    }
+
+    /// What the socket is ready for now.
+    pub(crate) fn readiness(&self, id: UdpId) -> Readiness {
+        let Some(socket) = self.sockets.get(id) else {
+            return Readiness::CLOSED;
+        };
+        let mut readiness = Readiness::empty();
+        readiness.set(
+            Readiness::READABLE,
+            !socket.queue.is_empty() || socket.error.is_some(),
+        );
+        readiness.set(
+            Readiness::WRITABLE,
+            !socket.blocked || socket.error.is_some(),
+        );
+        readiness
+    }
+
+    /// The local address; that of the way to the peer while connected.
+    pub(crate) fn local(&self, id: UdpId) -> Option<SocketAddr> {
+        self.sockets.get(id).map(|socket| socket.local)
+    }
+
+    /// The peer.
+    pub(crate) fn peer(&self, id: UdpId) -> Option<SocketAddr> {
+        self.sockets.get(id).and_then(|socket| socket.remote)
+    }
+
+    /// The error that waits, which is then gone.
+    pub(crate) fn take_error(&mut self, id: UdpId) -> Option<Error> {
+        self.sockets
+            .get_mut(id)
+            .and_then(|socket| socket.error.take())
+    }
+
+    fn socket_mut(&mut self, id: UdpId) -> Result<&mut Socket, Error> {
+        self.sockets.get_mut(id).ok_or(Error::UnknownSocket)
+    }
+
+    /// Time to live or hop limit of what is sent to single hosts, 1 to 255; 64 at first.
+    pub(crate) fn set_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
+        if ttl == 0 {
+            return Err(Error::InvalidInput(
+                "a time to live of 0 goes nowhere; 1 to 255 is possible",
+            ));
+        }
+        self.socket_mut(id)?.ttl = ttl;
+        Ok(())
+    }
+
+    /// See [`set_ttl`](Self::set_ttl).
+    pub(crate) fn ttl(&self, id: UdpId) -> Option<u8> {
+        self.sockets.get(id).map(|socket| socket.ttl)
+    }
+
+    /// Time to live or hop limit of what is sent to groups; 1 at first, 0 goes nowhere.
+    pub(crate) fn set_multicast_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
+        self.socket_mut(id)?.multicast_ttl = ttl;
+        Ok(())
+    }
+
+    /// See [`set_multicast_ttl`](Self::set_multicast_ttl).
+    pub(crate) fn multicast_ttl(&self, id: UdpId) -> Option<u8> {
+        self.sockets.get(id).map(|socket| socket.multicast_ttl)
+    }
+
+    /// Whether the socket may send to broadcast addresses; not at first (`SO_BROADCAST`).
+    pub(crate) fn set_broadcast(&mut self, id: UdpId, on: bool) -> Result<(), Error> {
+        self.socket_mut(id)?.broadcast = on;
+        Ok(())
+    }
+
+    /// See [`set_broadcast`](Self::set_broadcast).
+    pub(crate) fn broadcast(&self, id: UdpId) -> Option<bool> {
+        self.sockets.get(id).map(|socket| socket.broadcast)
+    }
+
+    /// Joins a group until it is left or the socket is closed.
+    pub(crate) fn join_group(
+        &mut self,
+        now: Instant,
+        iface: &mut Interface,
+        id: UdpId,
+        group: IpAddr,
+    ) -> Result<(), Error> {
+        let socket = self.socket_mut(id)?;
+        if socket.groups.contains(&group) {
+            return Err(Error::AddrInUse);
+        }
+        if socket.groups.len() >= MAX_GROUPS {
+            return Err(Error::NoBufferSpace);
+        }
+        iface.groups.join(now, group)?;
+        socket.groups.push(group);
+        Ok(())
+    }
+
+    /// Leaves a group. Error: `AddrNotAvailable` if it was not joined by this socket.
+    pub(crate) fn leave_group(
+        &mut self,
+        now: Instant,
+        iface: &mut Interface,
+        id: UdpId,
+        group: IpAddr,
+    ) -> Result<(), Error> {
+        let socket = self.socket_mut(id)?;
+        let at = socket
+            .groups
+            .iter()
+            .position(|joined| *joined == group)
+            .ok_or(Error::AddrNotAvailable)?;
+        socket.groups.swap_remove(at);
+        iface.groups.leave(now, group);
+        Ok(())
+    }
+
+    /// Sockets that there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+}
+
+/// The source address for `remote`, families checked. `connected` is the local address while there is a peer.
+fn source(
+    socket: &Socket,
+    iface: &Interface,
+    remote: SocketAddr,
+    connected: Option<IpAddr>,
+) -> Result<IpAddr, Error> {
+    if remote.port() == 0 {
+        return Err(Error::InvalidInput("the destination port is 0"));
+    }
+    if remote.ip().is_unspecified() {
+        return Err(Error::InvalidInput(
+            "the destination address is unspecified",
+        ));
+    }
+    let family_fits = match remote.ip() {
+        IpAddr::V4(_) => socket.takes_v4(),
+        IpAddr::V6(_) => socket.bound.is_ipv6(),
+    };
+    if !family_fits {
+        return Err(Error::InvalidInput(
+            "the destination is of another address family than the socket",
+        ));
+    }
+    let bound = socket.bound.ip();
+    if !bound.is_unspecified() && !bound.is_multicast() && !iface.is_broadcast(bound) {
+        return Ok(bound);
+    }
+    if let Some(connected) = connected.filter(|local| local.is_ipv4() == remote.is_ipv4()) {
+        return Ok(connected);
+    }
+    iface
+        .source_for(remote.ip())
+        .ok_or(Error::NetworkUnreachable)
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn notify(events: &mut VecDeque<UdpId>, id: UdpId, socket: &mut Socket, readiness: Readiness) {
+    if socket.pending.is_empty() {
+        events.push_back(id);
+    }
+    socket.pending |= readiness;
+}
+
+fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr) {
+    let octets = |addr: IpAddr| match addr {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    header[..16].copy_from_slice(&octets(from.ip()));
+    header[16..18].copy_from_slice(&from.port().to_be_bytes());
+    header[18..34].copy_from_slice(&octets(to));
+    header[34..].fill(u8::from(to.is_ipv4()));
+}
+
+fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr) {
+    let is_v4 = header[34] != 0;
+    let addr = |at: usize| {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&header[at..at + 16]);
+        let v6 = Ipv6Addr::from(octets);
+        if is_v4 {
+            v6.to_canonical()
+        } else {
+            IpAddr::V6(v6)
+        }
+    };
+    (
+        SocketAddr::new(addr(0), u16::from_be_bytes([header[16], header[17]])),
+        addr(18),
+    )
+}

@@ -139,6 +139,83 @@ pub enum Error {
         /// What it is.
         lcore: LcoreId,
     },
+
+    /// There is no such port.
+    #[error("there is no {port}; DPDK has {}", if .known.is_empty() { "none: give the EAL a virtual device (`vdev(\"net_tap0\")`) or bind a NIC to vfio-pci" } else { .known })]
+    NoSuchPort {
+        /// The port that was asked for.
+        port: String,
+        /// The ports that there are.
+        known: String,
+    },
+
+    /// A port can be opened once at a time.
+    #[error("{port} is open already: drop its handles and queues first, or share a `PortControl`")]
+    PortAlreadyOpen {
+        /// The port.
+        port: String,
+    },
+
+    /// The port has to be configured for this.
+    #[error("{port} is not configured yet: configure it before {wanted}")]
+    NotConfigured {
+        /// The port.
+        port: String,
+        /// What was wanted, as in `its MTU changes`.
+        wanted: &'static str,
+    },
+
+    /// The port has fewer queues.
+    #[error(
+        "{port} has no {direction} queue {queue}: it was configured with {count}, numbered from 0"
+    )]
+    NoSuchQueue {
+        /// The port.
+        port: String,
+        /// The queue that was asked for.
+        queue: u16,
+        /// `receive` or `transmit`.
+        direction: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+
+    /// A queue has one owner.
+    #[error(
+        "{direction} queue {queue} of {port} is taken: a queue has one owner, who gives it back by dropping it"
+    )]
+    QueueTaken {
+        /// The port.
+        port: String,
+        /// The queue.
+        queue: u16,
+        /// `receive` or `transmit`.
+        direction: &'static str,
+    },
+
+    /// A port can't be stopped while its queues are out.
+    #[error(
+        "{port} can't be stopped: {rx} receive and {tx} transmit queues are in use; drop them first"
+    )]
+    QueuesInUse {
+        /// The port.
+        port: String,
+        /// Receive queues that are out.
+        rx: usize,
+        /// Transmit queues that are out.
+        tx: usize,
+    },
+
+    /// An mbuf has less room, or less data, than an operation on it wants.
+    #[error("{operation} of {asked} on an mbuf that allows {available}")]
+    MbufRoom {
+        /// The operation: `append`, `prepend`, `trim`, `adj` or `linearize` in bytes, `chain` in segments.
+        operation: &'static str,
+        /// How much was asked for.
+        asked: usize,
+        /// How much there is.
+        available: usize,
+    },
 }
 
 impl Error {

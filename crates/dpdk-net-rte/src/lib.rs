@@ -14,16 +14,28 @@
 //! What does not live here: protocols (`dpdk-net-packet`, `dpdk-net-stack`), and any policy on cores, queues and
 //! tasks (`dpdk-net`).
 
+pub mod batch;
 pub mod eal;
 mod error;
 pub mod lcore;
 pub mod log;
+pub mod mbuf;
+pub mod mempool;
+pub mod port;
+pub mod queue;
+pub mod ring;
 mod socket;
 pub mod thread;
 pub mod tsc;
+mod vdev;
 
+pub use batch::MbufBatch;
 pub use eal::{Eal, EalBuilder, IovaMode};
 pub use error::{Errno, Error};
 pub use lcore::{Lcore, LcoreId};
+pub use mbuf::Mbuf;
+pub use mempool::{Mempool, NoMbufs};
+pub use port::{Port, PortConfig, PortControl, PortId};
+pub use queue::{QueuePair, RxQueue, TxQueue};
 pub use socket::SocketId;
 pub use thread::ThreadRegistration;

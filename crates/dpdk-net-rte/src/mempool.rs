@@ -148,7 +148,9 @@ impl MempoolBuilder {
                 ))
             })?;
         if self.capacity == 0 {
-            return Err(invalid("a capacity of 0 mbufs: ask for at least one".into()));
+            return Err(invalid(
+                "a capacity of 0 mbufs: ask for at least one".into(),
+            ));
         }
         let data_room = u16::try_from(self.data_room)
             .ok()
@@ -179,7 +181,9 @@ impl MempoolBuilder {
             )));
         }
         // rte_mempool_create_empty: a cache is flushed at 1.5 times its size, which must fit the pool.
-        let cache_size = self.cache_size.min((u64::from(self.capacity) * 2 / 3) as u32);
+        let cache_size = self
+            .cache_size
+            .min((u64::from(self.capacity) * 2 / 3) as u32);
 
         let mut failed: *const c_char = core::ptr::null();
         // SAFETY: `name` is a C string and outlives the call; `self.eal` keeps DPDK initialised; the pool's
@@ -191,7 +195,7 @@ impl MempoolBuilder {
                 cache_size,
                 private_size,
                 data_room,
-                self.socket.to_raw(),
+                self.socket.raw(),
                 size_of::<Tag>() as u32,
                 &mut failed,
             )
@@ -403,7 +407,10 @@ unsafe fn tag(raw: NonNull<sys::rte_mempool>) -> NonNull<Tag> {
     // SAFETY: `cache_size` is a u32 of the pool's header, written once at creation; the private area lies
     // in the same allocation.
     unsafe {
-        let cache_size = raw.byte_add(sys::DN_MEMPOOL_OFF_CACHE_SIZE).cast::<u32>().read();
+        let cache_size = raw
+            .byte_add(sys::DN_MEMPOOL_OFF_CACHE_SIZE)
+            .cast::<u32>()
+            .read();
         let header = if cache_size == 0 {
             sys::DN_MEMPOOL_HEADER_PLAIN
         } else {
@@ -421,7 +428,10 @@ pub(crate) unsafe fn is_ours(raw: NonNull<sys::rte_mempool>) -> bool {
     // SAFETY: the private area's size is a u32 of the pool's header; the tag is read only where that area
     // is large enough to hold one, and its magic is plain bytes.
     unsafe {
-        let size = raw.byte_add(sys::DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE).cast::<u32>().read();
+        let size = raw
+            .byte_add(sys::DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE)
+            .cast::<u32>()
+            .read();
         size as usize >= sys::DN_POOL_TAG_OFFSET + size_of::<Tag>()
             && (&raw const (*tag(raw).as_ptr()).magic).read() == MAGIC
     }
@@ -434,7 +444,9 @@ pub(crate) unsafe fn is_ours(raw: NonNull<sys::rte_mempool>) -> bool {
 #[inline]
 pub(crate) unsafe fn retain(raw: NonNull<sys::rte_mempool>, n: usize) {
     // SAFETY: a pool of ours has a tag.
-    unsafe { tag(raw).as_ref() }.refs.fetch_add(n, Ordering::Relaxed);
+    unsafe { tag(raw).as_ref() }
+        .refs
+        .fetch_add(n, Ordering::Relaxed);
 }
 
 /// Lets go of `n` counts of a pool, and frees it with the last.
@@ -445,7 +457,11 @@ pub(crate) unsafe fn retain(raw: NonNull<sys::rte_mempool>, n: usize) {
 #[inline]
 pub(crate) unsafe fn release(raw: NonNull<sys::rte_mempool>, n: usize) {
     // SAFETY: the pool is alive up to here as the caller's counts were in it.
-    if unsafe { tag(raw).as_ref() }.refs.fetch_sub(n, Ordering::Release) == n {
+    if unsafe { tag(raw).as_ref() }
+        .refs
+        .fetch_sub(n, Ordering::Release)
+        == n
+    {
         // What other threads did with the pool happened before this: invariant 3.
         fence(Ordering::Acquire);
         // SAFETY: no count is left, so nobody else has the pool.
@@ -466,7 +482,10 @@ unsafe fn destroy(raw: NonNull<sys::rte_mempool>) {
         } else {
             // A driver that was closed did not give its mbufs back. Memory it might still write to is not
             // freed: the pool stays until the process ends.
-            tracing::warn!(in_use, "a closed driver kept mbufs: their mempool is not freed");
+            tracing::warn!(
+                in_use,
+                "a closed driver kept mbufs: their mempool is not freed"
+            );
         }
         drop(eal);
     }
@@ -486,6 +505,49 @@ pub(crate) unsafe fn free_packet(first: RawMbuf) {
             let pool = mbuf.pool();
             sys::dn_pktmbuf_free_seg(mbuf.as_ptr());
             release(pool, 1);
+        }
+    }
+}
+
+/// Whether `n` packets are all of one segment and of `pool`; says so without a branch a packet.
+///
+/// # Safety
+/// The packets are alive.
+#[inline(always)]
+pub(crate) unsafe fn uniform(
+    mbufs: *const RawMbuf,
+    n: usize,
+    pool: NonNull<sys::rte_mempool>,
+) -> bool {
+    let mut odd = 0;
+    for index in 0..n {
+        // SAFETY: the packets are alive.
+        unsafe {
+            let mbuf = mbufs.add(index).read();
+            odd |= (mbuf.pool().addr().get() ^ pool.addr().get()) | usize::from(mbuf.nb_segs() ^ 1);
+        }
+    }
+    odd == 0
+}
+
+/// [`free_packet`] for `n` packets, in bulk where they are of one pool.
+///
+/// # Safety
+/// As for [`free_packet`], for each of them.
+pub(crate) unsafe fn free_packets(mbufs: *mut RawMbuf, n: usize) {
+    if n == 0 {
+        return;
+    }
+    // SAFETY: the packets are ours, so alive until they are freed, and their pool until it is released.
+    unsafe {
+        let pool = mbufs.read().pool();
+        if uniform(mbufs, n, pool) {
+            sys::dn_pktmbuf_free_bulk(mbufs.cast(), n as u32);
+            release(pool, n);
+        } else {
+            for index in 0..n {
+                free_packet(mbufs.add(index).read());
+            }
         }
     }
 }

@@ -1,0 +1,236 @@
+//! What is asked of a port, and whether it can give it: everything that can be refused is refused here, in
+//! words, before DPDK sees it.
+
+use dpdk_net_sys as sys;
+
+use super::{PortInfo, RxOffloads, TxOffloads};
+use crate::{Error, Mempool};
+
+/// The standard MTU of Ethernet.
+const ETHERNET_MTU: u16 = 1500;
+
+/// What is asked of a port. Starts with one queue each way and what the driver recommends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Receive queues, at least 1. Default: 1. With more than one, packets are spread by RSS over IP, TCP
+    /// and UDP where the port can do that.
+    pub rx_queues: u16,
+    /// Transmit queues, at least 1. Default: 1.
+    pub tx_queues: u16,
+    /// Descriptors a receive queue; `None` takes what the driver recommends, else 1024.
+    pub rx_descriptors: Option<u16>,
+    /// Descriptors a transmit queue; `None` takes what the driver recommends, else 1024.
+    pub tx_descriptors: Option<u16>,
+    /// Bytes of IP packet that a frame carries; `None` takes 1500, or less where the port can't.
+    pub mtu: Option<u16>,
+    /// Receive offloads that the port must have.
+    pub rx_offloads: RxOffloads,
+    /// Receive offloads to turn on where the port has them.
+    pub rx_offloads_if_offered: RxOffloads,
+    /// Transmit offloads that the port must have.
+    pub tx_offloads: TxOffloads,
+    /// Transmit offloads to turn on where the port has them.
+    pub tx_offloads_if_offered: TxOffloads,
+}
+
+impl Default for PortConfig {
+    fn default() -> Self {
+        Self {
+            rx_queues: 1,
+            tx_queues: 1,
+            rx_descriptors: None,
+            tx_descriptors: None,
+            mtu: None,
+            rx_offloads: RxOffloads::empty(),
+            rx_offloads_if_offered: RxOffloads::empty(),
+            tx_offloads: TxOffloads::empty(),
+            tx_offloads_if_offered: TxOffloads::empty(),
+        }
+    }
+}
+
+impl PortConfig {
+    /// `n` receive and `n` transmit queues, the rest by default.
+    pub fn queues(n: u16) -> Self {
+        Self {
+            rx_queues: n,
+            tx_queues: n,
+            ..Self::default()
+        }
+    }
+}
+
+/// A configuration that a port can take.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) rx_queues: u16,
+    pub(super) tx_queues: u16,
+    pub(super) rx_descriptors: u16,
+    pub(super) tx_descriptors: u16,
+    pub(super) mtu: u16,
+    /// Whether the user asked for this MTU.
+    pub(super) set_mtu: bool,
+    pub(super) rx_offloads: RxOffloads,
+    pub(super) tx_offloads: TxOffloads,
+    pub(super) rss_types: u64,
+}
+
+impl PortConfig {
+    /// Checks the configuration against the port and the pools.
+    pub(super) fn plan(&self, port: &PortInfo, pools: &[Mempool]) -> Result<Plan, Error> {
+        let rx_queues = queue_count(port, "rx_queues", self.rx_queues, port.max_rx_queues)?;
+        let tx_queues = queue_count(port, "tx_queues", self.tx_queues, port.max_tx_queues)?;
+        if pools.len() != 1 && pools.len() != usize::from(rx_queues) {
+            return Err(invalid(
+                port,
+                "mempools",
+                format!(
+                    "{} given for {rx_queues} receive queues: give one for all or one for each",
+                    pools.len()
+                ),
+            ));
+        }
+        let descriptors =
+            |name: &str, asked: Option<u16>, limits: super::DescriptorLimits| match asked {
+                None => Ok(limits.choose()),
+                Some(asked) => match limits.problem(asked) {
+                    None => Ok(asked),
+                    Some(problem) => Err(invalid(port, name, problem)),
+                },
+            };
+        let rx_offered = port.rx_offloads.difference(RxOffloads::FORBIDDEN);
+        let tx_offered = port.tx_offloads.difference(TxOffloads::FORBIDDEN);
+        let missing = self.rx_offloads.difference(rx_offered);
+        if !missing.is_empty() {
+            return Err(invalid(
+                port,
+                "rx_offloads",
+                format!(
+                    "the port does not offer {missing:?}: it has {rx_offered:?}; do without, or ask in `rx_offloads_if_offered`"
+                ),
+            ));
+        }
+        let missing = self.tx_offloads.difference(tx_offered);
+        if !missing.is_empty() {
+            return Err(invalid(
+                port,
+                "tx_offloads",
+                format!(
+                    "the port does not offer {missing:?}: it has {tx_offered:?}; do without, or ask in `tx_offloads_if_offered`"
+                ),
+            ));
+        }
+        let rx_offloads = self.rx_offloads | self.rx_offloads_if_offered.intersection(rx_offered);
+        let tx_offloads = self.tx_offloads | self.tx_offloads_if_offered.intersection(tx_offered);
+
+        let mtu = self
+            .mtu
+            .unwrap_or_else(|| ETHERNET_MTU.clamp(port.min_mtu, port.max_mtu));
+        check_mtu(port, mtu)?;
+        check_buffers(port, mtu, rx_offloads, pools)?;
+
+        Ok(Plan {
+            rx_queues,
+            tx_queues,
+            rx_descriptors: descriptors(
+                "rx_descriptors",
+                self.rx_descriptors,
+                port.rx_descriptors,
+            )?,
+            tx_descriptors: descriptors(
+                "tx_descriptors",
+                self.tx_descriptors,
+                port.tx_descriptors,
+            )?,
+            mtu,
+            set_mtu: self.mtu.is_some(),
+            rx_offloads,
+            tx_offloads,
+            rss_types: if rx_queues > 1 {
+                port.rss_types & sys::DN_ETH_RSS_IP_TCP_UDP
+            } else {
+                0
+            },
+        })
+    }
+}
+
+fn queue_count(port: &PortInfo, name: &str, asked: u16, most: u16) -> Result<u16, Error> {
+    if (1..=most).contains(&asked) {
+        return Ok(asked);
+    }
+    let problem = if asked == 0 {
+        "0 asked for: a port needs at least 1".into()
+    } else {
+        format!(
+            "{asked} asked for, driver {} has at most {most} here: ask for 1 to {most}, or give the device more \
+             (a vdev takes its number of queues as an argument)",
+            port.driver
+        )
+    };
+    Err(invalid(port, name, problem))
+}
+
+/// Whether the port takes this MTU.
+pub(super) fn check_mtu(port: &PortInfo, mtu: u16) -> Result<(), Error> {
+    if port.mtu_range().contains(&mtu) {
+        return Ok(());
+    }
+    Err(invalid(
+        port,
+        "mtu",
+        format!(
+            "{mtu} bytes: driver {} takes {} to {}",
+            port.driver, port.min_mtu, port.max_mtu
+        ),
+    ))
+}
+
+/// Whether a frame of this MTU fits the mbufs it will be received into.
+pub(super) fn check_buffers(
+    port: &PortInfo,
+    mtu: u16,
+    offloads: RxOffloads,
+    pools: &[Mempool],
+) -> Result<(), Error> {
+    for pool in pools {
+        let room = pool.data_room() - Mempool::HEADROOM;
+        let frame = usize::from(mtu) + port.frame_overhead as usize;
+        let least = port.min_rx_buffer as usize;
+        if room < least {
+            return Err(invalid(
+                port,
+                &format!("mempool {:?}", pool.name()),
+                format!(
+                    "{room} bytes of data room behind the headroom, the driver wants at least {least}: \
+                     make the pool with data_room({}) or more",
+                    least + Mempool::HEADROOM
+                ),
+            ));
+        }
+        if room < frame && !offloads.contains(RxOffloads::SCATTER) {
+            let or_scatter = if port.rx_offloads.contains(RxOffloads::SCATTER) {
+                ", or turn RxOffloads::SCATTER on"
+            } else {
+                ""
+            };
+            return Err(invalid(
+                port,
+                &format!("mempool {:?}", pool.name()),
+                format!(
+                    "{room} bytes of data room behind the headroom, a frame of MTU {mtu} has {frame}: \
+                     make the pool with data_room({}) or more, or lower the MTU{or_scatter}",
+                    frame + Mempool::HEADROOM
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(port: &PortInfo, name: &str, problem: String) -> Error {
+    Error::InvalidArgument {
+        what: format!("{name} of {} ({})", port.id, port.name),
+        problem,
+    }
+}

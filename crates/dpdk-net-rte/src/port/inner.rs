@@ -1,0 +1,367 @@
+//! The port behind its handles: opened once, stopped and closed when the last handle or queue is gone.
+//!
+//! What holds:
+//!
+//! 1. [`OPEN`] says which ports are open; a number is taken out of it after `rte_eth_dev_close`. So there is
+//!    one [`Inner`] a port, and everything about the port goes through it.
+//! 2. Everything but bursts happens under `control`, whose [`Phase`] says what the device is in.
+//! 3. A [`Slot`] is taken by at most one queue. While one is taken the port is in [`Phase::Started`]: queues
+//!    are only handed out there, and stopping is refused meanwhile.
+//! 4. Pools whose mbufs the driver may hold are kept until it is closed: receive pools in `control`, the
+//!    others in the [`Keeper`]. Drivers that pass mbufs on to other ports share one keeper.
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use dpdk_net_sys as sys;
+
+use super::{PortConfig, PortId, PortInfo, RxOffloads, TxOffloads};
+use crate::ring::Attachment;
+use crate::{Eal, Error, Mempool, ring};
+
+/// The ports that are open, by number.
+static OPEN: Mutex<[bool; sys::RTE_MAX_ETHPORTS as usize]> =
+    Mutex::new([false; sys::RTE_MAX_ETHPORTS as usize]);
+
+/// The keeper of drivers that pass mbufs on by reference, as long as one of their ports is open.
+static SHARED_KEEPER: Mutex<Weak<Keeper>> = Mutex::new(Weak::new());
+
+/// Drivers whose mbufs come out of another port: what one port sent, another may hold when it is closed.
+const BY_REFERENCE: &[&str] = &[
+    "net_ring",
+    "net_bonding",
+    "net_failsafe",
+    "net_softnic",
+    "net_pipe",
+];
+
+/// Nothing here leaves its data half written on a panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pools whose mbufs are with a driver.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    pools: Mutex<Vec<Mempool>>,
+}
+
+impl Keeper {
+    /// The keeper for a port of this driver.
+    pub(crate) fn for_driver(driver: &str) -> Arc<Self> {
+        if !BY_REFERENCE.contains(&driver) {
+            return Arc::default();
+        }
+        let mut shared = lock(&SHARED_KEEPER);
+        shared.upgrade().unwrap_or_else(|| {
+            let keeper = Arc::default();
+            *shared = Arc::downgrade(&keeper);
+            keeper
+        })
+    }
+
+    /// Keeps a pool. There are at most as many as DPDK has memory zones for.
+    ///
+    /// # Safety
+    /// `pool` is one of ours and alive.
+    pub(crate) unsafe fn keep(&self, pool: NonNull<sys::rte_mempool>) {
+        let mut pools = lock(&self.pools);
+        if !pools.iter().any(|kept| kept.raw() == pool) {
+            // SAFETY: the caller's promise.
+            pools.push(unsafe { Mempool::from_alive(pool) });
+        }
+    }
+}
+
+/// What a queue counts. One writer, the queue; on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Slot {
+    taken: AtomicBool,
+    pub(crate) packets: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) copied: Counter,
+    pub(crate) dropped: Counter,
+}
+
+impl Slot {
+    /// Takes the slot for a queue; false where it is taken.
+    pub(crate) fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::Acquire)
+    }
+
+    /// Gives it back.
+    pub(crate) fn put(&self) {
+        self.taken.store(false, Ordering::Release);
+    }
+
+    fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Acquire)
+    }
+}
+
+/// A counter with one writer: adding is a load and a store.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline(always)]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the device is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Unconfigured,
+    Configured,
+    Started,
+}
+
+/// What configuring set up.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Setup {
+    /// One a receive queue.
+    pub(crate) pools: Vec<Mempool>,
+    pub(crate) rx: Vec<Arc<Slot>>,
+    pub(crate) tx: Vec<Arc<Slot>>,
+    pub(crate) rx_offloads: RxOffloads,
+    pub(crate) tx_offloads: TxOffloads,
+    pub(crate) rx_descriptors: u16,
+    pub(crate) tx_descriptors: u16,
+}
+
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) phase: Phase,
+    pub(crate) setup: Setup,
+    /// What the queues had counted at the last reset: packets and bytes, by queue.
+    pub(crate) baseline: Baseline,
+}
+
+/// See [`Control::baseline`].
+#[derive(Debug, Default)]
+pub(crate) struct Baseline {
+    pub(crate) rx: Vec<[u64; 4]>,
+    pub(crate) tx: Vec<[u64; 4]>,
+}
+
+/// One open port.
+pub(crate) struct Inner {
+    pub(crate) id: PortId,
+    pub(crate) name: String,
+    pub(crate) control: Mutex<Control>,
+    pub(crate) keeper: Arc<Keeper>,
+    /// The rings that the device is made of, if we made it; freed after it is closed.
+    _attachment: Option<Attachment>,
+    pub(crate) eal: Eal,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Opens a port that is there.
+    pub(crate) fn open(eal: &Eal, id: PortId) -> Result<Arc<Self>, Error> {
+        let mut open = lock(&OPEN);
+        let info = PortInfo::query(eal, id)?;
+        let slot = open
+            .get_mut(usize::from(id.get()))
+            .ok_or_else(|| Error::NoSuchPort {
+                port: id.to_string(),
+                known: String::new(),
+            })?;
+        if *slot {
+            return Err(Error::PortAlreadyOpen {
+                port: subject(id, &info.name),
+            });
+        }
+        // Rings that are being freed take their ports with them.
+        let attachment = ring::attach(id).map_err(|ring::Gone| Error::NoSuchPort {
+            port: subject(id, &info.name),
+            known: String::new(),
+        })?;
+        *slot = true;
+        Ok(Arc::new(Self {
+            id,
+            keeper: Keeper::for_driver(&info.driver),
+            name: info.name,
+            control: Mutex::new(Control {
+                phase: Phase::Unconfigured,
+                setup: Setup::default(),
+                baseline: Baseline::default(),
+            }),
+            _attachment: attachment,
+            eal: eal.clone(),
+        }))
+    }
+
+    /// The port in words, as errors name it.
+    pub(crate) fn subject(&self) -> String {
+        subject(self.id, &self.name)
+    }
+
+    pub(crate) fn info(&self) -> Result<PortInfo, Error> {
+        PortInfo::query(&self.eal, self.id)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Control> {
+        lock(&self.control)
+    }
+
+    /// A DPDK function's return value as a result.
+    pub(crate) fn check(&self, function: &'static str, rc: i32) -> Result<(), Error> {
+        if rc >= 0 {
+            Ok(())
+        } else {
+            Err(Error::from_rc(function, self.subject(), rc))
+        }
+    }
+
+    /// Configures the device and its queues.
+    pub(crate) fn configure(&self, config: &PortConfig, pools: &[Mempool]) -> Result<(), Error> {
+        let mut control = self.lock();
+        let info = self.info()?;
+        let plan = config.plan(&info, pools)?;
+        let conf = sys::dn_port_conf {
+            rx_queues: plan.rx_queues,
+            tx_queues: plan.tx_queues,
+            mtu: u32::from(plan.mtu),
+            rx_offloads: plan.rx_offloads.bits(),
+            tx_offloads: plan.tx_offloads.bits(),
+            rss_types: plan.rss_types,
+        };
+        // A failure below leaves the device with half a configuration, which the next one replaces.
+        control.phase = Phase::Unconfigured;
+        let id = self.id.get();
+        // SAFETY: the port is open, stopped (only a stopped port's handle configures) and ours under the
+        // lock; the configuration outlives the call.
+        self.check("rte_eth_dev_configure", unsafe {
+            sys::dn_eth_configure(id, &conf)
+        })?;
+        // The pools replaced here may still have mbufs with the driver until its queues are set up anew.
+        let pools: Vec<Mempool> = (0..usize::from(plan.rx_queues))
+            .map(|queue| pools[queue.min(pools.len() - 1)].clone())
+            .collect();
+        for pool in &pools {
+            // SAFETY: a handle of the pool is in hand.
+            unsafe { self.keeper.keep(pool.raw()) };
+        }
+        for (queue, pool) in (0..).zip(&pools) {
+            // SAFETY: as above; the keeper holds the pool until the port is closed.
+            let rc = unsafe {
+                sys::dn_eth_rx_queue_setup(id, queue, plan.rx_descriptors, pool.raw().as_ptr())
+            };
+            self.check("rte_eth_rx_queue_setup", rc)?;
+        }
+        for queue in 0..plan.tx_queues {
+            // SAFETY: as above.
+            let rc = unsafe { sys::dn_eth_tx_queue_setup(id, queue, plan.tx_descriptors) };
+            self.check("rte_eth_tx_queue_setup", rc)?;
+        }
+        if plan.set_mtu {
+            // Drivers of virtual devices take the MTU by this call only; those that lack it took it above.
+            // SAFETY: as above.
+            let rc = unsafe { sys::rte_eth_dev_set_mtu(id, plan.mtu) };
+            if rc != -libc::ENOTSUP {
+                self.check("rte_eth_dev_set_mtu", rc)?;
+            }
+        }
+        let slots = |n: u16| (0..n).map(|_| Arc::default()).collect::<Vec<Arc<Slot>>>();
+        control.setup = Setup {
+            pools,
+            rx: slots(plan.rx_queues),
+            tx: slots(plan.tx_queues),
+            rx_offloads: plan.rx_offloads,
+            tx_offloads: plan.tx_offloads,
+            rx_descriptors: plan.rx_descriptors,
+            tx_descriptors: plan.tx_descriptors,
+        };
+        control.baseline = Baseline::default();
+        control.phase = Phase::Configured;
+        Ok(())
+    }
+
+    pub(crate) fn start(&self) -> Result<(), Error> {
+        let mut control = self.lock();
+        // SAFETY: the port is open, configured (its handle's type says so) and ours under the lock.
+        self.check("rte_eth_dev_start", unsafe {
+            sys::rte_eth_dev_start(self.id.get())
+        })?;
+        control.phase = Phase::Started;
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) -> Result<(), Error> {
+        let mut control = self.lock();
+        let out = |slots: &[Arc<Slot>]| slots.iter().filter(|slot| slot.is_taken()).count();
+        let (rx, tx) = (out(&control.setup.rx), out(&control.setup.tx));
+        if rx + tx > 0 {
+            return Err(Error::QueuesInUse {
+                port: self.subject(),
+                rx,
+                tx,
+            });
+        }
+        // SAFETY: the port is open and ours under the lock; no queue is out and none can be taken.
+        self.check("rte_eth_dev_stop", unsafe {
+            sys::rte_eth_dev_stop(self.id.get())
+        })?;
+        control.phase = Phase::Configured;
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let id = self.id.get();
+        let mut open = lock(&OPEN);
+        let phase = self
+            .control
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .phase;
+        if phase == Phase::Started {
+            // SAFETY: the port is open; queues hold an Arc of this, so none is out.
+            let rc = unsafe { sys::rte_eth_dev_stop(id) };
+            if rc < 0 {
+                let error = Error::from_rc("rte_eth_dev_stop", self.subject(), rc);
+                tracing::warn!(%error, "stopping a port that nobody uses any more");
+            }
+        }
+        // SAFETY: the port is open and nobody else has it. Closing gives the driver's mbufs back to pools
+        // that the keeper and `control` hold until after this.
+        let rc = unsafe { sys::rte_eth_dev_close(id) };
+        if rc < 0 {
+            let error = Error::from_rc("rte_eth_dev_close", self.subject(), rc);
+            tracing::warn!(%error, "closing a port that nobody uses any more");
+        }
+        open[usize::from(id)] = false;
+    }
+}
+
+/// Runs `body` while no port can be opened or closed; it is told which are open.
+pub(crate) fn with_open_ports<R>(body: impl FnOnce(&dyn Fn(PortId) -> bool) -> R) -> R {
+    let open = lock(&OPEN);
+    body(&|id| open.get(usize::from(id.get())).copied().unwrap_or(false))
+}
+
+fn subject(id: PortId, name: &str) -> String {
+    format!("{id} ({name})")
+}

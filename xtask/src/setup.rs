@@ -31,7 +31,7 @@ const BUILD: &[Package] = &[
     package("libdpdk-dev", "DPDK's headers, libraries and drivers"),
     package(
         "dpdk",
-        "DPDK's own tools: dpdk-devbind, dpdk-hugepages, dpdk-testpmd",
+        "DPDK's own tools: dpdk-devbind.py, dpdk-hugepages.py",
     ),
     package(
         "clang",

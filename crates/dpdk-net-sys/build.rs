@@ -25,6 +25,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(add_.*|allmulticast_.*|dev_.*|find_.*|from_rings?|iterator_.*|led_.*|link_.*|macaddrs?_.*|promiscuous_.*|rx_queue_.*|tx_queue_.*|speed_.*|stats_.*|xstats_.*|tx_done_cleanup)",
     "rte_get_(main_lcore|next_lcore|tsc_hz)",
     "rte_lcore_(count|index|is_enabled|has_role|to_.*)",
+    "rte_log",
     "rte_log_(set_.*|get_.*|dump|cur_msg_.*)",
     "rte_openlog_stream",
     "rte_mbuf_best_mempool_ops",
@@ -185,7 +186,10 @@ fn march() -> Option<String> {
 
 fn compile_shim(library: &pkg_config::Library) -> Result<(), String> {
     let mut build = cc::Build::new();
-    build.files(["shim/shim.c", "shim/control.c"]).include("shim").opt_level(3);
+    build
+        .files(["shim/shim.c", "shim/control.c"])
+        .include("shim")
+        .opt_level(3);
     build.define("ALLOW_EXPERIMENTAL_API", None);
     for path in &library.include_paths {
         // As system headers: DPDK's inline functions are not ours to warn about.

@@ -2474,6 +2474,12 @@ unsafe extern "C" {
     pub fn rte_log_cur_msg_loglevel() -> ::core::ffi::c_int;
     pub fn rte_log_cur_msg_logtype() -> ::core::ffi::c_int;
     pub fn rte_log_dump(f: *mut FILE);
+    pub fn rte_log(
+        level: u32,
+        logtype: u32,
+        format: *const ::core::ffi::c_char,
+        ...
+    ) -> ::core::ffi::c_int;
     pub fn rte_eal_remote_launch(
         f: lcore_function_t,
         arg: *mut ::core::ffi::c_void,

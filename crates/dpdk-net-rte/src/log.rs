@@ -3,7 +3,8 @@
 //! What lives here: the sink that the shim's log stream writes to. It puts lines together again, one buffer a thread
 //! (stdio hands messages over in pieces, and DPDK builds some lines from several messages), turns each into an event
 //! with target `dpdk` and the level it was logged at, and remembers the last warnings and errors for error texts. No
-//! line is lost: what lacks its newline is emitted when the buffer is full or the thread ends.
+//! line is lost: one that lacks its newline is emitted when the buffer is full or, if its thread ended, with the next
+//! line of any thread or when the EAL is cleaned up.
 //!
 //! What holds: the sink is called by C on any thread; it never unwinds into C and never calls DPDK.
 
@@ -60,6 +61,7 @@ pub(crate) fn redirect() {
 
 /// The last warnings and errors since the last call, oldest first.
 pub(crate) fn take_recent() -> Vec<String> {
+    flush();
     RECENT
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -77,9 +79,21 @@ struct Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            // A subscriber may be gone already on a thread that ends; its panic must not become an abort.
-            let _ = catch_unwind(AssertUnwindSafe(|| emit(self.level, &self.bytes)));
+            // Not emitted here: when a thread's locals go, those of the subscriber may be gone already.
+            let mut orphans = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
+            orphans.push((self.level, std::mem::take(&mut self.bytes)));
         }
+    }
+}
+
+/// Lines whose threads ended before they did. Emptied with the next line.
+static ORPHANS: Mutex<Vec<(u32, Vec<u8>)>> = Mutex::new(Vec::new());
+
+/// Emits what threads that ended have left.
+pub(crate) fn flush() {
+    let orphans = std::mem::take(&mut *ORPHANS.lock().unwrap_or_else(PoisonError::into_inner));
+    for (level, line) in orphans {
+        emit(level, &line);
     }
 }
 
@@ -96,6 +110,7 @@ extern "C" fn sink(level: u32, bytes: *const c_char, len: usize) {
     let bytes = unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     // A panicking subscriber must not unwind into C.
     let _ = catch_unwind(AssertUnwindSafe(|| {
+        flush();
         let buffered = PARTIAL.try_with(|partial| match partial.try_borrow_mut() {
             Ok(mut partial) => {
                 assemble(&mut partial, level, bytes, emit);
@@ -156,6 +171,11 @@ fn emit(level: u32, line: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+    use std::sync::Arc;
+
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     fn lines(pieces: &[(u32, &str)]) -> (Vec<(u32, String)>, String) {
@@ -205,5 +225,81 @@ mod tests {
         assert_eq!(recent.len(), REMEMBERED);
         assert_eq!(recent[0], "error 3");
         assert!(take_recent().is_empty());
+    }
+
+    /// Counts the events of target `dpdk` by level and keeps their texts.
+    #[derive(Clone, Default)]
+    struct Collector(Arc<Mutex<Vec<(tracing::Level, String)>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Collector {
+        fn on_event(
+            &self,
+            event: &tracing::Event<'_>,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            struct Message(String);
+            impl tracing::field::Visit for Message {
+                fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                    self.0 = format!("{value:?}");
+                }
+            }
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            let mut events = self.0.lock().expect("no test panicked");
+            events.push((*event.metadata().level(), message.0));
+        }
+    }
+
+    #[test]
+    fn every_line_that_dpdk_logs_on_any_thread_arrives_whole_and_at_its_level() {
+        const LINES: usize = 500;
+        let collector = Collector::default();
+        let subscriber = tracing_subscriber::registry().with(collector.clone());
+        tracing::subscriber::set_global_default(subscriber).expect("one test a process");
+        redirect();
+        let log = |level: u32, text: &str| {
+            let text = CString::new(text).expect("no NUL");
+            // SAFETY: both strings are NUL-terminated and the format takes one string. Type 0 is the EAL's.
+            let rc = unsafe { sys::rte_log(level, 0, c"%s".as_ptr(), text.as_ptr()) };
+            assert!(rc >= 0);
+        };
+        std::thread::scope(|threads| {
+            for thread in 0..4 {
+                threads.spawn(move || {
+                    for line in 0..LINES {
+                        let level =
+                            [sys::RTE_LOG_ERR, sys::RTE_LOG_WARNING, sys::RTE_LOG_NOTICE][line % 3];
+                        log(level, &format!("thread {thread} "));
+                        log(level, &format!("line {line}\n"));
+                    }
+                    // Its thread ends before its line does.
+                    log(sys::RTE_LOG_ERR, &format!("thread {thread} ends"));
+                });
+            }
+        });
+        flush();
+        let events = collector.0.lock().expect("no test panicked");
+        assert_eq!(events.len(), 4 * (LINES + 1));
+        for thread in 0..4 {
+            let of_thread = format!("thread {thread} ");
+            let mut lines = events
+                .iter()
+                .filter(|(_, text)| text.starts_with(&of_thread));
+            for line in 0..LINES {
+                let level = [
+                    tracing::Level::ERROR,
+                    tracing::Level::WARN,
+                    tracing::Level::INFO,
+                ][line % 3];
+                assert_eq!(
+                    lines.next(),
+                    Some(&(level, format!("{of_thread}line {line}")))
+                );
+            }
+            assert_eq!(
+                lines.next(),
+                Some(&(tracing::Level::ERROR, format!("{of_thread}ends")))
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use dpdk_net_sys as sys;
 
-use super::{Eal, FAILED, Inner, STATE, check, claim_start, explain, machine};
+use super::{Eal, FAILED, Inner, STATE, check, claim_start, explain, machine, runtime_dir};
 use crate::log::LogLevel;
 use crate::{Errno, Error, LcoreId};
 
@@ -266,6 +266,7 @@ fn start(argv: Vec<CString>, keep_affinity: bool) -> Result<Vec<String>, (Errno,
     crate::log::take_recent();
     let affinity = keep_affinity.then(Affinity::of_this_thread).flatten();
 
+    runtime_dir::remove_at_exit();
     // DPDK keeps pointers into its arguments: they live as long as the process. This happens once.
     let mut pointers: Vec<*mut c_char> = argv.into_iter().map(CString::into_raw).collect();
     let count = c_int::try_from(pointers.len()).unwrap_or(c_int::MAX);
@@ -278,6 +279,9 @@ fn start(argv: Vec<CString>, keep_affinity: bool) -> Result<Vec<String>, (Errno,
 
     if let Some(affinity) = affinity {
         affinity.restore();
+    }
+    if rc >= 0 {
+        runtime_dir::remember();
     }
     let log = crate::log::take_recent();
     if rc < 0 { Err((errno, log)) } else { Ok(log) }

@@ -20,7 +20,7 @@ const REMEDIES: &[(&str, &str)] = &[
     (
         "Cannot get hugepage information",
         "Reserve huge pages, as root: `echo 512 > /proc/sys/vm/nr_hugepages`; or do without: `no_huge()` and \
-         `memory_mb(n)`",
+         `memory_mb(n)` (`--no-huge -m n`)",
     ),
     (
         "Not enough memory available",
@@ -120,9 +120,10 @@ pub(super) fn missing_device(arguments: &[String], log: &[String]) -> Option<Err
     // What is about other devices only, and by name, is not about this one.
     lines.retain(|line| {
         line.contains(device.name)
-            || !args
-                .vdevs()
-                .any(|other| other.name != device.name && line.contains(other.name))
+            || !line.starts_with("TELEMETRY:")
+                && !args
+                    .vdevs()
+                    .any(|other| other.name != device.name && line.contains(other.name))
     });
     Some(Error::DeviceFailed {
         device: device.name.to_owned(),

@@ -18,7 +18,7 @@ const CAP_NET_RAW: u32 = 13;
 const HOW_TO_BE_ALLOWED: &str =
     "Run as root, or without root in a namespace of its own: `unshare -Urn PROGRAM`";
 const HOW_TO_GET_HUGEPAGES: &str = "Reserve some, as root: `echo 512 > /proc/sys/vm/nr_hugepages` (512 of 2 MiB are \
-     1 GiB); or do without them: `no_huge()` and `memory_mb(n)`, slower";
+     1 GiB); or do without them, slower: `no_huge()` and `memory_mb(n)` (`--no-huge -m n`)";
 
 pub(super) fn check(arguments: &[String]) -> Result<(), Error> {
     let args = Args::parse(arguments);
@@ -117,7 +117,7 @@ fn hugepages(args: &Args<'_>) -> Result<(), Error> {
         })
         .collect();
     let remedy = "Mount one, as root: `mkdir -p /dev/hugepages && mount -t hugetlbfs none /dev/hugepages`; or keep \
-                  no files: `in_memory()`";
+                  no files: `in_memory()` (`--in-memory`)";
     if let Some(dir) = args.get("huge-dir") {
         let wanted = dir.value.trim_end_matches('/');
         if !mounted.contains(&wanted) {
@@ -291,9 +291,9 @@ fn needs_capability(device: &Device<'_>, number: u32, name: &str, what: &str) ->
     Ok(())
 }
 
-/// The capabilities of this process, in its user namespace. `None` without /proc.
+/// The capabilities of this thread, which is the one that will start DPDK, in its user namespace. `None` without /proc.
 fn effective_capabilities() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))?;

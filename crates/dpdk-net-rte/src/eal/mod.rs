@@ -13,6 +13,7 @@ mod check;
 mod explain;
 mod lcore_list;
 mod machine;
+mod runtime_dir;
 
 use std::ffi::CStr;
 use std::fmt;
@@ -85,9 +86,7 @@ impl Eal {
     /// The directory with this EAL's sockets and lock files (telemetry among them).
     pub fn runtime_dir(&self) -> std::path::PathBuf {
         use std::os::unix::ffi::OsStrExt;
-        // SAFETY: the EAL is initialised; returns a pointer to a buffer that is written during initialisation only.
-        let dir = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
-        std::ffi::OsStr::from_bytes(dir.to_bytes()).into()
+        std::ffi::OsStr::from_bytes(runtime_dir::path().to_bytes()).into()
     }
 }
 
@@ -139,5 +138,6 @@ fn cleanup() {
     if rc != 0 {
         tracing::warn!(target: "dpdk", "rte_eal_cleanup failed: {}", crate::Errno(-rc));
     }
+    crate::log::flush();
     STATE.store(CLEANED_UP, Ordering::Release);
 }

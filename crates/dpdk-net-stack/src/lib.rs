@@ -19,6 +19,7 @@ mod event;
 mod fragment;
 mod icmp;
 mod iface;
+mod ingest;
 mod limit;
 mod link;
 mod multicast;
@@ -26,9 +27,15 @@ mod ndp;
 mod neighbor;
 mod random;
 mod reassembly;
+mod stack;
+mod stats;
+mod tcp;
+#[cfg(test)]
+mod test_frames;
 mod time;
 mod tx;
 mod udp;
+mod wheel;
 
 pub use config::{
     Config, ConfigError, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig, UdpConfig,
@@ -40,6 +47,9 @@ pub use iface::AddressState;
 pub use link::LinkStats;
 pub use neighbor::{NeighborInfo, NeighborState, NeighborStats};
 pub use reassembly::ReassemblyStats;
+pub use stack::Stack;
+pub use stats::{FrameStats, Stats, TcpStats};
+pub use tcp::{Keepalive, ListenOptions, TcpInfo, TcpState};
 pub use time::{Duration, Instant};
 pub use tx::TxSink;
 pub use udp::{UdpOptions, UdpRecv, UdpStats};

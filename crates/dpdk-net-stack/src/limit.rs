@@ -12,7 +12,11 @@ pub(crate) struct RateLimit {
 
 impl RateLimit {
     pub(crate) fn new(per_second: u32) -> Self {
-        RateLimit { per_second, left: 0, until: Instant::ZERO }
+        RateLimit {
+            per_second,
+            left: 0,
+            until: Instant::ZERO,
+        }
     }
 
     /// Whether one more may be done now; if so it counts.
@@ -35,7 +39,9 @@ mod tests {
     fn no_more_than_the_limit_in_a_second_and_again_in_the_next() {
         let mut limit = RateLimit::new(3);
         let start = Instant::from_secs(9);
-        let taken = (0..100).filter(|i| limit.take(start + Duration::from_millis(i * 9))).count();
+        let taken = (0..100)
+            .filter(|i| limit.take(start + Duration::from_millis(i * 9)))
+            .count();
         assert_eq!(taken, 3);
         assert!(limit.take(start + Duration::from_secs(1)));
     }

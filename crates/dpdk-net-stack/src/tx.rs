@@ -77,6 +77,20 @@ impl FrameQueue {
         self.frames.is_empty()
     }
 
+    /// Whether a frame of `len` bytes will be taken.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        // Growing moves all frames to the front.
+        let used = || {
+            self.frames
+                .iter()
+                .map(|(_, len)| *len as usize)
+                .sum::<usize>()
+        };
+        self.frames.len() < self.max_frames
+            && (self.place(len, self.ring.len()).is_some()
+                || self.ring.len() < self.max_bytes && used() + len <= self.max_bytes)
+    }
+
     /// Where a frame of `len` bytes would go in a ring of `size` bytes.
     fn place(&self, len: usize, size: usize) -> Option<usize> {
         let (Some(&(head, _)), Some(&(last, last_len))) = (self.frames.front(), self.frames.back())

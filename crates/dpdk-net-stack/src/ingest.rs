@@ -1,0 +1,297 @@
+//! Frames in: parsed and looked up by the batch, then handled one by one in the order they came.
+//!
+//! First every frame of a batch is parsed and its flow looked up, then the first one is handled. So the cache misses of
+//! many flows overlap instead of following one another. What an earlier frame of the batch changes in the flow table
+//! is noticed by the table's version, and the lookup repeated.
+
+use arrayvec::ArrayVec;
+use dpdk_net_packet::{
+    FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta, Transport,
+    parse_checked,
+};
+
+use crate::icmp::IcmpError;
+use crate::iface::Destination;
+use crate::stack::Stack;
+use crate::tcp::segment::key_of;
+use crate::tcp::table::{FlowKey, FlowRef};
+use crate::time::Instant;
+use crate::tx::FrameQueue;
+
+/// Frames that are looked at together.
+const BATCH: usize = 64;
+
+/// A frame that has been parsed, and the TCP flow it was looked up to be of.
+struct Staged<'a> {
+    parsed: Parsed<'a>,
+    flow: Option<Flow>,
+}
+
+#[derive(Clone, Copy)]
+struct Flow {
+    key: FlowKey,
+    hash: u64,
+    found: Option<FlowRef>,
+}
+
+impl Stack {
+    /// Takes in frames, in their order. Replies are queued inside, in bounds, until
+    /// [`poll_transmit`](Stack::poll_transmit).
+    pub fn ingest<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) {
+        self.advance(now);
+        for batch in frames.chunks(BATCH) {
+            let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
+            for frame in batch {
+                let bytes = frame.bytes();
+                self.frames.rx_frames += 1;
+                self.frames.rx_bytes += bytes.len() as u64;
+                if let Some(parsed) = self.stage(now, bytes, &frame.rx_meta()) {
+                    let flow = self.tcp_flow(&parsed);
+                    staged.push(Staged { parsed, flow });
+                }
+            }
+            let version = self.tcp.table.version();
+            for frame in &mut staged {
+                if let Some(flow) = &mut frame.flow {
+                    flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                }
+            }
+            for Staged { parsed, flow } in &staged {
+                let mut flow = *flow;
+                if let Some(flow) = &mut flow
+                    && self.tcp.table.version() != version
+                {
+                    flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                }
+                self.handle(now, parsed, flow);
+            }
+        }
+    }
+
+    /// Takes in frames to ourselves; tells how many.
+    pub(crate) fn ingest_looped(&mut self, now: Instant) -> usize {
+        let mut queue: FrameQueue = core::mem::replace(&mut self.looping, FrameQueue::new(0, 0));
+        core::mem::swap(&mut queue, &mut self.link.loopback);
+        let count = queue.len();
+        // Nothing has corrupted them, and their checksums may have been left to the NIC.
+        let meta = RxMeta {
+            ip_checksum: dpdk_net_packet::ChecksumVerdict::Good,
+            l4_checksum: dpdk_net_packet::ChecksumVerdict::Good,
+            ..RxMeta::default()
+        };
+        while let Some(frame) = queue.front() {
+            self.frames.looped += 1;
+            if let Some(parsed) = self.stage(now, frame, &meta) {
+                let mut flow = self.tcp_flow(&parsed);
+                if let Some(flow) = &mut flow {
+                    flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                }
+                self.handle(now, &parsed, flow);
+            }
+            queue.pop();
+        }
+        self.looping = queue;
+        count
+    }
+
+    /// Parses a frame, verifies its checksums and looks whom it is for; what is not to be handled is counted.
+    fn stage<'a>(&mut self, now: Instant, bytes: &'a [u8], meta: &RxMeta) -> Option<Parsed<'a>> {
+        let parsed = match parse_checked(bytes, meta) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.malformed(now, bytes, error);
+                return None;
+            }
+        };
+        let dst = parsed.dst_mac;
+        if dst != self.link.iface.mac && !dst.is_multicast() {
+            self.frames.drop_ethernet_not_for_us += 1;
+            return None;
+        }
+        // A priority tag (VLAN 0) says nothing about whose frame it is (IEEE 802.1Q).
+        if parsed.vlan_tci.is_some_and(|tci| tci & 0xfff != 0) {
+            self.frames.drop_vlan += 1;
+            return None;
+        }
+        if let Network::Ip(ip, transport) = &parsed.network
+            && self.rx_checksum
+            && let Err(error) = transport.verify(ip, meta.l4_checksum)
+        {
+            self.count_malformed(error);
+            return None;
+        }
+        Some(parsed)
+    }
+
+    /// The flow of a TCP segment that is for us alone.
+    #[inline]
+    fn tcp_flow(&self, parsed: &Parsed<'_>) -> Option<Flow> {
+        let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network else {
+            return None;
+        };
+        let key = key_of(ip, segment);
+        Some(Flow {
+            key,
+            hash: self.tcp.table.hash(&key),
+            found: None,
+        })
+    }
+
+    fn handle(&mut self, now: Instant, parsed: &Parsed<'_>, flow: Option<Flow>) {
+        match &parsed.network {
+            Network::Arp(packet) => self.link.on_arp(now, packet),
+            Network::Ip(ip, transport) => {
+                self.ip(now, (parsed.src_mac, parsed.dst_mac), ip, transport, flow);
+            }
+            Network::Other(_) => self.frames.drop_ethernet_unknown_type += 1,
+        }
+    }
+
+    fn ip(
+        &mut self,
+        now: Instant,
+        (src_mac, dst_mac): (MacAddr, MacAddr),
+        ip: &IpPacket<'_>,
+        transport: &Transport<'_>,
+        flow: Option<Flow>,
+    ) {
+        let destination = self.link.iface.classify(ip.dst());
+        // Neighbour discovery has to be heard before an address may be used.
+        if let Transport::Icmpv6(message) = transport
+            && self.link.on_ndp(now, src_mac, ip, *message)
+        {
+            return;
+        }
+        if destination == Destination::Foreign {
+            self.frames.drop_ip_not_for_us += 1;
+            return;
+        }
+        let to_group = dst_mac.is_multicast();
+        match transport {
+            Transport::Tcp(segment) => {
+                // RFC 9293 section 3.9.2.3 (MUST-57, MUST-63): no group may open a connection, nor be answered.
+                let bad_source = ip.src().is_multicast()
+                    || ip.src().is_unspecified()
+                    || self.link.iface.is_broadcast(ip.src());
+                if destination != Destination::Ours || to_group || bad_source {
+                    self.frames.drop_ip_bad_address += 1;
+                    return;
+                }
+                let Some(Flow { key, found, .. }) = flow.or_else(|| {
+                    let key = key_of(ip, segment);
+                    let hash = self.tcp.table.hash(&key);
+                    Some(Flow {
+                        key,
+                        hash,
+                        found: self.tcp.table.find(hash, &key),
+                    })
+                }) else {
+                    return;
+                };
+                self.tcp
+                    .segment(now, &mut self.link, (ip, segment), key, found);
+            }
+            Transport::Udp(datagram) => {
+                if !self.udp.ingress(&self.link.iface, ip, datagram)
+                    && destination == Destination::Ours
+                    && !to_group
+                {
+                    self.icmp.send_error(
+                        now,
+                        &mut self.link,
+                        ip.bytes(),
+                        to_group,
+                        IcmpError::PortUnreachable,
+                    );
+                }
+            }
+            Transport::Icmp(message) | Transport::Icmpv6(message) => {
+                if let Some(report) = self.icmp.ingress(now, &mut self.link, ip, *message) {
+                    self.report(now, &report);
+                }
+            }
+            Transport::Fragment => {
+                let Some(whole) = self.reassembler.insert(now, ip) else {
+                    return;
+                };
+                self.reassembled(now, (src_mac, dst_mac), &whole);
+            }
+            Transport::Other(Protocol::Igmp) if !ip.is_v6() => self.link.on_igmp(now, ip),
+            Transport::Other(protocol) => {
+                self.frames.drop_ip_unknown_protocol += 1;
+                if destination == Destination::Ours && *protocol != Protocol::NoNext {
+                    let error = IcmpError::ProtocolUnreachable {
+                        pointer: ip.protocol_at(),
+                    };
+                    self.icmp
+                        .send_error(now, &mut self.link, ip.bytes(), to_group, error);
+                }
+            }
+        }
+    }
+
+    /// A packet that was put together from fragments.
+    fn reassembled(&mut self, now: Instant, macs: (MacAddr, MacAddr), packet: &[u8]) {
+        let parsed = IpPacket::parse(packet).and_then(|ip| {
+            let transport = ip.transport()?;
+            // No NIC verifies over fragments.
+            if self.rx_checksum {
+                transport.verify(&ip, dpdk_net_packet::ChecksumVerdict::Unknown)?;
+            }
+            Ok((ip, transport))
+        });
+        match parsed {
+            // A fragment again: of an IPv6 packet with two fragment headers.
+            Ok((_, Transport::Fragment)) => self.frames.drop_ipv6_malformed += 1,
+            Ok((ip, transport)) => self.ip(now, macs, &ip, &transport, None),
+            Err(error) => self.count_malformed(error),
+        }
+    }
+
+    /// Counts a malformed frame, and answers those that IPv6 wants answered.
+    fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
+        self.count_malformed(error);
+        if let ParseError::Ipv6ParameterProblem { .. } = error
+            && let Ok(link) = dpdk_net_packet::ethernet::Frame::parse(frame)
+            && (link.dst == self.link.iface.mac || link.dst.is_multicast())
+        {
+            self.icmp.on_parse_error(
+                now,
+                &mut self.link,
+                link.payload,
+                link.dst.is_multicast(),
+                error,
+            );
+        }
+    }
+
+    fn count_malformed(&mut self, error: ParseError) {
+        use ParseError as P;
+        let frames = &mut self.frames;
+        let counter = match error {
+            P::EthernetTruncated | P::TooManyVlanTags => &mut frames.drop_ethernet_malformed,
+            P::ArpTruncated | P::ArpUnsupported => &mut frames.drop_arp_malformed,
+            P::Ipv4BadChecksum => &mut frames.drop_ipv4_checksum,
+            P::Ipv4BadAddress | P::Ipv6BadAddress => &mut frames.drop_ip_bad_address,
+            P::BadIpVersion
+            | P::Ipv4Truncated
+            | P::Ipv4BadHeaderLength
+            | P::Ipv4BadTotalLength
+            | P::Ipv4BadFragment
+            | P::Ipv4SourceRoute
+            | P::Ipv4BadOption { .. } => &mut frames.drop_ipv4_malformed,
+            P::TcpTruncated | P::TcpBadHeaderLength => &mut frames.drop_tcp_malformed,
+            P::TcpBadChecksum => &mut frames.drop_tcp_checksum,
+            P::UdpTruncated | P::UdpBadLength => &mut frames.drop_udp_malformed,
+            P::UdpBadChecksum | P::UdpNoChecksum => &mut frames.drop_udp_checksum,
+            P::PortZero => &mut frames.drop_port_zero,
+            P::IcmpBadChecksum | P::Icmpv6BadChecksum => &mut frames.drop_icmp_checksum,
+            P::IcmpTruncated | P::Icmpv6Truncated | P::NdpBadOption => {
+                &mut frames.drop_icmp_malformed
+            }
+            // Whatever else there is, is of IPv6.
+            _ => &mut frames.drop_ipv6_malformed,
+        };
+        *counter += 1;
+    }
+}

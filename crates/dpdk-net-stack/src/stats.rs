@@ -1,0 +1,159 @@
+//! Counters of the stack: plain integers, one for each thing that happens and for each cause of a drop.
+//!
+//! Those of ICMP, UDP, neighbours and so on are declared where they are counted; [`Stats`] brings all together.
+
+use crate::icmp::IcmpStats;
+use crate::link::LinkStats;
+use crate::neighbor::NeighborStats;
+use crate::reassembly::ReassemblyStats;
+use crate::udp::UdpStats;
+
+/// What a stack has counted since its start. Units are frames, segments, datagrams or events, unless said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames and packets, and why they were dropped.
+    pub frames: FrameStats,
+    /// TCP.
+    pub tcp: TcpStats,
+    /// UDP.
+    pub udp: UdpStats,
+    /// ICMP and ICMPv6.
+    pub icmp: IcmpStats,
+    /// ARP and neighbour discovery.
+    pub neighbors: NeighborStats,
+    /// The way out.
+    pub link: LinkStats,
+    /// Reassembly of fragments.
+    pub reassembly: ReassemblyStats,
+}
+
+macro_rules! counters {
+    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl $name {
+            /// Each counter with its name, in the order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames and packets, whatever they carry.
+    FrameStats {
+        /// Frames taken in.
+        rx_frames,
+        /// Bytes of these, Ethernet header included.
+        rx_bytes,
+        /// Frames handed to the sink.
+        tx_frames,
+        /// Bytes of these, Ethernet header included.
+        tx_bytes,
+        /// Packets looped back to an own address and taken in again.
+        looped,
+        /// Dropped: frame truncated or with too many VLAN tags.
+        drop_ethernet_malformed,
+        /// Dropped: the frame's destination is another station.
+        drop_ethernet_not_for_us,
+        /// Dropped: an EtherType that is not spoken.
+        drop_ethernet_unknown_type,
+        /// Dropped: the frame is tagged for a VLAN.
+        drop_vlan,
+        /// Dropped: malformed ARP packet.
+        drop_arp_malformed,
+        /// Dropped: malformed IPv4 header.
+        drop_ipv4_malformed,
+        /// Dropped: wrong IPv4 header checksum.
+        drop_ipv4_checksum,
+        /// Dropped: malformed IPv6 header or extension header.
+        drop_ipv6_malformed,
+        /// Dropped: an address that must not appear on a link.
+        drop_ip_bad_address,
+        /// Dropped: the packet's destination is not one of the stack's addresses.
+        drop_ip_not_for_us,
+        /// Dropped: a transport protocol that is not spoken.
+        drop_ip_unknown_protocol,
+        /// Dropped: malformed TCP header.
+        drop_tcp_malformed,
+        /// Dropped: wrong TCP checksum.
+        drop_tcp_checksum,
+        /// Dropped: malformed UDP header.
+        drop_udp_malformed,
+        /// Dropped: wrong UDP checksum, or none over IPv6.
+        drop_udp_checksum,
+        /// Dropped: TCP or UDP with a port of zero.
+        drop_port_zero,
+        /// Dropped: malformed ICMP or ICMPv6 message, or malformed neighbour discovery in it.
+        drop_icmp_malformed,
+        /// Dropped: wrong ICMP or ICMPv6 checksum.
+        drop_icmp_checksum,
+    }
+}
+
+counters! {
+    /// What TCP has counted.
+    TcpStats {
+        /// TCP segments taken in, malformed ones not counted.
+        rx_segments,
+        /// TCP segments sent.
+        tx_segments,
+        /// Segments that answer to no connection.
+        no_connection,
+        /// RSTs sent.
+        tx_resets,
+        /// RSTs not sent because of the limit on their rate.
+        resets_limited,
+        /// Challenge ACKs sent (RFC 5961).
+        challenge_acks,
+        /// Challenge ACKs not sent because of the limit on their rate.
+        challenge_acks_limited,
+        /// RSTs inside the window but not at its left edge, answered with a challenge ACK.
+        rx_rst_out_of_place,
+        /// SYNs on a synchronized connection, answered with a challenge ACK.
+        rx_syn_out_of_place,
+        /// Segments whose acknowledgment is of nothing sent, or too old.
+        rx_ack_out_of_place,
+        /// Connections opened from here.
+        active_opens,
+        /// Connections opened by a peer that came past the handshake.
+        passive_opens,
+        /// Connection attempts from here that failed.
+        connect_failed,
+        /// Connections ended by a RST of the peer.
+        rx_resets,
+        /// Connections ended because the peer was silent too long.
+        timeouts,
+        /// SYNs taken into the SYN queue.
+        syn_received,
+        /// Half-open connections recycled because the SYN queue was full.
+        syn_recycled,
+        /// Half-open connections given up after the last SYN-ACK.
+        syn_expired,
+        /// Retransmitted SYN-ACKs.
+        syn_ack_retransmits,
+        /// SYNs and final ACKs dropped because the accept queue was full.
+        accept_overflows,
+        /// Connections refused because there are `max_connections` already.
+        too_many,
+        /// Connections that entered TIME-WAIT.
+        time_wait,
+        /// Connections in TIME-WAIT that a new SYN took over.
+        time_wait_reused,
+        /// TIME-WAITs ended early because there were `max_time_wait`.
+        time_wait_recycled,
+        /// Orphans reset because data arrived, or there were too many, or they took too long.
+        orphans_reset,
+        /// Payload bytes that applications read.
+        rx_bytes,
+        /// Payload bytes that applications wrote.
+        tx_bytes,
+    }
+}

@@ -1,0 +1,536 @@
+//! What applications do with connections and listeners. Nothing here blocks: what can't be done now is `WouldBlock`, and
+//! an event tells when to try again.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use super::conn::{Conn, Wish};
+use super::flow::{Flow, FlowFlags, KeepaliveState};
+use super::table::{FlowKey, FlowRef};
+use super::{EventKey, Keepalive, ListenOptions, Tcp, TcpInfo, TcpState, TimerKey};
+use crate::error::Error;
+use crate::event::{ListenerId, Readiness, TcpId};
+use crate::iface::NextHop;
+use crate::link::Link;
+use crate::time::{Duration, Instant};
+
+/// IPv4-mapped addresses mean IPv4.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+impl Tcp {
+    /// The flow, if the application still holds it.
+    fn held(&self, id: TcpId) -> Result<&Flow, Error> {
+        self.flows
+            .get(id)
+            .filter(|flow| !flow.has(FlowFlags::ORPHAN))
+            .ok_or(Error::UnknownSocket)
+    }
+
+    fn held_mut(&mut self, id: TcpId) -> Result<&mut Flow, Error> {
+        self.flows
+            .get_mut(id)
+            .filter(|flow| !flow.has(FlowFlags::ORPHAN))
+            .ok_or(Error::UnknownSocket)
+    }
+
+    pub(crate) fn listen(
+        &mut self,
+        link: &Link,
+        options: &ListenOptions,
+    ) -> Result<ListenerId, Error> {
+        check_ttl(options.ttl)?;
+        let mut options = *options;
+        options.local = canonical(options.local);
+        let addr = options.local.ip();
+        if !addr.is_unspecified() && !link.iface.is_ours(addr) {
+            return Err(Error::AddrNotAvailable);
+        }
+        if options.local.port() == 0 {
+            let (listeners, remote) = (&self.listeners, SocketAddr::new(addr, 0));
+            let port = self
+                .ports
+                .pick(addr, remote, |port| {
+                    listeners.is_port_free(addr, port, options.only_v6)
+                })
+                .ok_or(Error::AddrInUse)?;
+            options.local.set_port(port);
+        }
+        self.listeners.insert(&options)
+    }
+
+    pub(crate) fn listener_local(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners.map.get(id).map(|listener| listener.local)
+    }
+
+    pub(crate) fn set_listener_ttl(&mut self, id: ListenerId, ttl: u8) -> Result<(), Error> {
+        check_ttl(ttl)?;
+        self.listeners
+            .map
+            .get_mut(id)
+            .ok_or(Error::UnknownSocket)?
+            .ttl = ttl;
+        Ok(())
+    }
+
+    pub(crate) fn listener_ttl(&self, id: ListenerId) -> Result<u8, Error> {
+        Ok(self.listeners.map.get(id).ok_or(Error::UnknownSocket)?.ttl)
+    }
+
+    pub(crate) fn accept(&mut self, id: ListenerId) -> Result<(TcpId, SocketAddr), Error> {
+        let listener = self.listeners.map.get_mut(id).ok_or(Error::UnknownSocket)?;
+        while let Some(flow_id) = listener.queue.pop_front() {
+            let Some(flow) = self.flows.get_mut(flow_id) else {
+                continue;
+            };
+            flow.flags.remove(FlowFlags::UNACCEPTED);
+            flow.listener = None;
+            let (peer, ready) = (flow.key.remote(), flow.readiness());
+            // More wait: whoever accepts one for each event must not sleep on the others.
+            if !listener.queue.is_empty() && !listener.event {
+                listener.event = true;
+                self.events.push_back(EventKey::Listener(id));
+            }
+            self.notify(flow_id, ready & (Readiness::READABLE | Readiness::CLOSED));
+            return Ok((flow_id, peer));
+        }
+        Err(Error::WouldBlock)
+    }
+
+    pub(crate) fn listener_close(&mut self, now: Instant, link: &mut Link, id: ListenerId) {
+        let Some(listener) = self.listeners.remove(id) else {
+            return;
+        };
+        for flow in listener.queue {
+            self.orphan(flow);
+            self.abort(now, link, flow, None);
+            self.reap(flow);
+        }
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+    ) -> Result<TcpId, Error> {
+        let remote = canonical(remote);
+        let local = local.map(canonical);
+        if remote.port() == 0 {
+            return Err(Error::InvalidInput(
+                "a connection needs a remote port other than 0",
+            ));
+        }
+        match link.iface.next_hop(remote.ip()) {
+            NextHop::NoRoute | NextHop::Link(_) => return Err(Error::NetworkUnreachable),
+            NextHop::Local | NextHop::Neighbor(_) => {}
+        }
+        let addr = match local.map(|local| local.ip()) {
+            Some(addr) if !addr.is_unspecified() => {
+                if addr.is_ipv4() != remote.is_ipv4() {
+                    return Err(Error::InvalidInput(
+                        "local and remote address are of different families",
+                    ));
+                }
+                if !link.iface.is_ours(addr) {
+                    return Err(Error::AddrNotAvailable);
+                }
+                addr
+            }
+            _ => link
+                .iface
+                .source_for(remote.ip())
+                .ok_or(Error::AddrNotAvailable)?,
+        };
+        if self.flows.len() >= self.config.max_connections {
+            self.stats.too_many += 1;
+            return Err(Error::NoBufferSpace);
+        }
+        let port = match local.map_or(0, |local| local.port()) {
+            0 => self.ephemeral_port(addr, remote)?,
+            port => {
+                if !self.listeners.is_port_free(addr, port, false)
+                    || self
+                        .table
+                        .get(&FlowKey::new((addr, port).into(), remote))
+                        .is_some()
+                {
+                    return Err(Error::AddrInUse);
+                }
+                port
+            }
+        };
+        let key = FlowKey::new(SocketAddr::new(addr, port), remote);
+        let isn = self.initial_sequence(now, &key);
+        let conn = Conn::connect(&self.engines[0], &self.config, &key, isn, 64, now)
+            .ok_or(Error::AddrNotAvailable)?;
+        let wheel = &mut self.wheel;
+        let expires = now + self.config.connect_timeout;
+        let id = self.flows.insert_with_key(|id| {
+            let mut flow = Flow::new(key, conn, wheel.insert(TimerKey::Flow(id)), isn, now);
+            flow.flags = FlowFlags::CONNECTING;
+            flow.expires = Some(expires);
+            flow
+        });
+        self.table.insert(key, FlowRef::Conn(id));
+        self.stats.active_opens += 1;
+        self.narrow(now, id, link.path_mtu(now, remote.ip()));
+        self.mark_dirty(id);
+        Ok(id)
+    }
+
+    /// RFC 6056: a port that no other connection to this peer uses, and no listener.
+    fn ephemeral_port(&mut self, addr: IpAddr, remote: SocketAddr) -> Result<u16, Error> {
+        let (table, listeners) = (&self.table, &self.listeners);
+        let is_free = |port| {
+            // A connection to itself is nobody's intent.
+            (port != remote.port() || addr != remote.ip())
+                && table
+                    .get(&FlowKey::new(SocketAddr::new(addr, port), remote))
+                    .is_none()
+                && listeners.is_port_free(addr, port, false)
+        };
+        self.ports
+            .pick(addr, remote, is_free)
+            .ok_or(Error::AddrNotAvailable)
+    }
+
+    /// What a call reports when there is neither data nor room: the error first, once.
+    fn take_flow_error(flow: &mut Flow) -> Result<(), Error> {
+        flow.error.take().map_or(Ok(()), Err)
+    }
+
+    fn before_recv(flow: &mut Flow) -> Result<bool, Error> {
+        if flow.conn.recv_queue() > 0 {
+            return Ok(true);
+        }
+        Self::take_flow_error(flow)?;
+        if flow
+            .flags
+            .intersects(FlowFlags::FIN_RECEIVED | FlowFlags::READ_SHUT | FlowFlags::OVER)
+        {
+            return Ok(false);
+        }
+        Err(Error::WouldBlock)
+    }
+
+    pub(crate) fn recv(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
+        let flow = self.held_mut(id)?;
+        if buf.is_empty() || !Self::before_recv(flow)? {
+            return Ok(0);
+        }
+        let len = flow.conn.recv(buf);
+        flow.read = flow.read.wrapping_add(len as u32);
+        self.stats.rx_bytes += len as u64;
+        // The window has grown; the state machine decides whether that is worth a segment.
+        self.mark_dirty(id);
+        Ok(len)
+    }
+
+    pub(crate) fn recv_vectored(
+        &mut self,
+        id: TcpId,
+        bufs: &mut [&mut [u8]],
+    ) -> Result<usize, Error> {
+        let mut total = 0;
+        for buf in bufs.iter_mut().filter(|buf| !buf.is_empty()) {
+            match self.recv(id, buf) {
+                Ok(len) => {
+                    total += len;
+                    if len < buf.len() {
+                        break;
+                    }
+                }
+                Err(_) if total > 0 => break,
+                Err(error) => return Err(error),
+            }
+            // What comes after the data, an error or the end, is for the next call.
+            if self.held(id)?.conn.recv_queue() == 0 {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    pub(crate) fn peek(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
+        let flow = self.held_mut(id)?;
+        if buf.is_empty() || !Self::before_recv(flow)? {
+            return Ok(0);
+        }
+        Ok(flow.conn.peek(buf))
+    }
+
+    fn before_send(flow: &mut Flow) -> Result<(), Error> {
+        Self::take_flow_error(flow)?;
+        if flow
+            .flags
+            .intersects(FlowFlags::WRITE_SHUT | FlowFlags::OVER)
+        {
+            return Err(Error::BrokenPipe);
+        }
+        match flow.state() {
+            TcpState::Established | TcpState::CloseWait => Ok(()),
+            TcpState::SynSent | TcpState::SynReceived => {
+                flow.flags |= FlowFlags::BLOCKED;
+                Err(Error::WouldBlock)
+            }
+            _ => Err(Error::BrokenPipe),
+        }
+    }
+
+    pub(crate) fn send_vectored(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        data: &[&[u8]],
+    ) -> Result<usize, Error> {
+        let flow = self.held_mut(id)?;
+        Self::before_send(flow)?;
+        if flow.conn.send_queue() == 0 {
+            // The peer's silence counts from here.
+            flow.heard = flow.heard.max(now);
+        }
+        let mut total = 0;
+        let mut blocked = false;
+        for part in data.iter().filter(|part| !part.is_empty()) {
+            let len = flow.conn.send(part);
+            total += len;
+            if len < part.len() {
+                blocked = true;
+                break;
+            }
+        }
+        flow.written = flow.written.wrapping_add(total as u32);
+        if blocked {
+            flow.flags |= FlowFlags::BLOCKED;
+        }
+        self.stats.tx_bytes += total as u64;
+        if total > 0 {
+            self.mark_dirty(id);
+        } else if blocked {
+            return Err(Error::WouldBlock);
+        }
+        Ok(total)
+    }
+
+    pub(crate) fn shutdown_write(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {
+        let flow = self.held_mut(id)?;
+        match flow.state() {
+            TcpState::Closed | TcpState::SynSent => return Err(Error::NotConnected),
+            _ => {}
+        }
+        if !flow.has(FlowFlags::WRITE_SHUT) {
+            flow.flags |= FlowFlags::WRITE_SHUT;
+            if flow.conn.send_queue() == 0 {
+                flow.heard = flow.heard.max(now);
+            }
+            flow.conn.close();
+            self.mark_dirty(id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shutdown_read(&mut self, id: TcpId) -> Result<(), Error> {
+        let flow = self.held_mut(id)?;
+        if matches!(flow.state(), TcpState::Closed | TcpState::SynSent) {
+            return Err(Error::NotConnected);
+        }
+        flow.flags |= FlowFlags::READ_SHUT;
+        self.notify(id, Readiness::READABLE);
+        Ok(())
+    }
+
+    /// From here on the application knows nothing of it any more.
+    fn orphan(&mut self, id: TcpId) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && !flow.has(FlowFlags::ORPHAN)
+        {
+            flow.flags |= FlowFlags::ORPHAN;
+            flow.flags.remove(FlowFlags::UNACCEPTED);
+            self.orphans += 1;
+        }
+    }
+
+    /// Frees an orphan of which nothing is left to do.
+    fn reap(&mut self, id: TcpId) {
+        if self
+            .flows
+            .get(id)
+            .is_some_and(|flow| flow.has(FlowFlags::OVER) && !flow.has(FlowFlags::RESET_OWED))
+        {
+            self.free(id);
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, link: &mut Link, id: TcpId) {
+        let Ok(flow) = self.held_mut(id) else {
+            return;
+        };
+        let state = flow.state();
+        let unread = flow.conn.recv_queue() > 0;
+        let hard = flow.linger == Some(Duration::ZERO);
+        let nothing_queued = flow.conn.send_queue() == 0;
+        self.orphan(id);
+        match state {
+            TcpState::Closed => self.reap(id),
+            // As Linux: nobody is told.
+            TcpState::SynSent => self.free(id),
+            TcpState::TimeWait => self.retire(id),
+            // RFC 2525 section 2.17: the peer must learn that its data was not read.
+            _ if unread || hard => self.abort(now, link, id, None),
+            _ if self.orphans > self.config.max_orphans => {
+                self.stats.orphans_reset += 1;
+                self.abort(now, link, id, None);
+            }
+            _ => {
+                let patience = self.config.fin_wait2_timeout;
+                if let Some(flow) = self.flows.get_mut(id) {
+                    if nothing_queued {
+                        flow.heard = flow.heard.max(now);
+                    }
+                    flow.conn.close();
+                    flow.expires = (state == TcpState::FinWait2).then(|| now + patience);
+                }
+                self.set_timer(id, Wish::Never);
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    pub(crate) fn abort_by_application(&mut self, now: Instant, link: &mut Link, id: TcpId) {
+        if self.held(id).is_ok() {
+            self.orphan(id);
+            self.abort(now, link, id, None);
+            self.reap(id);
+        }
+    }
+
+    pub(crate) fn local(&self, id: TcpId) -> Option<SocketAddr> {
+        Some(self.held(id).ok()?.key.local())
+    }
+
+    pub(crate) fn peer(&self, id: TcpId) -> Option<SocketAddr> {
+        Some(self.held(id).ok()?.key.remote())
+    }
+
+    pub(crate) fn state(&self, id: TcpId) -> TcpState {
+        self.held(id).map_or(TcpState::Closed, Flow::state)
+    }
+
+    pub(crate) fn readiness(&self, id: TcpId) -> Readiness {
+        self.held(id).map_or(Readiness::all(), Flow::readiness)
+    }
+
+    pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
+        self.held_mut(id).ok()?.error.take()
+    }
+
+    pub(crate) fn set_nodelay(&mut self, id: TcpId, nodelay: bool) -> Result<(), Error> {
+        self.held_mut(id)?.conn.set_nodelay(nodelay);
+        // What Nagle's algorithm held back may go now.
+        self.mark_dirty(id);
+        Ok(())
+    }
+
+    pub(crate) fn nodelay(&self, id: TcpId) -> Result<bool, Error> {
+        Ok(self.held(id)?.conn.nodelay())
+    }
+
+    pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
+        check_ttl(ttl)?;
+        self.held_mut(id)?.conn.set_ttl(ttl);
+        Ok(())
+    }
+
+    pub(crate) fn ttl(&self, id: TcpId) -> Result<u8, Error> {
+        Ok(self.held(id)?.conn.ttl())
+    }
+
+    pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
+        self.held_mut(id)?.linger = linger;
+        Ok(())
+    }
+
+    pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
+        Ok(self.held(id)?.linger)
+    }
+
+    pub(crate) fn set_keepalive(
+        &mut self,
+        id: TcpId,
+        keepalive: Option<Keepalive>,
+    ) -> Result<(), Error> {
+        if keepalive.is_some_and(|k| k.idle.is_zero() || k.interval.is_zero() || k.count == 0) {
+            return Err(Error::InvalidInput(
+                "keep-alive times and count must not be zero",
+            ));
+        }
+        let flow = self.held_mut(id)?;
+        flow.keepalive = keepalive.map(|config| Box::new(KeepaliveState { config, probes: 0 }));
+        // Egress looks at the timers.
+        self.mark_dirty(id);
+        Ok(())
+    }
+
+    pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
+        Ok(self
+            .held(id)?
+            .keepalive
+            .as_ref()
+            .map(|keepalive| keepalive.config))
+    }
+
+    pub(crate) fn is_send_drained(&self, id: TcpId) -> bool {
+        self.held(id).map_or(true, |flow| {
+            flow.conn.send_queue() == 0 && !flow.has_unacknowledged(flow.state())
+        })
+    }
+
+    pub(crate) fn orphan_count(&self) -> usize {
+        self.orphans
+    }
+
+    pub(crate) fn time_wait_count(&self) -> usize {
+        self.time_waits.entries.len()
+    }
+
+    pub(crate) fn half_open_count(&self) -> usize {
+        self.syn_queue.entries.len()
+    }
+
+    pub(crate) fn connections(&self) -> Vec<TcpInfo> {
+        let info = |flow: &Flow| TcpInfo {
+            local: flow.key.local(),
+            peer: flow.key.remote(),
+            state: flow.state(),
+            recv_queue: flow.conn.recv_queue(),
+            send_queue: flow.conn.send_queue(),
+            orphan: flow.has(FlowFlags::ORPHAN),
+        };
+        self.flows.values().map(info).collect()
+    }
+
+    /// Ends everything with a RST; for a shutdown whose deadline has passed.
+    pub(crate) fn reset_all(&mut self, now: Instant, link: &mut Link) {
+        let ids: Vec<TcpId> = self.flows.keys().collect();
+        for id in ids {
+            self.abort(now, link, id, Some(Error::ConnectionAborted));
+        }
+    }
+
+    pub(crate) fn refuse_new(&mut self, refuse: bool) {
+        self.refuse_new = refuse;
+    }
+}
+
+fn check_ttl(ttl: u8) -> Result<(), Error> {
+    if ttl == 0 {
+        return Err(Error::InvalidInput(
+            "a time to live of 0 goes nowhere; 1 to 255 is possible",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! From a SYN to a connection: answering SYNs, repeating the answers, and what the ACK makes of them.
+
+use dpdk_net_packet::IpPacket;
+use dpdk_net_packet::tcp::{Flags, Segment};
+
+use super::conn::{Conn, can_connect};
+use super::flow::{Flow, FlowFlags};
+use super::listener::{Half, HalfId};
+use super::options::{SynOptions, window_scale_for};
+use super::segment::Control;
+use super::table::{FlowKey, FlowRef};
+use super::{EventKey, Tcp, TimerKey};
+use crate::event::TcpId;
+use crate::link::Link;
+use crate::time::{Duration, Instant};
+
+/// First wait for the ACK of a SYN-ACK; doubles with each repetition (RFC 6298 section 2).
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+impl Tcp {
+    /// A segment of no connection.
+    pub(crate) fn new_segment(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        key: FlowKey,
+        segment: &Segment<'_>,
+    ) {
+        let flags = segment.flags();
+        let is_syn = flags.syn() && !flags.ack() && !flags.rst() && !flags.fin();
+        if is_syn && !self.refuse_new && can_connect(key.local_addr(), key.remote_addr()) {
+            let isn = self.initial_sequence(now, &key);
+            if self.syn(now, link, key, segment, isn) {
+                return;
+            }
+        }
+        self.stats.no_connection += 1;
+        self.refuse(now, link, key, segment);
+    }
+
+    /// Answers a segment of no connection with a RST, so many a second.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        key: FlowKey,
+        segment: &Segment<'_>,
+    ) {
+        if let Some(reset) = Control::reset_for(key, segment) {
+            if self.resets.take(now) {
+                self.stats.tx_resets += 1;
+                let _ = self.send_control(now, link, &reset);
+            } else {
+                self.stats.resets_limited += 1;
+            }
+        }
+    }
+
+    /// Takes a SYN into the SYN queue and answers it; `false` if nobody listens.
+    pub(crate) fn syn(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        isn: u32,
+    ) -> bool {
+        let Some(id) = self.listeners.lookup(key.local_addr(), key.local_port()) else {
+            return false;
+        };
+        // As Linux: with no room to accept, the SYN is dropped and the client asks again.
+        if self
+            .listeners
+            .map
+            .get(id)
+            .is_none_or(|listener| listener.is_full())
+        {
+            self.stats.accept_overflows += 1;
+            return true;
+        }
+        if self.syn_queue.is_full()
+            && let Some(oldest) = self.syn_queue.oldest()
+        {
+            self.stats.syn_recycled += 1;
+            self.remove_half(oldest);
+        }
+        self.stats.syn_received += 1;
+        let peer = SynOptions::of(segment);
+        let wheel = &mut self.wheel;
+        let half = self.syn_queue.insert_with_key(|half| Half {
+            key,
+            listener: id,
+            irs: segment.seq(),
+            iss: isn,
+            peer,
+            window: segment.window(),
+            retries: 0,
+            answered_at: now,
+            timer: wheel.insert(TimerKey::Half(half)),
+        });
+        self.table.insert(key, FlowRef::Half(half));
+        self.answer(now, link, half);
+        true
+    }
+
+    /// Sends the SYN-ACK of a half-open connection and waits for its ACK.
+    fn answer(&mut self, now: Instant, link: &mut Link, id: HalfId) {
+        let Some(half) = self.syn_queue.entries.get_mut(id) else {
+            return;
+        };
+        half.answered_at = now;
+        let Half {
+            key,
+            irs,
+            iss,
+            peer,
+            retries,
+            timer,
+            listener,
+            ..
+        } = *half;
+        let mut control = Control::new(key, Flags::SYN | Flags::ACK, iss, irs.wrapping_add(1));
+        control.window = u16::try_from(self.config.recv_buffer).unwrap_or(u16::MAX);
+        control.options = SynOptions {
+            mss: Some(self.engines[0].mss(key.is_v6())),
+            // RFC 7323 section 1.3, RFC 2018 section 2: offered back only to who offered.
+            wscale: peer
+                .wscale
+                .map(|_| window_scale_for(self.config.recv_buffer)),
+            sack: peer.sack,
+        };
+        if let Some(listener) = self.listeners.map.get(listener) {
+            control.hop_limit = listener.ttl;
+        }
+        let _ = self.send_control(now, link, &control);
+        self.wheel
+            .arm(timer, now + FIRST_RETRY * (1 << retries.min(6)));
+    }
+
+    pub(super) fn half_timer(&mut self, now: Instant, link: &mut Link, id: HalfId) {
+        let Some(half) = self.syn_queue.entries.get_mut(id) else {
+            return;
+        };
+        if half.retries >= self.config.syn_ack_retries
+            || !self.listeners.map.contains_key(half.listener)
+        {
+            self.stats.syn_expired += 1;
+            self.remove_half(id);
+            return;
+        }
+        half.retries += 1;
+        self.stats.syn_ack_retransmits += 1;
+        self.answer(now, link, id);
+    }
+
+    fn remove_half(&mut self, id: HalfId) {
+        if let Some(half) = self.syn_queue.entries.remove(id) {
+            self.table.remove(&half.key, FlowRef::Half(id));
+            self.wheel.remove(half.timer);
+        }
+    }
+
+    /// A segment for a half-open connection (RFC 9293 section 3.10.7.4, SYN-RECEIVED).
+    pub(crate) fn half_segment(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        id: HalfId,
+        (ip, segment): (&IpPacket<'_>, &Segment<'_>),
+    ) {
+        let Some(&half) = self.syn_queue.entries.get(id) else {
+            return;
+        };
+        let flags = segment.flags();
+        let offset = segment.seq().wrapping_sub(half.irs.wrapping_add(1));
+        let in_window = (offset as usize) < self.config.recv_buffer.min(65_535);
+        if flags.rst() {
+            // RFC 5961 section 3.2.
+            if offset == 0 {
+                self.remove_half(id);
+            } else if in_window {
+                self.stats.rx_rst_out_of_place += 1;
+                self.half_challenge(now, link, &half);
+            }
+            return;
+        }
+        if flags.syn() {
+            if !flags.ack() && segment.seq() == half.irs {
+                // Repeated: our answer was lost.
+                self.answer(now, link, id);
+            } else {
+                self.stats.rx_syn_out_of_place += 1;
+                self.half_challenge(now, link, &half);
+            }
+            return;
+        }
+        if !flags.ack() {
+            return;
+        }
+        if segment.ack() != half.iss.wrapping_add(1) {
+            self.stats.rx_ack_out_of_place += 1;
+            self.refuse(now, link, half.key, segment);
+            return;
+        }
+        if !in_window {
+            self.half_challenge(now, link, &half);
+            return;
+        }
+        let Some(listener) = self.listeners.map.get(half.listener) else {
+            self.remove_half(id);
+            self.refuse(now, link, half.key, segment);
+            return;
+        };
+        // As Linux: the ACK is dropped, the SYN-ACK repeated, and the client sends its data again.
+        if listener.is_full() {
+            self.stats.accept_overflows += 1;
+            return;
+        }
+        if self.flows.len() >= self.config.max_connections {
+            self.stats.too_many += 1;
+            return;
+        }
+        let ttl = listener.ttl;
+        self.remove_half(id);
+        if let Some(flow) = self.establish(now, &half, ttl) {
+            self.flow_segment(now, link, flow, ip, segment);
+        }
+    }
+
+    fn half_challenge(&mut self, now: Instant, link: &mut Link, half: &Half) {
+        if !self.challenges.take(now) {
+            self.stats.challenge_acks_limited += 1;
+            return;
+        }
+        self.stats.challenge_acks += 1;
+        let (seq, ack) = (half.iss.wrapping_add(1), half.irs.wrapping_add(1));
+        let mut control = Control::new(half.key, Flags::ACK, seq, ack);
+        control.window = u16::try_from(self.config.recv_buffer).unwrap_or(u16::MAX);
+        let _ = self.send_control(now, link, &control);
+    }
+
+    /// Makes a connection, in SYN-RECEIVED, of a half-open one and puts it into the accept queue.
+    fn establish(&mut self, now: Instant, half: &Half, ttl: u8) -> Option<TcpId> {
+        // An RTT measured across a repeated SYN-ACK would be ambiguous (RFC 6298 section 3).
+        let answered_at = if half.retries == 0 {
+            half.answered_at
+        } else {
+            now
+        };
+        let sequence = (half.iss, half.irs);
+        let peer = (half.peer, half.window);
+        let conn = Conn::accept(
+            &self.engines[0],
+            &self.config,
+            &half.key,
+            sequence,
+            peer,
+            ttl,
+            answered_at,
+        )?;
+        let wheel = &mut self.wheel;
+        let recv_buffer = self.config.recv_buffer;
+        let id = self.flows.insert_with_key(|id| {
+            let timer = wheel.insert(TimerKey::Flow(id));
+            let mut flow = Flow::new(half.key, conn, timer, half.iss, now);
+            flow.flags = FlowFlags::UNACCEPTED;
+            flow.irs = half.irs;
+            flow.snd_max = half.iss.wrapping_add(1);
+            flow.snd_wnd = half.window;
+            flow.max_snd_wnd = half.window.into();
+            flow.rcv_edge = half
+                .irs
+                .wrapping_add(1)
+                .wrapping_add(recv_buffer.min(65_535) as u32);
+            if let Some(shift) = half.peer.wscale {
+                flow.snd_shift = shift;
+                flow.rcv_shift = window_scale_for(recv_buffer);
+            }
+            flow.listener = Some(half.listener);
+            flow
+        });
+        self.table.insert(half.key, FlowRef::Conn(id));
+        self.stats.passive_opens += 1;
+        if let Some(listener) = self.listeners.map.get_mut(half.listener) {
+            listener.queue.push_back(id);
+            if !listener.event {
+                listener.event = true;
+                self.events.push_back(EventKey::Listener(half.listener));
+            }
+        }
+        Some(id)
+    }
+}

@@ -1,0 +1,255 @@
+//! Listeners with their accept queues, and the SYN queue that all of them share.
+//!
+//! A half-open connection costs about a hundred bytes: no state machine and no buffers exist before the handshake is
+//! complete. When the SYN queue is full the oldest entry makes room (RFC 4987 section 3.4), so that a flood can't keep
+//! a real client out for longer than its handshake takes to be pushed through the queue.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashMap;
+use slotmap::{SlotMap, new_key_type};
+
+use super::ListenOptions;
+use super::options::SynOptions;
+use super::table::FlowKey;
+use crate::error::Error;
+use crate::event::{ListenerId, TcpId};
+use crate::random::HashKey;
+use crate::time::Instant;
+use crate::wheel::TimerId;
+
+new_key_type! {
+    /// An entry of the SYN queue.
+    pub(crate) struct HalfId;
+}
+
+/// A connection whose SYN has come and whose ACK has not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Half {
+    pub(crate) key: FlowKey,
+    pub(crate) listener: ListenerId,
+    pub(crate) irs: u32,
+    pub(crate) iss: u32,
+    pub(crate) peer: SynOptions,
+    /// The window field of the SYN.
+    pub(crate) window: u16,
+    /// SYN-ACKs sent beyond the first one.
+    pub(crate) retries: u8,
+    /// When the last SYN-ACK was sent.
+    pub(crate) answered_at: Instant,
+    pub(crate) timer: TimerId,
+}
+
+/// The SYN queue.
+#[derive(Debug)]
+pub(crate) struct SynQueue {
+    pub(crate) entries: SlotMap<HalfId, Half>,
+    /// Oldest first; entries that are gone are left until they come to the front or are too many.
+    order: VecDeque<HalfId>,
+    capacity: usize,
+}
+
+impl SynQueue {
+    pub(crate) fn new(capacity: usize) -> Self {
+        SynQueue {
+            entries: SlotMap::with_key(),
+            order: VecDeque::new(),
+            capacity,
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= self.capacity
+    }
+
+    /// The entry that has waited longest.
+    pub(crate) fn oldest(&mut self) -> Option<HalfId> {
+        while let Some(&id) = self.order.front() {
+            if self.entries.contains_key(id) {
+                return Some(id);
+            }
+            self.order.pop_front();
+        }
+        None
+    }
+
+    pub(crate) fn insert_with_key(&mut self, make: impl FnOnce(HalfId) -> Half) -> HalfId {
+        if self.order.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.order.retain(|id| entries.contains_key(*id));
+        }
+        let id = self.entries.insert_with_key(make);
+        self.order.push_back(id);
+        id
+    }
+}
+
+/// A listener.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) local: SocketAddr,
+    pub(crate) only_v6: bool,
+    pub(crate) ttl: u8,
+    backlog: usize,
+    /// Connections past the handshake, in the order they came.
+    pub(crate) queue: VecDeque<TcpId>,
+    /// Whether its event is queued.
+    pub(crate) event: bool,
+}
+
+impl Listener {
+    /// As Linux counts: one more than the backlog fits.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.len() > self.backlog
+    }
+
+    /// Whether it takes connections to `addr`, and how specially it was meant: higher is closer.
+    fn matches(&self, addr: IpAddr) -> Option<u8> {
+        let local = self.local.ip();
+        if local == addr {
+            Some(2)
+        } else if !local.is_unspecified() {
+            None
+        } else if local.is_ipv4() == addr.is_ipv4() {
+            Some(1)
+        } else {
+            (local.is_ipv6() && !self.only_v6).then_some(0)
+        }
+    }
+
+    /// Whether both could be meant by the same packet.
+    fn conflicts(&self, addr: IpAddr, only_v6: bool) -> bool {
+        let own = self.local.ip();
+        let dual =
+            |addr: IpAddr, only_v6: bool| addr.is_ipv6() && addr.is_unspecified() && !only_v6;
+        if own.is_ipv4() == addr.is_ipv4() {
+            own == addr || own.is_unspecified() || addr.is_unspecified()
+        } else {
+            dual(own, self.only_v6) || dual(addr, only_v6)
+        }
+    }
+}
+
+/// All listeners.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) map: SlotMap<ListenerId, Listener>,
+    /// Those on a port: as many as there are addresses at most.
+    by_port: HashMap<u16, Vec<ListenerId>, HashKey>,
+}
+
+impl Listeners {
+    pub(crate) fn new(seed: &[u8; 32]) -> Self {
+        Listeners {
+            map: SlotMap::with_key(),
+            by_port: HashMap::with_hasher(HashKey::derive(seed, "listeners")),
+        }
+    }
+
+    pub(crate) fn is_port_free(&self, addr: IpAddr, port: u16, only_v6: bool) -> bool {
+        let Some(ids) = self.by_port.get(&port) else {
+            return true;
+        };
+        !ids.iter()
+            .filter_map(|id| self.map.get(*id))
+            .any(|l| l.conflicts(addr, only_v6))
+    }
+
+    /// Adds one; the port is not zero any more.
+    pub(crate) fn insert(&mut self, options: &ListenOptions) -> Result<ListenerId, Error> {
+        let local = options.local;
+        if !self.is_port_free(local.ip(), local.port(), options.only_v6) {
+            return Err(Error::AddrInUse);
+        }
+        let id = self.map.insert(Listener {
+            local,
+            only_v6: options.only_v6,
+            ttl: options.ttl,
+            backlog: options.backlog as usize,
+            queue: VecDeque::new(),
+            event: false,
+        });
+        self.by_port.entry(local.port()).or_default().push(id);
+        Ok(id)
+    }
+
+    pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
+        let listener = self.map.remove(id)?;
+        let port = listener.local.port();
+        if let Some(ids) = self.by_port.get_mut(&port) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_port.remove(&port);
+            }
+        }
+        Some(listener)
+    }
+
+    /// The listener that a SYN to this address and port is for.
+    pub(crate) fn lookup(&self, addr: IpAddr, port: u16) -> Option<ListenerId> {
+        let ids = self.by_port.get(&port)?;
+        let best = ids
+            .iter()
+            .filter_map(|id| Some((self.map.get(*id)?.matches(addr)?, *id)));
+        best.max_by_key(|(closeness, _)| *closeness)
+            .map(|(_, id)| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(local: &str, only_v6: bool) -> ListenOptions {
+        ListenOptions {
+            only_v6,
+            ..ListenOptions::new(local.parse().unwrap())
+        }
+    }
+
+    #[test]
+    fn addresses_in_use_are_those_that_linux_refuses() {
+        // (first, only_v6, second, only_v6, conflict)
+        let cases = [
+            ("0.0.0.0:80", false, "0.0.0.0:80", false, true),
+            ("0.0.0.0:80", false, "0.0.0.0:81", false, false),
+            ("0.0.0.0:80", false, "198.18.0.1:80", false, true),
+            ("198.18.0.1:80", false, "198.18.0.2:80", false, false),
+            ("[::]:80", false, "0.0.0.0:80", false, true),
+            ("[::]:80", true, "0.0.0.0:80", false, false),
+            ("[::]:80", false, "198.18.0.1:80", false, true),
+            ("[::]:80", true, "[fd00::1]:80", false, true),
+            ("198.18.0.1:80", false, "[fd00::1]:80", false, false),
+        ];
+        for (a, a6, b, b6, conflict) in cases {
+            for (a, a6, b, b6) in [(a, a6, b, b6), (b, b6, a, a6)] {
+                let mut listeners = Listeners::new(&[0; 32]);
+                listeners.insert(&options(a, a6)).unwrap();
+                let second = listeners.insert(&options(b, b6));
+                assert_eq!(second.is_err(), conflict, "{a} {a6} then {b} {b6}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_closest_listener_gets_the_syn_and_a_removed_one_frees_its_port() {
+        let mut listeners = Listeners::new(&[0; 32]);
+        let any6 = listeners.insert(&options("[::]:80", true)).unwrap();
+        let any4 = listeners.insert(&options("0.0.0.0:80", false)).unwrap();
+        let dual = listeners.insert(&options("[::]:81", false)).unwrap();
+        let v4: IpAddr = "198.18.0.1".parse().unwrap();
+        let v6: IpAddr = "fd00::1".parse().unwrap();
+        assert_eq!(listeners.lookup(v4, 80), Some(any4));
+        assert_eq!(listeners.lookup(v6, 80), Some(any6));
+        assert_eq!(
+            (listeners.lookup(v4, 81), listeners.lookup(v6, 81)),
+            (Some(dual), Some(dual))
+        );
+        assert_eq!(listeners.lookup(v4, 82), None);
+        listeners.remove(any4);
+        assert_eq!(listeners.lookup(v4, 80), None);
+        assert!(listeners.is_port_free(v4, 80, false));
+    }
+}

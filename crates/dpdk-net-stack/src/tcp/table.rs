@@ -1,0 +1,214 @@
+//! The flow table: which flow a 4-tuple belongs to, one keyed hash and one probe away.
+//!
+//! Keys come from strangers, so the hash is SipHash-1-3 under a secret key: nobody outside can make entries collide.
+
+use core::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use super::listener::HalfId;
+use super::time_wait::TimeWaitId;
+use crate::event::TcpId;
+
+/// The 4-tuple of a connection as seen from here. IPv4 addresses are kept as IPv4-mapped IPv6 ones; real mapped
+/// addresses never get here, since they must not appear on a link (RFC 4291 section 2.5.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FlowKey {
+    local: u128,
+    remote: u128,
+    /// Local port in the upper half, remote port in the lower.
+    ports: u32,
+}
+
+const MAPPED: u128 = 0xffff_0000_0000;
+
+pub(crate) fn address_bits(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(v4) => MAPPED | u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn address(bits: u128) -> IpAddr {
+    if bits >> 32 == MAPPED >> 32 {
+        IpAddr::V4((bits as u32).into())
+    } else {
+        IpAddr::V6(bits.into())
+    }
+}
+
+impl FlowKey {
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        FlowKey {
+            local: address_bits(local.ip()),
+            remote: address_bits(remote.ip()),
+            ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> IpAddr {
+        address(self.local)
+    }
+
+    pub(crate) fn remote_addr(&self) -> IpAddr {
+        address(self.remote)
+    }
+
+    pub(crate) fn local_port(&self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    pub(crate) fn remote_port(&self) -> u16 {
+        self.ports as u16
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.local_addr(), self.local_port())
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.remote_addr(), self.remote_port())
+    }
+
+    pub(crate) fn is_v6(&self) -> bool {
+        self.local >> 32 != MAPPED >> 32
+    }
+
+    /// The bytes that are hashed: short for IPv4.
+    fn hash(&self, hasher: &SipHasher13) -> u64 {
+        if self.is_v6() {
+            let mut bytes = [0; 36];
+            bytes[..16].copy_from_slice(&self.local.to_ne_bytes());
+            bytes[16..32].copy_from_slice(&self.remote.to_ne_bytes());
+            bytes[32..].copy_from_slice(&self.ports.to_ne_bytes());
+            hasher.hash(&bytes)
+        } else {
+            let mut bytes = [0; 12];
+            bytes[..4].copy_from_slice(&(self.local as u32).to_ne_bytes());
+            bytes[4..8].copy_from_slice(&(self.remote as u32).to_ne_bytes());
+            bytes[8..].copy_from_slice(&self.ports.to_ne_bytes());
+            hasher.hash(&bytes)
+        }
+    }
+}
+
+/// What a 4-tuple stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FlowRef {
+    /// A connection.
+    Conn(TcpId),
+    /// An entry of the SYN queue.
+    Half(HalfId),
+    /// A connection in TIME-WAIT that the application has let go of.
+    TimeWait(TimeWaitId),
+}
+
+/// 4-tuple -> flow.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    hasher: SipHasher13,
+    table: HashTable<(FlowKey, FlowRef)>,
+    /// Changes whenever an entry is added or removed, so that an earlier lookup is known to be stale.
+    version: u64,
+}
+
+impl FlowTable {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        FlowTable {
+            hasher: SipHasher13::new_with_key(key),
+            table: HashTable::new(),
+            version: 0,
+        }
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn hash(&self, key: &FlowKey) -> u64 {
+        key.hash(&self.hasher)
+    }
+
+    pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<FlowRef> {
+        self.table
+            .find(hash, |(k, _)| k == key)
+            .map(|(_, flow)| *flow)
+    }
+
+    pub(crate) fn get(&self, key: &FlowKey) -> Option<FlowRef> {
+        self.find(self.hash(key), key)
+    }
+
+    /// Adds an entry or replaces what was there.
+    pub(crate) fn insert(&mut self, key: FlowKey, flow: FlowRef) {
+        let hash = self.hash(&key);
+        self.version += 1;
+        if let Some(entry) = self.table.find_mut(hash, |(k, _)| *k == key) {
+            entry.1 = flow;
+            return;
+        }
+        let hasher = self.hasher;
+        self.table
+            .insert_unique(hash, (key, flow), |(k, _)| k.hash(&hasher));
+    }
+
+    /// Removes the entry if it still stands for `flow`.
+    pub(crate) fn remove(&mut self, key: &FlowKey, flow: FlowRef) {
+        let hash = self.hash(key);
+        if let Ok(entry) = self.table.find_entry(hash, |(k, f)| k == key && *f == flow) {
+            entry.remove();
+            self.version += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    #[test]
+    fn a_key_gives_back_the_addresses_of_both_families() {
+        for (local, remote) in [
+            ("198.18.0.1:80", "198.18.0.2:50000"),
+            ("[fd00::1]:80", "[fd00::2]:50000"),
+        ] {
+            let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+            let key = FlowKey::new(local, remote);
+            assert_eq!((key.local(), key.remote()), (local, remote));
+            assert_eq!(key.is_v6(), local.is_ipv6());
+        }
+    }
+
+    #[test]
+    fn entries_are_found_until_removed_and_only_by_their_own_key() {
+        let mut ids = SlotMap::<TcpId, ()>::with_key();
+        let mut table = FlowTable::new(&[7; 16]);
+        let key = |port| {
+            FlowKey::new(
+                "198.18.0.1:80".parse().unwrap(),
+                SocketAddr::new([198, 18, 0, 2].into(), port),
+            )
+        };
+        let flows: alloc::vec::Vec<_> = (1..1_000)
+            .map(|port| (port, FlowRef::Conn(ids.insert(()))))
+            .collect();
+        for (port, flow) in &flows {
+            table.insert(key(*port), *flow);
+        }
+        assert!(
+            flows
+                .iter()
+                .all(|(port, flow)| table.get(&key(*port)) == Some(*flow))
+        );
+        table.remove(&key(5), flows[8].1);
+        assert!(
+            table.get(&key(5)).is_some(),
+            "another flow's entry must stay"
+        );
+        table.remove(&key(5), flows[4].1);
+        assert_eq!(table.get(&key(5)), None);
+        assert_eq!(table.get(&key(2_000)), None);
+    }
+}

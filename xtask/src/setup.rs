@@ -61,6 +61,7 @@ const TEST: &[Package] = &[
     package("tcpdump", "what is on the wire"),
     package("ethtool", "offloads of the kernel's end of a veth pair"),
     package("socat", "TCP and UDP peers with odd habits"),
+    package("python3", "HTTP server that an example fetches from"),
     package("iperf3", "bulk transfer"),
     package("netcat-openbsd", "half-closing TCP client"),
     package("procps", "`ps` and `pgrep` in checks for leftovers"),

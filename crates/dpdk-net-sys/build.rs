@@ -4,6 +4,7 @@
 //! nothing is compiled or linked. `DPDK_NET_UPDATE_DOCS_BINDINGS=1` writes that file anew.
 
 use std::env;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
 /// Oldest and newest release the shim has been written for, as (year, month).
@@ -129,7 +130,22 @@ fn probe(emit: bool) -> Result<pkg_config::Library, String> {
         .print_system_libs(false)
         .probe("libdpdk")
         .map_err(|error| {
-            format!("dpdk-net-sys needs libdpdk {}.{} or newer with its headers, and pkg-config did not find it.\n{REMEDY}\npkg-config: {error}", OLDEST.0, OLDEST.1)
+            // The crate's own text is a page of advice about PKG_CONFIG_PATH; what pkg-config said is enough.
+            let cause = match &error {
+                pkg_config::Error::Failure { output, .. }
+                | pkg_config::Error::ProbeFailure { output, .. } => {
+                    let text = String::from_utf8_lossy(&output.stderr);
+                    format!("pkg-config says: {}", text.trim().replace('\n', " "))
+                }
+                pkg_config::Error::Command { command, cause } => {
+                    format!("`{command}` can't be run: {cause}")
+                }
+                other => other.to_string(),
+            };
+            format!(
+                "libdpdk was not found: dpdk-net-sys needs DPDK {}.{} to {}.{} with its headers.\n{REMEDY}\n{cause}",
+                OLDEST.0, OLDEST.1, NEWEST.0, NEWEST.1
+            )
         })
 }
 
@@ -244,7 +260,19 @@ fn bindings(cflags: &[String], version: &str) -> Result<bindgen::Bindings, Strin
     for pattern in CONSTANTS {
         builder = builder.allowlist_var(pattern);
     }
-    builder
-        .generate()
-        .map_err(|error| format!("bindgen cannot read the headers of libdpdk {version}; it needs libclang.\n{REMEDY}\nbindgen: {error}"))
+    // bindgen panics where libclang can't be loaded: its text is kept for the error, without the backtrace.
+    std::panic::set_hook(Box::new(|_| {}));
+    let generated = std::panic::catch_unwind(AssertUnwindSafe(|| builder.generate()));
+    drop(std::panic::take_hook());
+    let cause = match generated {
+        Ok(Ok(bindings)) => return Ok(bindings),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(_) => "it panicked".to_owned(),
+        },
+    };
+    Err(format!(
+        "bindgen can't read the headers of libdpdk {version}; it needs libclang.\n{REMEDY}\nbindgen: {cause}"
+    ))
 }

@@ -50,6 +50,13 @@ struct rte_mempool *dn_pktmbuf_pool_create(const char *name, uint32_t capacity, 
 	return mp;
 }
 
+/* ---- mbuf ---- */
+
+uint16_t dn_mbuf_refcnt_update(struct rte_mbuf *m, int16_t delta)
+{
+	return rte_mbuf_refcnt_update(m, delta);
+}
+
 /* ---- ethdev ---- */
 
 static void copy_text(char *to, size_t size, const char *from)

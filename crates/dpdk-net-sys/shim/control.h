@@ -26,6 +26,11 @@ struct rte_mempool *dn_pktmbuf_pool_create(const char *name, uint32_t capacity, 
 					   uint16_t priv_size, uint16_t data_room, int socket_id,
 					   uint32_t tag_size, const char **failed);
 
+/* ---- mbuf ---- */
+
+/* The new value. */
+uint16_t dn_mbuf_refcnt_update(struct rte_mbuf *m, int16_t delta);
+
 /* ---- ethdev ---- */
 
 struct dn_port_info {

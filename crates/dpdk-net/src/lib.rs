@@ -1,2 +1,70 @@
+//! tokio networking on DPDK.
+//!
+//! A service owns a NIC, or one queue pair of it, and is still written like any tokio program: [`net`] has
+//! `TcpListener`, `TcpStream` and `UdpSocket` with tokio's names and semantics, over a TCP/IP stack in user
+//! space. [`App`] brings everything up and takes it down; a [`Worker`] is the same for those who bring
+//! their own queue pair.
+//!
+//! ```no_run
+//! use dpdk_net::{App, net::TcpListener, rte::Eal};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! App::builder()
+//!     .eal(Eal::builder("echo").vdev("net_tap0,iface=tp0").in_memory())
+//!     .address("198.18.0.2/24")
+//!     .run(|_ctx| async {
+//!         let listener = TcpListener::bind("0.0.0.0:7").await?;
+//!         loop {
+//!             let (mut stream, _) = listener.accept().await?;
+//!             tokio::spawn(async move {
+//!                 let (mut rx, mut tx) = stream.split();
+//!                 tokio::io::copy(&mut rx, &mut tx).await
+//!             });
+//!         }
+//!         # #[allow(unreachable_code)]
+//!         # Ok::<(), std::io::Error>(())
+//!     })??;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it runs
+//! One thread, as a rule one DPDK lcore, runs packets, TCP and the program's tasks to completion: a turn
+//! of the worker receives a burst, runs the stack, sends what is ready and wakes the tasks it concerns;
+//! then those run. The runtime is tokio's current-thread one, so `tokio::spawn`, `tokio::time`, kernel
+//! sockets, files and `spawn_blocking` work beside it. A task that computes for long without an `.await`
+//! keeps its worker from the NIC: that belongs into `spawn_blocking`.
+//!
+//! # Features
+//! - `axum`: `axum::serve` takes our `TcpListener`.
+//! - `futures-io`: the futures-io traits on `TcpStream`.
+//! - `stream`: `TcpListener::into_stream`.
 #![forbid(unsafe_code)]
-//! (being written)
+
+mod affinity;
+pub mod app;
+#[cfg(feature = "axum")]
+pub mod axum;
+mod device;
+mod error;
+mod handle;
+mod idle;
+pub mod net;
+mod shard;
+mod stats;
+mod wakers;
+mod worker;
+
+pub use app::{App, AppBuilder, Context};
+pub use error::Error;
+pub use handle::{EnterGuard, Handle, Scope};
+pub use idle::IdlePolicy;
+pub use stats::{ShardStats, Snapshot, WorkerStats};
+pub use worker::{Drained, Reactor, Worker, WorkerConfig};
+
+#[doc(no_inline)]
+pub use dpdk_net_packet as packet;
+#[doc(no_inline)]
+pub use dpdk_net_rte as rte;
+#[doc(no_inline)]
+pub use dpdk_net_stack as stack;

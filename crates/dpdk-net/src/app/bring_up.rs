@@ -1,0 +1,219 @@
+//! From settings to a started port and a worker over it.
+//!
+//! Everything that can be refused without touching the machine is refused first; then EAL, port, addresses
+//! and link, in DPDK's order. What fails gives back what was started before, by ownership.
+
+use std::time::{Duration, Instant};
+
+use dpdk_net_packet::MacAddr;
+use dpdk_net_rte::port::{DescriptorLimits, PortInfo, RxOffloads, Started};
+use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortControl};
+use dpdk_net_stack::{Config, IfAddr, MAX_MTU, MIN_MTU};
+
+use super::AppBuilder;
+use super::builder::EalSource;
+use crate::affinity::Affinity;
+use crate::device::{BURST, LINK_HEADER};
+use crate::error::Error;
+use crate::worker::{Worker, WorkerConfig};
+
+/// How often the link is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Mbufs that an lcore may keep for itself.
+const CACHE: u32 = 256;
+
+/// What runs when everything is up.
+pub(super) struct Up {
+    pub(super) worker: Worker,
+    pub(super) port: Port<Started>,
+}
+
+pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Error> {
+    let addresses = addresses(&builder)?;
+    if let Some(mtu) = builder.mtu
+        && !(MIN_MTU..=MAX_MTU).contains(&mtu)
+    {
+        return Err(Error::BadValue {
+            what: "the MTU",
+            given: mtu.into(),
+            expected: format!("an IP MTU of {MIN_MTU} to {MAX_MTU} bytes is needed"),
+        });
+    }
+
+    let eal = match builder.eal {
+        EalSource::Started(eal) => eal,
+        EalSource::Builder(builder) => builder.init()?,
+        EalSource::Default => Eal::builder(program_name()).init()?,
+    };
+    let port = match &builder.port {
+        Some(name) => Port::open(&eal, name)?,
+        None => Port::open(&eal, eal.ports().first().ok_or(Error::NoPort)?.id)?,
+    };
+    let info = port.info()?;
+    let mtu = builder.mtu.unwrap_or_else(|| default_mtu(&info));
+
+    let pool = mempool(&eal, &info, mtu, builder.mbufs, builder.descriptors)?;
+    let config = PortConfig {
+        rx_descriptors: builder.descriptors,
+        tx_descriptors: builder.descriptors,
+        // A default is not forced on drivers that can't change theirs.
+        mtu: builder.mtu,
+        rx_offloads_if_offered: RxOffloads::CHECKSUM,
+        ..PortConfig::default()
+    };
+    let port = port
+        .configure(&config, std::slice::from_ref(&pool))
+        .map_err(dpdk_net_rte::Error::from)?
+        .start()
+        .map_err(dpdk_net_rte::Error::from)?;
+
+    // The driver may have rounded, or keep an MTU of its own.
+    let mtu = port.mtu().map_or(mtu, |actual| actual.min(mtu));
+
+    let mac = set_address(&port, builder.mac, info.mac);
+    receive_multicast(&port);
+    wait_for_link(&port, builder.link_timeout);
+
+    let mut stack = Config::new(mac);
+    stack.mtu = mtu;
+    stack.addresses = addresses;
+    stack.routes = builder.routes;
+    getrandom::fill(&mut stack.seed).map_err(Error::Random)?;
+    for tune in builder.tune {
+        tune(&mut stack);
+    }
+
+    let queues = port
+        .take_queues()?
+        .into_iter()
+        .next()
+        .ok_or(Error::NoPort)?;
+    let config = WorkerConfig::new(&eal, queues, pool, stack)
+        .idle(builder.idle)
+        .blocking_affinity(Some(affinity));
+    let worker = Worker::new(config)?;
+    tracing::info!(
+        port = port.name(),
+        driver = info.driver,
+        %mac,
+        mtu,
+        addresses = ?worker.handle().addresses(),
+        "up"
+    );
+    Ok(Up { worker, port })
+}
+
+/// All addresses, those given as text parsed.
+fn addresses(builder: &AppBuilder) -> Result<Vec<IfAddr>, Error> {
+    let mut addresses = builder.if_addrs.clone();
+    for text in &builder.addresses {
+        addresses.push(text.parse().map_err(|error: dpdk_net_stack::ConfigError| {
+            Error::BadAddress {
+                what: "the address",
+                given: text.clone(),
+                why: error.to_string(),
+            }
+        })?);
+    }
+    if addresses.is_empty() {
+        return Err(Error::NoAddress);
+    }
+    Ok(addresses)
+}
+
+/// EAL's name for the program, for its logs and its list of arguments.
+fn program_name() -> String {
+    std::env::args_os()
+        .next()
+        .as_deref()
+        .map(std::path::Path::new)
+        .and_then(|path| path.file_name()?.to_str().map(str::to_owned))
+        .unwrap_or_else(|| "dpdk-net".to_owned())
+}
+
+/// What the port is configured with where the user did not say: Ethernet's, within what port and stack take.
+fn default_mtu(info: &PortInfo) -> u16 {
+    1500.clamp(info.min_mtu, info.max_mtu.max(info.min_mtu))
+        .clamp(MIN_MTU, MAX_MTU)
+}
+
+/// A pool for both directions: both rings full, a burst in hand each way, the lcore's cache, and as much
+/// again as a ring so that a burst of sends does not starve reception.
+fn mempool(
+    eal: &Eal,
+    info: &PortInfo,
+    mtu: u16,
+    mbufs: Option<u32>,
+    descriptors: Option<u16>,
+) -> Result<Mempool, Error> {
+    let ring =
+        |limits: DescriptorLimits| u32::from(descriptors.or(limits.recommended).unwrap_or(1024));
+    let (rx, tx) = (ring(info.rx_descriptors), ring(info.tx_descriptors));
+    let least = rx + tx + 4 * BURST as u32 + CACHE * 3 / 2 + rx.max(tx);
+    let capacity = mbufs.unwrap_or(least.next_power_of_two() - 1);
+    let frame = usize::from(mtu) + LINK_HEADER.max(info.frame_overhead as usize);
+    let room = frame
+        .max(2048)
+        .max(info.min_rx_buffer as usize)
+        .next_multiple_of(64);
+    Ok(Mempool::builder(eal, format!("dpdk-net-{}", info.id.get()))
+        .capacity(capacity)
+        .cache_size(CACHE)
+        .data_room(room + Mempool::HEADROOM)
+        .socket(info.socket)
+        .build()?)
+}
+
+/// Sets the port's MAC address if one is wished for; returns the one to use.
+fn set_address(port: &PortControl, wish: Option<MacAddr>, own: MacAddr) -> MacAddr {
+    let Some(mac) = wish else { return own };
+    if mac == own {
+        return mac;
+    }
+    if let Err(error) = port.set_mac(mac) {
+        tracing::info!(port = port.name(), %mac, %error, "the port keeps its MAC address; receiving for all");
+        if let Err(error) = port.set_promiscuous(true) {
+            tracing::warn!(port = port.name(), %mac, %error, "frames for this MAC address may not be received");
+        }
+    }
+    mac
+}
+
+/// IPv6 resolves neighbours by multicast (RFC 4861 section 7.2): it must come in.
+fn receive_multicast(port: &PortControl) {
+    let Err(error) = port.set_allmulticast(true) else {
+        return;
+    };
+    if let Err(promiscuous) = port.set_promiscuous(true) {
+        tracing::warn!(
+            port = port.name(),
+            allmulticast = %error,
+            %promiscuous,
+            "multicast may not be received: IPv6 neighbours may not find this port"
+        );
+    }
+}
+
+/// Waits for the link, at most for `limit`. Without it the application starts all the same: a cable may be
+/// plugged in later.
+fn wait_for_link(port: &PortControl, limit: Duration) {
+    let end = Instant::now() + limit;
+    loop {
+        match port.link() {
+            Ok(link) if link.up => return,
+            Ok(_) if Instant::now() < end => std::thread::sleep(LOOK),
+            Ok(_) => {
+                tracing::warn!(
+                    port = port.name(),
+                    "no link after {limit:?}; starting without"
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(port = port.name(), %error, "the link's state is unknown");
+                return;
+            }
+        }
+    }
+}

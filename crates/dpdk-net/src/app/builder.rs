@@ -1,0 +1,186 @@
+//! The settings of an application, collected. Nothing happens before `run`.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dpdk_net_packet::MacAddr;
+use dpdk_net_rte::{Eal, EalBuilder};
+use dpdk_net_stack::{Config, IfAddr, Route};
+
+use super::Context;
+use crate::error::Error;
+use crate::idle::IdlePolicy;
+
+/// Where EAL comes from.
+#[derive(Debug)]
+pub(super) enum EalSource {
+    /// Start it with no options but the program's name.
+    Default,
+    Builder(Box<EalBuilder>),
+    Started(Eal),
+}
+
+/// Collects what an application needs, then [runs](Self::run) it.
+#[must_use = "an application does nothing until it is run"]
+pub struct AppBuilder {
+    pub(super) eal: EalSource,
+    pub(super) port: Option<String>,
+    pub(super) addresses: Vec<String>,
+    pub(super) if_addrs: Vec<IfAddr>,
+    pub(super) routes: Vec<Route>,
+    pub(super) mtu: Option<u16>,
+    pub(super) mac: Option<MacAddr>,
+    pub(super) tune: Vec<Box<dyn FnOnce(&mut Config)>>,
+    pub(super) idle: IdlePolicy,
+    pub(super) mbufs: Option<u32>,
+    pub(super) descriptors: Option<u16>,
+    pub(super) drain_timeout: Duration,
+    pub(super) link_timeout: Duration,
+}
+
+impl std::fmt::Debug for AppBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppBuilder")
+            .field("port", &self.port)
+            .field("addresses", &self.addresses)
+            .field("if_addrs", &self.if_addrs)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AppBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            eal: EalSource::Default,
+            port: None,
+            addresses: Vec::new(),
+            if_addrs: Vec::new(),
+            routes: Vec::new(),
+            mtu: None,
+            mac: None,
+            tune: Vec::new(),
+            idle: IdlePolicy::default(),
+            mbufs: None,
+            descriptors: None,
+            drain_timeout: Duration::from_secs(10),
+            link_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Starts EAL with these options. Default: only the program's name.
+    pub fn eal(mut self, eal: EalBuilder) -> Self {
+        self.eal = EalSource::Builder(Box::new(eal));
+        self
+    }
+
+    /// Uses an EAL that is running already. The calling thread should be its main lcore.
+    pub fn with_eal(mut self, eal: Eal) -> Self {
+        self.eal = EalSource::Started(eal);
+        self
+    }
+
+    /// The port to serve, by its DPDK name (`net_tap0`, `0000:01:00.0`). Default: the first one.
+    pub fn port(mut self, name: impl Into<String>) -> Self {
+        self.port = Some(name.into());
+        self
+    }
+
+    /// Adds an address with its prefix length, as text: `198.18.0.2/24`, `fd00::2/64`. At least one is
+    /// needed; an IPv6 link-local one is there by itself. What is malformed is reported by `run`.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Adds an address with its prefix length.
+    pub fn if_addr(mut self, address: IfAddr) -> Self {
+        self.if_addrs.push(address);
+        self
+    }
+
+    /// Adds a default route by way of `gateway`; one per family has an effect.
+    pub fn gateway(self, gateway: impl Into<IpAddr>) -> Self {
+        self.route(Route::default_via(gateway.into()))
+    }
+
+    /// Adds a route.
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// The IP MTU in bytes. Default: the port's own.
+    pub fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = Some(mtu);
+        self
+    }
+
+    /// The MAC address. Default: the port's own. A port that cannot change its address is put into
+    /// promiscuous mode.
+    pub fn mac(mut self, mac: MacAddr) -> Self {
+        self.mac = Some(mac);
+        self
+    }
+
+    /// Changes the stack's configuration: buffers, timeouts, limits. Called last, with everything else in
+    /// place; may be given more than once.
+    pub fn stack(mut self, tune: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.tune.push(Box::new(tune));
+        self
+    }
+
+    /// What the worker does when there is nothing to do. Default: [`IdlePolicy::Spin`].
+    pub fn idle(mut self, idle: IdlePolicy) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Mbufs in the pool. Default: enough for both rings, bursts and caches.
+    pub fn mbufs(mut self, mbufs: u32) -> Self {
+        self.mbufs = Some(mbufs);
+        self
+    }
+
+    /// Descriptors of the RX and of the TX ring. Default: what the driver recommends.
+    pub fn descriptors(mut self, descriptors: u16) -> Self {
+        self.descriptors = Some(descriptors);
+        self
+    }
+
+    /// How long connections have to finish once the application ends; then they are reset. Default: 10 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for the link at start. Default: 5 s; the application starts without it after that.
+    pub fn link_timeout(mut self, timeout: Duration) -> Self {
+        self.link_timeout = timeout;
+        self
+    }
+
+    /// Brings everything up on this thread, runs `program` to its end, and takes everything down.
+    ///
+    /// When `program`'s future returns, its tasks are dropped, the connections they held finish by
+    /// themselves or are reset after the drain timeout, what is to be sent is sent, and the port is stopped.
+    ///
+    /// On SIGINT or SIGTERM new connections are refused and [`Context::shutdown`] resolves. The program and
+    /// its tasks go on until the last connection is gone and the program has returned, at most for the drain
+    /// timeout; then as above. If the program never asked for [`Context::shutdown`], its return is not
+    /// waited for. A second signal ends the waiting at once.
+    ///
+    /// Once called, both signals no longer end the process by themselves, also after the return.
+    ///
+    /// # Errors
+    /// Everything that bring-up may meet, and [`Error::Stopped`] where a signal ended the application
+    /// before `program` returned.
+    pub fn run<F, Fut>(self, program: F) -> Result<Fut::Output, Error>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future,
+    {
+        super::run::run(self, program)
+    }
+}

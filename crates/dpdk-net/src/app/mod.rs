@@ -1,0 +1,55 @@
+//! The application: from a command line to a served port and back to a clean machine.
+//!
+//! [`App`] brings up EAL, one port, its addresses and a [`Worker`](crate::Worker) on the calling thread,
+//! runs one async closure on it, and takes everything down again in good order when the closure returns or
+//! SIGINT or SIGTERM comes. What a step does: `builder.rs` collects the settings, `bring_up.rs` turns them
+//! into a worker, `run.rs` runs and drains, `signals.rs` listens, `context.rs` is what the closure gets.
+//!
+//! A program that needs another shape (several workers, a queue pair of its own making) builds
+//! [`Worker`](crate::Worker)s itself: nothing here is private to `App`.
+
+mod bring_up;
+mod builder;
+mod context;
+mod run;
+mod signals;
+
+pub use builder::AppBuilder;
+pub use context::Context;
+
+/// The entry to an application: [`App::builder`].
+///
+/// ```no_run
+/// use dpdk_net::{App, net::TcpListener, rte::Eal};
+/// use tokio::io::AsyncWriteExt;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     App::builder()
+///         .eal(Eal::builder("hello").vdev("net_tap0,iface=tp0").in_memory())
+///         .address("198.18.0.2/24")
+///         .address("fd00::2/64")
+///         .run(|ctx| async move {
+///             let listener = TcpListener::bind("[::]:80").await?;
+///             let mut shutdown = std::pin::pin!(ctx.shutdown());
+///             loop {
+///                 tokio::select! {
+///                     accepted = listener.accept() => {
+///                         let (mut stream, _) = accepted?;
+///                         tokio::spawn(async move { stream.write_all(b"hello\n").await });
+///                     }
+///                     () = &mut shutdown => return Ok::<(), std::io::Error>(()),
+///                 }
+///             }
+///         })??;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct App;
+
+impl App {
+    /// Starts with the defaults: see [`AppBuilder`] for each.
+    pub fn builder() -> AppBuilder {
+        AppBuilder::new()
+    }
+}

@@ -1,0 +1,117 @@
+//! An application's life: run, drain, take down.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use super::bring_up::{self, Up};
+use super::signals::Signals;
+use super::{AppBuilder, Context};
+use crate::affinity::Affinity;
+use crate::error::Error;
+use crate::handle::Handle;
+use crate::worker::Worker;
+
+/// How often a drain looks whether the last connection is gone.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How the run ended.
+struct Ended<T> {
+    output: Option<T>,
+    /// When connections must be gone; `None` if nothing has drawn it yet.
+    deadline: Option<Instant>,
+}
+
+pub(super) fn run<F, Fut>(builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future,
+{
+    let drain = builder.drain_timeout;
+    // Before EAL pins this thread.
+    let affinity = Affinity::current().unwrap_or_else(Affinity::all);
+    let Up { worker, port } = bring_up::bring_up(builder, affinity)?;
+    let signals = Signals::listen(affinity)?;
+    let context = Context::new(worker.handle().clone(), port.control());
+
+    let ended = worker.block_on(supervise(program, &context, &signals, drain));
+    let deadline = ended.deadline.unwrap_or_else(|| Instant::now() + drain);
+    take_down(worker, &signals, deadline);
+    // The queues are back: the port stops and closes with its last owner.
+    if let Err(refused) = port.stop() {
+        tracing::warn!(error = %refused.error, "the port was not stopped");
+    }
+    ended.output.ok_or(Error::Stopped {
+        signal: signals.heard().first,
+    })
+}
+
+/// Runs the program until it returns, or until a signal and the drain that follows.
+async fn supervise<F, Fut>(
+    program: F,
+    context: &Context,
+    signals: &Signals,
+    drain: Duration,
+) -> Ended<Fut::Output>
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future,
+{
+    let mut program = pin!(program(context.clone()));
+    tokio::select! {
+        biased;
+        output = &mut program => {
+            return Ended { output: Some(output), deadline: None };
+        }
+        heard = signals.more_than(0) => {
+            tracing::info!(signal = heard.first, "shutting down; a second signal ends at once");
+        }
+        () = context.requested() => {
+            tracing::info!("shutting down on request");
+        }
+    }
+    let heard = signals.heard().count;
+    context.handle().refuse_new(true);
+    context.request_shutdown();
+    let deadline = Instant::now() + drain;
+    let mut late = pin!(tokio::time::sleep_until(deadline.into()));
+    let mut again = pin!(signals.more_than(heard));
+    let mut output = None;
+    loop {
+        let may_end = output.is_some() || !context.shutdown_observed();
+        tokio::select! {
+            returned = &mut program, if output.is_none() => output = Some(returned),
+            () = no_connections(context.handle()), if may_end => break,
+            () = &mut late => break,
+            _ = &mut again => {
+                return Ended { output, deadline: Some(Instant::now()) };
+            }
+        }
+    }
+    Ended {
+        output,
+        deadline: Some(deadline),
+    }
+}
+
+/// Waits until no connection is left but those in TIME-WAIT.
+async fn no_connections(handle: &Handle) {
+    while handle.unfinished() > 0 {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn take_down(worker: Worker, signals: &Signals, deadline: Instant) {
+    let heard = signals.heard().count;
+    let grace = deadline.saturating_duration_since(Instant::now());
+    let drained = worker.shutdown_unless(grace, || signals.heard().count > heard);
+    if drained.reset > 0 {
+        tracing::warn!(
+            connections = drained.reset,
+            "connections did not finish in time and were reset"
+        );
+    }
+    if !drained.flushed {
+        tracing::warn!("the TX ring stood still: the last frames were not sent");
+    }
+}

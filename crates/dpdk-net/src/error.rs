@@ -1,0 +1,144 @@
+//! What can go wrong when a service is brought up and run, and how the stack's errors become
+//! [`std::io::Error`]s.
+//!
+//! Bring-up (EAL, port, worker, application) reports [`Error`]; sockets report `std::io::Error` with
+//! the kind, and where one exists the errno, that the kernel would give. Nothing here formats text on
+//! the packet path: a kernel-like error is an errno, without allocation.
+
+use std::io;
+
+use dpdk_net_stack as stack;
+use rustix::io::Errno;
+
+/// Why a service could not be brought up or did not run to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// DPDK refused: EAL, mempool, port or queue. The text says which function, why and what to do.
+    #[error(transparent)]
+    Dpdk(#[from] dpdk_net_rte::Error),
+    /// The stack refused its configuration.
+    #[error("the stack's configuration was refused: {0}")]
+    Stack(stack::Error),
+    /// EAL found no port at all.
+    #[error(
+        "EAL found no port: bind a NIC to vfio-pci (dpdk-devbind.py --bind=vfio-pci ADDRESS) and allow it, or add a virtual device with EalBuilder::vdev"
+    )]
+    NoPort,
+    /// An address, prefix or gateway that was given as text is malformed.
+    #[error("{what} {given:?} is malformed: {why}")]
+    BadAddress {
+        /// What it was given as.
+        what: &'static str,
+        /// The text as given.
+        given: String,
+        /// What is wrong with it and how it should look.
+        why: String,
+    },
+    /// No address was given, so nobody could reach the service.
+    #[error("no address was given: add one with AppBuilder::address(\"198.18.0.2/24\")")]
+    NoAddress,
+    /// A value of the configuration is out of its range.
+    #[error("{what} is {given}, but {expected}")]
+    BadValue {
+        /// The name of the setting.
+        what: &'static str,
+        /// The value as given.
+        given: u64,
+        /// The range and, where there is one, the remedy.
+        expected: String,
+    },
+    /// The mempool's data room cannot hold a frame of the port's MTU.
+    #[error(
+        "mempool {pool:?} has room for {room} bytes behind the headroom, but a frame of MTU {mtu} needs {needed}: build the pool with a data room of at least {needed} plus headroom"
+    )]
+    DataRoom {
+        /// The pool's name.
+        pool: String,
+        /// Bytes that one mbuf can hold behind its headroom.
+        room: usize,
+        /// The IP MTU that the stack was configured with, in bytes.
+        mtu: u16,
+        /// Bytes that a frame needs.
+        needed: usize,
+    },
+    /// The async runtime could not be built.
+    #[error("the async runtime could not be built: {0}")]
+    Runtime(#[source] io::Error),
+    /// Signal handlers could not be installed.
+    #[error("SIGINT and SIGTERM could not be caught: {0}")]
+    Signals(#[source] io::Error),
+    /// No random seed could be had from the operating system.
+    #[error("the operating system gave no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The calling thread has no worker.
+    #[error(
+        "this thread has no dpdk-net worker: call this from a task of a worker's runtime, or enter one first with Handle::enter or Handle::scope"
+    )]
+    NoWorker,
+    /// A signal ended the service before the program's future returned.
+    #[error("stopped by {signal} before the program's future returned")]
+    Stopped {
+        /// The signal's name: "SIGINT" or "SIGTERM".
+        signal: &'static str,
+    },
+}
+
+impl From<stack::Error> for Error {
+    fn from(error: stack::Error) -> Self {
+        Self::Stack(error)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::NoWorker => io::ErrorKind::NotConnected,
+            Error::BadAddress { .. } | Error::BadValue { .. } | Error::NoAddress => {
+                io::ErrorKind::InvalidInput
+            }
+            Error::Stopped { .. } => io::ErrorKind::Interrupted,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The `std::io::Error` that the kernel would give in place of `error`.
+///
+/// Conditions that have an errno become one: no allocation, and `raw_os_error` is what programs that
+/// look at it expect.
+#[cold]
+pub(crate) fn io_error(error: stack::Error) -> io::Error {
+    use stack::Error as E;
+    let errno = match error {
+        E::WouldBlock => return io::ErrorKind::WouldBlock.into(),
+        E::AddrInUse => Errno::ADDRINUSE,
+        E::AddrNotAvailable => Errno::ADDRNOTAVAIL,
+        E::ConnectionRefused => Errno::CONNREFUSED,
+        E::ConnectionReset => Errno::CONNRESET,
+        E::ConnectionAborted => Errno::CONNABORTED,
+        E::TimedOut => Errno::TIMEDOUT,
+        E::HostUnreachable => Errno::HOSTUNREACH,
+        E::NetworkUnreachable => Errno::NETUNREACH,
+        E::NotConnected => Errno::NOTCONN,
+        E::AlreadyConnected => Errno::ISCONN,
+        E::BrokenPipe => Errno::PIPE,
+        E::PermissionDenied => Errno::ACCESS,
+        E::MessageTooLong => Errno::MSGSIZE,
+        E::NoBufferSpace => Errno::NOBUFS,
+        E::InvalidInput(_) => return io::Error::new(io::ErrorKind::InvalidInput, error),
+        E::UnknownSocket => Errno::BADF,
+        other => return io::Error::other(other),
+    };
+    errno.into()
+}
+
+/// The error of an operation on a socket whose worker has ended.
+#[cold]
+pub(crate) fn worker_gone() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the dpdk-net worker that owns this socket has ended",
+    )
+}

@@ -1,0 +1,169 @@
+//! Which worker a socket belongs to: a handle, and the thread's current one.
+//!
+//! A worker makes its handle current on its own thread, so `TcpListener::bind` in one of its tasks finds
+//! it. Other threads enter a handle for a scope, or wrap a future in one. The handle holds the shard, not
+//! the worker: sockets outlive their worker without harm and report that it has ended.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use dpdk_net_stack::TcpInfo;
+
+use crate::error::{Error, worker_gone};
+use crate::shard::{Shard, State};
+use crate::stats::ShardStats;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
+}
+
+/// A reference to a worker's shard: where sockets are made. Cheap to clone, `Send` and `Sync`.
+#[derive(Clone)]
+pub struct Handle {
+    shard: Arc<Shard>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(shard: Arc<Shard>) -> Self {
+        Self { shard }
+    }
+
+    /// The handle of the worker that this thread runs, or that it entered.
+    ///
+    /// # Errors
+    /// [`Error::NoWorker`] on a thread that has neither.
+    pub fn current() -> Result<Self, Error> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+            .ok_or(Error::NoWorker)
+    }
+
+    /// The shard in which a socket is to be made now.
+    pub(crate) fn current_shard() -> io::Result<Arc<Shard>> {
+        let shard = Self::current()?.shard;
+        if shard.lock().ended {
+            return Err(worker_gone());
+        }
+        Ok(shard)
+    }
+
+    /// Makes this the thread's current handle until the guard is dropped.
+    ///
+    /// Guards are to be dropped in the reverse order of their making, and not held across an `.await`:
+    /// another task would run with this handle. [`Handle::scope`] is for futures.
+    #[must_use = "the handle is current only as long as the guard lives"]
+    pub fn enter(&self) -> EnterGuard<'_> {
+        EnterGuard {
+            previous: CURRENT.replace(Some(self.clone())),
+            _handle: PhantomData,
+        }
+    }
+
+    /// Runs `future` with this handle current whenever it is polled.
+    ///
+    /// Tasks that the future spawns do not inherit it; wrap them too.
+    pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
+        Scope {
+            handle: self.clone(),
+            future: Box::pin(future),
+        }
+    }
+
+    /// A snapshot of the stack's and the worker's figures, taken in one critical section.
+    pub fn stats(&self) -> ShardStats {
+        let state = self.shard.lock();
+        ShardStats {
+            stack: state.stack.stats(),
+            worker: state.worker,
+            tcp_connections: state.stack.tcp_count(),
+            tcp_orphans: state.stack.tcp_orphans(),
+        }
+    }
+
+    /// Every TCP connection of the shard. The cost grows with their number, and the worker waits
+    /// meanwhile: this is for people, not for a loop.
+    pub fn connections(&self) -> Vec<TcpInfo> {
+        self.with(|state| state.stack.tcp_connections().into_iter().collect())
+    }
+
+    /// The addresses of the shard's interface, the IPv6 link-local one included.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.with(|state| state.stack.addresses().iter().map(|a| a.addr).collect())
+    }
+
+    /// Refuses new connections from now on (`true`), or takes them again (`false`). Established ones
+    /// go on.
+    pub fn refuse_new(&self, refuse: bool) {
+        self.with(|state| state.stack.refuse_new(refuse));
+    }
+
+    /// Connections that still have something to exchange: all but those in TIME-WAIT.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.with(|state| state.stack.tcp_count())
+    }
+
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.shard.lock())
+    }
+}
+
+/// Keeps a [`Handle`] current on this thread. See [`Handle::enter`].
+#[must_use = "the handle is current only as long as the guard lives"]
+pub struct EnterGuard<'a> {
+    previous: Option<Handle>,
+    // Not Send: it restores the state of the thread it was made on.
+    _handle: PhantomData<(&'a Handle, *const ())>,
+}
+
+impl fmt::Debug for EnterGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnterGuard").finish_non_exhaustive()
+    }
+}
+
+impl Drop for EnterGuard<'_> {
+    fn drop(&mut self) {
+        let previous = self.previous.take();
+        // Fails only while the thread's locals are being destroyed: then there is nothing to restore.
+        let _ = CURRENT.try_with(|current| current.replace(previous));
+    }
+}
+
+/// The future of [`Handle::scope`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Scope<F> {
+    handle: Handle,
+    // Boxed once per scope: pinning a field in place would take unsafe code.
+    future: Pin<Box<F>>,
+}
+
+impl<F> fmt::Debug for Scope<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.get_mut();
+        let _guard = this.handle.enter();
+        this.future.as_mut().poll(cx)
+    }
+}

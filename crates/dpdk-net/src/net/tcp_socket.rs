@@ -1,0 +1,211 @@
+//! A TCP socket that is neither connected nor listening yet: options first, then one or the other.
+//!
+//! It is only a set of choices: nothing exists in the stack until `connect` or `listen`.
+
+use parking_lot::Mutex;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::addr::Family;
+use super::{TcpListener, TcpStream};
+use crate::handle::Handle;
+
+/// A TCP socket before `connect` or `listen`, as `tokio::net::TcpSocket`.
+///
+/// Where it differs from a kernel socket: `bind` checks that the address is the stack's own but reserves
+/// nothing, so a port that is in use is reported by `listen` or `connect`, and port 0 is resolved there.
+#[derive(Debug)]
+pub struct TcpSocket {
+    family: Family,
+    options: Mutex<Options>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    local: Option<SocketAddr>,
+    reuseaddr: bool,
+    reuseport: bool,
+    pub(crate) nodelay: bool,
+    pub(crate) keepalive: bool,
+    pub(crate) linger: Option<Duration>,
+}
+
+impl TcpSocket {
+    /// A socket for IPv4.
+    pub fn new_v4() -> io::Result<Self> {
+        Self::new(Family::V4)
+    }
+
+    /// A socket for IPv6, which also takes IPv4 as IPv4-mapped addresses.
+    pub fn new_v6() -> io::Result<Self> {
+        Self::new(Family::V6)
+    }
+
+    fn new(family: Family) -> io::Result<Self> {
+        // A thread without a worker learns it here, as it would learn of a missing runtime.
+        Handle::current_shard()?;
+        Ok(Self {
+            family,
+            options: Mutex::new(Options {
+                local: None,
+                reuseaddr: false,
+                reuseport: false,
+                nodelay: false,
+                keepalive: false,
+                linger: None,
+            }),
+        })
+    }
+
+    fn get(&self) -> Options {
+        *self.options.lock()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.options.lock());
+    }
+
+    /// Sets `SO_REUSEADDR`. Kept for its readers: here a listener may always take an address of which
+    /// connections in TIME-WAIT remain, and two listeners may never share one.
+    pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
+        self.set(|o| o.reuseaddr = reuseaddr);
+        Ok(())
+    }
+
+    /// What [`set_reuseaddr`](Self::set_reuseaddr) was given; `false` at first.
+    pub fn reuseaddr(&self) -> io::Result<bool> {
+        Ok(self.get().reuseaddr)
+    }
+
+    /// Refuses `true`: one listener has an address in a shard. Let several tasks accept from it instead.
+    ///
+    /// # Errors
+    /// `Unsupported` for `true`.
+    pub fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
+        if reuseport {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "SO_REUSEPORT: one listener has an address in a shard; let several tasks accept from it",
+            ));
+        }
+        self.set(|o| o.reuseport = reuseport);
+        Ok(())
+    }
+
+    /// Always `false`.
+    pub fn reuseport(&self) -> io::Result<bool> {
+        Ok(self.get().reuseport)
+    }
+
+    /// Sets `TCP_NODELAY` of the connection to be made.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.set(|o| o.nodelay = nodelay);
+        Ok(())
+    }
+
+    /// What [`set_nodelay`](Self::set_nodelay) was given; `false` at first.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        Ok(self.get().nodelay)
+    }
+
+    /// Sets `SO_KEEPALIVE` of the connection to be made.
+    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
+        self.set(|o| o.keepalive = keepalive);
+        Ok(())
+    }
+
+    /// What [`set_keepalive`](Self::set_keepalive) was given; `false` at first.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        Ok(self.get().keepalive)
+    }
+
+    /// Sets `SO_LINGER` of the connection to be made. See [`TcpStream::set_linger`].
+    pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
+        self.set(|o| o.linger = dur);
+        Ok(())
+    }
+
+    /// Makes dropping the connection to be made reset it: [`set_linger`](Self::set_linger) with zero.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_linger(Some(Duration::ZERO))
+    }
+
+    /// What [`set_linger`](Self::set_linger) was given; `None` at first.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        Ok(self.get().linger)
+    }
+
+    /// The address given to [`bind`](Self::bind), or the unspecified one.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.get().local.unwrap_or_else(|| self.unspecified()))
+    }
+
+    /// Always `None`: a socket in this state has nothing that could fail.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    fn unspecified(&self) -> SocketAddr {
+        match self.family {
+            Family::V4 => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+            Family::V6 => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+
+    /// Chooses the local address.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an address of the other family or a second call, `AddrNotAvailable` for one that
+    /// is not the stack's.
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
+        self.check_family(addr)?;
+        if self.get().local.is_some() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket is bound already",
+            ));
+        }
+        let stack_addr = super::addr::to_stack(addr);
+        if !stack_addr.ip().is_unspecified() {
+            let ours = Handle::current()?.addresses();
+            if !ours.contains(&stack_addr.ip()) {
+                return Err(crate::error::io_error(
+                    dpdk_net_stack::Error::AddrNotAvailable,
+                ));
+            }
+        }
+        self.set(|o| o.local = Some(addr));
+        Ok(())
+    }
+
+    fn check_family(&self, addr: SocketAddr) -> io::Result<()> {
+        match (self.family, addr) {
+            (Family::V4, SocketAddr::V6(_)) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an IPv6 address on an IPv4 socket: make it with TcpSocket::new_v6",
+            )),
+            (Family::V6, SocketAddr::V4(_)) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an IPv4 address on an IPv6 socket: make it with TcpSocket::new_v4",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Connects to `addr`. Errors and cancel safety as [`TcpStream::connect`].
+    pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
+        self.check_family(addr)?;
+        let options = self.get();
+        TcpStream::open(options.local, addr, Some(options)).await
+    }
+
+    /// Listens; at most `backlog` connections wait to be accepted.
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`]; without [`bind`](Self::bind), a free port on all addresses is taken.
+    pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
+        let local = self.get().local.unwrap_or_else(|| self.unspecified());
+        TcpListener::listen(local, backlog, None)
+    }
+}

@@ -1,0 +1,475 @@
+//! A TCP connection.
+//!
+//! Every operation takes `&self` and is one critical section of the shard; the two halves of a split and
+//! the I/O traits call the same ones.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BufMut;
+use dpdk_net_stack::{self as stack, Readiness, TcpId};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+
+use super::addr::{Family, mask, no_addresses, to_ready, to_stack};
+use super::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use super::tcp_socket::Options;
+use super::{ToSocketAddrs, lookup_host};
+use crate::error::io_error;
+use crate::handle::Handle;
+use crate::shard::{Socket, State, readiness};
+use crate::wakers::Side;
+
+/// Slices that one vectored call looks at; what is behind them is for the next call.
+const MAX_SLICES: usize = 64;
+
+/// Bytes that one `try_read_buf` moves at most: it goes through a buffer of this size.
+const READ_BUF: usize = 16 * 1024;
+
+/// A TCP connection, as `tokio::net::TcpStream`.
+///
+/// Dropping it closes the connection as the kernel does: what was written is still delivered, followed by
+/// a FIN, without anybody waiting for it; if received data was never read, or linger is zero, the
+/// connection is reset.
+///
+/// Reading and writing consume tokio's cooperative budget.
+#[derive(Debug)]
+pub struct TcpStream {
+    socket: Socket<TcpId>,
+    family: Family,
+}
+
+impl TcpStream {
+    /// Connects to the first address that answers, of those that `addr` resolves to.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NetworkUnreachable` of the last address tried,
+    /// `AddrNotAvailable` where no local port is left, `NotConnected` on a thread without a worker, and
+    /// what resolving a name gives.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if dropped, the connection attempt is given up.
+    pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        let mut last = None;
+        for addr in lookup_host(addr).await? {
+            match Self::open(None, addr, None).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(no_addresses))
+    }
+
+    pub(crate) async fn open(
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+        options: Option<Options>,
+    ) -> io::Result<Self> {
+        let shard = Handle::current_shard()?;
+        let id = {
+            let mut state = shard.lock();
+            let now = state.now;
+            state
+                .stack
+                .tcp_connect(now, local.map(to_stack), to_stack(remote))
+        }
+        .map_err(io_error)?;
+        let stream = Self::own(Socket::own(shard, id), Family::of(remote));
+        if let Some(options) = options {
+            stream.set_nodelay(options.nodelay)?;
+            stream.set_linger(options.linger)?;
+            if options.keepalive {
+                stream.set_keepalive(true)?;
+            }
+        }
+        stream
+            .socket
+            .wait(Side::Write.mask(), |state, id| connected(state, id))
+            .await?;
+        Ok(stream)
+    }
+
+    pub(crate) fn own(socket: Socket<TcpId>, family: Family) -> Self {
+        Self { socket, family }
+    }
+
+    /// The local address.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stack has forgotten the connection.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket
+            .call(|state, id| state.stack.tcp_local(id).ok_or(stack::Error::NotConnected))
+            .map(|addr| self.family.show(addr))
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `NotConnected` once the stack has forgotten the connection.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket
+            .call(|state, id| state.stack.tcp_peer(id).ok_or(stack::Error::NotConnected))
+            .map(|addr| self.family.show(addr))
+    }
+
+    /// Takes the connection's pending error (`SO_ERROR`).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(self
+            .socket
+            .with(|state, id| state.stack.tcp_take_error(id))
+            .map(io_error))
+    }
+
+    /// Waits until one of the interests is met, and says which are.
+    ///
+    /// Unlike tokio's, readiness is looked up, not remembered: it is right at the time of the return.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        let readiness = self.socket.ready(mask(interest)).await?;
+        Ok(to_ready(readiness, interest))
+    }
+
+    /// Waits until a read would not block: data, end of stream or an error. Any number of tasks may wait.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.ready(Interest::READABLE).await.map(drop)
+    }
+
+    /// Waits until a write would not block: room, or an error. Any number of tasks may wait.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.ready(Interest::WRITABLE).await.map(drop)
+    }
+
+    /// Polls for read readiness. Shares its waker's place with `poll_read` and `poll_peek`.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_ready(cx, Side::Read)
+    }
+
+    /// Polls for write readiness. Shares its waker's place with `poll_write`.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_ready(cx, Side::Write)
+    }
+
+    /// Reads what is there. `Ok(0)` is the end of the stream, or an empty buffer.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there; `ConnectionReset`, `TimedOut` and the like once, where the
+    /// connection broke.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.call(|state, id| state.stack.tcp_recv(id, buf))
+    }
+
+    /// As [`try_read`](Self::try_read), into several buffers in order; at most 64 of them are used.
+    pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.socket.call(|state, id| recv_vectored(state, id, bufs))
+    }
+
+    /// As [`try_read`](Self::try_read), appending at most 16 KiB to `buf`.
+    pub fn try_read_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
+        let mut chunk = [0; READ_BUF];
+        let len = buf.remaining_mut().min(READ_BUF);
+        // Through a buffer of ours: `buf` is the program's code and stays out of the critical section.
+        let n = self.try_read(chunk.get_mut(..len).unwrap_or_default())?;
+        buf.put_slice(chunk.get(..n).unwrap_or_default());
+        Ok(n)
+    }
+
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is no room; `BrokenPipe` after a shutdown of the write side or a reset.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.call(|state, id| state.stack.tcp_send(id, buf))
+    }
+
+    /// As [`try_write`](Self::try_write), from several buffers in order; at most 64 of them are used.
+    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.call(|state, id| send_vectored(state, id, bufs))
+    }
+
+    /// Runs `f` if the socket is ready for `interest`, else returns `WouldBlock`.
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        f: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.socket
+            .call(|state, id| readiness(state, id, mask(interest)))?;
+        f()
+    }
+
+    /// Runs `f` as often as the socket is ready for `interest`, until it returns something other than
+    /// `WouldBlock`.
+    ///
+    /// # Cancel safety
+    /// As cancel safe as `f`.
+    pub async fn async_io<R>(
+        &self,
+        interest: Interest,
+        mut f: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            self.ready(interest).await?;
+            match f() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::task::yield_now().await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads without taking the data off the stream.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket
+            .wait(Side::Read.mask(), |state, id| state.stack.tcp_peek(id, buf))
+            .await
+    }
+
+    /// Polls for data without taking it off the stream; returns how many bytes were put into `buf`.
+    pub fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.socket.poll(cx, Side::Read, |state, id| {
+            state.stack.tcp_peek(id, buf.initialize_unfilled())
+        });
+        polled.map_ok(|n| {
+            buf.advance(n);
+            n
+        })
+    }
+
+    /// Whether Nagle's algorithm is off (`TCP_NODELAY`).
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.socket.call(|state, id| state.stack.tcp_nodelay(id))
+    }
+
+    /// Switches Nagle's algorithm off (`true`) or on.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.socket
+            .call(|state, id| state.stack.tcp_set_nodelay(id, nodelay))
+    }
+
+    /// What [`set_linger`](Self::set_linger) was given.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.socket.call(|state, id| state.stack.tcp_linger(id))
+    }
+
+    /// Sets `SO_LINGER`. With zero, dropping the stream resets the connection. With more, the connection
+    /// is reset if it has not finished by then; dropping never blocks.
+    pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
+        self.socket
+            .call(|state, id| state.stack.tcp_set_linger(id, dur))
+    }
+
+    /// Makes dropping the stream reset the connection: [`set_linger`](Self::set_linger) with zero.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_linger(Some(Duration::ZERO))
+    }
+
+    /// The time to live (hop limit) of what is sent.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket
+            .call(|state, id| state.stack.tcp_ttl(id))
+            .map(u32::from)
+    }
+
+    /// Sets the time to live (hop limit) of what is sent: 1 to 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = hop_limit(ttl)?;
+        self.socket
+            .call(|state, id| state.stack.tcp_set_ttl(id, ttl))
+    }
+
+    /// Switches keep-alive probes (`SO_KEEPALIVE`) on, with Linux's times, or off.
+    pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
+        self.socket
+            .call(|state, id| state.stack.tcp_set_keepalive(id, on))
+    }
+
+    /// Splits into a reading and a writing half that borrow the stream. Costs nothing.
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        super::tcp::split(self)
+    }
+
+    /// Splits into a reading and a writing half that own the stream together.
+    ///
+    /// Dropping the writing half shuts down the write side.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        super::tcp::into_split(self)
+    }
+
+    pub(crate) fn poll_read_shared(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = self.socket.poll(cx, Side::Read, |state, id| {
+            state.stack.tcp_recv(id, buf.initialize_unfilled())
+        });
+        polled.map_ok(|n| buf.advance(n))
+    }
+
+    pub(crate) fn poll_write_shared(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket
+            .poll(cx, Side::Write, |state, id| state.stack.tcp_send(id, buf))
+    }
+
+    pub(crate) fn poll_write_vectored_shared(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket
+            .poll(cx, Side::Write, |state, id| send_vectored(state, id, bufs))
+    }
+
+    #[cfg(feature = "futures-io")]
+    pub(crate) fn poll_read_slice(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket
+            .poll(cx, Side::Read, |state, id| state.stack.tcp_recv(id, buf))
+    }
+
+    #[cfg(feature = "futures-io")]
+    pub(crate) fn poll_read_vectored_shared(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket
+            .poll(cx, Side::Read, |state, id| recv_vectored(state, id, bufs))
+    }
+
+    /// Shuts down the write side: a FIN follows what was written.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.socket
+            .call(|state, id| state.stack.tcp_shutdown_write(id))
+    }
+}
+
+/// A hop limit that fits its field.
+pub(crate) fn hop_limit(ttl: u32) -> io::Result<u8> {
+    match u8::try_from(ttl) {
+        Ok(ttl) if ttl > 0 => Ok(ttl),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a time to live is 1 to 255",
+        )),
+    }
+}
+
+/// How an attempt to connect stands.
+fn connected(state: &mut State, id: TcpId) -> Result<(), stack::Error> {
+    let readiness = state.stack.tcp_readiness(id);
+    // The error first: a connection that was made and broken since must say so.
+    if readiness.contains(Readiness::CLOSED)
+        && let Some(error) = state.stack.tcp_take_error(id)
+    {
+        return Err(error);
+    }
+    if readiness.contains(Readiness::CONNECTED) {
+        return Ok(());
+    }
+    if readiness.contains(Readiness::CLOSED) {
+        return Err(stack::Error::ConnectionAborted);
+    }
+    Err(stack::Error::WouldBlock)
+}
+
+fn send_vectored(
+    state: &mut State,
+    id: TcpId,
+    bufs: &[IoSlice<'_>],
+) -> Result<usize, stack::Error> {
+    if let [buf] = bufs {
+        return state.stack.tcp_send(id, buf);
+    }
+    let mut slices: [&[u8]; MAX_SLICES] = [&[]; MAX_SLICES];
+    let n = bufs.len().min(MAX_SLICES);
+    for (slice, buf) in slices.iter_mut().zip(bufs) {
+        *slice = buf;
+    }
+    state
+        .stack
+        .tcp_send_vectored(id, slices.get(..n).unwrap_or_default())
+}
+
+fn recv_vectored(
+    state: &mut State,
+    id: TcpId,
+    bufs: &mut [IoSliceMut<'_>],
+) -> Result<usize, stack::Error> {
+    let mut slices: [&mut [u8]; MAX_SLICES] = std::array::from_fn(|_| Default::default());
+    let n = bufs.len().min(MAX_SLICES);
+    for (slice, buf) in slices.iter_mut().zip(bufs) {
+        *slice = buf;
+    }
+    state
+        .stack
+        .tcp_recv_vectored(id, slices.get_mut(..n).unwrap_or_default())
+}
+
+/// Reading is cancel safe: `Poll::Pending` means that no byte was taken.
+impl AsyncRead for TcpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_read_shared(cx, buf)
+    }
+}
+
+/// Bytes that were written are in the stack, whatever becomes of the stream: there is nothing to flush.
+impl AsyncWrite for TcpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_shared(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored_shared(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown_write())
+    }
+}

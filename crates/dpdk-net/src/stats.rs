@@ -1,0 +1,67 @@
+//! Snapshots of figures: what a worker's loop, its stack and its port counted.
+//!
+//! Counters are plain integers of the worker's shard, written inside the critical section that the loop
+//! takes anyway, and copied out here on demand. Nothing here is on the packet path.
+
+use std::time::Duration;
+
+use dpdk_net_rte::port::PortStats;
+use dpdk_net_stack::{Stats as StackStats, TcpInfo};
+
+/// What a worker's loop did since it started. All are counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Turns in which a frame came or went, or a timer ran.
+    pub busy_turns: u64,
+    /// Frames taken from the RX queue.
+    pub rx_frames: u64,
+    /// Frames handed to the TX queue.
+    pub tx_frames: u64,
+    /// Turns in which the TX ring did not take all that was ready; the rest was kept, in order.
+    pub tx_ring_full: u64,
+    /// Turns in which the mempool had no mbuf for a frame to send; the stack kept its output.
+    pub no_mbufs: u64,
+    /// Received frames dropped because their chain of mbufs does not fit into one.
+    pub rx_not_contiguous: u64,
+    /// Frames the stack produced that fit no mbuf; dropped.
+    pub tx_oversize: u64,
+    /// Runs of the stack's timers.
+    pub timer_runs: u64,
+    /// Wakers woken.
+    pub wakes: u64,
+}
+
+/// The figures of one shard: its stack and its worker. See [`crate::Handle::stats`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// The stack's counters.
+    pub stack: StackStats,
+    /// The worker's counters.
+    pub worker: WorkerStats,
+    /// TCP connections in any state, orphans included.
+    pub tcp_connections: usize,
+    /// TCP connections that their application let go of and that finish by themselves.
+    pub tcp_orphans: usize,
+}
+
+/// The figures of a running application. See [`crate::app::Context::stats`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Time since the worker was started.
+    pub uptime: Duration,
+    /// The stack's counters.
+    pub stack: StackStats,
+    /// The worker's counters.
+    pub worker: WorkerStats,
+    /// The port's counters, if the driver gives any.
+    pub port: Option<PortStats>,
+    /// Every TCP connection.
+    pub connections: Vec<TcpInfo>,
+    /// TCP connections that their application let go of and that finish by themselves.
+    pub tcp_orphans: usize,
+}

@@ -1,0 +1,379 @@
+//! The worker: one queue pair, one stack, one async runtime, on one thread.
+//!
+//! [`Reactor`] is a turn of the loop as a value: receive a burst, run the stack, send what it has, wake whom
+//! it concerns. [`Worker`] is a reactor on a tokio current-thread runtime of its own: the reactor is a task
+//! that wakes itself, so the runtime alternates between it and whatever it made ready, and its timers and
+//! kernel sockets keep working beside ours.
+//!
+//! What holds
+//! - a turn takes the shard's lock once and reads the clock once;
+//! - wakers are woken, mbufs freed and drivers called outside the lock;
+//! - a turn costs the same however many connections there are: nothing is scanned.
+//!
+//! What does not live here: bringing up ports (`app/`), sockets (`net/`), the lock's rules (`shard.rs`).
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use dpdk_net_rte::tsc::TscClock;
+use dpdk_net_rte::{Eal, Mempool, QueuePair};
+use dpdk_net_stack::{Config, Instant, Stack};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::task::JoinHandle;
+
+use crate::affinity::Affinity;
+use crate::device::Device;
+use crate::error::Error;
+use crate::handle::Handle;
+use crate::idle::IdlePolicy;
+use crate::shard::Shard;
+
+/// How long a worker that ends tries to get its last frames into a TX ring that does not move.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// What a worker is made of. `Send`, so that it can be built here and run on another lcore.
+#[derive(Debug)]
+pub struct WorkerConfig {
+    eal: Eal,
+    queues: QueuePair,
+    mempool: Mempool,
+    stack: Config,
+    idle: IdlePolicy,
+    affinity: Option<Affinity>,
+}
+
+impl WorkerConfig {
+    /// A worker over `queues` that takes its mbufs from `mempool` and runs a stack as `stack` says.
+    ///
+    /// The mempool's data room must hold a frame of the stack's MTU; the queues' own receive pool as well,
+    /// or longer frames are dropped and counted.
+    pub fn new(eal: &Eal, queues: QueuePair, mempool: Mempool, stack: Config) -> Self {
+        Self {
+            eal: eal.clone(),
+            queues,
+            mempool,
+            stack,
+            idle: IdlePolicy::default(),
+            affinity: None,
+        }
+    }
+
+    /// What the worker does when there is nothing to do. Default: [`IdlePolicy::Spin`].
+    #[must_use]
+    pub fn idle(mut self, idle: IdlePolicy) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// The CPUs for the runtime's blocking threads. Default: all that the process may use.
+    #[must_use]
+    pub(crate) fn blocking_affinity(mut self, affinity: Option<Affinity>) -> Self {
+        self.affinity = affinity;
+        self
+    }
+}
+
+/// A queue pair and its stack, driven a turn at a time.
+///
+/// A [`Worker`] drives its own. To put a second one on a thread that already runs a worker, spawn it there
+/// with `tokio::task::spawn_local`: as a future it runs for ever, one turn a poll.
+///
+/// Dropping it ends its sockets: connections are reset, and whoever waits is woken with an error.
+pub struct Reactor {
+    device: Device,
+    shard: Arc<Shard>,
+    clock: TscClock,
+    /// Wakers between their removal from the shard and their wake; kept for its allocation.
+    wake: Vec<Waker>,
+    idle: IdlePolicy,
+    idle_turns: u32,
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reactor {
+    /// Makes the stack over the queue pair. Nothing runs until [`turn`](Self::turn) is called or the
+    /// reactor is polled.
+    ///
+    /// # Errors
+    /// [`Error::DataRoom`] where a frame of the MTU does not fit an mbuf, [`Error::Stack`] where the stack
+    /// refuses its configuration.
+    pub fn new(config: WorkerConfig) -> Result<Self, Error> {
+        let clock = TscClock::new(&config.eal);
+        let device = Device::new(config.queues, config.mempool, config.stack.mtu)?;
+        let now = Instant::from_nanos(clock.nanos());
+        let stack = Stack::new(config.stack, now)?;
+        Ok(Self {
+            device,
+            shard: Shard::new(stack, now),
+            clock,
+            wake: Vec::new(),
+            idle: config.idle,
+            idle_turns: 0,
+        })
+    }
+
+    /// Where sockets of this reactor are made.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.shard.clone())
+    }
+
+    /// One turn of the loop. Returns whether a frame came or went, or a timer ran.
+    ///
+    /// Never blocks. Bounded: at most one burst of frames in each direction, and the wakers they concern.
+    pub fn turn(&mut self) -> bool {
+        let received = self.device.receive();
+        let now = Instant::from_nanos(self.clock.nanos());
+        let due;
+        {
+            let mut guard = self.shard.lock();
+            let state = &mut *guard;
+            state.now = now;
+            let (frames, output) = self.device.parts();
+            if received > 0 {
+                state.stack.ingest(now, frames);
+            }
+            due = state.stack.next_timeout().is_some_and(|at| at <= now);
+            if due {
+                state.stack.handle_timeout(now);
+            }
+            let produced = state.stack.poll_transmit(now, output);
+            state.collect_wakers(&mut self.wake);
+
+            let worker = &mut state.worker;
+            let counts = output.take_counts();
+            worker.turns += 1;
+            worker.busy_turns += u64::from(received > 0 || produced > 0 || due);
+            worker.rx_frames += received as u64;
+            worker.tx_frames += produced as u64;
+            worker.timer_runs += u64::from(due);
+            worker.wakes += self.wake.len() as u64;
+            worker.no_mbufs += counts.no_mbufs;
+            worker.tx_ring_full += counts.ring_full;
+            worker.rx_not_contiguous += counts.not_contiguous;
+            worker.tx_oversize += counts.oversize;
+        }
+        let sent = self.device.transmit();
+        if received > 0 {
+            self.device.release();
+        }
+        for waker in self.wake.drain(..) {
+            waker.wake();
+        }
+        received > 0 || sent > 0 || due
+    }
+
+    /// Runs turns until `done` says so or `limit` has passed; returns whether `done` did.
+    fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.clock.nanos().saturating_add(nanos(limit));
+        loop {
+            self.turn();
+            if done(self) {
+                return true;
+            }
+            if self.clock.nanos() >= end {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sends what the stack has, until a turn sent nothing more or the TX ring stands still.
+    fn flush(&mut self) -> bool {
+        self.run_until(FLUSH, |reactor| {
+            let sent = reactor.lock_tx_frames();
+            reactor.turn();
+            !reactor.device.has_unsent() && reactor.lock_tx_frames() == sent
+        })
+    }
+
+    fn lock_tx_frames(&self) -> u64 {
+        self.shard.lock().worker.tx_frames
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Future for Reactor {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let reactor = self.get_mut();
+        if reactor.turn() {
+            reactor.idle_turns = 0;
+        } else {
+            reactor.idle_turns = reactor.idle_turns.saturating_add(1);
+            reactor.idle.pause(reactor.idle_turns);
+        }
+        // Runs again after the tasks that it made ready.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shard.lock();
+            let now = state.now;
+            state.stack.reset_all(now);
+        }
+        self.flush();
+        self.shard.lock().end(&mut self.wake);
+        for waker in self.wake.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+/// What is left of a worker when it ends. See [`Worker::shutdown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Connections that did not finish in time and were reset.
+    pub reset: usize,
+    /// Whether every frame, resets included, reached the TX ring.
+    pub flushed: bool,
+}
+
+/// A reactor on a tokio runtime of its own: a worker of one thread.
+///
+/// Build and run it on the thread, as a rule an lcore, whose queue pair it has. The runtime is tokio's
+/// current-thread one with its time and I/O drivers on: `tokio::spawn` (and `spawn_local`), `tokio::time`,
+/// kernel sockets, files and `spawn_blocking` work in it.
+pub struct Worker {
+    // Dropped first: tasks own sockets, and hold the reactor's task.
+    runtime: LocalRuntime,
+    reactor: Rc<RefCell<Reactor>>,
+    task: JoinHandle<()>,
+    handle: Handle,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+/// The reactor as the worker's task: shared, because the worker drives it by hand once the runtime is gone.
+struct SharedReactor(Rc<RefCell<Reactor>>);
+
+impl Future for SharedReactor {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut *self.0.borrow_mut()).poll(cx)
+    }
+}
+
+impl Worker {
+    /// Builds the stack and the runtime.
+    ///
+    /// # Errors
+    /// As [`Reactor::new`], and [`Error::Runtime`] where the runtime can't be built (as a rule: no file
+    /// descriptors left).
+    pub fn new(config: WorkerConfig) -> Result<Self, Error> {
+        let affinity = config.affinity.unwrap_or_else(Affinity::all);
+        let reactor = Reactor::new(config)?;
+        let handle = reactor.handle();
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .thread_name("dpdk-net-blocking")
+            .on_thread_start(move || affinity.apply())
+            .build_local(LocalOptions::default())
+            .map_err(Error::Runtime)?;
+        let reactor = Rc::new(RefCell::new(reactor));
+        let task = runtime.spawn_local(SharedReactor(reactor.clone()));
+        Ok(Self {
+            runtime,
+            reactor,
+            task,
+            handle,
+        })
+    }
+
+    /// Where sockets of this worker are made; usable from any thread.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs the worker until `future` is done. Tasks that it spawned stay, and run again with the next call.
+    ///
+    /// The future and the tasks find this worker as [`Handle::current`]. It panics where tokio's would:
+    /// inside another runtime, or with the future's own panic.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _current = self.handle.enter();
+        self.runtime.block_on(future)
+    }
+
+    /// Spawns a task that need not be `Send`. It runs whenever the worker does.
+    pub fn spawn_local<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let _current = self.handle.enter();
+        self.runtime.spawn_local(future)
+    }
+
+    /// Ends the worker in good order: new connections are refused, tasks are dropped and with them their
+    /// sockets; connections then have `grace` to finish by themselves, are reset after it, and the last
+    /// frames are flushed. TIME-WAIT is not waited for.
+    pub fn shutdown(self, grace: Duration) -> Drained {
+        self.shutdown_unless(grace, || false)
+    }
+
+    /// As [`shutdown`](Self::shutdown), but the grace also ends when `hurry` says so.
+    pub(crate) fn shutdown_unless(
+        self,
+        grace: Duration,
+        mut hurry: impl FnMut() -> bool,
+    ) -> Drained {
+        let Self {
+            runtime,
+            reactor,
+            task,
+            handle,
+        } = self;
+        handle.refuse_new(true);
+        task.abort();
+        drop(task);
+        {
+            // Sockets may be made or closed by the destructors of tasks.
+            let _current = handle.enter();
+            // Not waiting for blocking threads: the port would stand still meanwhile.
+            runtime.shutdown_background();
+        }
+        let mut reactor = reactor.borrow_mut();
+        reactor.run_until(grace, |_| handle.unfinished() == 0 || hurry());
+        let reset = handle.unfinished();
+        handle.with(|state| {
+            let now = state.now;
+            state.stack.reset_all(now);
+        });
+        let flushed = reactor.flush();
+        Drained { reset, flushed }
+    }
+}
+
+/// Compile-time proof that a worker's parts can be made on one thread and run on another.
+const _: () = {
+    const fn send<T: Send>() {}
+    send::<WorkerConfig>();
+    send::<Reactor>();
+};

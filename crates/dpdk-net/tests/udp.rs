@@ -1,0 +1,189 @@
+//! UDP sockets.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use common::*;
+use dpdk_net::net::UdpSocket;
+
+async fn pair(net: &Net, server_ip: &str, client_ip: &str) -> (UdpSocket, UdpSocket) {
+    let server = UdpSocket::bind(at(server_ip, 7)).await.unwrap();
+    let client = net
+        .client
+        .scope(UdpSocket::bind(at(client_ip, 0)))
+        .await
+        .unwrap();
+    (server, client)
+}
+
+#[test]
+fn datagrams_of_all_sizes_come_back_whole_in_both_families() {
+    run(|net| async move {
+        for (server_ip, client_ip) in FAMILIES {
+            let (server, client) = pair(&net, server_ip, client_ip).await;
+            let echo = tokio::spawn(async move {
+                let mut buf = vec![0; 65_535];
+                loop {
+                    let (len, from) = server.recv_from(&mut buf).await.unwrap();
+                    server.send_to(&buf[..len], from).await.unwrap();
+                }
+            });
+            let mut buf = vec![0; 65_535];
+            // The larger ones travel in fragments.
+            for len in [0, 1, 1472, 1473, 9000, 60_000] {
+                let sent = pattern(len);
+                assert_eq!(client.send_to(&sent, at(server_ip, 7)).await.unwrap(), len);
+                let (n, from) = client.recv_from(&mut buf).await.unwrap();
+                assert!(buf[..n] == sent[..], "{len} bytes");
+                assert_eq!(from, at(server_ip, 7));
+            }
+            echo.abort();
+            let _ = echo.await;
+        }
+    });
+}
+
+#[test]
+fn a_connected_socket_hears_its_peer_only() {
+    run(|net| async move {
+        let (server, client) = pair(&net, SERVER_V4, CLIENT_V4).await;
+        assert_eq!(
+            client.peer_addr().unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+        client.connect(at(SERVER_V4, 7)).await.unwrap();
+        assert_eq!(client.peer_addr().unwrap(), at(SERVER_V4, 7));
+        let to = client.local_addr().unwrap();
+        let stranger = UdpSocket::bind(at(SERVER_V4, 8)).await.unwrap();
+        stranger.send_to(b"stranger", to).await.unwrap();
+        client.send(b"hi").await.unwrap();
+        let mut buf = [0; 16];
+        let (n, from) = server.recv_from(&mut buf).await.unwrap();
+        assert_eq!((&buf[..n], from), (&b"hi"[..], to));
+        server.send_to(b"peer", from).await.unwrap();
+        assert_eq!(client.recv(&mut buf).await.unwrap(), 4);
+        assert_eq!(&buf[..4], b"peer");
+    });
+}
+
+#[test]
+fn a_datagram_is_cut_to_the_buffer_and_peeking_leaves_it() {
+    run(|net| async move {
+        let (server, client) = pair(&net, SERVER_V6, CLIENT_V6).await;
+        for _ in 0..2 {
+            client
+                .send_to(b"0123456789", at(SERVER_V6, 7))
+                .await
+                .unwrap();
+        }
+        let from = client.local_addr().unwrap();
+        let mut small = [0; 4];
+        assert_eq!(server.peek_sender().await.unwrap(), from);
+        assert_eq!(server.peek_from(&mut small).await.unwrap(), (4, from));
+        assert_eq!(server.recv_from(&mut small).await.unwrap(), (4, from));
+        assert_eq!(&small, b"0123");
+        let mut grown = Vec::with_capacity(64);
+        assert_eq!(server.recv_buf_from(&mut grown).await.unwrap(), (10, from));
+        assert_eq!(
+            grown, b"0123456789",
+            "the cut rest is lost, the next is whole"
+        );
+        assert_eq!(
+            server.try_recv(&mut small).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+    });
+}
+
+#[test]
+fn a_closed_port_refuses_a_connected_socket() {
+    run(|net| async move {
+        for (server_ip, client_ip) in FAMILIES {
+            let client = net
+                .client
+                .scope(UdpSocket::bind(at(client_ip, 0)))
+                .await
+                .unwrap();
+            client.connect(at(server_ip, 9)).await.unwrap();
+            client.send(b"anyone?").await.unwrap();
+            let error = client.recv(&mut [0; 8]).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{server_ip}");
+        }
+    });
+}
+
+#[test]
+fn an_unspecified_ipv6_socket_speaks_ipv4_in_mapped_addresses() {
+    run(|net| async move {
+        let server = UdpSocket::bind("[::]:7").await.unwrap();
+        let client = net
+            .client
+            .scope(UdpSocket::bind(at(CLIENT_V4, 0)))
+            .await
+            .unwrap();
+        client.send_to(b"four", at(SERVER_V4, 7)).await.unwrap();
+        let mut buf = [0; 8];
+        let (n, from) = server.recv_from(&mut buf).await.unwrap();
+        assert_eq!(from.ip().to_string(), "::ffff:198.18.0.2");
+        server.send_to(&buf[..n], from).await.unwrap();
+        let (n, from) = client.recv_from(&mut buf).await.unwrap();
+        assert_eq!((n, from), (4, at(SERVER_V4, 7)));
+        let wrong = client.send_to(b"six", at(SERVER_V6, 7)).await.unwrap_err();
+        assert_eq!(wrong.raw_os_error(), Some(97), "EAFNOSUPPORT: {wrong}");
+    });
+}
+
+#[test]
+fn errors_are_the_kernels() {
+    run(|net| async move {
+        let (server, client) = pair(&net, SERVER_V4, CLIENT_V4).await;
+        let taken = UdpSocket::bind(at(SERVER_V4, 7)).await.unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+        let foreign = UdpSocket::bind("203.0.113.1:7").await.unwrap_err();
+        assert_eq!(foreign.kind(), ErrorKind::AddrNotAvailable);
+        let long = client
+            .send_to(&vec![0; 65_508], at(SERVER_V4, 7))
+            .await
+            .unwrap_err();
+        assert_eq!(long.raw_os_error(), Some(90), "EMSGSIZE: {long}");
+        let broadcast = client
+            .send_to(b"x", at("198.18.0.255", 7))
+            .await
+            .unwrap_err();
+        assert_eq!(broadcast.kind(), ErrorKind::PermissionDenied);
+        client.set_broadcast(true).unwrap();
+        assert!(client.broadcast().unwrap());
+        client.send_to(b"x", at("198.18.0.255", 7)).await.unwrap();
+        client.set_ttl(9).unwrap();
+        assert_eq!(client.ttl().unwrap(), 9);
+        drop(server);
+    });
+}
+
+#[test]
+fn many_tasks_receive_from_one_socket_and_a_dropped_receive_takes_nothing() {
+    run(|net| async move {
+        let (server, client) = pair(&net, SERVER_V4, CLIENT_V4).await;
+        let server = std::sync::Arc::new(server);
+        let mut buf = [0; 4];
+        let dropped = tokio::time::timeout(Duration::from_millis(2), server.recv_from(&mut buf));
+        assert!(dropped.await.is_err());
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let server = server.clone();
+            tasks.spawn(async move {
+                let mut buf = [0; 4];
+                server.recv_from(&mut buf).await.unwrap();
+                buf[0]
+            });
+        }
+        for i in 0..4u8 {
+            client.send_to(&[i], at(SERVER_V4, 7)).await.unwrap();
+        }
+        let mut got = tasks.join_all().await;
+        got.sort();
+        assert_eq!(got, [0, 1, 2, 3]);
+    });
+}

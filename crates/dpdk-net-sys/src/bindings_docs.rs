@@ -2929,6 +2929,7 @@ unsafe extern "C" {
         tag_size: u32,
         failed: *mut *const ::core::ffi::c_char,
     ) -> *mut rte_mempool;
+    pub fn dn_mbuf_refcnt_update(m: *mut rte_mbuf, delta: i16) -> u16;
     pub fn dn_eth_port_info(port: u16, info: *mut dn_port_info) -> ::core::ffi::c_int;
     pub fn dn_eth_configure(port: u16, conf: *const dn_port_conf) -> ::core::ffi::c_int;
     pub fn dn_eth_rx_queue_setup(

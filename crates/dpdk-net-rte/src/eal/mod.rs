@@ -136,7 +136,8 @@ fn cleanup() {
     // SAFETY: the EAL is initialised, and no handle to it is left: nothing of this crate calls DPDK from now on.
     let rc = unsafe { sys::rte_eal_cleanup() };
     if rc != 0 {
-        tracing::warn!(target: "dpdk", "rte_eal_cleanup failed: {}", crate::Errno(-rc));
+        let error = Error::from_rc("rte_eal_cleanup", "cleaning DPDK up", rc);
+        tracing::warn!(target: "dpdk", "{error}");
     }
     crate::log::flush();
     STATE.store(CLEANED_UP, Ordering::Release);

@@ -39,6 +39,12 @@ struct Launch {
     claim: Claim,
 }
 
+/// It goes to another thread behind a raw pointer, where the compiler does not look.
+const _: fn() = || {
+    fn must_be_send<T: Send>() {}
+    must_be_send::<Launch>();
+};
+
 pub(super) fn is_busy(id: LcoreId) -> bool {
     *SLOTS[id.index() as usize]
         .busy

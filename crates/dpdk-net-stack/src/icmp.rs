@@ -550,3 +550,6 @@ fn numbers_v6(error: IcmpError) -> (u8, u8, u32) {
         IcmpError::ParameterProblem { code, pointer } => (v6::PARAMETER_PROBLEM, code, pointer),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -365,3 +365,6 @@ fn ask(
     };
     *sent += u64::from(done);
 }
+
+#[cfg(test)]
+mod tests;

@@ -468,3 +468,6 @@ fn mldv1_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv6Addr, (kind, grou
     message[8..].copy_from_slice(&octets);
     push_mld(queue, mac, src, dst, &mut message);
 }
+
+#[cfg(test)]
+mod tests;

@@ -559,3 +559,6 @@ fn set_deadline(
     }
     entry.deadline = deadline;
 }
+
+#[cfg(test)]
+mod tests;

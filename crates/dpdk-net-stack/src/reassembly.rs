@@ -388,3 +388,6 @@ impl Packet {
         Some(whole)
     }
 }
+
+#[cfg(test)]
+mod tests;

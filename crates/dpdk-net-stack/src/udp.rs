@@ -792,3 +792,6 @@ fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr) {
         addr(18),
     )
 }
+
+#[cfg(test)]
+mod tests;

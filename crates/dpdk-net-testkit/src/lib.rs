@@ -2,7 +2,8 @@
 //!
 //! - [`sim`]: hosts on one Ethernet segment whose links delay, lose, reorder, duplicate, corrupt and limit frames, all from one
 //!   seed. No clock, no socket, no thread: a run is repeated exactly.
-//! - [`hosts`]: what can be put on the segment: smoltcp as the peer that nobody here wrote.
+//! - [`hosts`]: what can be put on the segment: the stack of this project, and smoltcp as the peer that nobody here wrote.
+//! - [`by_hand`]: a stack played frame by frame, without a network.
 //! - [`apps`]: small applications for the hosts, which check every byte.
 //! - [`frames`]: frames made by hand, valid or not.
 //! - [`addr`]: the address plan of simulations and beds.
@@ -16,6 +17,7 @@ pub mod addr;
 pub mod apps;
 #[cfg(feature = "vdev")]
 pub mod bed;
+pub mod by_hand;
 pub mod frames;
 pub mod hosts;
 pub mod sim;

@@ -41,6 +41,8 @@ pub struct ForeignConfig {
     /// How long a connection may hear nothing from its peer before it is ended. smoltcp does not tell an idle connection from a
     /// dead one, so it must exceed every pause of the test.
     pub timeout: Option<Duration>,
+    /// How long a connection may be silent before the peer is asked whether it is there.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Default for ForeignConfig {
@@ -50,6 +52,7 @@ impl Default for ForeignConfig {
             buffer: 128 * 1024,
             backlog: 16,
             timeout: Some(Duration::from_secs(600)),
+            keep_alive: None,
         }
     }
 }
@@ -193,11 +196,9 @@ impl Foreign {
     fn new_socket(&self) -> Socket<'static> {
         let buffer = || SocketBuffer::new(vec![0; self.config.buffer]);
         let mut socket = Socket::new(buffer(), buffer());
-        socket.set_timeout(
-            self.config
-                .timeout
-                .map(|timeout| SmolDuration::from_micros(timeout.as_micros() as u64)),
-        );
+        let smol = |time: Duration| SmolDuration::from_micros(time.as_micros() as u64);
+        socket.set_timeout(self.config.timeout.map(smol));
+        socket.set_keep_alive(self.config.keep_alive.map(smol));
         socket.set_nagle_enabled(false);
         socket
     }

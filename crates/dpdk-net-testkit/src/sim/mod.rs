@@ -484,22 +484,21 @@ impl Sim {
                     }
                 }
             }
-            if room > 0 {
-                node.host.transmit(now, room, &mut self.frames);
-                if self.frames.len() > room {
-                    return Err(broken(format!(
-                        "sent {} frames with room for {room}",
-                        self.frames.len()
-                    )));
+            // Asked also when there is no room, as a worker does: back-pressure is the host's to bear.
+            node.host.transmit(now, room, &mut self.frames);
+            if self.frames.len() > room {
+                return Err(broken(format!(
+                    "sent {} frames with room for {room}",
+                    self.frames.len()
+                )));
+            }
+            room -= self.frames.len();
+            busy |= !self.frames.is_empty();
+            for frame in self.frames.drain(..) {
+                if let Some(pcap) = &mut node.pcap {
+                    pcap.write(now, &frame);
                 }
-                room -= self.frames.len();
-                busy |= !self.frames.is_empty();
-                for frame in self.frames.drain(..) {
-                    if let Some(pcap) = &mut node.pcap {
-                        pcap.write(now, &frame);
-                    }
-                    self.segment.send(now, i, frame, &mut self.trace);
-                }
+                self.segment.send(now, i, frame, &mut self.trace);
             }
             node.host.check(now).map_err(broken)?;
             if !busy {

@@ -87,6 +87,8 @@ impl Stack {
             if !self.datagrams_first {
                 self.send_datagrams(&mut counting);
             }
+            // Segments may have asked for neighbours, or owed something.
+            self.link.replies.drain_into(&mut counting);
             if self.link.loopback.is_empty() || looped >= LOOPED_AT_ONCE {
                 break;
             }

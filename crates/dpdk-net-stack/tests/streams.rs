@@ -368,13 +368,18 @@ both_families! {
 #[test]
 fn a_dual_stack_listener_takes_both_families() {
     let mut pair = Pair::new();
-    let listener = pair.server().tcp_listen(ListenOptions::new(Family::V6.any(PORT))).unwrap();
+    let listener = pair
+        .server()
+        .tcp_listen(ListenOptions::new(Family::V6.any(PORT)))
+        .unwrap();
     for family in [Family::V4, Family::V6] {
         pair.connect(family);
         pair.run(Duration::from_millis(10));
         let (_, peer) = pair.server().tcp_accept(listener).unwrap();
         assert_eq!(peer.ip(), family.host(2));
     }
-    let taken = pair.server().tcp_listen(ListenOptions::new(Family::V4.any(PORT)));
+    let taken = pair
+        .server()
+        .tcp_listen(ListenOptions::new(Family::V4.any(PORT)));
     assert_eq!(taken, Err(Error::AddrInUse));
 }

@@ -1,13 +1,16 @@
 //! Two stacks on a wire in virtual time, and a peer whose segments are made by hand.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use dpdk_net_packet::tcp::{Flags, Segment, TcpOption};
-use dpdk_net_packet::{MacAddr, Network, Protocol, Transport, checksum, ethernet, ipv4, ipv6, parse};
+use dpdk_net_packet::{
+    MacAddr, Network, Protocol, Transport, checksum, ethernet, ipv4, ipv6, parse,
+};
 use dpdk_net_stack::{
-    Config, Duration, Error, Event, Instant, ListenOptions, ListenerId, Readiness, Stack, TcpId, TxSink,
+    Config, Duration, Error, Event, Instant, ListenOptions, ListenerId, Readiness, Stack, TcpId,
+    TxSink,
 };
 
 /// Both address families; every test runs for each.
@@ -116,7 +119,10 @@ impl Pair {
     pub fn with(server: Config, client: Config) -> Self {
         let now = Instant::from_secs(1_000);
         Pair {
-            stacks: [Stack::new(server, now).unwrap(), Stack::new(client, now).unwrap()],
+            stacks: [
+                Stack::new(server, now).unwrap(),
+                Stack::new(client, now).unwrap(),
+            ],
             now,
             latency: Duration::from_micros(50),
             room: [usize::MAX; 2],
@@ -154,7 +160,13 @@ impl Pair {
                 stack.handle_timeout(self.now);
             }
             let mut out = Vec::new();
-            let sent = stack.poll_transmit(self.now, &mut Sink { room: self.room[host], frames: &mut out });
+            let sent = stack.poll_transmit(
+                self.now,
+                &mut Sink {
+                    room: self.room[host],
+                    frames: &mut out,
+                },
+            );
             assert_eq!(sent, out.len());
             busy |= sent > 0;
             while let Some(event) = stack.poll_event() {
@@ -175,7 +187,12 @@ impl Pair {
     fn jump(&mut self, limit: Instant) -> bool {
         let arrivals = self.wire.iter().map(|(at, _, _)| *at).min();
         let timers = self.stacks.iter().filter_map(Stack::next_timeout).min();
-        let next = arrivals.into_iter().chain(timers).min().unwrap_or(Instant::MAX).max(self.now);
+        let next = arrivals
+            .into_iter()
+            .chain(timers)
+            .min()
+            .unwrap_or(Instant::MAX)
+            .max(self.now);
         if next > limit {
             self.now = limit;
             return false;
@@ -198,28 +215,39 @@ impl Pair {
     }
 
     /// Runs until `done`, or panics after so long.
-    pub fn run_until(&mut self, time: Duration, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+    pub fn run_until(
+        &mut self,
+        time: Duration,
+        what: &str,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) {
         let limit = self.now + time;
         loop {
-            while self.settle() {
+            loop {
+                while self.settle() {}
                 if done(self) {
                     return;
                 }
-            }
-            if done(self) {
-                return;
+                // What `done` did may have something to send.
+                if !self.settle() {
+                    break;
+                }
             }
             assert!(self.jump(limit), "not within {time:?}: {what}");
         }
     }
 
     pub fn listen(&mut self, family: Family) -> ListenerId {
-        self.server().tcp_listen(ListenOptions::new(family.any(PORT))).unwrap()
+        self.server()
+            .tcp_listen(ListenOptions::new(family.any(PORT)))
+            .unwrap()
     }
 
     pub fn connect(&mut self, family: Family) -> TcpId {
         let now = self.now;
-        self.client().tcp_connect(now, None, family.at(1, PORT)).unwrap()
+        self.client()
+            .tcp_connect(now, None, family.at(1, PORT))
+            .unwrap()
     }
 
     /// A listener and an established connection: the client's id and the server's.
@@ -231,7 +259,11 @@ impl Pair {
             server = server.or_else(|| pair.server().tcp_accept(listener).ok().map(|(id, _)| id));
             server.is_some()
         });
-        assert!(self.client().tcp_readiness(client).contains(Readiness::CONNECTED));
+        assert!(
+            self.client()
+                .tcp_readiness(client)
+                .contains(Readiness::CONNECTED)
+        );
         (client, server.unwrap())
     }
 
@@ -263,7 +295,9 @@ impl Pair {
 
 /// Bytes that tell where they belong.
 pub fn pattern(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    (0..len as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect()
 }
 
 /// A TCP segment made by hand or read off the wire.
@@ -332,7 +366,10 @@ pub fn read(frame: &[u8]) -> Option<Seg> {
     let Network::Ip(ip, Transport::Tcp(tcp)) = parsed.network else {
         return None;
     };
-    assert!(checksum::verify(ip.src(), ip.dst(), Protocol::Tcp, tcp.bytes()), "checksum of {tcp:?}");
+    assert!(
+        checksum::verify(ip.src(), ip.dst(), Protocol::Tcp, tcp.bytes()),
+        "checksum of {tcp:?}"
+    );
     let mut seg = seg_of(&tcp);
     for option in tcp.options() {
         match option {
@@ -379,7 +416,15 @@ impl Hand {
         let now = Instant::from_secs(1_000);
         let mut stack = Stack::new(config, now).unwrap();
         stack.add_neighbor(family.host(2), mac(2));
-        let mut hand = Hand { family, stack, now, port: 5_000, seq: 1_000_000, ack: 0, window: 65_535 };
+        let mut hand = Hand {
+            family,
+            stack,
+            now,
+            port: 5_000,
+            seq: 1_000_000,
+            ack: 0,
+            window: 65_535,
+        };
         hand.out();
         hand
     }
@@ -393,7 +438,8 @@ impl Hand {
 
     /// Gives a segment to the stack and tells what it sends.
     pub fn give(&mut self, seg: &Seg) -> Vec<Seg> {
-        self.stack.ingest(self.now, &[frame(self.family, 2, 1, seg)]);
+        self.stack
+            .ingest(self.now, &[frame(self.family, 2, 1, seg)]);
         self.out()
     }
 
@@ -412,7 +458,11 @@ impl Hand {
     }
 
     pub fn syn(&self) -> Seg {
-        Seg { ack: 0, mss: Some(1_400), ..self.seg(SYN, &[]) }
+        Seg {
+            ack: 0,
+            mss: Some(1_400),
+            ..self.seg(SYN, &[])
+        }
     }
 
     /// Lets time pass, timers run, and gathers what is sent.
@@ -451,6 +501,8 @@ impl Hand {
     }
 
     pub fn listen(&mut self) -> ListenerId {
-        self.stack.tcp_listen(ListenOptions::new(self.family.any(PORT))).unwrap()
+        self.stack
+            .tcp_listen(ListenOptions::new(self.family.any(PORT)))
+            .unwrap()
     }
 }

@@ -522,3 +522,6 @@ impl fmt::Debug for TxQueue {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,20 +26,18 @@ impl Eal {
         // SAFETY: the EAL is initialised; both strings outlive the call.
         let rc = unsafe { sys::rte_vdev_init(device.as_ptr(), arguments.as_ptr()) };
         if rc < 0 {
-            let remedy = match -rc {
+            let error = Error::from_rc("rte_vdev_init", subject, rc);
+            let remedy = match error.errno().map_or(0, |errno| errno.0) {
                 libc::EEXIST => "Choose another name, or remove the device of this name first",
                 libc::EPERM | libc::EACCES => {
                     "Run as root, or with CAP_NET_ADMIN, or in a user and network namespace of its own"
                 }
-                libc::ENOENT => {
-                    "Check that the kernel interface or the path in its arguments exists"
-                }
                 _ => {
-                    "Check the name, which begins with that of a driver (as net_tap0, net_null0), and its \
-                     arguments against the driver's guide; DPDK's log says more"
+                    "Check the name, which begins with that of a driver (as net_tap0, net_null0), its \
+                     arguments against the driver's guide, and that what they name exists; DPDK's log says more"
                 }
             };
-            return Err(Error::from_rc("rte_vdev_init", subject, rc).with_remedy(remedy));
+            return Err(error.with_remedy(remedy));
         }
         let mut id = 0;
         // SAFETY: as above.

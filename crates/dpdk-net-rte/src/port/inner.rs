@@ -268,7 +268,18 @@ impl Inner {
             let rc = unsafe {
                 sys::dn_eth_rx_queue_setup(id, queue, plan.rx_descriptors, pool.raw().as_ptr())
             };
-            self.check("rte_eth_rx_queue_setup", rc)?;
+            self.check("rte_eth_rx_queue_setup", rc).map_err(|error| {
+                if rc != -libc::ENOMEM {
+                    return error;
+                }
+                error.with_remedy(format!(
+                    "A receive queue of {} descriptors takes as many mbufs, mempool {:?} has {} in all: \
+                     make it larger (`capacity`) or ask for fewer (`rx_descriptors`)",
+                    plan.rx_descriptors,
+                    pool.name(),
+                    pool.capacity()
+                ))
+            })?;
         }
         for queue in 0..plan.tx_queues {
             // SAFETY: as above.

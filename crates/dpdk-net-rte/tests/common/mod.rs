@@ -3,7 +3,7 @@
 //! DPDK starts once in a process: tests run under cargo-nextest, one process each.
 #![allow(dead_code)] // Each test file takes what it needs.
 
-use dpdk_net_rte::{Eal, EalBuilder};
+use dpdk_net_rte::{Eal, EalBuilder, Mempool};
 
 /// The options that every test wants; add lcores and devices.
 pub(crate) fn builder() -> EalBuilder {
@@ -23,4 +23,22 @@ pub(crate) fn eal_with_workers(workers: usize) -> Eal {
         .lcores(lcores.join(","))
         .init()
         .expect("the EAL starts")
+}
+
+/// An EAL with these virtual devices.
+pub(crate) fn eal_with_vdevs(vdevs: &[&str]) -> Eal {
+    vdevs
+        .iter()
+        .fold(builder().memory_mb(128), |builder, vdev| builder.vdev(vdev))
+        .init()
+        .expect("the EAL starts")
+}
+
+/// A pool of 1023 mbufs of the default size.
+pub(crate) fn pool(eal: &Eal, name: &str) -> Mempool {
+    Mempool::builder(eal, name)
+        .capacity(1023)
+        .cache_size(64)
+        .build()
+        .expect("a pool of 1023 mbufs")
 }

@@ -1,0 +1,254 @@
+//! Packets that a driver shares with others, or takes from pools of its own: made here by hand, sent through
+//! a ring, and received as any other. One process a test.
+
+use core::ptr::NonNull;
+
+use dpdk_net_sys as sys;
+
+use crate::mbuf::RawMbuf;
+use crate::mempool::is_ours;
+use crate::port::Started;
+use crate::{Eal, Mbuf, MbufBatch, Mempool, Port, PortConfig, QueuePair, ring};
+
+struct Bed {
+    pool: Mempool,
+    port: Port<Started>,
+    queue: QueuePair,
+    eal: Eal,
+}
+
+fn bed() -> Bed {
+    let eal = Eal::builder("queue-test")
+        .no_huge()
+        .memory_mb(64)
+        .no_pci()
+        .no_shconf()
+        .no_telemetry()
+        .file_prefix(format!("dn-queue-{}", std::process::id()))
+        .init()
+        .expect("the EAL starts");
+    let pool = Mempool::builder(&eal, "pool")
+        .capacity(63)
+        .cache_size(0)
+        .build()
+        .expect("a pool");
+    let ports = ring::looped_port(&eal, "loop", 1, 63).expect("a ring");
+    let port = Port::open(&eal, ports.ids()[0]).expect("it opens");
+    let port = port
+        .configure(&PortConfig::default(), core::slice::from_ref(&pool))
+        .expect("it configures")
+        .start()
+        .expect("it starts");
+    let queue = port.take_queues().expect("one pair").remove(0);
+    Bed {
+        pool,
+        port,
+        queue,
+        eal,
+    }
+}
+
+fn filled(pool: &Mempool, bytes: &[u8]) -> Mbuf {
+    let mut mbuf = pool.alloc().expect("an mbuf");
+    mbuf.append_slice(bytes).expect("room");
+    mbuf
+}
+
+/// Puts a packet that nobody counts into the ring, as a driver would.
+fn inject(raw: RawMbuf) {
+    let mut packet = raw.as_ptr();
+    // SAFETY: the only port is started, and this thread has its queue.
+    assert_eq!(unsafe { sys::dn_eth_tx_burst(0, 0, &mut packet, 1) }, 1);
+}
+
+#[test]
+fn a_shared_mbuf_is_copied_so_that_each_owner_has_its_own() {
+    let mut bed = bed();
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    let mut original = filled(&bed.pool, b"shared");
+    let raw = original.raw();
+    // SAFETY: one further reference, which the ring gets: what a driver that broadcasts does.
+    unsafe {
+        sys::dn_mbuf_refcnt_update(raw.as_ptr(), 1);
+    }
+    inject(raw);
+    assert_eq!(bed.queue.rx.rx_burst(&mut batch), 1);
+    let copy = &mut batch.as_mut_slice()[0];
+    assert_ne!(copy.data().as_ptr(), original.data().as_ptr());
+    copy.data_mut().fill(b'x');
+    assert_eq!(original.data(), b"shared");
+    original.data_mut().fill(b'y');
+    assert_eq!(copy.data(), b"xxxxxx");
+    let stats = bed.port.queue_stats(0).expect("queue 0");
+    assert_eq!(
+        (stats.rx_packets, stats.rx_bytes, stats.rx_copied),
+        (1, 6, 1)
+    );
+    drop(original);
+    batch.clear();
+    assert_eq!(bed.pool.in_use(), 0);
+}
+
+#[test]
+fn an_indirect_mbuf_is_copied_and_lets_go_of_what_it_pointed_to() {
+    let mut bed = bed();
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    let direct = filled(&bed.pool, b"pointed to");
+    // SAFETY: rte_pktmbuf_clone() makes an indirect mbuf, which the ring gets.
+    let clone = unsafe { sys::rte_pktmbuf_clone(direct.raw().as_ptr(), bed.pool.raw().as_ptr()) };
+    inject(RawMbuf::new(NonNull::new(clone).expect("an mbuf")));
+    assert_eq!(bed.queue.rx.rx_burst(&mut batch), 1);
+    assert_eq!(batch.as_slice()[0].data(), b"pointed to");
+    // SAFETY: reads the count.
+    assert_eq!(unsafe { direct.raw().refcnt() }, 1);
+    assert_ne!(batch.as_slice()[0].data().as_ptr(), direct.data().as_ptr());
+    drop((direct, batch));
+    assert_eq!(bed.pool.in_use(), 0);
+}
+
+#[test]
+fn an_mbuf_of_a_foreign_pool_is_copied_into_ours() {
+    let mut bed = bed();
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    // SAFETY: the EAL is initialised; a pool that this crate did not make.
+    let foreign = unsafe {
+        sys::rte_pktmbuf_pool_create(c"foreign".as_ptr(), 7, 0, 0, 2176, sys::DN_SOCKET_ID_ANY)
+    };
+    let foreign = NonNull::new(foreign).expect("a pool");
+    // SAFETY: both are alive.
+    unsafe {
+        assert!(is_ours(bed.pool.raw()));
+        assert!(!is_ours(foreign));
+    }
+    // SAFETY: a fresh mbuf of one segment, whose data is written before the ring gets it.
+    unsafe {
+        let raw = RawMbuf::new(NonNull::new(sys::dn_pktmbuf_alloc(foreign.as_ptr())).expect("one"));
+        raw.data()
+            .copy_from_nonoverlapping(NonNull::from(b"abroad").cast(), 6);
+        raw.set_data_len(6);
+        raw.set_pkt_len(6);
+        inject(raw);
+    }
+    batch.push(filled(&bed.pool, b"home")).expect("room");
+    assert_eq!(bed.queue.tx.tx_burst(&mut batch), 1);
+    assert_eq!(bed.queue.rx.rx_burst(&mut batch), 2);
+    assert_eq!(
+        batch.iter().map(Mbuf::data).collect::<Vec<_>>(),
+        [&b"abroad"[..], b"home"]
+    );
+    assert!(batch.iter().all(|mbuf| mbuf.mempool() == bed.pool));
+    // SAFETY: the pool is alive.
+    assert_eq!(
+        unsafe { sys::rte_mempool_in_use_count(foreign.as_ptr()) },
+        0
+    );
+    assert_eq!(bed.port.queue_stats(0).expect("queue 0").rx_copied, 1);
+}
+
+#[test]
+fn a_shared_mbuf_that_cannot_be_copied_is_dropped_and_counted() {
+    let mut bed = bed();
+    let original = filled(&bed.pool, b"shared");
+    // SAFETY: one further reference, which the ring gets.
+    unsafe {
+        sys::dn_mbuf_refcnt_update(original.raw().as_ptr(), 1);
+    }
+    inject(original.raw());
+    let all: Vec<Mbuf> = core::iter::from_fn(|| bed.pool.alloc()).collect();
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    assert_eq!(bed.queue.rx.rx_burst(&mut batch), 0);
+    let stats = bed.port.queue_stats(0).expect("queue 0");
+    assert_eq!(
+        (stats.rx_packets, stats.rx_copied, stats.rx_dropped),
+        (0, 0, 1)
+    );
+    assert_eq!(original.data(), b"shared");
+    drop((all, original));
+    assert_eq!(bed.pool.in_use(), 0);
+}
+
+#[test]
+fn offload_requests_are_written_as_drivers_read_them_and_taken_back() {
+    use crate::mbuf::{IpVersion, L4Offload, TxOffload};
+    let bed = bed();
+    let mut mbuf = filled(&bed.pool, &[0; 100]);
+    mbuf.set_tx_vlan(5);
+    mbuf.set_tx_offload(TxOffload {
+        l2_len: 14,
+        l3_len: 40,
+        ip: IpVersion::V6,
+        l4: L4Offload::TcpSegmentation {
+            segment_size: 1440,
+            header_len: 32,
+        },
+    })
+    .expect("it fits");
+    // SAFETY: the mbuf is alive; `tx_offload` is a u64 of it.
+    let (flags, packed) = unsafe {
+        let at = mbuf
+            .raw()
+            .as_ptr()
+            .byte_add(sys::DN_MBUF_OFF_TX_OFFLOAD)
+            .cast::<u64>();
+        (mbuf.raw().ol_flags(), at.read())
+    };
+    // rte_mbuf_core.h: l2_len:7, l3_len:9, l4_len:8, tso_segsz:16.
+    assert_eq!(packed, 14 | 40 << 7 | 32 << 16 | 1440 << 24);
+    let expected = sys::DN_MBUF_F_TX_IPV6
+        | sys::DN_MBUF_F_TX_TCP_SEG
+        | sys::DN_MBUF_F_TX_TCP_CKSUM
+        | sys::DN_MBUF_F_TX_VLAN;
+    assert_eq!(flags, expected);
+    mbuf.adj(1).expect("there is data");
+    // SAFETY: the mbuf is alive.
+    assert_eq!(
+        unsafe { mbuf.raw().ol_flags() },
+        0,
+        "a header moved: nothing is asked any more"
+    );
+}
+
+#[test]
+fn verdicts_and_metadata_are_read_from_the_flags() {
+    use dpdk_net_packet::{ChecksumVerdict, FrameBuf};
+    let bed = bed();
+    let mbuf = filled(&bed.pool, b"frame");
+    let raw = mbuf.raw();
+    let verdicts = [
+        (
+            sys::DN_MBUF_F_RX_IP_CKSUM_GOOD | sys::DN_MBUF_F_RX_L4_CKSUM_BAD,
+            ChecksumVerdict::Good,
+            ChecksumVerdict::Bad,
+        ),
+        (
+            sys::DN_MBUF_F_RX_IP_CKSUM_BAD | sys::DN_MBUF_F_RX_L4_CKSUM_NONE,
+            ChecksumVerdict::Bad,
+            ChecksumVerdict::None,
+        ),
+        (
+            sys::DN_MBUF_F_RX_IP_CKSUM_NONE | sys::DN_MBUF_F_RX_L4_CKSUM_GOOD,
+            ChecksumVerdict::None,
+            ChecksumVerdict::Good,
+        ),
+        (0, ChecksumVerdict::Unknown, ChecksumVerdict::Unknown),
+    ];
+    for (flags, ip, l4) in verdicts {
+        // SAFETY: the mbuf is ours.
+        unsafe { raw.set_ol_flags(flags) };
+        assert_eq!((mbuf.ip_checksum(), mbuf.l4_checksum()), (ip, l4));
+    }
+    // SAFETY: as above.
+    unsafe {
+        raw.set_ol_flags(
+            sys::DN_MBUF_F_RX_VLAN_STRIPPED | sys::DN_MBUF_F_RX_VLAN | sys::DN_MBUF_F_RX_LRO,
+        );
+        raw.set_vlan_tci(42);
+    }
+    assert_eq!(
+        (mbuf.rx_meta().vlan_tci, mbuf.rx_meta().rss_hash),
+        (Some(42), None)
+    );
+    assert!(mbuf.is_lro());
+    drop(mbuf);
+    assert!(!bed.eal.ports().is_empty());
+}

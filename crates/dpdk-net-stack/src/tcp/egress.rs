@@ -204,6 +204,8 @@ impl Tcp {
             &mut Watched {
                 to,
                 sent: &mut sent,
+                snd_max: flow.snd_max,
+                checksum: self.tx_checksum,
             },
         );
         sent.apply(flow);

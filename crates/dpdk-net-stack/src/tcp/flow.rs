@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 
 use dpdk_net_packet::tcp::{Flags as SegmentFlags, HEADER_LEN, Segment};
+use dpdk_net_packet::{checksum, ipv4, ipv6};
 
 use super::conn::{Conn, Emit};
 use super::segment::Control;
@@ -250,13 +251,9 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// Reads the IP packet of a segment that the state machine wrote: headers have no IP options or extensions.
+    /// Reads the IP packet of a segment that the state machine wrote.
     fn note(&mut self, packet: &[u8]) {
-        let header = if packet.first().is_some_and(|b| b >> 4 == 6) {
-            40
-        } else {
-            20
-        };
+        let header = ip_header_len(packet);
         let Some(Ok(segment)) = packet.get(header..).map(Segment::parse) else {
             return;
         };
@@ -285,13 +282,56 @@ impl Sent {
 pub(crate) struct Watched<'a, E> {
     pub(crate) to: E,
     pub(crate) sent: &'a mut Sent,
+    /// The flow's highest sequence number sent so far.
+    pub(crate) snd_max: u32,
+    /// Whether checksums are filled in here and not by the NIC.
+    pub(crate) checksum: bool,
+}
+
+/// Gives an ACK without data the sequence number SND.NXT (RFC 9293 section 3.10.7.4).
+///
+/// After a retransmission timeout the state machine goes back to SND.UNA and numbers its ACKs from there. To a peer that
+/// has all the data such an ACK is a duplicate, which it answers but does not look into: if both sides have gone back,
+/// neither ever learns what has arrived.
+fn renumber_ack(packet: &mut [u8], snd_max: u32, fill_checksum: bool) {
+    let header = ip_header_len(packet);
+    let Some(Ok(segment)) = packet.get(header..).map(Segment::parse) else {
+        return;
+    };
+    let flags = segment.flags();
+    let control = flags.syn() || flags.fin() || flags.rst() || !flags.ack();
+    if control || !segment.payload().is_empty() || !seq::lt(segment.seq(), snd_max) {
+        return;
+    }
+    let (old, mut sum) = (segment.seq().to_be_bytes(), segment.checksum());
+    let new = snd_max.to_be_bytes();
+    for at in [0, 2] {
+        let word = |bytes: [u8; 4]| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        sum = checksum::update(sum, word(old), word(new));
+    }
+    packet[header + 4..header + 8].copy_from_slice(&new);
+    if fill_checksum {
+        packet[header + 16..header + 18].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Length of the IP header of a packet that the state machine wrote: without options or extensions.
+fn ip_header_len(packet: &[u8]) -> usize {
+    let v6 = packet.first().is_some_and(|b| b >> 4 == 6);
+    if v6 {
+        ipv6::HEADER_LEN
+    } else {
+        ipv4::HEADER_LEN
+    }
 }
 
 impl<E: Emit> Emit for Watched<'_, E> {
     fn emit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let sent = &mut *self.sent;
+        let (snd_max, checksum) = (self.snd_max, self.checksum);
         self.to.emit(len, |packet| {
             let result = fill(packet);
+            renumber_ack(packet, snd_max, checksum);
             sent.note(packet);
             result
         })

@@ -151,6 +151,8 @@ impl Tcp {
         let mut reply = Watched {
             to: &mut self.reply,
             sent: &mut sent,
+            snd_max: flow.snd_max,
+            checksum: self.tx_checksum,
         };
         flow.conn.ingress(engine, now, packet, &mut reply);
 

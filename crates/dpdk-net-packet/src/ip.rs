@@ -1,21 +1,24 @@
-//! An IP packet of either family, checked. Reading the headers lives in [`ipv4`](crate::ipv4) and [`ipv6`](crate::ipv6).
+//! An IP packet of either family, checked. Reading the headers lives in [`ipv4`] and [`ipv6`].
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{ParseError, Protocol, Transport, icmp, ipv4, ipv6, tcp, udp};
 
 /// A checked IP packet: lengths are consistent, extension headers have been walked, link padding is cut off.
+///
+/// It holds the bytes and where things are in them, 32 bytes in all; fields are read when asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpPacket<'a> {
+    /// At least the fixed header of the family.
     pub(crate) bytes: &'a [u8],
-    pub(crate) payload_at: u32,
-    pub(crate) protocol_at: u32,
+    pub(crate) payload_at: u16,
+    pub(crate) protocol_at: u16,
+    /// Where the word with the fragment offset lies; 0 if it is no fragment.
+    pub(crate) fragment_at: u16,
+    /// IPv6: where the byte lies that announces the fragment header.
+    pub(crate) link_at: u16,
     pub(crate) protocol: Protocol,
-    pub(crate) hop_limit: u8,
-    pub(crate) traffic_class: u8,
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
-    pub(crate) fragment: Option<Fragment>,
+    pub(crate) is_v6: bool,
 }
 
 /// Where a fragment belongs.
@@ -51,13 +54,13 @@ impl<'a> IpPacket<'a> {
 
     /// The IP header, extension headers included.
     pub fn header(&self) -> &'a [u8] {
-        &self.bytes[..self.payload_at as usize]
+        &self.bytes[..usize::from(self.payload_at)]
     }
 
     /// What follows the headers: the transport header and its data, or a piece of them in a fragment.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        &self.bytes[self.payload_at as usize..]
+        &self.bytes[usize::from(self.payload_at)..]
     }
 
     /// The payload's protocol. Of an IPv6 fragment: what the fragment header says, which may be another extension
@@ -67,59 +70,102 @@ impl<'a> IpPacket<'a> {
     }
 
     /// Where the byte lies that names the protocol, for Parameter Problem.
-    pub const fn protocol_at(&self) -> u32 {
-        self.protocol_at
+    pub fn protocol_at(&self) -> u32 {
+        u32::from(self.protocol_at)
     }
 
     /// Who sent it.
-    pub const fn src(&self) -> IpAddr {
-        self.src
+    #[inline]
+    pub fn src(&self) -> IpAddr {
+        self.address(12, 8)
     }
 
     /// Whom it is for.
-    pub const fn dst(&self) -> IpAddr {
-        self.dst
+    #[inline]
+    pub fn dst(&self) -> IpAddr {
+        self.address(16, 24)
+    }
+
+    #[inline]
+    fn address(&self, at_v4: usize, at_v6: usize) -> IpAddr {
+        if self.is_v6 {
+            match self.bytes.get(at_v6..).and_then(|b| b.first_chunk::<16>()) {
+                Some(octets) => IpAddr::V6(Ipv6Addr::from(*octets)),
+                None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            }
+        } else {
+            match self.bytes.get(at_v4..).and_then(|b| b.first_chunk::<4>()) {
+                Some(octets) => IpAddr::V4(Ipv4Addr::from(*octets)),
+                None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            }
+        }
     }
 
     /// Time to live or hop limit.
-    pub const fn hop_limit(&self) -> u8 {
-        self.hop_limit
+    pub fn hop_limit(&self) -> u8 {
+        self.bytes[if self.is_v6 { 7 } else { 8 }]
     }
 
     /// DSCP and ECN.
-    pub const fn traffic_class(&self) -> u8 {
-        self.traffic_class
+    pub fn traffic_class(&self) -> u8 {
+        if self.is_v6 {
+            self.bytes[0] << 4 | self.bytes[1] >> 4
+        } else {
+            self.bytes[1]
+        }
     }
 
     /// The two ECN bits (RFC 3168).
-    pub const fn ecn(&self) -> u8 {
-        self.traffic_class & 3
+    pub fn ecn(&self) -> u8 {
+        self.traffic_class() & 3
     }
 
     /// Where it belongs, if it is a fragment. IPv6's atomic fragments are none.
-    pub const fn fragment(&self) -> Option<Fragment> {
-        self.fragment
+    pub fn fragment(&self) -> Option<Fragment> {
+        if self.fragment_at == 0 {
+            return None;
+        }
+        let at = usize::from(self.fragment_at);
+        let word = u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+        Some(if self.is_v6 {
+            let id = &self.bytes[at + 2..at + 6];
+            Fragment {
+                id: u32::from_be_bytes([id[0], id[1], id[2], id[3]]),
+                offset: word & !7,
+                more: word & 1 != 0,
+                header_at: self.fragment_at - 2,
+                link_at: self.link_at,
+            }
+        } else {
+            Fragment {
+                id: u32::from(u16::from_be_bytes([self.bytes[4], self.bytes[5]])),
+                offset: word << 3,
+                more: word & ipv4::MORE_FRAGMENTS != 0,
+                header_at: 0,
+                link_at: 9,
+            }
+        })
     }
 
     /// Whether it is IPv6.
     pub const fn is_v6(&self) -> bool {
-        matches!(self.src, IpAddr::V6(_))
+        self.is_v6
     }
 
     /// Reads the transport header. Checksums aren't looked at: see [`Transport::verify`].
     #[inline]
     pub fn transport(&self) -> Result<Transport<'a>, ParseError> {
-        if self.fragment.is_some() {
+        if self.fragment_at != 0 {
             return Ok(Transport::Fragment);
         }
         let payload = self.payload();
-        match (self.protocol, self.src) {
+        match (self.protocol, self.is_v6) {
             (Protocol::Tcp, _) => tcp::Segment::parse(payload).map(Transport::Tcp),
             (Protocol::Udp, _) => udp::Datagram::parse(payload).map(Transport::Udp),
-            (Protocol::Icmp, IpAddr::V4(_)) => icmp::Message::parse(payload)
+            (Protocol::Icmp, false) => icmp::Message::parse(payload)
                 .map(Transport::Icmp)
                 .ok_or(ParseError::IcmpTruncated),
-            (Protocol::Icmpv6, IpAddr::V6(_)) => icmp::Message::parse(payload)
+            (Protocol::Icmpv6, true) => icmp::Message::parse(payload)
                 .map(Transport::Icmpv6)
                 .ok_or(ParseError::Icmpv6Truncated),
             (protocol, _) => Ok(Transport::Other(protocol)),

@@ -1,14 +1,14 @@
 //! The IPv4 header (RFC 791): checked reading, and writing.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::Ipv4Addr;
 
-use crate::ip::{Fragment, IpPacket};
+use crate::ip::IpPacket;
 use crate::{ParseError, Protocol, checksum};
 
 /// The length of a header without options.
 pub const HEADER_LEN: usize = 20;
 
-const MORE_FRAGMENTS: u16 = 0x2000;
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
 const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Reads the packet at the start of `bytes`; what follows its total length is link padding and is cut off.
@@ -48,36 +48,30 @@ pub fn parse(bytes: &[u8], verify_checksum: bool) -> Result<IpPacket<'_>, ParseE
     if header_len > HEADER_LEN {
         check_options(&header[HEADER_LEN..])?;
     }
-    let fragment_word = u16::from_be_bytes([fixed[6], fixed[7]]);
-    let fragment = if fragment_word & !(DONT_FRAGMENT | 0x8000) == 0 {
-        None
-    } else {
-        let offset = u32::from(fragment_word & 0x1fff) * 8;
-        let more = fragment_word & MORE_FRAGMENTS != 0;
-        let len = (total_len - header_len) as u32;
-        if len == 0 || (more && !len.is_multiple_of(8)) || offset + len + header_len as u32 > 0xffff
-        {
-            return Err(ParseError::Ipv4BadFragment);
-        }
-        Some(Fragment {
-            id: u32::from(u16::from_be_bytes([fixed[4], fixed[5]])),
-            offset: offset as u16,
-            more,
-            header_at: 0,
-            link_at: 9,
-        })
-    };
+    let fragment = u16::from_be_bytes([fixed[6], fixed[7]]) & !(DONT_FRAGMENT | 0x8000);
+    if fragment != 0 {
+        check_fragment(fragment, header_len, total_len)?;
+    }
     Ok(IpPacket {
         bytes: packet,
-        payload_at: header_len as u32,
-        protocol: Protocol::from(fixed[9]),
+        payload_at: header_len as u16,
         protocol_at: 9,
-        src: IpAddr::V4(src),
-        dst: IpAddr::V4(dst),
-        hop_limit: fixed[8],
-        traffic_class: fixed[1],
-        fragment,
+        fragment_at: if fragment == 0 { 0 } else { 6 },
+        link_at: 0,
+        protocol: Protocol::from(fixed[9]),
+        is_v6: false,
     })
+}
+
+#[cold]
+fn check_fragment(word: u16, header_len: usize, total_len: usize) -> Result<(), ParseError> {
+    let offset = usize::from(word & 0x1fff) * 8;
+    let more = word & MORE_FRAGMENTS != 0;
+    let len = total_len - header_len;
+    if len == 0 || (more && !len.is_multiple_of(8)) || offset + total_len > 0xffff {
+        return Err(ParseError::Ipv4BadFragment);
+    }
+    Ok(())
 }
 
 /// Options are walked only to refuse source routes (RFC 7126 sections 4.3 and 4.4) and lengths that run over.

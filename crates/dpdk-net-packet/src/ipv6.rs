@@ -1,8 +1,8 @@
 //! The IPv6 header and its extension headers (RFC 8200): checked reading with a bounded walk, and writing.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::Ipv6Addr;
 
-use crate::ip::{Fragment, IpPacket};
+use crate::ip::IpPacket;
 use crate::{ParseError, Protocol};
 
 /// The length of the fixed header.
@@ -36,25 +36,19 @@ pub fn parse(bytes: &[u8]) -> Result<IpPacket<'_>, ParseError> {
     let Some(packet) = bytes.get(..total) else {
         return Err(ParseError::Ipv6BadPayloadLength);
     };
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&fixed[8..24]);
-    let src = Ipv6Addr::from(octets);
-    octets.copy_from_slice(&fixed[24..40]);
-    let dst = Ipv6Addr::from(octets);
-    // RFC 4291 sections 2.5.2, 2.5.3 and 2.7.
-    if src.is_multicast() || src.is_loopback() || dst.is_loopback() || dst.is_unspecified() {
+    // RFC 4291 sections 2.5.2, 2.5.3 and 2.7: a group as source, loopback, or nobody as destination. The latter two start
+    // with zeros.
+    if fixed[8] == 0xff || ((fixed[8] == 0 || fixed[24] == 0) && has_bad_address(fixed)) {
         return Err(ParseError::Ipv6BadAddress);
     }
     let mut parsed = IpPacket {
         bytes: packet,
-        payload_at: HEADER_LEN as u32,
-        protocol: Protocol::from(fixed[6]),
+        payload_at: HEADER_LEN as u16,
         protocol_at: 6,
-        src: IpAddr::V6(src),
-        dst: IpAddr::V6(dst),
-        hop_limit: fixed[7],
-        traffic_class: fixed[0] << 4 | fixed[1] >> 4,
-        fragment: None,
+        fragment_at: 0,
+        link_at: 0,
+        protocol: Protocol::from(fixed[6]),
+        is_v6: true,
     };
     if matches!(
         fixed[6],
@@ -63,6 +57,14 @@ pub fn parse(bytes: &[u8]) -> Result<IpPacket<'_>, ParseError> {
         walk(&mut parsed, fixed[6])?;
     }
     Ok(parsed)
+}
+
+#[cold]
+fn has_bad_address(fixed: &[u8; HEADER_LEN]) -> bool {
+    let address =
+        |at: usize| fixed[at..at + 16].iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+    let (src, dst) = (address(8), address(24));
+    src == 1 || dst <= 1
 }
 
 /// Walks the extension headers up to the upper-layer header, or to a fragment header that stands for a real fragment.
@@ -110,16 +112,11 @@ fn walk(packet: &mut IpPacket<'_>, first: u8) -> Result<(), ParseError> {
                     if len == 0 {
                         return Err(ParseError::Ipv6BadFragment);
                     }
-                    packet.fragment = Some(Fragment {
-                        id: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
-                        offset,
-                        more,
-                        header_at: at as u16,
-                        link_at: next_at as u16,
-                    });
+                    packet.fragment_at = at as u16 + 2;
+                    packet.link_at = next_at as u16;
                     packet.protocol = Protocol::from(header[0]);
-                    packet.protocol_at = at as u32;
-                    packet.payload_at = payload as u32;
+                    packet.protocol_at = at as u16;
+                    packet.payload_at = payload as u16;
                     return Ok(());
                 }
                 // An atomic fragment is a whole packet (RFC 6946).
@@ -127,8 +124,8 @@ fn walk(packet: &mut IpPacket<'_>, first: u8) -> Result<(), ParseError> {
             }
             protocol => {
                 packet.protocol = Protocol::from(protocol);
-                packet.protocol_at = next_at as u32;
-                packet.payload_at = at as u32;
+                packet.protocol_at = next_at as u16;
+                packet.payload_at = at as u16;
                 return Ok(());
             }
         };

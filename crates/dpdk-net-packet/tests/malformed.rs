@@ -345,10 +345,10 @@ fn tcp_options_end_at_the_first_malformed_one() {
             .collect::<Vec<_>>()
     };
     let mss = format!("{:?}", TcpOption::MaxSegmentSize(1460));
-    assert_eq!(options([2, 4, 5, 0xb4, 8, 10, 1, 2]), [mss.clone()]);
-    assert_eq!(options([2, 4, 5, 0xb4, 3, 0, 7, 1]), [mss.clone()]);
-    assert_eq!(options([2, 4, 5, 0xb4, 0, 3, 3, 7]), [mss.clone()]);
-    assert_eq!(options([1, 1, 1, 1, 2, 4, 5, 0xb4]), [mss]);
+    assert_eq!(options([2, 4, 5, 0xb4, 8, 10, 1, 2]), [&mss[..]]);
+    assert_eq!(options([2, 4, 5, 0xb4, 3, 0, 7, 1]), [&mss[..]]);
+    assert_eq!(options([2, 4, 5, 0xb4, 0, 3, 3, 7]), [&mss[..]]);
+    assert_eq!(options([1, 1, 1, 1, 2, 4, 5, 0xb4]), [&mss[..]]);
     assert_eq!(
         options([2, 3, 5, 0, 0, 0, 0, 0]),
         [r"Unknown { kind: 2, data: [5] }"]

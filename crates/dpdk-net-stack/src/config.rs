@@ -403,7 +403,7 @@ impl Config {
                 })
             }
         };
-        range("tcp.recv_buffer", tcp.recv_buffer, 2 * 1024, 1 << 30)?;
+        range("tcp.recv_buffer", tcp.recv_buffer, 2 * 1024, (1 << 30) - 1)?;
         range("tcp.send_buffer", tcp.send_buffer, 2 * 1024, 1 << 30)?;
         range("tcp.syn_queue", tcp.syn_queue, 1, 1 << 24)?;
         range("tcp.syn_ack_retries", tcp.syn_ack_retries.into(), 0, 15)?;

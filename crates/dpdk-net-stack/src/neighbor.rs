@@ -204,6 +204,17 @@ impl NeighborCache {
         Found::Ready(entry.mac)
     }
 
+    /// Whether [`queue`](Self::queue) would keep a frame for `addr` at nobody's cost.
+    pub(crate) fn has_room(&self, addr: IpAddr) -> bool {
+        let entry = self
+            .index
+            .get(&addr)
+            .and_then(|at| self.entries.get(*at as usize))
+            .and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.pending.len() < self.max_pending)
+            && self.pending_bytes < self.max_pending_bytes
+    }
+
     /// Keeps a whole frame, but for its destination MAC address, until `addr` is known. The oldest one goes if too
     /// many wait for this neighbour, this one if too many bytes wait for all.
     pub(crate) fn queue(&mut self, addr: IpAddr, frame: Vec<u8>) {

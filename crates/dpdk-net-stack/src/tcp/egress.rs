@@ -21,7 +21,7 @@ use crate::tx::{FrameQueue, TxSink};
 /// Segments of one connection in a row.
 const TURN: usize = 64;
 /// When a connection that can't send for want of a neighbour or a route looks again.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_millis(50);
 
 /// How a turn ended.
 enum Turn {
@@ -182,6 +182,8 @@ impl Tcp {
                 Some(wish) => wish,
                 None => return Turn::More,
             },
+            // A segment that would push another one out is better not made yet.
+            Lookup::Pending(hop) if !link.neighbors.has_room(hop) => Wish::At(now + RETRY),
             Lookup::Pending(hop) => self.run_aside(now, link, id, Some(hop), &header),
             Lookup::NoRoute => self.run_aside(now, link, id, None, &header),
         };

@@ -69,7 +69,7 @@ pub fn config(n: u16) -> Config {
         .with_address(format!("{}/15", Family::V4.host(n)).parse().unwrap())
         .with_address(format!("{}/64", Family::V6.host(n)).parse().unwrap());
     config.dad = false;
-    config.seed = [n as u8 + 1; 32];
+    config.seed = [(n % 250) as u8 + 1; 32];
     config
 }
 

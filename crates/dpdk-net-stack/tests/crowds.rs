@@ -1,0 +1,186 @@
+//! Many at once: connections, half-open ones, neighbours.
+
+mod common;
+
+use common::*;
+use dpdk_net_packet::MacAddr;
+use dpdk_net_stack::{Duration, Error, ListenOptions, Stack, TcpId, TcpState};
+
+both_families! {
+    fn five_hundred_connections_two_hundred_at_once_none_refused(family) {
+        let mut pair = Pair::new();
+        let listener = pair.listen(family);
+        let mut accepted = Vec::new();
+        let mut clients: Vec<TcpId> = Vec::new();
+        for burst in [200, 200, 100] {
+            let fresh: Vec<TcpId> = (0..burst).map(|_| pair.connect(family)).collect();
+            clients.extend(&fresh);
+            pair.run(Duration::from_millis(100));
+            while let Ok((id, _)) = pair.server().tcp_accept(listener) {
+                accepted.push(id);
+            }
+            for id in fresh {
+                assert_eq!(pair.client().tcp_state(id), TcpState::Established);
+            }
+        }
+        assert_eq!(accepted.len(), 500);
+        // All of them work.
+        for (n, id) in clients.iter().enumerate() {
+            pair.client().tcp_send(*id, &(n as u32).to_be_bytes()).unwrap();
+        }
+        pair.run(Duration::from_millis(50));
+        let mut seen: Vec<u32> = Vec::new();
+        for id in accepted {
+            let mut buf = [0; 8];
+            assert_eq!(pair.server().tcp_recv(id, &mut buf), Ok(4));
+            seen.push(u32::from_be_bytes([buf[0], buf[1], buf[2], buf[3]]));
+        }
+        seen.sort_unstable();
+        assert!(seen.iter().copied().eq(0..500));
+    }
+
+    fn after_ten_thousand_connections_closed_at_once_the_listener_still_accepts(family) {
+        let mut pair = Pair::new();
+        let listener = pair.listen(family);
+        for round in 0..10_000 {
+            let client = pair.connect(family);
+            if round % 2 == 0 {
+                // Before the handshake is complete, or right after it.
+                pair.run(Duration::from_micros(60));
+            } else {
+                pair.run(Duration::from_millis(1));
+            }
+            let now = pair.now;
+            pair.client().tcp_close(now, client);
+            pair.run(Duration::from_millis(1));
+            while let Ok((id, _)) = pair.server().tcp_accept(listener) {
+                let now = pair.now;
+                pair.server().tcp_close(now, id);
+            }
+        }
+        let (client, _) = (pair.connect(family), ());
+        pair.run(Duration::from_millis(10));
+        assert_eq!(pair.client().tcp_state(client), TcpState::Established);
+        let (server, _) = pair.server().tcp_accept(listener).unwrap();
+        pair.transfer(CLIENT, client, server, b"still here", Duration::from_secs(1));
+        // Whatever is left ends by itself.
+        pair.run(Duration::from_secs(200));
+        assert_eq!((pair.server().tcp_count(), pair.server().tcp_half_open()), (1, 0));
+        assert_eq!(pair.client().tcp_count(), 1);
+        assert_eq!(pair.client().tcp_time_waits() + pair.server().tcp_time_waits(), 0);
+    }
+
+    fn under_ten_thousand_half_open_syns_a_real_client_still_connects(family) {
+        let mut hand = Hand::new(family);
+        let listener = hand.listen();
+        let mut established = 0;
+        for n in 0..10_000u32 {
+            // A SYN from nowhere: the hosts behind these addresses answer nothing.
+            let mut syn = hand.syn();
+            syn.from = 1_024 + n as u16;
+            syn.seq = n;
+            let spoofed = frame(family, 300 + (n % 200) as u16, 1, &syn);
+            hand.stack.ingest(hand.now, &[spoofed]);
+            hand.out();
+            if n % 1_000 == 999 {
+                // The real client's handshake takes a while, in which the flood goes on.
+                hand.port = 5_000 + (n / 1_000) as u16;
+                hand.half_open();
+                for m in 0..500u16 {
+                    let mut syn = hand.syn();
+                    syn.from = 1_024 + m;
+                    syn.seq = n + u32::from(m);
+                    hand.stack.ingest(hand.now, &[frame(family, 600 + m % 200, 1, &syn)]);
+                    hand.out();
+                }
+                hand.give(&hand.seg(ACK, b"hello"));
+                let (id, peer) = hand.stack.tcp_accept(listener).expect("the flood keeps a real client out");
+                assert_eq!(peer.port(), hand.port);
+                assert_eq!(hand.stack.tcp_recv(id, &mut [0; 8]), Ok(5));
+                established += 1;
+                hand.seq += 10_000;
+            }
+        }
+        assert_eq!(established, 10);
+        assert!(hand.stack.tcp_half_open() <= 1_024);
+        assert_eq!(hand.stack.tcp_count(), 10);
+        hand.pass(Duration::from_secs(200));
+        assert_eq!(hand.stack.tcp_half_open(), 0);
+    }
+
+    fn two_hundred_neighbours_at_once_are_all_resolved_within_a_second(family) {
+        // One stack talks to 200 hosts, each with a stack of its own, on one switch.
+        let now = Pair::new().now;
+        let mut stack = Stack::new(config(1), now).unwrap();
+        let mut hosts: Vec<Stack> = (100..300).map(|n| Stack::new(config(n), now).unwrap()).collect();
+        for host in &mut hosts {
+            host.tcp_listen(ListenOptions::new(family.any(PORT))).unwrap();
+        }
+        let ids: Vec<TcpId> =
+            (100..300).map(|n| stack.tcp_connect(now, None, family.at(n, PORT)).unwrap()).collect();
+        let mut t = now;
+        for _ in 0..20 {
+            t += Duration::from_millis(50);
+            let mut frames = Vec::new();
+            if stack.next_timeout().is_some_and(|at| at <= t) {
+                stack.handle_timeout(t);
+            }
+            stack.poll_transmit(t, &mut frames);
+            let mut back = Vec::new();
+            for (n, host) in (100u16..).zip(&mut hosts) {
+                let own = mac(n);
+                let mine: Vec<_> =
+                    frames.iter().filter(|f| f[..6] == own.0 || MacAddr::from_slice(f).unwrap().is_multicast()).collect();
+                host.ingest(t, &mine);
+                host.poll_transmit(t, &mut back);
+            }
+            back.retain(|f| f[..6] == mac(1).0 || MacAddr::from_slice(f).unwrap().is_multicast());
+            stack.ingest(t, &back);
+        }
+        let established = ids.iter().filter(|id| stack.tcp_state(**id) == TcpState::Established).count();
+        assert_eq!(established, 200);
+    }
+
+    fn every_port_of_the_range_can_be_used_to_one_destination(family) {
+        let mut config = config(2);
+        config.tcp.ephemeral_first = 40_000;
+        config.tcp.ephemeral_last = 40_499;
+        config.tcp.recv_buffer = 4_096;
+        config.tcp.send_buffer = 4_096;
+        let mut pair = Pair::with(common::config(1), config);
+        let listener = pair.listen(family);
+        let mut ports = std::collections::BTreeSet::new();
+        for _ in 0..500 {
+            let id = pair.connect(family);
+            assert!(ports.insert(pair.client().tcp_local(id).unwrap().port()));
+            pair.run(Duration::from_micros(500));
+            pair.server().tcp_accept(listener).unwrap();
+        }
+        let now = pair.now;
+        assert_eq!(pair.client().tcp_connect(now, None, family.at(1, PORT)), Err(Error::AddrNotAvailable));
+        // Another destination has all of them again.
+        assert!(pair.client().tcp_connect(now, None, family.at(1, PORT + 1)).is_ok());
+    }
+
+    fn limits_on_connections_hold(family) {
+        let mut config = config(1);
+        config.tcp.max_connections = 5;
+        let mut pair = Pair::with(config, common::config(2));
+        let listener = pair.listen(family);
+        for _ in 0..8 {
+            pair.connect(family);
+        }
+        pair.run(Duration::from_millis(500));
+        let mut held = Vec::new();
+        while let Ok((id, _)) = pair.server().tcp_accept(listener) {
+            held.push(id);
+        }
+        assert_eq!(held.len(), 5);
+        let now = pair.now;
+        assert_eq!(pair.server().tcp_connect(now, None, family.at(2, PORT)), Err(Error::NoBufferSpace));
+        pair.server().tcp_abort(held[0]);
+        // One of the three that wait gets the place when the SYN-ACK is repeated.
+        pair.run(Duration::from_secs(40));
+        assert!(pair.server().tcp_accept(listener).is_ok());
+    }
+}

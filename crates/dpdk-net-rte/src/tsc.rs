@@ -94,7 +94,7 @@ mod tests {
                 let nanos = clock.at(1_000 + hz * seconds);
                 let wanted = seconds * 1_000_000_000;
                 // 2^-32 of a nanosecond is lost a cycle at most.
-                let slack = (hz * seconds >> SHIFT) + 1;
+                let slack = ((hz * seconds) >> SHIFT) + 1;
                 assert!(
                     nanos <= wanted && wanted - nanos <= slack,
                     "{hz} Hz, {seconds} s: {nanos}"

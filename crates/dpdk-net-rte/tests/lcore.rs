@@ -363,3 +363,36 @@ fn dpdk_is_not_cleaned_up_under_a_running_function() {
     };
     assert_eq!(state, "it was cleaned up since");
 }
+
+#[test]
+fn a_refused_function_is_dropped_and_a_launched_one_runs_once() {
+    struct CountsDrops(Arc<AtomicUsize>);
+    impl Drop for CountsDrops {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let eal = eal_with_workers(1);
+    let drops = Arc::new(AtomicUsize::new(0));
+    let refused = CountsDrops(Arc::clone(&drops));
+    let launched = eal.main_lcore().launch(move || drop(refused));
+    assert!(matches!(launched, Err(Error::NotAWorker { .. })));
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+
+    let taken = CountsDrops(Arc::clone(&drops));
+    let lcore = worker(&eal, 0);
+    // The result carries it back; nobody takes the result.
+    drop(lcore.launch(move || taken));
+    lcore.wait().expect("not on the lcore itself");
+    assert_eq!(drops.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn handles_may_go_to_other_threads() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Eal>();
+    is_send_and_sync::<Lcore>();
+    is_send_and_sync::<Error>();
+    is_send_and_sync::<dpdk_net_rte::lcore::LaunchHandle<std::cell::Cell<u8>>>();
+    is_send_and_sync::<dpdk_net_rte::lcore::Scope<'_, '_>>();
+}

@@ -6,7 +6,7 @@
 
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
-    FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta, Transport,
+    FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta, Transport, icmp,
     parse_checked,
 };
 
@@ -46,6 +46,10 @@ impl Stack {
                 self.frames.rx_frames += 1;
                 self.frames.rx_bytes += bytes.len() as u64;
                 if let Some(parsed) = self.stage(now, bytes, &frame.rx_meta()) {
+                    if self.is_forged(&parsed) {
+                        self.frames.drop_ip_bad_address += 1;
+                        continue;
+                    }
                     let flow = self.tcp_flow(&parsed);
                     staged.push(Staged { parsed, flow });
                 }
@@ -121,6 +125,25 @@ impl Stack {
             return None;
         }
         Some(parsed)
+    }
+
+    /// Whether a frame from the link claims to come from ourselves (a "land" attack) or from everybody (RFC 1122
+    /// section 3.2.1.3).
+    #[inline]
+    fn is_forged(&self, parsed: &Parsed<'_>) -> bool {
+        let Network::Ip(ip, transport) = &parsed.network else {
+            return false;
+        };
+        match transport {
+            // How duplicate address detection hears that somebody else has our address.
+            Transport::Icmpv6(message)
+                if (icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT)
+                    .contains(&message.kind()) =>
+            {
+                false
+            }
+            _ => self.link.iface.is_ours(ip.src()) || self.link.iface.is_broadcast(ip.src()),
+        }
     }
 
     /// The flow of a TCP segment that is for us alone.
@@ -273,8 +296,8 @@ impl Stack {
             P::ArpTruncated | P::ArpUnsupported => &mut frames.drop_arp_malformed,
             P::Ipv4BadChecksum => &mut frames.drop_ipv4_checksum,
             P::Ipv4BadAddress | P::Ipv6BadAddress => &mut frames.drop_ip_bad_address,
-            P::BadIpVersion
-            | P::Ipv4Truncated
+            P::BadIpVersion => &mut frames.drop_ip_bad_version,
+            P::Ipv4Truncated
             | P::Ipv4BadHeaderLength
             | P::Ipv4BadTotalLength
             | P::Ipv4BadFragment

@@ -69,6 +69,8 @@ counters! {
         drop_vlan,
         /// Dropped: malformed ARP packet.
         drop_arp_malformed,
+        /// Dropped: the IP version contradicts the EtherType.
+        drop_ip_bad_version,
         /// Dropped: malformed IPv4 header.
         drop_ipv4_malformed,
         /// Dropped: wrong IPv4 header checksum.

@@ -246,7 +246,7 @@ fn ipv4_headers() {
     }
     for version in (0..16u8).filter(|&version| version != 4) {
         lab.silent(
-            "drop_ipv4_malformed",
+            "drop_ip_bad_version",
             "a version",
             &changed_and_fixed(&good, IP, &[version << 4 | 5]),
         );
@@ -407,7 +407,7 @@ fn ipv6_headers() {
     }
     for version in (0..16u8).filter(|&version| version != 6) {
         lab.silent(
-            "drop_ipv6_malformed",
+            "drop_ip_bad_version",
             "a version",
             &changed(&good, IP, &[version << 4]),
         );

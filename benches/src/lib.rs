@@ -1,1 +1,15 @@
-//! Shared by the benchmarks.
+//! What the benchmarks share: the rows they print, medians, and instruction counts by callgrind.
+//!
+//! A benchmark prints a row per figure, as text or as one JSON object a line. It never fails by a clock.
+#![forbid(unsafe_code)]
+
+pub mod callgrind;
+pub mod report;
+
+pub use report::{Report, Row};
+
+/// The median of `samples`; 0 where there are none.
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(0.0)
+}

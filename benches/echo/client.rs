@@ -1,0 +1,238 @@
+//! The load: a bare stack on the other port, polled as a task of the server's runtime, that times itself.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use dpdk_net_rte::tsc::TscClock;
+use dpdk_net_rte::{Eal, MbufBatch, Mempool, QueuePair};
+use dpdk_net_stack::{Config, Event, Instant as StackInstant, Readiness, Stack, TcpId, TxSink};
+
+/// The function whose instructions are the client's, as callgrind names it.
+pub(crate) const STEP: &str = "Client::step";
+/// Connections being opened at a time.
+const OPENING: usize = 64;
+const REQUEST: [u8; 64] = [b'x'; 64];
+
+/// Frames to send, in mbufs.
+struct Output {
+    pool: Mempool,
+    spare: MbufBatch,
+    unsent: MbufBatch,
+}
+
+impl TxSink for Output {
+    fn capacity(&mut self) -> usize {
+        let want = self.spare.capacity() - self.spare.len();
+        // A dry pool is back-pressure: what is in hand is what can be sent.
+        let _ = self.pool.alloc_bulk(&mut self.spare, want);
+        self.spare
+            .len()
+            .min(self.unsent.capacity() - self.unsent.len())
+    }
+
+    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        match self.spare.pop() {
+            Some(mut mbuf) if mbuf.tailroom() >= len => {
+                let result = match mbuf.append(len) {
+                    Ok(frame) => fill(frame),
+                    Err(_) => fill(&mut vec![0; len]),
+                };
+                let _ = self.unsent.push(mbuf);
+                result
+            }
+            _ => fill(&mut vec![0; len]),
+        }
+    }
+}
+
+/// Opens connections and keeps some of them busy with one request each at a time.
+pub(crate) struct Client {
+    stack: Stack,
+    clock: TscClock,
+    queues: QueuePair,
+    received: MbufBatch,
+    output: Output,
+    server: SocketAddr,
+    to_open: usize,
+    opening: usize,
+    open: Vec<TcpId>,
+    requests: usize,
+    asked: usize,
+    answered: usize,
+    resting: bool,
+    busy_time: Duration,
+    finished_at: Instant,
+    failure: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(
+        eal: &Eal,
+        queues: QueuePair,
+        pool: Mempool,
+        config: Config,
+        server: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let clock = TscClock::new(eal);
+        Ok(Self {
+            stack: Stack::new(config, StackInstant::from_nanos(clock.nanos()))?,
+            clock,
+            queues,
+            received: MbufBatch::new(),
+            output: Output {
+                pool,
+                spare: MbufBatch::new(),
+                unsent: MbufBatch::new(),
+            },
+            server,
+            to_open: 0,
+            opening: 0,
+            open: Vec::new(),
+            requests: 0,
+            asked: 0,
+            answered: 0,
+            resting: false,
+            busy_time: Duration::ZERO,
+            finished_at: Instant::now(),
+            failure: None,
+        })
+    }
+
+    /// Has `connections` opened, a few at a time.
+    pub(crate) fn open(&mut self, connections: usize) {
+        self.to_open = connections;
+    }
+
+    pub(crate) fn opened(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Has `busy` connections, evenly among the open ones, do `requests` in all.
+    pub(crate) fn begin(&mut self, busy: usize, requests: usize) {
+        self.requests = requests;
+        self.busy_time = Duration::ZERO;
+        let stride = (self.open.len() / busy).max(1);
+        let ids: Vec<TcpId> = self
+            .open
+            .iter()
+            .copied()
+            .step_by(stride)
+            .take(busy)
+            .collect();
+        for id in ids {
+            self.ask(id);
+        }
+    }
+
+    pub(crate) fn answered(&self) -> usize {
+        self.answered
+    }
+
+    /// When the last answer came.
+    pub(crate) fn finished_at(&self) -> Instant {
+        self.finished_at
+    }
+
+    /// Time spent in the client since [`begin`](Self::begin).
+    pub(crate) fn busy_time(&self) -> Duration {
+        self.busy_time
+    }
+
+    /// Ends the client's part: from here the server's worker is alone.
+    pub(crate) fn rest(&mut self) {
+        self.resting = true;
+    }
+
+    /// What went wrong, if anything did.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        match &self.failure {
+            Some(failure) => anyhow::bail!("the client: {failure}"),
+            None => Ok(()),
+        }
+    }
+
+    fn ask(&mut self, id: TcpId) {
+        if self.asked < self.requests {
+            self.asked += 1;
+            if let Err(error) = self.stack.tcp_send(id, &REQUEST) {
+                self.failure = Some(error.to_string());
+            }
+        }
+    }
+
+    /// One turn: receive, answer what came with the next request, send.
+    #[inline(never)]
+    fn step(&mut self) {
+        self.received.clear();
+        self.queues.rx.rx_burst(&mut self.received);
+        let now = StackInstant::from_nanos(self.clock.nanos());
+        if !self.received.is_empty() {
+            self.stack.ingest(now, self.received.as_slice());
+        }
+        if self.stack.next_timeout().is_some_and(|at| at <= now) {
+            self.stack.handle_timeout(now);
+        }
+        while let Some(event) = self.stack.poll_event() {
+            self.handle(event);
+        }
+        while self.opening < OPENING && self.open.len() + self.opening < self.to_open {
+            match self.stack.tcp_connect(now, None, self.server) {
+                Ok(_) => self.opening += 1,
+                Err(error) => {
+                    self.failure = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        self.stack.poll_transmit(now, &mut self.output);
+        self.queues.tx.tx_burst(&mut self.output.unsent);
+    }
+
+    fn handle(&mut self, event: Event) {
+        let Event::Tcp(id, readiness) = event else {
+            return;
+        };
+        if readiness.contains(Readiness::CLOSED) {
+            self.failure = Some(format!(
+                "a connection ended: {:?}",
+                self.stack.tcp_take_error(id)
+            ));
+            return;
+        }
+        if readiness.contains(Readiness::CONNECTED) {
+            self.opening -= 1;
+            self.open.push(id);
+        }
+        if readiness.contains(Readiness::READABLE) {
+            let mut buf = [0; 64];
+            // The server echoes whole requests: 64 bytes come in one segment.
+            if let Ok(1..) = self.stack.tcp_recv(id, &mut buf) {
+                self.answered += 1;
+                if self.answered == self.requests {
+                    self.finished_at = Instant::now();
+                }
+                self.ask(id);
+            }
+        }
+    }
+}
+
+/// Runs the client a step whenever the runtime gets to it, until it rests.
+pub(crate) async fn drive(client: Rc<RefCell<Client>>) {
+    poll_fn(|cx| {
+        let mut client = client.borrow_mut();
+        if client.resting {
+            return Poll::Ready(());
+        }
+        let start = Instant::now();
+        client.step();
+        client.busy_time += start.elapsed();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

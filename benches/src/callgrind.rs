@@ -1,0 +1,72 @@
+//! Instruction counts by `valgrind --tool=callgrind`: repeatable on a noisy machine.
+//!
+//! A benchmark runs its own executable again under callgrind and reads the totals of the output file.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+/// What callgrind counted.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    /// Instructions of the whole run.
+    pub total: u64,
+    /// Instructions of the named function and all that it called.
+    pub inclusive: Option<u64>,
+}
+
+/// Runs this executable with `args` under callgrind and returns its instruction count; with `function`,
+/// also the inclusive count of the functions whose symbol contains it.
+///
+/// # Errors
+/// valgrind is missing or cannot run the program, or its output has no totals.
+pub fn run(args: &[String], function: Option<&str>) -> anyhow::Result<Counts> {
+    let dir = tempfile::tempdir().context("a directory for callgrind's output")?;
+    let out = dir.path().join("callgrind.out");
+    let exe = std::env::current_exe().context("the path of this benchmark")?;
+    let output = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(exe)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .context("running valgrind (apt install valgrind, or cargo xtask setup)")?;
+    if !output.status.success() {
+        bail!(
+            "the benchmark failed under callgrind ({}):\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let text = std::fs::read_to_string(&out).context("reading callgrind's output")?;
+    let total = text
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("summary:")
+                .or_else(|| line.strip_prefix("totals:"))
+        })
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .context("callgrind's output has no totals")?;
+    let inclusive = function.map(|name| inclusive(&out, name)).transpose()?;
+    Ok(Counts { total, inclusive })
+}
+
+/// The inclusive count of the first function whose symbol contains `name`, by `callgrind_annotate`.
+fn inclusive(out: &Path, name: &str) -> anyhow::Result<u64> {
+    let output = Command::new("callgrind_annotate")
+        .args(["--inclusive=yes", "--threshold=100"])
+        .arg(out)
+        .output()
+        .context("running callgrind_annotate (part of valgrind)")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .filter(|line| line.contains(name))
+        .filter_map(|line| {
+            let count = line.split_whitespace().next()?;
+            count.replace(',', "").parse().ok()
+        })
+        .max()
+        .with_context(|| format!("callgrind saw no function named like {name}"))
+}

@@ -162,7 +162,8 @@ fn pci_devices(args: &Args<'_>) -> Result<(), Error> {
         let Some(address) = pci_address(name) else {
             continue;
         };
-        if !devices.join(&address).exists() {
+        let device = devices.join(&address);
+        if !device.exists() {
             return Err(missing(
                 format!(
                     "{}: this machine has no PCI device {address}",
@@ -171,8 +172,33 @@ fn pci_devices(args: &Args<'_>) -> Result<(), Error> {
                 "`dpdk-devbind.py --status-dev net` or `lspci -D` lists those there are",
             ));
         }
+        if let Some(driver) = kernel_driver_of_nic(&device) {
+            return Err(missing(
+                format!("PCI device {address} belongs to the kernel's driver {driver}"),
+                format!(
+                    "Give it to DPDK, as root: `modprobe vfio-pci && dpdk-devbind.py --bind=vfio-pci {address}`. The \
+                     kernel's network interface on it goes away: not the one you are logged in over"
+                ),
+            ));
+        }
     }
     Ok(())
+}
+
+/// The driver of a network card that the kernel uses itself and DPDK can't use at the same time. DPDK would pass over
+/// the card without a word.
+fn kernel_driver_of_nic(device: &Path) -> Option<String> {
+    let class = fs::read_to_string(device.join("class")).ok()?;
+    if !class.starts_with("0x02") {
+        return None;
+    }
+    let driver = fs::read_link(device.join("driver")).ok()?;
+    let driver = driver.file_name()?.to_str()?;
+    // Drivers that hand the card to user space, and those that share it.
+    let usable = driver.contains("vfio")
+        || driver.contains("uio")
+        || matches!(driver, "mlx4_core" | "mlx5_core" | "mana");
+    (!usable).then(|| driver.to_owned())
 }
 
 /// `0000:01:00.0` or `01:00.0` in full; `None` if the text is something else, as an auxiliary device is.
@@ -324,6 +350,26 @@ mod tests {
             let error = check_all(&["-a", "ffff:fe:1f.7,arg=1"]).expect_err("there is none");
             assert!(error.contains("no PCI device ffff:fe:1f.7"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_nic_that_the_kernel_uses_is_told_from_one_for_dpdk() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let device = dir.path().join("device");
+        fs::create_dir(&device).expect("a device");
+        let with = |class: &str, driver: &str| {
+            fs::write(device.join("class"), class).expect("its class");
+            let link = device.join("driver");
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(Path::new("/drivers").join(driver), link).expect("a link");
+            kernel_driver_of_nic(&device)
+        };
+        assert_eq!(with("0x020000\n", "ixgbe").as_deref(), Some("ixgbe"));
+        for driver in ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx5_core"] {
+            assert_eq!(with("0x020000\n", driver), None, "{driver}");
+        }
+        // Not a network card: no business of this check.
+        assert_eq!(with("0x010802\n", "nvme"), None);
     }
 
     #[test]

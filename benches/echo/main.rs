@@ -173,7 +173,8 @@ fn config(mac: MacAddr, addr: IpAddr) -> Config {
 }
 
 fn queues(eal: &Eal, id: dpdk_net_rte::PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
-    let port = Port::open(eal, id)?.configure(PortConfig::queues(1), std::slice::from_ref(pool))?;
+    let port =
+        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
     port.start()?
         .take_queues()?
         .pop()

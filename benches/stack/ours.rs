@@ -179,8 +179,7 @@ pub(crate) fn run(
         pair.server.add_neighbor(address(v6, host), client_mac);
     }
     let local = SocketAddr::new(server, PORT);
-    pair.server
-        .tcp_listen(ListenOptions::new(local))?;
+    pair.server.tcp_listen(ListenOptions::new(local))?;
 
     let mut ids: Vec<TcpId> = Vec::with_capacity(connections);
     for index in 0..connections {

@@ -447,6 +447,7 @@ impl NeighborCache {
     }
 
     /// Neighbours known or asked for.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }

@@ -202,6 +202,7 @@ impl Reassembler {
     }
 
     /// Packets in the making.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }

@@ -547,6 +547,11 @@ impl Stack {
         self.link.add_neighbor(self.now, addr, mac)
     }
 
+    /// Forgets a neighbour, entered by hand or not; `false` if it was not known.
+    pub fn remove_neighbor(&mut self, addr: IpAddr) -> bool {
+        self.link.neighbors.remove(addr)
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         Stats {

@@ -37,37 +37,45 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Reads the header of `frame` and up to two VLAN tags.
-    #[inline]
     pub fn parse(frame: &'a [u8]) -> Result<Self, ParseError> {
-        let Some((header, mut payload)) = frame.split_first_chunk::<HEADER_LEN>() else {
+        let mut link = Self::parse_untagged(frame)?;
+        let mut tags = 0;
+        while link.is_tagged() {
+            let Some(([c0, c1, t0, t1], rest)) = link.payload.split_first_chunk::<VLAN_TAG_LEN>()
+            else {
+                return Err(ParseError::EthernetTruncated);
+            };
+            tags += 1;
+            if tags > 2 {
+                return Err(ParseError::TooManyVlanTags);
+            }
+            link.vlan_tci = link.vlan_tci.or(Some(u16::from_be_bytes([*c0, *c1])));
+            link.ether_type = u16::from_be_bytes([*t0, *t1]);
+            link.payload = rest;
+        }
+        Ok(link)
+    }
+
+    /// Reads the header of `frame`; a tag, if there is one, is left in the payload.
+    #[inline(always)]
+    pub(crate) fn parse_untagged(frame: &'a [u8]) -> Result<Self, ParseError> {
+        let Some((header, payload)) = frame.split_first_chunk::<HEADER_LEN>() else {
             return Err(ParseError::EthernetTruncated);
         };
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
-        let mut ether_type = u16::from_be_bytes([t0, t1]);
-        let mut vlan_tci = None;
-        if matches!(ether_type, TYPE_VLAN | TYPE_QINQ) {
-            let mut tags = 0;
-            while matches!(ether_type, TYPE_VLAN | TYPE_QINQ) {
-                let Some(([c0, c1, t0, t1], rest)) = payload.split_first_chunk::<VLAN_TAG_LEN>()
-                else {
-                    return Err(ParseError::EthernetTruncated);
-                };
-                tags += 1;
-                if tags > 2 {
-                    return Err(ParseError::TooManyVlanTags);
-                }
-                vlan_tci = vlan_tci.or(Some(u16::from_be_bytes([*c0, *c1])));
-                ether_type = u16::from_be_bytes([*t0, *t1]);
-                payload = rest;
-            }
-        }
         Ok(Self {
             dst: MacAddr([d0, d1, d2, d3, d4, d5]),
             src: MacAddr([s0, s1, s2, s3, s4, s5]),
-            vlan_tci,
-            ether_type,
+            vlan_tci: None,
+            ether_type: u16::from_be_bytes([t0, t1]),
             payload,
         })
+    }
+
+    /// Whether the EtherType is that of a tag.
+    #[inline(always)]
+    pub(crate) const fn is_tagged(&self) -> bool {
+        matches!(self.ether_type, TYPE_VLAN | TYPE_QINQ)
     }
 }
 

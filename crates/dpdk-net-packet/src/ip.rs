@@ -17,7 +17,7 @@ pub struct IpPacket<'a> {
     pub(crate) fragment_at: u16,
     /// IPv6: where the byte lies that announces the fragment header.
     pub(crate) link_at: u16,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: u8,
     pub(crate) is_v6: bool,
 }
 
@@ -65,8 +65,8 @@ impl<'a> IpPacket<'a> {
 
     /// The payload's protocol. Of an IPv6 fragment: what the fragment header says, which may be another extension
     /// header.
-    pub const fn protocol(&self) -> Protocol {
-        self.protocol
+    pub fn protocol(&self) -> Protocol {
+        Protocol::from(self.protocol)
     }
 
     /// Where the byte lies that names the protocol, for Parameter Problem.
@@ -153,22 +153,21 @@ impl<'a> IpPacket<'a> {
     }
 
     /// Reads the transport header. Checksums aren't looked at: see [`Transport::verify`].
-    #[inline]
     pub fn transport(&self) -> Result<Transport<'a>, ParseError> {
         if self.fragment_at != 0 {
             return Ok(Transport::Fragment);
         }
         let payload = self.payload();
         match (self.protocol, self.is_v6) {
-            (Protocol::Tcp, _) => tcp::Segment::parse(payload).map(Transport::Tcp),
-            (Protocol::Udp, _) => udp::Datagram::parse(payload).map(Transport::Udp),
-            (Protocol::Icmp, false) => icmp::Message::parse(payload)
+            (6, _) => tcp::Segment::parse(payload).map(Transport::Tcp),
+            (17, _) => udp::Datagram::parse(payload).map(Transport::Udp),
+            (1, false) => icmp::Message::parse(payload)
                 .map(Transport::Icmp)
                 .ok_or(ParseError::IcmpTruncated),
-            (Protocol::Icmpv6, true) => icmp::Message::parse(payload)
+            (58, true) => icmp::Message::parse(payload)
                 .map(Transport::Icmpv6)
                 .ok_or(ParseError::Icmpv6Truncated),
-            (protocol, _) => Ok(Transport::Other(protocol)),
+            (protocol, _) => Ok(Transport::Other(Protocol::from(protocol))),
         }
     }
 }

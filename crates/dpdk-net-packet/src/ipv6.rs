@@ -24,7 +24,7 @@ pub const NEXT_FRAGMENT: u8 = 44;
 pub const NEXT_DESTINATION: u8 = 60;
 
 /// Reads the packet at the start of `bytes`; what follows its payload length is link padding and is cut off.
-#[inline]
+#[inline(always)]
 pub fn parse(bytes: &[u8]) -> Result<IpPacket<'_>, ParseError> {
     let Some(fixed) = bytes.first_chunk::<HEADER_LEN>() else {
         return Err(ParseError::Ipv6Truncated);
@@ -41,35 +41,51 @@ pub fn parse(bytes: &[u8]) -> Result<IpPacket<'_>, ParseError> {
     if fixed[8] == 0xff || ((fixed[8] == 0 || fixed[24] == 0) && has_bad_address(fixed)) {
         return Err(ParseError::Ipv6BadAddress);
     }
-    let mut parsed = IpPacket {
-        bytes: packet,
-        payload_at: HEADER_LEN as u16,
-        protocol_at: 6,
-        fragment_at: 0,
-        link_at: 0,
-        protocol: Protocol::from(fixed[6]),
-        is_v6: true,
+    let found = match fixed[6] {
+        first @ (NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_DESTINATION) => {
+            walk(packet, first)?
+        }
+        protocol => Found {
+            protocol,
+            protocol_at: 6,
+            payload_at: HEADER_LEN as u16,
+            fragment_at: 0,
+            link_at: 0,
+        },
     };
-    if matches!(
-        fixed[6],
-        NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_DESTINATION
-    ) {
-        walk(&mut parsed, fixed[6])?;
-    }
-    Ok(parsed)
+    Ok(IpPacket {
+        bytes: packet,
+        payload_at: found.payload_at,
+        protocol_at: found.protocol_at,
+        fragment_at: found.fragment_at,
+        link_at: found.link_at,
+        protocol: found.protocol,
+        is_v6: true,
+    })
+}
+
+/// What lies behind the extension headers; as in [`IpPacket`].
+struct Found {
+    protocol: u8,
+    protocol_at: u16,
+    payload_at: u16,
+    fragment_at: u16,
+    link_at: u16,
 }
 
 #[cold]
 fn has_bad_address(fixed: &[u8; HEADER_LEN]) -> bool {
-    let address =
-        |at: usize| fixed[at..at + 16].iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+    let address = |at: usize| {
+        fixed[at..at + 16]
+            .iter()
+            .fold(0, |bits, byte| bits << 8 | u128::from(*byte))
+    };
     let (src, dst) = (address(8), address(24));
     src == 1 || dst <= 1
 }
 
 /// Walks the extension headers up to the upper-layer header, or to a fragment header that stands for a real fragment.
-fn walk(packet: &mut IpPacket<'_>, first: u8) -> Result<(), ParseError> {
-    let bytes = packet.bytes;
+fn walk(bytes: &[u8], first: u8) -> Result<Found, ParseError> {
     let mut next = first;
     let mut next_at = 6;
     let mut at = HEADER_LEN;
@@ -112,21 +128,25 @@ fn walk(packet: &mut IpPacket<'_>, first: u8) -> Result<(), ParseError> {
                     if len == 0 {
                         return Err(ParseError::Ipv6BadFragment);
                     }
-                    packet.fragment_at = at as u16 + 2;
-                    packet.link_at = next_at as u16;
-                    packet.protocol = Protocol::from(header[0]);
-                    packet.protocol_at = at as u16;
-                    packet.payload_at = payload as u16;
-                    return Ok(());
+                    return Ok(Found {
+                        protocol: header[0],
+                        protocol_at: at as u16,
+                        payload_at: payload as u16,
+                        fragment_at: at as u16 + 2,
+                        link_at: next_at as u16,
+                    });
                 }
                 // An atomic fragment is a whole packet (RFC 6946).
                 FRAGMENT_HEADER_LEN
             }
             protocol => {
-                packet.protocol = Protocol::from(protocol);
-                packet.protocol_at = next_at as u16;
-                packet.payload_at = at as u16;
-                return Ok(());
+                return Ok(Found {
+                    protocol,
+                    protocol_at: next_at as u16,
+                    payload_at: at as u16,
+                    fragment_at: 0,
+                    link_at: 0,
+                });
             }
         };
         next = bytes[at];

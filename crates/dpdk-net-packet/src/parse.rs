@@ -134,26 +134,72 @@ pub fn parse(frame: &[u8]) -> Result<Parsed<'_>, ParseError> {
 /// and a stripped VLAN tag counts as one.
 #[inline]
 pub fn parse_checked<'a>(frame: &'a [u8], meta: &RxMeta) -> Result<Parsed<'a>, ParseError> {
-    let link = ethernet::Frame::parse(frame)?;
-    let network = match link.ether_type {
+    let link = ethernet::Frame::parse_untagged(frame)?;
+    if link.is_tagged() {
+        return parse_tagged(frame, meta);
+    }
+    parse_network(link, meta)
+}
+
+#[cold]
+fn parse_tagged<'a>(frame: &'a [u8], meta: &RxMeta) -> Result<Parsed<'a>, ParseError> {
+    parse_network(ethernet::Frame::parse(frame)?, meta)
+}
+
+#[inline(always)]
+fn parse_network<'a>(link: ethernet::Frame<'a>, meta: &RxMeta) -> Result<Parsed<'a>, ParseError> {
+    match link.ether_type {
         ethernet::TYPE_IPV4 => {
-            let ip = match meta.ip_checksum {
-                ChecksumVerdict::Bad => return Err(ParseError::Ipv4BadChecksum),
-                verdict => ipv4::parse(link.payload, verdict.is_unknown())?,
-            };
-            Network::Ip(ip, ip.transport()?)
+            let verdict = meta.ip_checksum;
+            if verdict == ChecksumVerdict::Bad {
+                return Err(ParseError::Ipv4BadChecksum);
+            }
+            with_transport(link, meta, ipv4::parse(link.payload, verdict.is_unknown())?)
         }
-        ethernet::TYPE_IPV6 => {
-            let ip = ipv6::parse(link.payload)?;
-            Network::Ip(ip, ip.transport()?)
-        }
-        ethernet::TYPE_ARP => Network::Arp(arp::Packet::parse(link.payload)?),
-        other => Network::Other(other),
-    };
-    Ok(Parsed {
+        ethernet::TYPE_IPV6 => with_transport(link, meta, ipv6::parse(link.payload)?),
+        ethernet::TYPE_ARP => Ok(parsed(
+            link,
+            meta,
+            Network::Arp(arp::Packet::parse(link.payload)?),
+        )),
+        other => Ok(parsed(link, meta, Network::Other(other))),
+    }
+}
+
+/// Each protocol builds its result by itself, at its place: merged into one, the compiler moves every field through
+/// memory.
+#[inline(always)]
+fn with_transport<'a>(
+    link: ethernet::Frame<'a>,
+    meta: &RxMeta,
+    ip: IpPacket<'a>,
+) -> Result<Parsed<'a>, ParseError> {
+    let done = |transport| Ok(parsed(link, meta, Network::Ip(ip, transport)));
+    if ip.fragment_at != 0 {
+        return done(Transport::Fragment);
+    }
+    match ip.protocol {
+        6 => match tcp::Segment::parse(ip.payload()) {
+            Ok(segment) => done(Transport::Tcp(segment)),
+            Err(error) => Err(error),
+        },
+        17 => match udp::Datagram::parse(ip.payload()) {
+            Ok(datagram) => done(Transport::Udp(datagram)),
+            Err(error) => Err(error),
+        },
+        _ => match ip.transport() {
+            Ok(transport) => done(transport),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+#[inline(always)]
+fn parsed<'a>(link: ethernet::Frame<'a>, meta: &RxMeta, network: Network<'a>) -> Parsed<'a> {
+    Parsed {
         dst_mac: link.dst,
         src_mac: link.src,
         vlan_tci: meta.vlan_tci.or(link.vlan_tci),
         network,
-    })
+    }
 }

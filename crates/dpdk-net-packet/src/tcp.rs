@@ -70,7 +70,7 @@ pub struct Segment<'a> {
 
 impl<'a> Segment<'a> {
     /// Reads the segment that an IP payload is.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(ParseError::TcpTruncated);

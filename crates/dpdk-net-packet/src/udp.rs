@@ -14,7 +14,7 @@ pub struct Datagram<'a> {
 
 impl<'a> Datagram<'a> {
     /// Reads the datagram at the start of an IP payload.
-    #[inline]
+    #[inline(always)]
     pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
         let Some(header) = payload.first_chunk::<HEADER_LEN>() else {
             return Err(ParseError::UdpTruncated);

@@ -175,8 +175,8 @@ impl Link {
     /// Sends an IP packet whose payload of `len` bytes `fill` writes, checksums included. It is fragmented if larger than
     /// the path's MTU, and waits for the neighbour if that has to be asked for.
     ///
-    /// Errors: `NetworkUnreachable`, `MessageTooLong`, and `NoBufferSpace` if the queue is full (nothing was queued, or,
-    /// of a packet in fragments, not all).
+    /// Errors: `NetworkUnreachable`, `MessageTooLong`, and `NoBufferSpace` if the queue is full; nothing was queued
+    /// then.
     pub(crate) fn output(
         &mut self,
         now: Instant,
@@ -217,14 +217,32 @@ impl Link {
         let mut payload = vec![0; len];
         fill(&mut payload);
         let id = self.ids.next(meta);
-        self.stats.fragmented += 1;
+        let before = self.queue_of(queue, to).map(|queue| queue.len());
         for piece in fragment::pieces(meta, len, mtu) {
-            self.hand_over(queue, to, piece.frame_len(meta), |frame, src, dst| {
+            let sent = self.hand_over(queue, to, piece.frame_len(meta), |frame, src, dst| {
                 piece.write(frame, (src, dst), meta, id, &payload);
-            })?;
-            self.stats.fragments_sent += 1;
+            });
+            if let Err(error) = sent {
+                // Some fragments are worth nothing.
+                if let (Some(queue), Some(before)) = (self.queue_of(queue, to), before) {
+                    queue.truncate(before);
+                }
+                return Err(error);
+            }
         }
+        self.stats.fragmented += 1;
+        self.stats.fragments_sent += fragment::pieces(meta, len, mtu).count() as u64;
         Ok(())
+    }
+
+    /// The queue that takes a frame, unless it waits for a neighbour or has nowhere to go.
+    fn queue_of(&mut self, queue: Queue, to: Lookup) -> Option<&mut FrameQueue> {
+        match (to, queue) {
+            (Lookup::Ready(_), Queue::Replies) => Some(&mut self.replies),
+            (Lookup::Ready(_), Queue::Datagrams) => Some(&mut self.datagrams),
+            (Lookup::Local, _) => Some(&mut self.loopback),
+            (Lookup::Pending(_) | Lookup::NoRoute, _) => None,
+        }
     }
 
     /// Puts one frame of `len` bytes where it belongs.
@@ -236,10 +254,9 @@ impl Link {
         write: impl FnOnce(&mut [u8], MacAddr, MacAddr),
     ) -> Result<(), Error> {
         let mac = self.iface.mac;
-        let (queue, dst) = match to {
-            Lookup::Ready(dst) if queue == Queue::Replies => (&mut self.replies, dst),
-            Lookup::Ready(dst) => (&mut self.datagrams, dst),
-            Lookup::Local => (&mut self.loopback, mac),
+        let dst = match to {
+            Lookup::Ready(dst) => dst,
+            Lookup::Local => mac,
             Lookup::Pending(hop) => {
                 let mut frame = vec![0; len];
                 write(&mut frame, mac, MacAddr::ZERO);
@@ -247,6 +264,9 @@ impl Link {
                 return Ok(());
             }
             Lookup::NoRoute => return Err(Error::NetworkUnreachable),
+        };
+        let Some(queue) = self.queue_of(queue, to) else {
+            return Err(Error::NetworkUnreachable);
         };
         if queue.push(len, |frame| write(frame, mac, dst)).is_none() {
             self.stats.queue_full += 1;

@@ -155,6 +155,11 @@ impl FrameQueue {
         self.frames.pop_front();
     }
 
+    /// Takes back the newest frames, down to `frames` of them.
+    pub(crate) fn truncate(&mut self, frames: usize) {
+        self.frames.truncate(frames);
+    }
+
     /// Hands frames to `sink` until it is full or the queue is empty; tells how many.
     pub(crate) fn drain_into<S: TxSink>(&mut self, sink: &mut S) -> usize {
         let mut sent = 0;

@@ -5,6 +5,10 @@
 //! told as IPv4 addresses. A receive queue is a ring of bytes with a bound: receiving allocates nothing once it has
 //! grown. What a socket sends waits for the sink in [`Link::datagrams`].
 
+mod socket;
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,8 +28,8 @@ use crate::random::{HashKey, Random};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
-/// What precedes the data of a datagram in a receive queue: peer, local address.
-const RECORD_HEADER: usize = 36;
+use socket::{RECORD_HEADER, Socket, decode, encode, source};
+
 /// Datagrams in one receive queue are at most its bytes divided by this, so that empty ones are bounded too.
 const MIN_CHARGE: usize = 64;
 /// Groups that one socket may join (`igmp_max_memberships` is 20).
@@ -86,70 +90,6 @@ pub struct UdpRecv {
     pub from: SocketAddr,
     /// The local address it was sent to: one of the stack's, a group, or a broadcast address.
     pub to: IpAddr,
-}
-
-#[derive(Debug)]
-struct Socket {
-    /// As bound; the address becomes a specific one while connected.
-    local: SocketAddr,
-    bound: SocketAddr,
-    remote: Option<SocketAddr>,
-    only_v6: bool,
-    reuse: bool,
-    broadcast: bool,
-    ttl: u8,
-    multicast_ttl: u8,
-    queue: FrameQueue,
-    error: Option<Error>,
-    groups: Vec<IpAddr>,
-    /// A send was refused for want of room.
-    blocked: bool,
-    /// What its event in the queue will say; empty if it is not in the queue.
-    pending: Readiness,
-}
-
-impl Socket {
-    fn takes_v4(&self) -> bool {
-        match self.bound.ip() {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(v6) => v6.is_unspecified() && !self.only_v6,
-        }
-    }
-
-    /// Whether it would take a datagram to `dst`, addresses compared only.
-    fn takes(&self, dst: IpAddr) -> bool {
-        if self.bound.ip().is_unspecified() {
-            match dst {
-                IpAddr::V4(_) => self.takes_v4(),
-                IpAddr::V6(_) => self.bound.is_ipv6(),
-            }
-        } else {
-            self.bound.ip() == dst
-        }
-    }
-
-    /// Whether both could be meant by one datagram.
-    fn overlaps(&self, addr: IpAddr, only_v6: bool) -> bool {
-        match (self.bound.ip().is_unspecified(), addr.is_unspecified()) {
-            (false, false) => self.bound.ip() == addr,
-            (true, false) => self.takes(addr),
-            (false, true) => wildcard_takes(addr, only_v6, self.bound.ip()),
-            (true, true) => {
-                self.bound.is_ipv4() == addr.is_ipv4()
-                    || (self.bound.is_ipv4() && !only_v6)
-                    || (addr.is_ipv4() && !self.only_v6)
-            }
-        }
-    }
-}
-
-/// Whether a socket bound to the unspecified `addr` takes what is for `dst`.
-fn wildcard_takes(addr: IpAddr, only_v6: bool, dst: IpAddr) -> bool {
-    match (addr, dst) {
-        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => true,
-        (IpAddr::V6(_), IpAddr::V4(_)) => !only_v6,
-        (IpAddr::V4(_), IpAddr::V6(_)) => false,
-    }
 }
 
 /// An IPv4-mapped address is the IPv4 address.
@@ -714,42 +654,6 @@ impl UdpTable {
     }
 }
 
-/// The source address for `remote`, families checked. `connected` is the local address while there is a peer.
-fn source(
-    socket: &Socket,
-    iface: &Interface,
-    remote: SocketAddr,
-    connected: Option<IpAddr>,
-) -> Result<IpAddr, Error> {
-    if remote.port() == 0 {
-        return Err(Error::InvalidInput("the destination port is 0"));
-    }
-    if remote.ip().is_unspecified() {
-        return Err(Error::InvalidInput(
-            "the destination address is unspecified",
-        ));
-    }
-    let family_fits = match remote.ip() {
-        IpAddr::V4(_) => socket.takes_v4(),
-        IpAddr::V6(_) => socket.bound.is_ipv6(),
-    };
-    if !family_fits {
-        return Err(Error::InvalidInput(
-            "the destination is of another address family than the socket",
-        ));
-    }
-    let bound = socket.bound.ip();
-    if !bound.is_unspecified() && !bound.is_multicast() && !iface.is_broadcast(bound) {
-        return Ok(bound);
-    }
-    if let Some(connected) = connected.filter(|local| local.is_ipv4() == remote.is_ipv4()) {
-        return Ok(connected);
-    }
-    iface
-        .source_for(remote.ip())
-        .ok_or(Error::NetworkUnreachable)
-}
-
 fn unspecified(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -763,35 +667,3 @@ fn notify(events: &mut VecDeque<UdpId>, id: UdpId, socket: &mut Socket, readines
     }
     socket.pending |= readiness;
 }
-
-fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr) {
-    let octets = |addr: IpAddr| match addr {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    };
-    header[..16].copy_from_slice(&octets(from.ip()));
-    header[16..18].copy_from_slice(&from.port().to_be_bytes());
-    header[18..34].copy_from_slice(&octets(to));
-    header[34..].fill(u8::from(to.is_ipv4()));
-}
-
-fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr) {
-    let is_v4 = header[34] != 0;
-    let addr = |at: usize| {
-        let mut octets = [0; 16];
-        octets.copy_from_slice(&header[at..at + 16]);
-        let v6 = Ipv6Addr::from(octets);
-        if is_v4 {
-            v6.to_canonical()
-        } else {
-            IpAddr::V6(v6)
-        }
-    };
-    (
-        SocketAddr::new(addr(0), u16::from_be_bytes([header[16], header[17]])),
-        addr(18),
-    )
-}
-
-#[cfg(test)]
-mod tests;

@@ -567,6 +567,30 @@ fn a_large_datagram_leaves_in_fragments_that_etherparse_reads() {
 }
 
 #[test]
+fn some_fragments_alone_are_never_queued() {
+    let mut config = config();
+    config.limits.reply_queue = 16;
+    let mut link = link(&config);
+    link.add_neighbor(at(0), ip("198.18.0.1"), PEER_MAC);
+    send(&mut link, at(0), "198.18.0.1", 100).unwrap();
+    assert_eq!(
+        send(&mut link, at(0), "198.18.0.1", 60_000),
+        Err(Error::NoBufferSpace)
+    );
+    assert_eq!(drain(&mut link.datagrams).len(), 1);
+    assert_eq!(
+        (
+            link.stats.fragmented,
+            link.stats.fragments_sent,
+            link.stats.queue_full
+        ),
+        (0, 0, 1)
+    );
+    send(&mut link, at(0), "198.18.0.1", 20_000).unwrap();
+    assert_eq!(drain(&mut link.datagrams).len(), 14);
+}
+
+#[test]
 fn a_packet_that_must_not_be_fragmented_or_never_fits_is_refused() {
     let mut link = link(&config());
     link.add_neighbor(at(0), ip("198.18.0.1"), PEER_MAC);

@@ -546,7 +546,7 @@ fn a_large_datagram_leaves_in_fragments_that_etherparse_reads() {
         for (i, frame) in frames.iter().enumerate() {
             assert!(frame.len() <= 14 + 1500);
             let sliced = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
-            assert_eq!(sliced.is_ip_payload_fragmented(), true);
+            assert!(sliced.is_ip_payload_fragmented());
             let packet = packet(frame);
             let fragment = packet.fragment().unwrap();
             assert_eq!(

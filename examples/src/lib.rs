@@ -1,1 +1,57 @@
-//! See `examples/*.rs`.
+//! What the examples share: the options that say which port and which addresses.
+//!
+//! Each example is a file of its own beside this package's `Cargo.toml`. They run as root on a TAP device, with the
+//! kernel as the other end, unless told otherwise:
+//!
+//! ```sh
+//! cargo run --release --example 01_echo &
+//! ip address add 198.18.0.1/24 dev tp0
+//! nc 198.18.0.2 7
+//! ```
+#![forbid(unsafe_code)]
+
+use std::process;
+
+use clap::Args;
+use dpdk_net::rte::Eal;
+use dpdk_net::{App, AppBuilder};
+
+/// Which port to drive, and the addresses on it.
+#[derive(Args, Clone, Debug)]
+pub struct Device {
+    /// The virtual device, as given to EAL's --vdev
+    #[arg(long, default_value = "net_tap0,iface=tp0")]
+    pub vdev: String,
+    /// Our address with its prefix length; repeat for several
+    #[arg(long = "address", default_values = ["198.18.0.2/24", "fd00:198:18::2/64"])]
+    pub addresses: Vec<String>,
+    /// The CPU to poll on
+    #[arg(long, default_value_t = 0)]
+    pub cpu: u32,
+}
+
+impl Device {
+    /// An application on this device, without hugepages.
+    pub fn app(&self, name: &str) -> AppBuilder {
+        let eal = Eal::builder(name)
+            .lcores(format!("0@{}", self.cpu))
+            .vdev(&self.vdev)
+            .no_pci()
+            .no_huge()
+            .no_shconf()
+            .file_prefix(format!("{name}-{}", process::id()));
+        self.addresses
+            .iter()
+            .fold(App::builder().eal(eal), AppBuilder::address)
+    }
+}
+
+/// Logs warnings to stderr, or what `RUST_LOG` says.
+pub fn log() {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

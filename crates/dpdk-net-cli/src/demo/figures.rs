@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use dpdk_net::Snapshot;
+use dpdk_net::stack::Stats;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -24,13 +25,54 @@ impl Serialize for Counters {
     }
 }
 
+/// The counters called by these names, which are fields of `$of`.
+macro_rules! counters {
+    ($of:expr; $($name:ident),* $(,)?) => {{
+        let of = $of;
+        Counters(vec![$((stringify!($name), of.$name)),*])
+    }};
+}
+
+/// The stack's counters, by what they count.
+#[derive(Clone, Debug, Default, Serialize)]
+struct StackFigures {
+    frames: Counters,
+    tcp: Counters,
+    udp: Counters,
+    icmp: Counters,
+    neighbors: Counters,
+    link: Counters,
+    reassembly: Counters,
+}
+
+impl StackFigures {
+    fn new(stats: &Stats) -> Self {
+        Self {
+            frames: Counters(stats.frames.iter().collect()),
+            tcp: Counters(stats.tcp.iter().collect()),
+            udp: counters!(&stats.udp; delivered, no_socket, queue_full, sent, send_blocked, errors_delivered,
+                errors_unmatched),
+            icmp: counters!(&stats.icmp; echo_requests, echo_replies_sent, echo_ignored, echo_limited,
+                errors_received, errors_unusable, errors_sent, errors_suppressed, errors_limited, send_failed,
+                ignored),
+            neighbors: counters!(&stats.neighbors; resolved, unreachable, evicted, packets_queued,
+                packets_unreachable, packets_overflowed, packets_no_room, requests_sent, replies_sent,
+                address_conflicts, arp_invalid, ndp_invalid, ndp_malformed, router_messages_ignored,
+                igmp_invalid),
+            link: counters!(&stats.link; no_route, queue_full, fragmented, fragments_sent, too_big, looped),
+            reassembly: counters!(&stats.reassembly; fragments, reassembled, timed_out, overlapping,
+                inconsistent, too_long, too_many_fragments, ecn_mixed, evicted, duplicates, too_late),
+        }
+    }
+}
+
 /// What `/stats` answers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Figures {
     uptime_ms: u64,
     port_name: String,
     addresses: Vec<String>,
-    stack: Counters,
+    stack: StackFigures,
     worker: Counters,
     port: Option<Counters>,
     connections: Connections,
@@ -56,7 +98,6 @@ struct Connection {
 impl Figures {
     /// Puts a snapshot into words; `port_name` and `addresses` are what the demo was told.
     pub(crate) fn new(snapshot: &Snapshot, port_name: &str, addresses: &[String]) -> Self {
-        let worker = &snapshot.worker;
         let mut by_state = BTreeMap::new();
         for connection in &snapshot.connections {
             *by_state
@@ -67,30 +108,12 @@ impl Figures {
             uptime_ms: u64::try_from(snapshot.uptime.as_millis()).unwrap_or(u64::MAX),
             port_name: port_name.to_owned(),
             addresses: addresses.to_vec(),
-            stack: Counters(snapshot.stack.iter().collect()),
-            worker: Counters(vec![
-                ("turns", worker.turns),
-                ("busy_turns", worker.busy_turns),
-                ("rx_frames", worker.rx_frames),
-                ("tx_frames", worker.tx_frames),
-                ("tx_ring_full", worker.tx_ring_full),
-                ("no_mbufs", worker.no_mbufs),
-                ("rx_not_contiguous", worker.rx_not_contiguous),
-                ("tx_oversize", worker.tx_oversize),
-                ("timer_runs", worker.timer_runs),
-                ("wakes", worker.wakes),
-            ]),
+            stack: StackFigures::new(&snapshot.stack),
+            worker: counters!(&snapshot.worker; turns, busy_turns, rx_frames, tx_frames, tx_ring_full, no_mbufs,
+                rx_not_contiguous, tx_oversize, timer_runs, wakes),
             port: snapshot.port.as_ref().map(|port| {
-                Counters(vec![
-                    ("rx_packets", port.rx_packets),
-                    ("tx_packets", port.tx_packets),
-                    ("rx_bytes", port.rx_bytes),
-                    ("tx_bytes", port.tx_bytes),
-                    ("rx_missed", port.rx_missed),
-                    ("rx_errors", port.rx_errors),
-                    ("tx_errors", port.tx_errors),
-                    ("rx_no_mbuf", port.rx_no_mbuf),
-                ])
+                counters!(port; rx_packets, tx_packets, rx_bytes, tx_bytes, rx_missed, rx_errors, tx_errors,
+                    rx_no_mbuf)
             }),
             connections: Connections {
                 total: snapshot.connections.len(),

@@ -1,0 +1,146 @@
+//! Each example, run as a program, with the kernel as its peer over a TAP device in a network namespace.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dpdk_net_testkit::bed::{Netns, Process};
+
+const START: Duration = Duration::from_secs(30);
+const RUN: Duration = Duration::from_secs(30);
+
+/// Cargo builds examples beside the tests of their package, in `target/PROFILE/examples`.
+fn program(example: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let profile: PathBuf = test.ancestors().nth(2).unwrap().into();
+    let program = profile.join("examples").join(example);
+    assert!(program.exists(), "{} is not built", program.display());
+    program.into_os_string().into_string().unwrap()
+}
+
+/// Starts an example in `netns` and gives the kernel's end its addresses, once DPDK has made it.
+fn start(netns: &Netns, example: &str, args: &[&str]) -> Process {
+    let program = program(example);
+    let process = netns.start(&[&[program.as_str()], args].concat()).unwrap();
+    let give_address = |address: &str| {
+        let deadline = std::time::Instant::now() + START;
+        while netns.add_address("tp0", address).is_err() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "tp0 did not appear: {}",
+                process.stderr()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    give_address("198.18.0.1/24");
+    give_address("fd00:198:18::1/64");
+    process
+}
+
+fn stop(mut process: Process) {
+    let status = process.terminate(Duration::from_secs(15)).unwrap();
+    assert!(status.success(), "{status}: {}", process.stderr());
+}
+
+fn shell(netns: &Netns, script: &str) -> String {
+    netns.run(&["bash", "-c", script], RUN).unwrap().text()
+}
+
+#[test]
+fn the_echo_server_echoes_over_both_families() {
+    let netns = Netns::new().unwrap();
+    let mut echo = start(&netns, "01_echo", &[]);
+    echo.wait_for("echo on", START).unwrap();
+    for address in ["TCP:198.18.0.2:7", "TCP6:[fd00:198:18::2]:7"] {
+        let got = shell(
+            &netns,
+            &format!("seq 100000 | socat -t 20 - '{address}' | sha256sum"),
+        );
+        assert_eq!(got, shell(&netns, "seq 100000 | sha256sum"), "{address}");
+    }
+    stop(echo);
+}
+
+#[test]
+fn the_axum_site_answers_and_its_timer_runs() {
+    let netns = Netns::new().unwrap();
+    let mut site = start(&netns, "02_axum", &["--port", "8080"]);
+    site.wait_for("http on", START).unwrap();
+    assert_eq!(
+        shell(&netns, "curl -sS http://198.18.0.2:8080/hello/you"),
+        "hello, you\n"
+    );
+    let slow = "curl -sS -o /dev/null -w '%{time_total}' 'http://[fd00:198:18::2]:8080/slow'";
+    let seconds: f64 = shell(&netns, slow).parse().unwrap();
+    assert!((0.2..2.0).contains(&seconds), "{seconds}");
+    stop(site);
+}
+
+#[test]
+fn the_hyper_client_fetches_from_a_kernel_server() {
+    let netns = Netns::new().unwrap();
+    let served = tempdir();
+    std::fs::write(served.join("file"), "from the kernel's side\n").unwrap();
+    let root = served.to_str().unwrap();
+    let program = program("03_hyper_client");
+    // The server listens on an address that the TAP is given later.
+    let _server = netns
+        .start(&[
+            "python3",
+            "-m",
+            "http.server",
+            "--bind",
+            "::",
+            "--directory",
+            root,
+            "8000",
+        ])
+        .unwrap();
+    let client = format!(
+        "'{program}' 'http://[fd00:198:18::1]:8000/file' & \
+         until ip addr add fd00:198:18::1/64 dev tp0 nodad 2>/dev/null; do sleep 0.02; done; wait $!"
+    );
+    assert_eq!(shell(&netns, &client), "from the kernel's side\n");
+    std::fs::remove_dir_all(served).unwrap();
+}
+
+#[test]
+fn the_udp_echo_server_echoes_datagrams() {
+    let netns = Netns::new().unwrap();
+    let mut echo = start(&netns, "04_udp_echo", &[]);
+    echo.wait_for("UDP echo on", START).unwrap();
+    for address in ["UDP:198.18.0.2:7", "UDP6:[fd00:198:18::2]:7"] {
+        assert_eq!(
+            shell(&netns, &format!("echo datagram | socat -t 2 - '{address}'")),
+            "datagram\n"
+        );
+    }
+    stop(echo);
+}
+
+#[test]
+fn the_proxy_joins_our_socket_and_the_kernels() {
+    let netns = Netns::new().unwrap();
+    let mut proxy = start(
+        &netns,
+        "05_proxy",
+        &["--port", "7000", "--to", "127.0.0.1:7001"],
+    );
+    proxy.wait_for("proxy from", START).unwrap();
+    let _inside = netns
+        .start(&["socat", "TCP-LISTEN:7001,reuseaddr,fork", "EXEC:cat"])
+        .unwrap();
+    let got = shell(
+        &netns,
+        "for i in $(seq 50); do socat -u OPEN:/dev/null TCP:127.0.0.1:7001 2>/dev/null && break; sleep 0.1; done; \
+         seq 100000 | socat -t 20 - TCP:198.18.0.2:7000 | sha256sum",
+    );
+    assert_eq!(got, shell(&netns, "seq 100000 | sha256sum"));
+    stop(proxy);
+}
+
+fn tempdir() -> PathBuf {
+    let directory = std::env::temp_dir().join(dpdk_net_testkit::bed::unique_name("ex"));
+    std::fs::create_dir(&directory).unwrap();
+    directory
+}

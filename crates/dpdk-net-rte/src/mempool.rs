@@ -24,6 +24,7 @@ use std::ffi::{CStr, CString, c_char};
 use dpdk_net_sys as sys;
 
 use crate::batch::MbufBatch;
+use crate::mbuf::raw::{REARM_NB_SEGS, rearm_ones};
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::{Eal, Error, SocketId};
 
@@ -519,15 +520,18 @@ pub(crate) unsafe fn uniform(
     n: usize,
     pool: NonNull<sys::rte_mempool>,
 ) -> bool {
-    let mut odd = 0;
+    let (mut any, mut all, mut rearm) = (0, usize::MAX, 0);
     for index in 0..n {
         // SAFETY: the packets are alive.
         unsafe {
             let mbuf = mbufs.add(index).read();
-            odd |= (mbuf.pool().addr().get() ^ pool.addr().get()) | usize::from(mbuf.nb_segs() ^ 1);
+            let pool = mbuf.pool().addr().get();
+            any |= pool;
+            all &= pool;
+            rearm |= mbuf.rearm_word();
         }
     }
-    odd == 0
+    any == all && all == pool.addr().get() && rearm & REARM_NB_SEGS == rearm_ones(REARM_NB_SEGS)
 }
 
 /// [`free_packet`] for `n` packets, in bulk where they are of one pool.

@@ -14,12 +14,14 @@ use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use core::sync::atomic::{Ordering, fence};
 use std::sync::Arc;
 
 use dpdk_net_sys as sys;
 
 use crate::Error;
 use crate::batch::MbufBatch;
+use crate::mbuf::raw::{REARM_NB_SEGS, REARM_REFCNT, rearm_ones};
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::{self, Mempool};
 use crate::port::PortId;
@@ -27,6 +29,9 @@ use crate::port::inner::{Inner, Slot};
 
 /// Data that is not (only) the mbuf's own.
 const BORROWED: u64 = sys::DN_MBUF_F_INDIRECT | sys::DN_MBUF_F_EXTERNAL;
+
+/// One owner and one segment, in an mbuf's rearm word.
+const PLAIN: u64 = REARM_REFCNT | REARM_NB_SEGS;
 
 /// A receive queue and the transmit queue of the same number.
 #[derive(Debug)]
@@ -107,23 +112,34 @@ impl RxQueue {
         }
         let mbufs: *mut RawMbuf = tail.cast();
         let pool = self.pool.raw();
-        let (mut odd, mut bytes) = (0_u64, 0_u64);
+        // All packets are alike almost always. What they have in common is found out without a branch a
+        // packet: ORed and ANDed together, pools are the same if both agree, and counts, which are never
+        // 0, are all 1 if their OR is.
+        let (mut rearm, mut flags, mut bytes) = (0, 0, 0);
+        let (mut any, mut all) = (0, usize::MAX);
         for index in 0..n {
             // SAFETY: the driver wrote `n` packets.
             unsafe {
                 let mbuf = mbufs.add(index).read();
-                odd |= u64::from(mbuf.refcnt() ^ 1)
-                    | u64::from(mbuf.nb_segs() ^ 1)
-                    | (mbuf.ol_flags() & BORROWED)
-                    | (mbuf.pool().addr().get() ^ pool.addr().get()) as u64;
+                rearm |= mbuf.rearm_word();
+                flags |= mbuf.ol_flags();
+                let pool = mbuf.pool().addr().get();
+                any |= pool;
+                all &= pool;
                 bytes += u64::from(mbuf.pkt_len());
             }
         }
+        // Whoever shared a packet before is done with it.
+        fence(Ordering::Acquire);
+        let plain = rearm & PLAIN == rearm_ones(PLAIN)
+            && flags & BORROWED == 0
+            && any == all
+            && all == pool.addr().get();
         let mut kept = n;
         // SAFETY: all `n` are of one segment with one owner, direct and of our pool: they are counted here.
         // Otherwise `adopt` makes sure of that for those that it keeps.
         unsafe {
-            if odd == 0 {
+            if plain {
                 mempool::retain(pool, n);
             } else {
                 (kept, bytes) = self.adopt(mbufs, n);
@@ -337,21 +353,27 @@ impl TxQueue {
             return 0;
         }
         let mbufs = batch.raw_mut();
-        let expected = self.last.map_or(0, |pool| pool.addr().get());
-        let (mut odd, mut bytes) = (0, 0_u64);
+        // As in `rx_burst`; a length of 0 is the only one from which 1 can't be taken.
+        let (mut rearm, mut empty, mut bytes) = (0, 0, 0_u64);
+        let (mut any, mut all) = (0, usize::MAX);
         for index in 0..n {
             // SAFETY: the batch owns `n` packets.
             unsafe {
                 let mbuf = mbufs.add(index).read();
-                let length = mbuf.pkt_len();
-                odd |= (mbuf.pool().addr().get() ^ expected)
-                    | usize::from(mbuf.nb_segs() ^ 1)
-                    | usize::from(length == 0);
-                bytes += u64::from(length);
+                rearm |= mbuf.rearm_word();
+                let pool = mbuf.pool().addr().get();
+                any |= pool;
+                all &= pool;
+                let length = u64::from(mbuf.pkt_len());
+                empty |= length.wrapping_sub(1);
+                bytes += length;
             }
         }
-        let (Some(pool), 0) = (self.last, odd) else {
-            return self.tx_burst_mixed(batch);
+        let plain =
+            rearm & REARM_NB_SEGS == rearm_ones(REARM_NB_SEGS) && empty >> 63 == 0 && any == all;
+        let pool = match self.last {
+            Some(pool) if plain && all == pool.addr().get() => pool,
+            _ => return self.tx_burst_mixed(batch),
         };
         // SAFETY: all packets are of one segment and of a pool that the keeper holds; those that the driver
         // took are not ours any more, and let go of after they may have gone back to their pool.

@@ -6,7 +6,7 @@
 //! [`Mbuf`](super::Mbuf)'s invariants.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use dpdk_net_sys as sys;
 
@@ -94,6 +94,24 @@ impl RawMbuf {
         }
     }
 
+    /// The word that holds `data_off`, `refcnt`, `nb_segs` and `port` (`rearm_data`), read as one.
+    ///
+    /// # Safety
+    /// The mbuf is alive.
+    #[inline(always)]
+    pub(crate) unsafe fn rearm_word(self) -> u64 {
+        // SAFETY: the word is aligned (below); atomic as others may change the reference count meanwhile.
+        unsafe {
+            AtomicU64::from_ptr(
+                self.0
+                    .byte_add(sys::DN_MBUF_OFF_DATA_OFF)
+                    .cast::<u64>()
+                    .as_ptr(),
+            )
+            .load(Ordering::Relaxed)
+        }
+    }
+
     /// Where the data of this segment starts.
     ///
     /// # Safety
@@ -127,4 +145,20 @@ impl RawMbuf {
         }
         last
     }
+}
+
+/// The bits of [`RawMbuf::rearm_word`] that are the reference count, and those of the number of segments.
+pub(crate) const REARM_REFCNT: u64 = rearm_field(sys::DN_MBUF_OFF_REFCNT);
+pub(crate) const REARM_NB_SEGS: u64 = rearm_field(sys::DN_MBUF_OFF_NB_SEGS);
+
+/// The word in which each of these fields is 1.
+pub(crate) const fn rearm_ones(fields: u64) -> u64 {
+    fields & 0x0001_0001_0001_0001
+}
+
+/// A 16-bit field of the word, on a little-endian machine.
+const fn rearm_field(offset: usize) -> u64 {
+    assert!(sys::DN_MBUF_OFF_DATA_OFF.is_multiple_of(8));
+    assert!(offset > sys::DN_MBUF_OFF_DATA_OFF && offset < sys::DN_MBUF_OFF_DATA_OFF + 8);
+    0xffff << (8 * (offset - sys::DN_MBUF_OFF_DATA_OFF))
 }

@@ -66,9 +66,12 @@ fn an_lcore_takes_the_next_function_as_soon_as_the_last_is_joined() {
     let lcore = worker(&eal, 0);
     for round in 0..2_000 {
         let handle = lcore.launch(move || round);
-        // The result may be there a moment before the lcore is free: `wait` bridges that.
         assert_eq!(handle.and_then(|handle| handle.join()), Ok(round));
-        lcore.wait().expect("not on the lcore itself");
+        assert_eq!(lcore.run(|| round), Ok(round));
+        assert_eq!(
+            eal.scope(|scope| scope.launch(&lcore, || round)?.join()),
+            Ok(Ok(round))
+        );
     }
 }
 
@@ -395,4 +398,33 @@ fn handles_may_go_to_other_threads() {
     is_send_and_sync::<Error>();
     is_send_and_sync::<dpdk_net_rte::lcore::LaunchHandle<std::cell::Cell<u8>>>();
     is_send_and_sync::<dpdk_net_rte::lcore::Scope<'_, '_>>();
+}
+
+#[test]
+fn a_result_that_launches_when_dropped_finds_its_lcore_busy() {
+    struct Launches(Lcore, mpsc::Sender<Option<Error>>);
+    impl Drop for Launches {
+        fn drop(&mut self) {
+            // Long enough for the waiting thread to be there.
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(self.0.state(), LcoreState::Running);
+            let _ = self.1.send(self.0.launch(|| ()).err());
+        }
+    }
+    let eal = eal_with_workers(1);
+    let lcore = worker(&eal, 0);
+    let (tell, told) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let result = Launches(lcore.clone(), tell);
+    // Without its handle the result is dropped on the lcore.
+    drop(lcore.launch(move || {
+        let _ = released.recv();
+        result
+    }));
+    drop(release);
+    lcore.wait().expect("not on the lcore itself");
+    // The wait was for the result's drop, too.
+    let busy = Some(Error::LcoreBusy { lcore: lcore.id() });
+    assert_eq!(told.try_recv(), Ok(busy));
+    assert_eq!(lcore.run(|| 1), Ok(1));
 }

@@ -1,8 +1,10 @@
 //! Running a function on one worker: the slot that says who may, the C entry point, the handle.
 //!
 //! Invariants:
-//! - `Slot::busy` of an lcore is true as long as there is a `Claim` on it. Only a claim calls `rte_eal_remote_launch`,
-//!   and it goes with the function to the lcore, so launches on an lcore never overlap.
+//! - `Slot::busy` of an lcore is true as long as there is a `Busy` of it. Only a `Claim`, which has one, calls
+//!   `rte_eal_remote_launch`, and after the last function is back in DPDK's loop (`settle`), so launches on an lcore
+//!   never overlap.
+//! - A job gives its `Busy` up before it hands over its result: whoever has the result can launch again.
 //! - `entry` gets a `Box<Launch>` made by `Claim::start` and consumes it: each job runs once. A job that borrows is
 //!   launched by a scope only, which waits for it.
 
@@ -30,12 +32,12 @@ static SLOTS: [Slot; LcoreId::LIMIT as usize] = [const {
     }
 }; LcoreId::LIMIT as usize];
 
-/// What an lcore is given to run.
-type Job = Box<dyn FnOnce() + Send + 'static>;
+/// What an lcore is given to run; it drops the [`Busy`] when the function has returned.
+type Job<'a> = Box<dyn FnOnce(Busy) + Send + 'a>;
 
-/// A job and the claim it runs under. The claim keeps the EAL until the job has run.
+/// A job and the claim it runs under, which keeps the EAL until the job has run.
 struct Launch {
-    job: Job,
+    job: Job<'static>,
     claim: Claim,
 }
 
@@ -55,15 +57,19 @@ pub(super) fn is_busy(id: LcoreId) -> bool {
 /// Waits until the worker is ready for the next function. Not for that worker to call.
 pub(super) fn wait_until_idle(id: LcoreId) {
     let slot = &SLOTS[id.index() as usize];
-    let busy = slot.busy.lock().unwrap_or_else(PoisonError::into_inner);
-    let free = slot
-        .idle
-        .wait_while(busy, |busy| *busy)
-        .unwrap_or_else(PoisonError::into_inner);
-    // With the slot held free nothing new is launched meanwhile, so this is over within microseconds: what is left is
-    // the way of DPDK's thread back to its loop.
-    settle(id);
-    drop(free);
+    loop {
+        let busy = slot.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not held while settling: a function's last acts may ask for the state of their own lcore.
+        drop(
+            slot.idle
+                .wait_while(busy, |busy| *busy)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        // Over at once, or the next function was launched meanwhile.
+        if settle(id, || is_busy(id)) {
+            return;
+        }
+    }
 }
 
 /// Waits until no worker runs a function. Not for a worker to call.
@@ -74,18 +80,37 @@ pub(crate) fn wait_until_all_idle() {
         .for_each(wait_until_idle);
 }
 
-/// Waits until DPDK's own state of the lcore is WAIT.
-fn settle(id: LcoreId) {
-    // SAFETY: the EAL is initialised (the callers hold an `Eal`, or are its cleanup), and `id` is one of its workers,
-    // not the calling thread. The result is that of `entry`, always 0.
+/// Waits until DPDK's own state of the lcore is WAIT, which is a matter of microseconds when its slot is free: what is
+/// left is handing over the result and the way back to DPDK's loop. Gives up, and says so, if `cancelled`.
+fn settle(id: LcoreId, cancelled: impl Fn() -> bool) -> bool {
+    let mut rounds = 0_u32;
+    // SAFETY: the EAL is initialised (the callers hold an `Eal`, or are its cleanup) and `id` is one of its workers.
+    while unsafe { sys::rte_eal_get_lcore_state(id.index()) } != sys::WAIT {
+        if cancelled() {
+            return false;
+        }
+        rounds = rounds.saturating_add(1);
+        if rounds < 100 {
+            std::hint::spin_loop();
+        } else {
+            // It may be on the same CPU as this thread.
+            std::thread::yield_now();
+        }
+    }
+    // SAFETY: as above, and `id` is not the calling thread. Returns at once; it orders what the function wrote before
+    // what follows here. The value is that of `entry`, always 0.
     unsafe { sys::rte_eal_wait_lcore(id.index()) };
+    true
 }
 
 /// The right to launch on a worker; given back when dropped unused.
 pub(super) struct Claim {
-    id: LcoreId,
-    _eal: Eal,
+    busy: Busy,
+    eal: Eal,
 }
+
+/// An lcore's slot taken; free again when dropped.
+pub(super) struct Busy(LcoreId);
 
 impl Claim {
     /// Takes the worker's slot.
@@ -93,6 +118,10 @@ impl Claim {
         let id = lcore.id();
         if !is_worker(id) {
             return Err(Error::NotAWorker { lcore: id });
+        }
+        // A function's last acts on its lcore come after its slot is free: that lcore is not idle for itself.
+        if LcoreId::current() == Some(id) {
+            return Err(Error::LcoreBusy { lcore: id });
         }
         let mut busy = SLOTS[id.index() as usize]
             .busy
@@ -102,8 +131,8 @@ impl Claim {
             return Err(Error::LcoreBusy { lcore: id });
         }
         Ok(Self {
-            id,
-            _eal: lcore.eal().clone(),
+            busy: Busy(id),
+            eal: lcore.eal().clone(),
         })
     }
 
@@ -112,12 +141,12 @@ impl Claim {
     /// # Safety
     ///
     /// What `job` borrows must outlive its run: a job that is not `'static` needs a caller that waits for it.
-    pub(super) unsafe fn start<'a>(self, job: Box<dyn FnOnce() + Send + 'a>) -> Result<(), Error> {
-        let id = self.id;
+    pub(super) unsafe fn start(self, job: Job<'_>) -> Result<(), Error> {
+        let id = self.busy.0;
         // The last function's way back to DPDK's loop may not be over.
-        settle(id);
+        settle(id, || false);
         // SAFETY: only the lifetime changes; the caller keeps what the job borrows alive until it has run.
-        let job = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + 'a>, Job>(job) };
+        let job = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
         let launch = Box::into_raw(Box::new(Launch { job, claim: self }));
         // SAFETY: the EAL is initialised and `id` is a worker that waits, with its slot ours. `entry` takes the box.
         let rc = unsafe { sys::rte_eal_remote_launch(Some(entry), launch.cast(), id.index()) };
@@ -133,13 +162,11 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for Busy {
     fn drop(&mut self) {
-        let slot = &SLOTS[self.id.index() as usize];
+        let slot = &SLOTS[self.0.index() as usize];
         *slot.busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
         slot.idle.notify_all();
-        // The EAL goes after the slot. On the worker itself, if this is the last handle, cleanup happens on another
-        // thread, which waits for DPDK's thread to be back in its loop.
     }
 }
 
@@ -148,11 +175,14 @@ unsafe extern "C" fn entry(argument: *mut c_void) -> c_int {
     // SAFETY: `argument` is the box that `start` gave to DPDK, which calls this once for it.
     let launch = unsafe { Box::from_raw(argument.cast::<Launch>()) };
     let Launch { job, claim } = *launch;
+    let id = claim.busy.0;
     // Jobs catch the panics of what they run; this one is for panics of a result's drop.
-    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-        tracing::error!(target: "dpdk", "{}: a launched function's result panicked when dropped", claim.id);
+    if catch_unwind(AssertUnwindSafe(|| job(claim.busy))).is_err() {
+        tracing::error!(target: "dpdk", "{id}: a launched function's result panicked when dropped");
     }
-    drop(claim);
+    // The EAL goes last. If this is the last handle, cleanup happens on another thread, which waits until this one is
+    // back in DPDK's loop.
+    drop(claim.eal);
     0
 }
 
@@ -248,7 +278,11 @@ where
     let outcome = Arc::new(Outcome::new());
     let theirs = Arc::clone(&outcome);
     let id = lcore.id();
-    let job = Box::new(move || theirs.set(catch(id, function)));
+    let job = Box::new(move |busy| {
+        let result = catch(id, function);
+        drop::<Busy>(busy);
+        theirs.set(result);
+    });
     // SAFETY: the job is 'static.
     unsafe { claim.start(job)? };
     Ok(LaunchHandle {

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::launch::{Claim, Outcome, catch};
+use super::launch::{Busy, Claim, Outcome, catch};
 use super::{Lcore, LcoreId};
 use crate::Error;
 
@@ -127,11 +127,13 @@ impl<'scope> Scope<'scope, '_> {
         });
         let theirs = Arc::clone(&outcome);
         let counted = self.running.begin();
-        let job = Box::new(move || {
+        let job = Box::new(move |busy| {
             // Locals go in reverse order: the job is counted off last.
             let _counted = counted;
             let theirs = theirs;
-            theirs.outcome.set(catch(id, function));
+            let result = catch(id, function);
+            drop::<Busy>(busy);
+            theirs.outcome.set(result);
         });
         // SAFETY: `enter` does not return before the job is counted off, and everything it borrows outlives 'scope.
         unsafe { claim.start(job)? };

@@ -3,10 +3,10 @@
 //! What holds, and every `unsafe` block here and in [`crate::mbuf`], [`crate::batch`] and [`crate::queue`]
 //! relies on:
 //!
-//! 1. A pool made here carries a [`Tag`] in its private area. Its `refs` counts the [`Mempool`] handles
+//! 1. A pool made here carries a `Tag` in its private area. Its `refs` counts the [`Mempool`] handles
 //!    *and* the mbufs (each segment of a chain) that are in safe hands. Whoever brings it to zero frees the
 //!    pool and lets go of the EAL. So a pool outlives its mbufs, and mbufs outlive neither.
-//! 2. An mbuf is counted while a [`Mbuf`](crate::Mbuf) or a batch owns it. It is not counted while it is in
+//! 2. An mbuf is counted while a [`Mbuf`] or a batch owns it. It is not counted while it is in
 //!    the pool or with a driver: for those a port holds a handle ([`crate::port`]'s keeper).
 //! 3. The count is let go of *after* the mbuf is back in its pool, with release ordering, so that nobody
 //!    still works on the pool's memory when it is freed.

@@ -2,9 +2,9 @@
 //!
 //! What holds, and the `unsafe` blocks here rely on:
 //!
-//! 1. A queue holds its port's [`Inner`], on which its [`Slot`] is taken: the port is open and started, and
+//! 1. A queue holds its port's `Inner`, on which its `Slot` is taken: the port is open and started, and
 //!    nobody else has this queue. It can be sent to another thread but not shared.
-//! 2. What `rx_burst` delivers satisfies the invariants of [`Mbuf`](crate::Mbuf): packets that do not are
+//! 2. What `rx_burst` delivers satisfies the invariants of [`Mbuf`]: packets that do not are
 //!    copied, or counted and dropped.
 //! 3. Packets that `tx_burst` hands to the driver are of pools that the port's keeper holds.
 //!

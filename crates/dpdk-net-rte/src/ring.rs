@@ -3,11 +3,11 @@
 //!
 //! What holds:
 //!
-//! 1. A [`Rings`] owns its rings and the devices over them, and frees them when the last [`RingPorts`] handle
+//! 1. A `Rings` owns its rings and the devices over them, and frees them when the last [`RingPorts`] handle
 //!    and the last open port is gone: the devices first, then the packets that are still in a ring, then
 //!    the rings.
 //! 2. It holds the keeper of its driver, so the pools of those packets are alive until then.
-//! 3. [`ATTACHED`] has an entry for each device that exists. Devices are made, opened and freed while no other
+//! 3. `ATTACHED` has an entry for each device that exists. Devices are made, opened and freed while no other
 //!    port can be, so a port is never opened without its rings.
 //!
 //! What does not live here: rings between threads for other purposes.

@@ -18,7 +18,7 @@ fn null() -> (Eal, Mempool, Port<Unconfigured>) {
 fn a_null_port_delivers_and_takes_packets() {
     let (_eal, pool, port) = null();
     let port = port
-        .configure(&PortConfig::default(), &[pool.clone()])
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
         .unwrap();
     let port = port.start().unwrap();
     let mut pair = port.take_queues().unwrap().remove(0);
@@ -183,7 +183,7 @@ fn a_queue_has_one_owner_who_can_give_it_back() {
 fn a_port_stops_once_its_queues_are_back_and_starts_again() {
     let (_eal, pool, port) = null();
     let port = port
-        .configure(&PortConfig::default(), &[pool.clone()])
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
         .unwrap()
         .start()
         .unwrap();
@@ -391,7 +391,7 @@ fn queue_statistics_of_a_queue_that_is_not_there_are_refused() {
 fn packets_without_data_are_dropped_and_counted() {
     let (_eal, pool, port) = null();
     let port = port
-        .configure(&PortConfig::default(), &[pool.clone()])
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
         .unwrap()
         .start()
         .unwrap();
@@ -412,7 +412,7 @@ fn packets_without_data_are_dropped_and_counted() {
 fn a_chain_is_sent_as_one_segment_where_the_driver_takes_no_other() {
     let (_eal, pool, port) = null();
     let port = port
-        .configure(&PortConfig::default(), &[pool.clone()])
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
         .unwrap()
         .start()
         .unwrap();

@@ -8,7 +8,7 @@ use dpdk_net_rte::{Eal, Error, MbufBatch, Mempool, Port, PortConfig, PortId, Que
 
 fn start(eal: &Eal, id: PortId, pool: &Mempool, queues: u16) -> Port<Started> {
     let port = Port::open(eal, id).unwrap();
-    port.configure(&PortConfig::queues(queues), &[pool.clone()])
+    port.configure(&PortConfig::queues(queues), std::slice::from_ref(pool))
         .unwrap()
         .start()
         .unwrap()
@@ -209,7 +209,7 @@ fn a_chain_goes_through_a_ring_as_it_is() {
         ..PortConfig::default()
     };
     let port = port
-        .configure(&config, &[pool.clone()])
+        .configure(&config, std::slice::from_ref(&pool))
         .unwrap()
         .start()
         .unwrap();

@@ -58,14 +58,19 @@ fn a_datagram_of_the_kernel_arrives_and_an_answer_is_accepted() {
         tx_offloads_if_offered: TxOffloads::CHECKSUM,
         ..PortConfig::queues(2)
     };
-    let refused = port.configure(&config, &[pool.clone()]).unwrap_err();
+    let refused = port
+        .configure(&config, std::slice::from_ref(&pool))
+        .unwrap_err();
     let expected = "takes as many mbufs, mempool \"rx\" has 1023 in all";
     assert!(refused.to_string().contains(expected), "{refused}");
     let config = PortConfig {
         rx_descriptors: Some(128),
         ..config
     };
-    let port = refused.port.configure(&config, &[pool.clone()]).unwrap();
+    let port = refused
+        .port
+        .configure(&config, std::slice::from_ref(&pool))
+        .unwrap();
     let port = port.start().unwrap();
     let shown = std::process::Command::new("ip")
         .args(["-o", "link", "show", "dnrte0"])

@@ -230,9 +230,10 @@ pub(super) fn text(bytes: &[c_char]) -> String {
 /// The port that `selector` means, if there is one.
 pub(super) fn find(_eal: &Eal, selector: PortSelector<'_>) -> Option<PortId> {
     match selector {
-        // SAFETY: the EAL is initialised; DPDK checks the number.
         PortSelector::Id(id) => {
-            (unsafe { sys::rte_eth_dev_is_valid_port(id.get()) } == 1).then_some(id)
+            // SAFETY: the EAL is initialised; DPDK checks the number.
+            let valid = unsafe { sys::rte_eth_dev_is_valid_port(id.get()) };
+            (valid == 1).then_some(id)
         }
         PortSelector::Name(name) => {
             let name = CString::new(name).ok()?;

@@ -138,10 +138,8 @@ fn an_mbuf_of_a_foreign_pool_is_copied_into_ours() {
     );
     assert!(batch.iter().all(|mbuf| mbuf.mempool() == bed.pool));
     // SAFETY: the pool is alive.
-    assert_eq!(
-        unsafe { sys::rte_mempool_in_use_count(foreign.as_ptr()) },
-        0
-    );
+    let in_use = unsafe { sys::rte_mempool_in_use_count(foreign.as_ptr()) };
+    assert_eq!(in_use, 0);
     assert_eq!(bed.port.queue_stats(0).expect("queue 0").rx_copied, 1);
 }
 
@@ -201,11 +199,8 @@ fn offload_requests_are_written_as_drivers_read_them_and_taken_back() {
     assert_eq!(flags, expected);
     mbuf.adj(1).expect("there is data");
     // SAFETY: the mbuf is alive.
-    assert_eq!(
-        unsafe { mbuf.raw().ol_flags() },
-        0,
-        "a header moved: nothing is asked any more"
-    );
+    let flags = unsafe { mbuf.raw().ol_flags() };
+    assert_eq!(flags, 0, "a header moved: nothing is asked any more");
 }
 
 #[test]

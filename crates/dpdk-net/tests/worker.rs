@@ -20,7 +20,7 @@ fn two_workers_on_two_lcores_talk_to_each_other() {
     let served = other
         .launch(move || {
             let worker = Worker::new(server).unwrap();
-            worker.block_on(async {
+            let total = worker.block_on(async {
                 let listener = TcpListener::bind("[::]:7").await.unwrap();
                 let mut total = 0;
                 for _ in 0..2 {
@@ -29,7 +29,9 @@ fn two_workers_on_two_lcores_talk_to_each_other() {
                     total += tokio::io::copy(&mut rx, &mut tx).await.unwrap();
                 }
                 total
-            })
+            });
+            assert_eq!(worker.shutdown(Duration::from_secs(10)).reset, 0);
+            total
         })
         .unwrap();
     let worker = Worker::new(client).unwrap();

@@ -71,7 +71,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     // The driver may have rounded, or keep an MTU of its own.
     let mtu = port.mtu().map_or(mtu, |actual| actual.min(mtu));
 
-    let mac = set_address(&port, builder.mac, info.mac);
+    let mac = set_address(&port, builder.mac, own_address(&info)?);
     receive_multicast(&port);
     wait_for_link(&port, builder.link_timeout);
 
@@ -163,6 +163,18 @@ fn mempool(
         .data_room(room + Mempool::HEADROOM)
         .socket(info.socket)
         .build()?)
+}
+
+/// The port's own MAC address, or a random one (locally administered, IEEE 802 section 8.4) where the device
+/// has none.
+fn own_address(info: &PortInfo) -> Result<MacAddr, Error> {
+    if info.mac.is_unicast() && info.mac != MacAddr::ZERO {
+        return Ok(info.mac);
+    }
+    let mut bytes = [0; 6];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    bytes[0] = bytes[0] & 0xfc | 0x02;
+    Ok(MacAddr(bytes))
 }
 
 /// Sets the port's MAC address if one is wished for; returns the one to use.

@@ -12,23 +12,23 @@ use dpdk_net::{Handle, IdlePolicy, Reactor, Worker, WorkerConfig};
 /// No test may take longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub const SERVER_V4: &str = "198.18.0.1";
-pub const SERVER_V6: &str = "fd00::1";
-pub const CLIENT_V4: &str = "198.18.0.2";
-pub const CLIENT_V6: &str = "fd00::2";
+pub(crate) const SERVER_V4: &str = "198.18.0.1";
+pub(crate) const SERVER_V6: &str = "fd00::1";
+pub(crate) const CLIENT_V4: &str = "198.18.0.2";
+pub(crate) const CLIENT_V6: &str = "fd00::2";
 
 /// Both families: the server's address, then the client's.
-pub const FAMILIES: [(&str, &str); 2] = [(SERVER_V4, CLIENT_V4), (SERVER_V6, CLIENT_V6)];
+pub(crate) const FAMILIES: [(&str, &str); 2] = [(SERVER_V4, CLIENT_V4), (SERVER_V6, CLIENT_V6)];
 
 /// The two shards, as a test sees them. The server's is the thread's own.
 #[derive(Clone)]
-pub struct Net {
-    pub server: Handle,
-    pub client: Handle,
+pub(crate) struct Net {
+    pub(crate) server: Handle,
+    pub(crate) client: Handle,
 }
 
 /// EAL without hugepages, devices or traces of other tests.
-pub fn eal(lcores: &str) -> Eal {
+pub(crate) fn eal(lcores: &str) -> Eal {
     Eal::builder("dpdk-net-test")
         .lcores(lcores)
         .no_huge()
@@ -40,7 +40,7 @@ pub fn eal(lcores: &str) -> Eal {
         .expect("EAL starts")
 }
 
-pub fn stack(side: u8) -> Config {
+pub(crate) fn stack(side: u8) -> Config {
     let mut config = Config::new(dpdk_net::packet::MacAddr([2, 0, 0, 0, 0, side]));
     config.addresses = vec![
         format!("198.18.0.{side}/24").parse().unwrap(),
@@ -52,7 +52,7 @@ pub fn stack(side: u8) -> Config {
 }
 
 /// A started port and the configuration of a worker over it.
-pub fn side(eal: &Eal, id: PortId, stack: Config) -> (Port<Started>, WorkerConfig) {
+pub(crate) fn side(eal: &Eal, id: PortId, stack: Config) -> (Port<Started>, WorkerConfig) {
     let pool = Mempool::builder(eal, format!("test-{}", id.get()))
         .capacity(8191)
         .build()
@@ -69,7 +69,7 @@ pub fn side(eal: &Eal, id: PortId, stack: Config) -> (Port<Started>, WorkerConfi
 }
 
 /// Runs `test` on the server's worker with the client's reactor beside it.
-pub fn run<F, Fut>(test: F)
+pub(crate) fn run<F, Fut>(test: F)
 where
     F: FnOnce(Net) -> Fut,
     Fut: Future<Output = ()>,
@@ -78,7 +78,7 @@ where
 }
 
 /// As [`run`], with both stacks' configurations changed first.
-pub fn run_with<F, Fut>(tune: impl Fn(&mut Config), test: F)
+pub(crate) fn run_with<F, Fut>(tune: impl Fn(&mut Config), test: F)
 where
     F: FnOnce(Net) -> Fut,
     Fut: Future<Output = ()>,
@@ -108,12 +108,12 @@ where
     reactor.abort();
 }
 
-pub fn at(ip: &str, port: u16) -> SocketAddr {
+pub(crate) fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port)
 }
 
 /// A connection: the client's end, the server's end.
-pub async fn connected(
+pub(crate) async fn connected(
     net: &Net,
     server_ip: &str,
 ) -> (dpdk_net::net::TcpStream, dpdk_net::net::TcpStream) {
@@ -129,6 +129,6 @@ pub async fn connected(
 }
 
 /// Bytes that differ from place to place.
-pub fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + (i >> 8) * 7) as u8).collect()
 }

@@ -45,7 +45,7 @@ impl Tcp {
         let mut options = *options;
         options.local = canonical(options.local);
         let addr = options.local.ip();
-        if !addr.is_unspecified() && !link.iface.is_ours(addr) {
+        if !addr.is_unspecified() && !link.iface.is_bindable(addr) {
             return Err(Error::AddrNotAvailable);
         }
         if options.local.port() == 0 {
@@ -135,14 +135,14 @@ impl Tcp {
                         "local and remote address are of different families",
                     ));
                 }
-                if !link.iface.is_ours(addr) {
+                if !link.iface.is_bindable(addr) {
                     return Err(Error::AddrNotAvailable);
                 }
                 addr
             }
             _ => link
                 .iface
-                .source_for(remote.ip())
+                .source_for_socket(remote.ip())
                 .ok_or(Error::AddrNotAvailable)?,
         };
         if self.flows.len() >= self.config.max_connections {

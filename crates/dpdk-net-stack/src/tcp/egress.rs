@@ -10,7 +10,8 @@ use dpdk_net_packet::{MacAddr, ethernet};
 
 use super::Tcp;
 use super::conn::{Emit, Wish};
-use super::flow::{FlowFlags, Sent, Watched};
+use super::flow::FlowFlags;
+use super::watch::{Sent, Watched};
 use super::{TcpState, conn};
 use crate::error::Error;
 use crate::event::TcpId;
@@ -22,6 +23,11 @@ use crate::tx::{FrameQueue, TxSink};
 const TURN: usize = 64;
 /// When a connection that can't send for want of a neighbour or a route looks again.
 const RETRY: Duration = Duration::from_millis(50);
+/// How long a next hop's MAC address is used before it is looked up again, which also tells the neighbour cache that it
+/// is in use.
+const MAC_LIFETIME: Duration = Duration::from_millis(100);
+/// No retransmission timer of the state machine runs for less (RFC 6298 section 2.4).
+const MIN_RTO: Duration = Duration::from_secs(1);
 
 /// How a turn ended.
 enum Turn {
@@ -133,14 +139,22 @@ impl Tcp {
         {
             return Turn::Full;
         }
-        let Some(flow) = self.flows.get(id) else {
+        let Some(flow) = self.flows.get_mut(id) else {
             return Turn::Done;
         };
         if flow.has(FlowFlags::OVER) || flow.state() == TcpState::TimeWait {
             return Turn::Done;
         }
         let remote = flow.key.remote_addr();
-        let to = link.lookup(now, remote);
+        let to = if now < flow.mac_until {
+            Lookup::Ready(flow.mac)
+        } else {
+            let to = link.lookup(now, remote);
+            if let Lookup::Ready(mac) = to {
+                (flow.mac, flow.mac_until) = (mac, now + MAC_LIFETIME);
+            }
+            to
+        };
         let mut header = [0; ethernet::HEADER_LEN];
         let dst = match to {
             Lookup::Ready(mac) => mac,
@@ -206,12 +220,26 @@ impl Tcp {
             &mut Watched {
                 to,
                 sent: &mut sent,
+                key: flow.key,
                 snd_max: flow.snd_max,
                 checksum: self.tx_checksum,
             },
         );
         sent.apply(flow);
         self.stats.tx_segments += u64::from(sent.count);
+        if sent.count == 1 && flow.state() == TcpState::Established {
+            // The common case needs no asking: all is sent and acknowledged, and only the retransmission timer runs. It is
+            // asked for when it may have expired.
+            let queued = flow.conn.send_queue() as u32;
+            let end = flow.snd_una(TcpState::Established).wrapping_add(queued);
+            if sent.was_last(flow.snd_max, end) {
+                if queued == 0 {
+                    return (sent, Wish::Never);
+                } else if sent.data > 0 {
+                    return (sent, Wish::At(now + MIN_RTO));
+                }
+            }
+        }
         (sent, flow.conn.next_deadline(engine, now))
     }
 

@@ -3,10 +3,10 @@
 
 use alloc::boxed::Box;
 
-use dpdk_net_packet::tcp::{Flags as SegmentFlags, HEADER_LEN, Segment};
-use dpdk_net_packet::{checksum, ipv4, ipv6};
+use dpdk_net_packet::MacAddr;
+use dpdk_net_packet::tcp::Flags as SegmentFlags;
 
-use super::conn::{Conn, Emit};
+use super::conn::Conn;
 use super::segment::Control;
 use super::seq;
 use super::table::FlowKey;
@@ -90,6 +90,9 @@ pub(crate) struct Flow {
     /// When a challenge ACK may be sent again.
     pub(crate) challenge_after: Instant,
     pub(crate) conn: Conn,
+    /// The MAC address of the next hop, to be looked up again after `mac_until`.
+    pub(crate) mac: MacAddr,
+    pub(crate) mac_until: Instant,
     /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT.
     pub(crate) expires: Option<Instant>,
     /// Where it is to be accepted.
@@ -121,6 +124,8 @@ impl Flow {
             heard: now,
             challenge_after: Instant::ZERO,
             conn,
+            mac: MacAddr::ZERO,
+            mac_until: Instant::ZERO,
             expires: None,
             listener: None,
             error: None,
@@ -236,110 +241,5 @@ impl Flow {
     pub(crate) fn is_writable_again(&self) -> bool {
         let capacity = self.conn.send_capacity();
         self.has(FlowFlags::BLOCKED) && capacity - self.conn.send_queue() >= capacity / 3
-    }
-}
-
-/// What a sent segment tells about the sender's state, written down as the segment leaves.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Sent {
-    /// Sequence number after the segment's last byte, SYN and FIN counted.
-    pub(crate) end: u32,
-    /// Acknowledgment number and window, if it has them and is no SYN.
-    pub(crate) ack: Option<(u32, u16)>,
-    /// Segments seen.
-    pub(crate) count: u32,
-}
-
-impl Sent {
-    /// Reads the IP packet of a segment that the state machine wrote.
-    fn note(&mut self, packet: &[u8]) {
-        let header = ip_header_len(packet);
-        let Some(Ok(segment)) = packet.get(header..).map(Segment::parse) else {
-            return;
-        };
-        let len = packet.len() - header - segment.header_len().max(HEADER_LEN);
-        let flags = segment.flags();
-        let control = u32::from(flags.syn()) + u32::from(flags.fin());
-        self.end = segment.seq().wrapping_add(len as u32).wrapping_add(control);
-        self.ack = (flags.ack() && !flags.syn()).then(|| (segment.ack(), segment.window()));
-        self.count += 1;
-    }
-
-    /// Writes it into the flow.
-    pub(crate) fn apply(&self, flow: &mut Flow) {
-        if self.count == 0 {
-            return;
-        }
-        flow.snd_max = seq::max(flow.snd_max, self.end);
-        if let Some((ack, window)) = self.ack {
-            let edge = ack.wrapping_add(u32::from(window) << flow.rcv_shift);
-            flow.rcv_edge = seq::max(flow.rcv_edge, edge);
-        }
-    }
-}
-
-/// Passes a segment on and writes down what it tells.
-pub(crate) struct Watched<'a, E> {
-    pub(crate) to: E,
-    pub(crate) sent: &'a mut Sent,
-    /// The flow's highest sequence number sent so far.
-    pub(crate) snd_max: u32,
-    /// Whether checksums are filled in here and not by the NIC.
-    pub(crate) checksum: bool,
-}
-
-/// Gives an ACK without data the sequence number SND.NXT (RFC 9293 section 3.10.7.4).
-///
-/// After a retransmission timeout the state machine goes back to SND.UNA and numbers its ACKs from there. To a peer that
-/// has all the data such an ACK is a duplicate, which it answers but does not look into: if both sides have gone back,
-/// neither ever learns what has arrived.
-fn renumber_ack(packet: &mut [u8], snd_max: u32, fill_checksum: bool) {
-    let header = ip_header_len(packet);
-    let Some(Ok(segment)) = packet.get(header..).map(Segment::parse) else {
-        return;
-    };
-    let flags = segment.flags();
-    let control = flags.syn() || flags.fin() || flags.rst() || !flags.ack();
-    if control || !segment.payload().is_empty() || !seq::lt(segment.seq(), snd_max) {
-        return;
-    }
-    let (old, mut sum) = (segment.seq().to_be_bytes(), segment.checksum());
-    let new = snd_max.to_be_bytes();
-    for at in [0, 2] {
-        let word = |bytes: [u8; 4]| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        sum = checksum::update(sum, word(old), word(new));
-    }
-    packet[header + 4..header + 8].copy_from_slice(&new);
-    if fill_checksum {
-        packet[header + 16..header + 18].copy_from_slice(&sum.to_be_bytes());
-    }
-}
-
-/// Length of the IP header of a packet that the state machine wrote: without options or extensions.
-fn ip_header_len(packet: &[u8]) -> usize {
-    let v6 = packet.first().is_some_and(|b| b >> 4 == 6);
-    if v6 {
-        ipv6::HEADER_LEN
-    } else {
-        ipv4::HEADER_LEN
-    }
-}
-
-impl<E: Emit> Emit for Watched<'_, E> {
-    fn emit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let sent = &mut *self.sent;
-        let (snd_max, checksum) = (self.snd_max, self.checksum);
-        self.to.emit(len, |packet| {
-            let result = fill(packet);
-            renumber_ack(packet, snd_max, checksum);
-            sent.note(packet);
-            result
-        })
-    }
-}
-
-impl<E: Emit> Emit for &mut E {
-    fn emit<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        (**self).emit(len, fill)
     }
 }

@@ -7,11 +7,12 @@
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
 use dpdk_net_packet::{IpPacket, Protocol, ipv4, ipv6};
 
-use super::flow::{Flow, FlowFlags, Sent, Watched};
+use super::flow::{Flow, FlowFlags};
 use super::options::{SynOptions, window_scale_for};
 use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
 use super::time_wait::TimeWaitId;
+use super::watch::{Sent, Watched};
 use super::{Tcp, TcpState, seq};
 use crate::emit::{self, IpMeta};
 use crate::error::Error;
@@ -151,6 +152,7 @@ impl Tcp {
         let mut reply = Watched {
             to: &mut self.reply,
             sent: &mut sent,
+            key: flow.key,
             snd_max: flow.snd_max,
             checksum: self.tx_checksum,
         };
@@ -402,8 +404,7 @@ impl Tcp {
         let index = match self.engines.iter().position(fits) {
             Some(index) => index,
             None if self.engines.len() < 64 => {
-                self.engines
-                    .push(super::Engine::new(mtu, self.tx_checksum, now));
+                self.engines.push(super::Engine::new(mtu, now));
                 self.engines.len() - 1
             }
             // More widths of path than anyone has: the widest that is narrower than this one.

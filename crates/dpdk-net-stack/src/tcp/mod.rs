@@ -18,6 +18,7 @@ pub(crate) mod segment;
 pub(crate) mod seq;
 pub(crate) mod table;
 pub(crate) mod time_wait;
+pub(crate) mod watch;
 
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -203,7 +204,7 @@ impl Tcp {
         Tcp {
             config: tcp.clone(),
             tx_checksum: config.tx_checksum,
-            engines: vec![Engine::new(config.mtu, config.tx_checksum, now)],
+            engines: vec![Engine::new(config.mtu, now)],
             flows: SlotMap::with_key(),
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),

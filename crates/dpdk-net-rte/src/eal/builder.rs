@@ -280,9 +280,8 @@ fn start(argv: Vec<CString>, keep_affinity: bool) -> Result<Vec<String>, (Errno,
     if let Some(affinity) = affinity {
         affinity.restore();
     }
-    if rc >= 0 {
-        runtime_dir::remember();
-    }
+    // Also of a start that failed: the directory is made early.
+    runtime_dir::remember();
     let log = crate::log::take_recent();
     if rc < 0 { Err((errno, log)) } else { Ok(log) }
 }

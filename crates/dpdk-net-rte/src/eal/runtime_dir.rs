@@ -11,9 +11,9 @@ use dpdk_net_sys as sys;
 
 static PATH: OnceLock<CString> = OnceLock::new();
 
-/// The directory of the EAL that is running.
+/// The directory of the EAL; empty if its initialisation did not get that far.
 pub(super) fn path() -> &'static CStr {
-    // SAFETY: the EAL is initialised; returns a static buffer that is written during initialisation only.
+    // SAFETY: returns a static buffer, which is written during initialisation only; both callers come after that.
     unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) }
 }
 
@@ -25,7 +25,7 @@ pub(super) fn remove_at_exit() {
     }
 }
 
-/// Called when DPDK has started.
+/// Called when DPDK has started, or failed to.
 pub(super) fn remember() {
     let _ = PATH.set(path().to_owned());
 }

@@ -49,9 +49,9 @@ pub struct QueuePair {
 /// share::<dpdk_net_rte::RxQueue>(); // `Cell<()>` cannot be shared between threads safely
 /// ```
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0308
 /// fn twice(queue: &dpdk_net_rte::RxQueue) -> dpdk_net_rte::RxQueue {
-///     queue.clone() // no method named `clone`
+///     queue.clone() // a copy of the reference: `RxQueue` is not `Clone`
 /// }
 /// ```
 pub struct RxQueue {

@@ -45,14 +45,15 @@ pub(crate) struct Probing {
 }
 
 impl Probing {
-    /// Probing that begins now.
-    pub(crate) fn start(now: Instant, addr: IpAddr, random: &mut Random) -> Self {
+    /// Probing that begins at `first`, which is the same for all addresses of an interface: so that they come into use
+    /// together, and none is preferred only because it was faster.
+    pub(crate) fn start(first: Instant, addr: IpAddr) -> Self {
         let (probes_left, announcements_left) = match addr {
             IpAddr::V4(_) => (V4_PROBES, V4_ANNOUNCEMENTS),
             IpAddr::V6(_) => (V6_PROBES, V6_ANNOUNCEMENTS),
         };
         Self {
-            next: Some(now + jitter(random, START_MAX)),
+            next: Some(first),
             probes_left,
             announcements_left,
             last_defence: None,
@@ -70,6 +71,11 @@ impl Probing {
     }
 }
 
+/// When an interface that comes up now sends its first probe.
+pub(crate) fn first_probe(now: Instant, random: &mut Random) -> Instant {
+    now + jitter(random, START_MAX)
+}
+
 fn jitter(random: &mut Random, max: Duration) -> Duration {
     Duration::from_nanos(random.below(max.as_nanos() as u64))
 }
@@ -80,9 +86,10 @@ impl Interface {
         self.addresses.iter().filter_map(|a| a.probing.next).min()
     }
 
-    /// Probes and announces what is due.
-    pub(crate) fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) {
+    /// Probes and announces what is due. Whether an address may be used from now on.
+    pub(crate) fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
         let mac = self.mac;
+        let mut settled = false;
         for address in &mut self.addresses {
             if address.probing.next.is_none_or(|at| at > now) {
                 continue;
@@ -105,6 +112,7 @@ impl Interface {
                     continue;
                 }
                 address.state = AddressState::Preferred;
+                settled = true;
             }
             if probing.announcements_left > 0 && address.state == AddressState::Preferred {
                 if !send_announcement(queue, mac, addr) {
@@ -115,6 +123,7 @@ impl Interface {
             }
             probing.next = (probing.announcements_left > 0).then(|| now + V4_ANNOUNCE_INTERVAL);
         }
+        settled
     }
 
     /// Somebody else was seen to use, or to probe for, our address `addr`. A tentative address is given up; one in use

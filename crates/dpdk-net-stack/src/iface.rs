@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use dpdk_net_packet::MacAddr;
 
 use crate::config::{Config, IfAddr, Route, address_bits, prefix_contains};
-use crate::dad::Probing;
+use crate::dad::{self, Probing};
 use crate::multicast::Multicast;
 use crate::random::Random;
 use crate::time::Instant;
@@ -100,6 +100,7 @@ impl Interface {
         // Stable: of equal prefixes the configured route comes first.
         routes.sort_by_key(|route| core::cmp::Reverse(route.prefix_len));
         let mut random = Random::new(&config.seed, "interface");
+        let first_probe = dad::first_probe(now, &mut random);
         let mut groups = Multicast::new(&config.seed);
         let addresses: Vec<Address> = addresses
             .into_iter()
@@ -112,7 +113,7 @@ impl Interface {
                     Address {
                         addr,
                         state: AddressState::Tentative,
-                        probing: Probing::start(now, addr.addr, &mut random),
+                        probing: Probing::start(first_probe, addr.addr),
                     }
                 } else {
                     Address {
@@ -211,7 +212,7 @@ impl Interface {
                 return NextHop::Link(MacAddr::from_ipv6_multicast(v6));
             }
             _ if dst.is_unspecified() => return NextHop::NoRoute,
-            _ if self.is_ours(dst) => return NextHop::Local,
+            _ if self.is_bindable(dst) => return NextHop::Local,
             _ if self.is_broadcast(dst) => return NextHop::Link(MacAddr::BROADCAST),
             // Link-local addresses are on the link whatever the routes say (RFC 4861 section 5.2).
             IpAddr::V6(v6) if v6.is_unicast_link_local() => return NextHop::Neighbor(dst),
@@ -237,59 +238,77 @@ impl Interface {
                 .is_some_and(|route| route.gateway.is_none())
     }
 
-    /// The address that a packet to `dst` is sent from, where the sender has not chosen one.
+    /// Whether a socket may have `addr` as its own: also while it is still being probed, so that what binds at the start
+    /// need not wait. Nothing is sent from it before.
+    pub(crate) fn is_bindable(&self, addr: IpAddr) -> bool {
+        matches!(
+            self.state_of(addr),
+            Some(AddressState::Preferred | AddressState::Tentative)
+        )
+    }
+
+    /// The address that a packet to `dst` is sent from now, where the sender has not chosen one.
     pub(crate) fn source_for(&self, dst: IpAddr) -> Option<IpAddr> {
+        self.source_among(dst, AddressState::Preferred)
+    }
+
+    /// The local address of a socket that is going to send to `dst`: one that is still being probed if there is no
+    /// other. Its packets wait, as their next hop is not asked for before the probing is over.
+    pub(crate) fn source_for_socket(&self, dst: IpAddr) -> Option<IpAddr> {
+        self.source_for(dst)
+            .or_else(|| self.source_among(dst, AddressState::Tentative))
+    }
+
+    fn source_among(&self, dst: IpAddr, state: AddressState) -> Option<IpAddr> {
         match dst {
-            IpAddr::V4(v4) => self.source_v4(v4).map(IpAddr::V4),
-            IpAddr::V6(v6) => self.source_v6(v6).map(IpAddr::V6),
+            IpAddr::V4(v4) => self.source_v4(v4, state).map(IpAddr::V4),
+            IpAddr::V6(v6) => self.source_v6(v6, state).map(IpAddr::V6),
         }
     }
 
-    fn preferred(&self) -> impl Iterator<Item = IfAddr> + '_ {
+    fn in_state(&self, state: AddressState) -> impl Iterator<Item = IfAddr> + '_ {
         self.addresses
             .iter()
-            .filter(|a| a.state == AddressState::Preferred)
+            .filter(move |a| a.state == state)
             .map(|a| a.addr)
     }
 
     /// The address whose subnet has the next hop, the longest prefix first; else the first one.
-    fn source_v4(&self, dst: Ipv4Addr) -> Option<Ipv4Addr> {
-        if self.is_ours(dst.into()) {
-            return Some(dst);
-        }
+    fn source_v4(&self, dst: Ipv4Addr, state: AddressState) -> Option<Ipv4Addr> {
         let toward = match self.next_hop(dst.into()) {
             NextHop::Neighbor(hop) => hop,
             _ => dst.into(),
         };
-        let mut best: Option<(bool, u8, Ipv4Addr)> = None;
-        for address in self.preferred() {
+        // To ourselves from the same address; then whether it is on the subnet, then the longest prefix.
+        let mut best: Option<((bool, bool, u8), Ipv4Addr)> = None;
+        for address in self.in_state(state) {
             let IpAddr::V4(v4) = address.addr else {
                 continue;
             };
-            let key = (address.contains(toward), address.prefix_len);
-            if best.is_none_or(|(on, len, _)| key.0 && (!on || key.1 > len)) {
-                best = Some((key.0, key.1, v4));
+            let on_link = address.contains(toward);
+            let key = (
+                v4 == dst,
+                on_link,
+                if on_link { address.prefix_len } else { 0 },
+            );
+            if best.is_none_or(|(other, _)| key > other) {
+                best = Some((key, v4));
             }
         }
-        best.map(|(_, _, v4)| v4)
+        best.map(|(_, v4)| v4)
     }
 
     /// RFC 6724 section 5, with the rules that can make a difference on one interface without temporary, deprecated
     /// or home addresses: 1, 2, 6 and 8.
-    fn source_v6(&self, dst: Ipv6Addr) -> Option<Ipv6Addr> {
+    fn source_v6(&self, dst: Ipv6Addr, state: AddressState) -> Option<Ipv6Addr> {
         let mut best: Option<(Ipv6Addr, u8)> = None;
-        for address in self.preferred() {
+        for address in self.in_state(state) {
             let IpAddr::V6(candidate) = address.addr else {
                 continue;
             };
-            let better = match best {
-                None => true,
-                Some((current, prefix_len)) => {
-                    is_better_source(dst, (candidate, address.prefix_len), (current, prefix_len))
-                }
-            };
-            if better {
-                best = Some((candidate, address.prefix_len));
+            let candidate = (candidate, address.prefix_len);
+            if best.is_none_or(|current| is_better_source(dst, candidate, current)) {
+                best = Some(candidate);
             }
         }
         best.map(|(addr, _)| addr)
@@ -562,12 +581,18 @@ mod tests {
     }
 
     #[test]
-    fn tentative_addresses_are_neither_ours_nor_a_source() {
+    fn tentative_addresses_are_neither_ours_nor_a_source_but_may_be_bound() {
         let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, 7]));
         config.addresses.push("198.18.0.2/24".parse().unwrap());
         let iface = Interface::new(&config, Instant::ZERO);
         assert!(!iface.is_ours(ip("198.18.0.2")) && !iface.is_settled());
         assert_eq!(iface.source_for(ip("198.18.0.1")), None);
+        // Sockets may have it already, and wait.
+        assert!(iface.is_bindable(ip("198.18.0.2")) && !iface.is_bindable(ip("198.18.0.3")));
+        assert_eq!(
+            iface.source_for_socket(ip("198.18.0.1")),
+            Some(ip("198.18.0.2"))
+        );
         assert_eq!(
             iface.state_of(ip("198.18.0.2")),
             Some(AddressState::Tentative)

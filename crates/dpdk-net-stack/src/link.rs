@@ -304,6 +304,10 @@ impl Link {
     /// Asks neighbours again, probes and announces addresses, reports groups. Packets given up because their neighbour
     /// does not answer are told to `report`.
     pub(crate) fn handle_timeout(&mut self, now: Instant, report: &mut dyn FnMut(ErrorReport)) {
+        if self.iface.handle_dad_timeout(now, &mut self.replies) {
+            // What was looked up before there was an address to ask from.
+            self.neighbors.ask_anew(now);
+        }
         let (iface, replies) = (&self.iface, &mut self.replies);
         let mut asked = 0;
         self.neighbors.handle_timeout(now, |due| match due {
@@ -315,7 +319,6 @@ impl Link {
             }
         });
         self.neighbors.stats.requests_sent += asked;
-        self.iface.handle_dad_timeout(now, &mut self.replies);
         if self.iface.groups.next_timeout().is_some_and(|at| at <= now) {
             let (mac, sources) = (self.iface.mac, self.report_sources());
             self.iface

@@ -390,6 +390,18 @@ impl NeighborCache {
         true
     }
 
+    /// Begins anew, at once, with all neighbours that have not answered yet: there was no address to ask them from.
+    pub(crate) fn ask_anew(&mut self, now: Instant) {
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            if let Some(entry) = entry
+                && entry.state == NeighborState::Incomplete
+            {
+                entry.requests = 0;
+                set_deadline(&mut self.timers, entry, at as u32, Some(now));
+            }
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)

@@ -143,7 +143,7 @@ impl UdpTable {
         let addr = options.local.ip().to_canonical();
         if !(addr.is_unspecified()
             || addr.is_multicast()
-            || iface.is_ours(addr)
+            || iface.is_bindable(addr)
             || iface.is_broadcast(addr))
         {
             return Err(Error::AddrNotAvailable);

@@ -388,12 +388,6 @@ fn run(link: &mut Link, until: Instant) -> Vec<(Instant, Vec<u8>)> {
 #[test]
 fn addresses_are_probed_then_used_then_announced() {
     let mut link = probing();
-    assert_eq!(
-        link.lookup(at(0), ip("198.18.0.2")),
-        Lookup::Pending(ip("198.18.0.2")),
-        "not ours yet"
-    );
-    let mut link = probing();
     let frames = run(&mut link, at(10_000));
     assert!(
         link.iface.is_settled()
@@ -434,6 +428,36 @@ fn addresses_are_probed_then_used_then_announced() {
         .collect();
     assert_eq!(probes.len(), 2, "one for each IPv6 address");
     assert!(probes.contains(&(Ipv6Addr::UNSPECIFIED.into(), ip("ff02::1:ff00:2"))));
+}
+
+#[test]
+fn what_is_sent_while_addresses_are_probed_waits_for_the_end_of_it() {
+    let target = "fd00::1".parse::<Ipv6Addr>().unwrap().octets();
+    for dst in ["198.18.0.1", "fd00::1"] {
+        let mut link = probing();
+        let src = link.iface.source_for_socket(ip(dst)).unwrap();
+        let meta = IpMeta::new(src, ip(dst), Protocol::Udp);
+        link.output(at(0), Queue::Datagrams, &meta, 100, |buf| buf.fill(0))
+            .unwrap();
+        let frames = run(&mut link, at(1_200));
+        let asked_from = frames
+            .iter()
+            .find_map(|(_, frame)| match read(frame).network {
+                Network::Arp(packet) if packet.target == Ipv4Addr::new(198, 18, 0, 1) => {
+                    Some(IpAddr::from(packet.sender))
+                }
+                Network::Ip(packet, dpdk_net_packet::Transport::Icmpv6(message))
+                    if message.kind() == v6::NEIGHBOR_SOLICITATION
+                        && message.bytes()[8..24] == target =>
+                {
+                    Some(packet.src())
+                }
+                _ => None,
+            });
+        assert_eq!(asked_from, Some(src));
+        assert_eq!(link.neighbors.stats.packets_unreachable, 0);
+        assert!(link.iface.is_ours(src));
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub(super) fn source(
         return Ok(connected);
     }
     iface
-        .source_for(remote.ip())
+        .source_for_socket(remote.ip())
         .ok_or(Error::NetworkUnreachable)
 }
 

@@ -236,6 +236,11 @@ impl Stack {
         self.tcp.connect(now, &mut self.link, local, remote)
     }
 
+    /// Bytes received in order and not yet read.
+    pub fn tcp_recv_queue(&self, id: TcpId) -> usize {
+        self.tcp.recv_queue(id)
+    }
+
     /// Reads; 0 is the end of the stream. Data that was received before an error is read before the error is told.
     ///
     /// Errors: `WouldBlock`, or once what ended the connection.

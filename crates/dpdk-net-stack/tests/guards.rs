@@ -443,7 +443,7 @@ both_families! {
         let mut hand = Hand::new(family);
         let listener = hand.listen();
         let id = hand.establish(listener);
-        // 100 segments, a FIN, and the RST that follows, in one call: all data, then the end, then the error.
+        // 100 segments, a FIN, and the RST that follows, in one call: all data, then the end; a send meets the error.
         let data = pattern(100 * 300);
         let mut frames = Vec::new();
         for part in data.chunks(300) {
@@ -458,7 +458,11 @@ both_families! {
         let mut buf = vec![0; 64 * 1024];
         assert_eq!(hand.stack.tcp_recv(id, &mut buf), Ok(30_000));
         assert!(buf[..30_000] == data);
-        assert_eq!(hand.stack.tcp_recv(id, &mut buf), Err(Error::BrokenPipe));
+        assert_eq!(hand.stack.tcp_recv(id, &mut buf), Ok(0));
+        assert_eq!(
+            hand.stack.tcp_send(id, b"x"),
+            Err(Error::BrokenPipe)
+        );
     }
 
     fn a_whole_connection_may_come_in_one_burst(family) {

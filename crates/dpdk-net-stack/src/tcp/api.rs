@@ -207,14 +207,22 @@ impl Tcp {
         if flow.conn.recv_queue() > 0 {
             return Ok(true);
         }
+        // As Linux: who has received the peer's FIN reads the end, whatever came after it; a send meets the error.
+        if flow.has(FlowFlags::FIN_RECEIVED) {
+            return Ok(false);
+        }
         Self::take_flow_error(flow)?;
         if flow
             .flags
-            .intersects(FlowFlags::FIN_RECEIVED | FlowFlags::READ_SHUT | FlowFlags::OVER)
+            .intersects(FlowFlags::READ_SHUT | FlowFlags::OVER)
         {
             return Ok(false);
         }
         Err(Error::WouldBlock)
+    }
+
+    pub(crate) fn recv_queue(&self, id: TcpId) -> usize {
+        self.held(id).map_or(0, |flow| flow.conn.recv_queue())
     }
 
     pub(crate) fn recv(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {

@@ -21,6 +21,9 @@ pub(super) enum EalSource {
     Started(Eal),
 }
 
+/// A change to the stack's configuration, made once everything else is known.
+type Tune = Box<dyn FnOnce(&mut Config)>;
+
 /// Collects what an application needs, then [runs](Self::run) it.
 #[must_use = "an application does nothing until it is run"]
 pub struct AppBuilder {
@@ -31,7 +34,7 @@ pub struct AppBuilder {
     pub(super) routes: Vec<Route>,
     pub(super) mtu: Option<u16>,
     pub(super) mac: Option<MacAddr>,
-    pub(super) tune: Vec<Box<dyn FnOnce(&mut Config)>>,
+    pub(super) tune: Vec<Tune>,
     pub(super) idle: IdlePolicy,
     pub(super) mbufs: Option<u32>,
     pub(super) descriptors: Option<u16>,

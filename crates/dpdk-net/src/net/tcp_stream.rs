@@ -84,10 +84,7 @@ impl TcpStream {
                 stream.set_keepalive(true)?;
             }
         }
-        stream
-            .socket
-            .wait(Side::Write.mask(), |state, id| connected(state, id))
-            .await?;
+        stream.socket.wait(Side::Write.mask(), connected).await?;
         Ok(stream)
     }
 
@@ -320,7 +317,9 @@ impl TcpStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = self.socket.poll(cx, Side::Read, |state, id| {
-            state.stack.tcp_recv(id, buf.initialize_unfilled())
+            // Only what will be written is zeroed first; at least one byte, or the end could not be told.
+            let len = state.stack.tcp_recv_queue(id).max(1).min(buf.remaining());
+            state.stack.tcp_recv(id, buf.initialize_unfilled_to(len))
         });
         polled.map_ok(|n| buf.advance(n))
     }

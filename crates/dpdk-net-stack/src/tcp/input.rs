@@ -455,6 +455,10 @@ fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
     }
     let len = segment.payload().len() as u32;
     let end = segment.seq().wrapping_add(len);
+    if flow.has(FlowFlags::FIN_RECEIVED) && seq::lt(rcv_nxt, end) {
+        // Nothing comes after the end of a stream (RFC 9293 section 3.10.7.4, seventh); the state machine would deliver it.
+        return Verdict::Drop;
+    }
     // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
     let una = flow.snd_una(state);
     let ack = segment.ack();

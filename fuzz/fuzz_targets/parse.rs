@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|frame: &[u8]| {
     let Ok(parsed) = parse(frame) else { return };
     let _ = (parsed.five_tuple(), parsed.addresses());
-    let Network::Ip(ip, transport) = parsed.network else { return };
+    let Network::Ip(ip, transport) = parsed.network else {
+        return;
+    };
     assert!(ip.header().len() + ip.payload().len() <= frame.len());
     let _ = transport.verify(&ip, ChecksumVerdict::Unknown);
     if let Transport::Tcp(segment) = transport {

@@ -18,7 +18,16 @@ pub enum Kind {
     /// An IPv4 or IPv6 packet with these bytes behind the Ethernet header.
     Network(Vec<u8>),
     /// A TCP segment to the listener or another port.
-    Tcp { other_port: bool, src_port: u8, seq: u32, ack: u32, flags: u8, window: u16, options: [u8; 8], payload: Vec<u8> },
+    Tcp {
+        other_port: bool,
+        src_port: u8,
+        seq: u32,
+        ack: u32,
+        flags: u8,
+        window: u16,
+        options: [u8; 8],
+        payload: Vec<u8>,
+    },
     /// A datagram to the UDP socket or another port.
     Udp { other_port: bool, payload: Vec<u8> },
     /// An ICMP or ICMPv6 message.
@@ -68,12 +77,25 @@ impl Frame {
                 frame
             }
             Kind::Network(payload) => {
-                let mut frame = ethernet(mac(HOST), path.src_mac, if self.v6 { 0x86dd } else { 0x0800 });
+                let mut frame = ethernet(
+                    mac(HOST),
+                    path.src_mac,
+                    if self.v6 { 0x86dd } else { 0x0800 },
+                );
                 frame.extend(payload);
                 frame
             }
             Kind::Ip(protocol, payload) => path.ip(*protocol, &short(payload)),
-            Kind::Tcp { other_port, src_port, seq, ack, flags, window, options, payload } => path.tcp(&Segment {
+            Kind::Tcp {
+                other_port,
+                src_port,
+                seq,
+                ack,
+                flags,
+                window,
+                options,
+                payload,
+            } => path.tcp(&Segment {
                 src_port: 1_000 + u16::from(*src_port),
                 dst_port: TCP_PORT + u16::from(*other_port),
                 seq: *seq,
@@ -83,7 +105,14 @@ impl Frame {
                 options: options.to_vec(),
                 payload: short(payload),
             }),
-            Kind::Udp { other_port, payload } => path.udp(1_000, UDP_PORT + 10 * u16::from(*other_port), &short(payload)),
+            Kind::Udp {
+                other_port,
+                payload,
+            } => path.udp(
+                1_000,
+                UDP_PORT + 10 * u16::from(*other_port),
+                &short(payload),
+            ),
             Kind::Icmp { kind, code, rest } => path.icmp(*kind, *code, &short(rest)),
             Kind::WhoHas => path.who_has(),
             Kind::IHave => path.i_have(),

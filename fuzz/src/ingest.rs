@@ -6,10 +6,9 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use dpdk_net_stack::TcpId;
 use dpdk_net_testkit::addr::Family;
-use dpdk_net_testkit::by_hand::ByHand;
 
-use crate::check_sent;
 use crate::frame::Frame;
+use crate::{check_sent, small_stack};
 
 /// One step of a run.
 #[derive(Arbitrary, Clone, Debug)]
@@ -38,7 +37,7 @@ pub enum Step {
 
 /// Runs the steps. Panics if something does not hold.
 pub fn run(steps: &[Step]) {
-    let mut lab = ByHand::new();
+    let mut lab = small_stack();
     let mut conns: Vec<TcpId> = Vec::new();
     let remote = |v6: bool, peer: u8, port: u8| -> SocketAddr {
         let family = if v6 { Family::V6 } else { Family::V4 };
@@ -68,7 +67,9 @@ pub fn run(steps: &[Step]) {
             }
             Step::Send(n, len) => {
                 if let Some(i) = pick(*n) {
-                    let _ = lab.stack_mut().tcp_send(conns[i], &vec![0x5a; (*len).into()]);
+                    let _ = lab
+                        .stack_mut()
+                        .tcp_send(conns[i], &vec![0x5a; (*len).into()]);
                 }
             }
             Step::Shutdown(n) => {
@@ -90,11 +91,19 @@ pub fn run(steps: &[Step]) {
             }
             Step::Connect { v6, peer, port } => {
                 let now = lab.now();
-                conns.extend(lab.stack_mut().tcp_connect(now, None, remote(*v6, *peer, *port)));
+                conns.extend(
+                    lab.stack_mut()
+                        .tcp_connect(now, None, remote(*v6, *peer, *port)),
+                );
             }
             Step::SendTo { v6, peer, len } => {
                 let (now, udp) = (lab.now(), lab.udp());
-                let _ = lab.stack_mut().udp_send(now, udp, &vec![1; (*len).into()], Some(remote(*v6, *peer, 1)));
+                let _ = lab.stack_mut().udp_send(
+                    now,
+                    udp,
+                    &vec![1; (*len).into()],
+                    Some(remote(*v6, *peer, 1)),
+                );
             }
         }
         check_sent(&lab.take());

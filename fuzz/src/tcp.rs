@@ -8,10 +8,10 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use dpdk_net_stack::Error;
 use dpdk_net_testkit::addr::Family;
-use dpdk_net_testkit::by_hand::{ByHand, HOST, tcp_to};
+use dpdk_net_testkit::by_hand::{HOST, tcp_to};
 use dpdk_net_testkit::frames::{Path, Segment, flags};
 
-use crate::check_sent;
+use crate::{check_sent, small_stack};
 
 const PORT: u16 = 2_000;
 
@@ -57,20 +57,32 @@ fn byte_at(seq: u32) -> u8 {
 }
 
 fn bytes_at(seq: u32, len: u16) -> Vec<u8> {
-    (0..u32::from(len)).map(|i| byte_at(seq.wrapping_add(i))).collect()
+    (0..u32::from(len))
+        .map(|i| byte_at(seq.wrapping_add(i)))
+        .collect()
 }
 
 /// Runs it. Panics if something does not hold.
 pub fn run(run: &Run) {
     let family = if run.v6 { Family::V6 } else { Family::V4 };
     let path = Path::new(family, 2, HOST);
-    let mut lab = ByHand::new();
-    let (id, mut peer) = lab.open(path, PORT, run.seq).unwrap_or_else(|what| panic!("{what}"));
+    let mut lab = small_stack();
+    let (id, mut peer) = lab
+        .open(path, PORT, run.seq)
+        .unwrap_or_else(|what| panic!("{what}"));
     let first = peer.seq;
     let (mut read, mut buffer) = (0u32, vec![0; 4_096]);
     for step in run.steps.iter().take(256) {
         let sent = match *step {
-            Step::Segment { seq, ack, far, flags, window, ref options, len } => {
+            Step::Segment {
+                seq,
+                ack,
+                far,
+                flags,
+                window,
+                ref options,
+                len,
+            } => {
                 let far = if far { 0x4000_0000 } else { 0 };
                 let seq = peer.seq.wrapping_add_signed(seq.into()).wrapping_add(far);
                 // The SYN takes a number itself.
@@ -87,7 +99,10 @@ pub fn run(run: &Run) {
                 lab.feed(path.tcp(&segment))
             }
             Step::InOrder(len) => {
-                let segment = Segment { payload: bytes_at(peer.seq, len % 1_400), ..peer.clone() };
+                let segment = Segment {
+                    payload: bytes_at(peer.seq, len % 1_400),
+                    ..peer.clone()
+                };
                 lab.feed(path.tcp(&segment))
             }
             Step::Wait(millis) => lab.wait(Duration::from_millis(millis.into())),
@@ -97,11 +112,18 @@ pub fn run(run: &Run) {
                     Ok(n) => {
                         for (i, &byte) in buffer[..n].iter().enumerate() {
                             let seq = first.wrapping_add(read).wrapping_add(i as u32);
-                            assert_eq!(byte, byte_at(seq), "byte {} of the stream is another one", read as usize + i);
+                            assert_eq!(
+                                byte,
+                                byte_at(seq),
+                                "byte {} of the stream is another one",
+                                read as usize + i
+                            );
                         }
                         read += n as u32;
                     }
-                    Err(Error::UnknownSocket) => panic!("the connection was not closed, but its id is gone"),
+                    Err(Error::UnknownSocket) => {
+                        panic!("the connection was not closed, but its id is gone")
+                    }
                     Err(_) => {}
                 }
                 lab.take()
@@ -119,7 +141,10 @@ pub fn run(run: &Run) {
         for (segment, payload) in sent.iter().filter_map(|frame| tcp_to(frame, PORT)) {
             // The peer follows: it has all that is sent, and knows what is acknowledged.
             let control = u32::from(segment.flags & (flags::SYN | flags::FIN) != 0);
-            let end = segment.seq.wrapping_add(payload.len() as u32).wrapping_add(control);
+            let end = segment
+                .seq
+                .wrapping_add(payload.len() as u32)
+                .wrapping_add(control);
             if end.wrapping_sub(peer.ack) < 0x8000_0000 {
                 peer.ack = end;
             }

@@ -695,6 +695,35 @@ fn tcp_flags_that_make_no_sense_make_no_connection() {
 }
 
 #[test]
+fn data_after_the_end_of_a_stream_is_not_delivered() {
+    for path in [v4(), v6()] {
+        let mut lab = Lab::new();
+        let (id, peer) = lab.by_hand.open(path, 6_000, 1).unwrap();
+        let last = Segment {
+            flags: flags::ACK | flags::FIN,
+            payload: b"the end".to_vec(),
+            ..peer.clone()
+        };
+        lab.by_hand.feed(path.tcp(&last));
+        for beyond in [1, 0, 500] {
+            let seq = peer.seq.wrapping_add(7 + beyond);
+            lab.by_hand.feed(path.tcp(&Segment {
+                seq,
+                payload: b"more".to_vec(),
+                ..peer.clone()
+            }));
+        }
+        let (mut stream, mut buffer) = (Vec::new(), [0; 64]);
+        while let Ok(n @ 1..) = lab.by_hand.stack_mut().tcp_recv(id, &mut buffer) {
+            stream.extend(&buffer[..n]);
+        }
+        assert_eq!(String::from_utf8_lossy(&stream), "the end");
+        assert_eq!(lab.by_hand.stack_mut().tcp_recv(id, &mut buffer), Ok(0));
+        lab.still_serves();
+    }
+}
+
+#[test]
 fn a_land_attack_meets_silence() {
     let mut lab = Lab::new();
     for path in [v4(), v6()] {

@@ -94,6 +94,9 @@ impl TxSink for Sink<'_> {
     }
 }
 
+/// Whether a frame gets through to this host.
+pub type Filter = Box<dyn FnMut(usize, &[u8]) -> bool>;
+
 /// Two stacks, host 1 (the server) and host 2 (the client), and the wire between.
 pub struct Pair {
     pub stacks: [Stack; 2],
@@ -102,8 +105,8 @@ pub struct Pair {
     /// Room in each host's TX ring at each look; `usize::MAX` is no limit.
     pub room: [usize; 2],
     wire: VecDeque<(Instant, usize, Vec<u8>)>,
-    /// Decides which frames get through: the receiving host and the frame.
-    pub filter: Box<dyn FnMut(usize, &[u8]) -> bool>,
+    /// Decides which frames get through.
+    pub filter: Filter,
     pub events: [Vec<Event>; 2],
 }
 

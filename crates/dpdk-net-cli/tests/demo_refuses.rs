@@ -57,14 +57,18 @@ fn mistakes_on_the_command_line_exit_with_2() {
 
 #[test]
 fn an_address_of_the_machine_and_its_network_are_refused() {
-    let with_dummy = |address: &'static str| {
+    let with_eth7 = |address: &'static str| {
         move |netns: &Netns| {
-            netns.ip(&["link", "add", "eth7", "type", "dummy"]).unwrap();
+            netns
+                .ip(&[
+                    "link", "add", "eth7", "type", "veth", "peer", "name", "eth8",
+                ])
+                .unwrap();
             netns.add_address("eth7", address).unwrap();
         }
     };
     assert_refused(
-        with_dummy("198.18.0.2/32"),
+        with_eth7("198.18.0.2/32"),
         &[],
         1,
         &[
@@ -73,7 +77,7 @@ fn an_address_of_the_machine_and_its_network_are_refused() {
         ],
     );
     assert_refused(
-        with_dummy("fd00:198:18::9/64"),
+        with_eth7("fd00:198:18::9/64"),
         &[],
         1,
         &["the network of fd00:198:18::2/64 is taken", "eth7"],
@@ -85,7 +89,16 @@ fn an_interface_name_that_is_taken_is_refused() {
     let taken = |netns: &Netns| {
         drop(
             netns
-                .ip(&["link", "add", "dpdk-net0", "type", "dummy"])
+                .ip(&[
+                    "link",
+                    "add",
+                    "dpdk-net0",
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    "eth8",
+                ])
                 .unwrap(),
         )
     };
@@ -171,7 +184,15 @@ fn devices_that_do_not_exist_are_refused() {
 
 #[test]
 fn an_interface_that_is_down_is_refused() {
-    let down = |netns: &Netns| drop(netns.ip(&["link", "add", "eth7", "type", "dummy"]).unwrap());
+    let down = |netns: &Netns| {
+        drop(
+            netns
+                .ip(&[
+                    "link", "add", "eth7", "type", "veth", "peer", "name", "eth8",
+                ])
+                .unwrap(),
+        )
+    };
     assert_refused(
         down,
         &["--device", "af_packet=eth7"],

@@ -137,8 +137,8 @@ impl DemoArgs {
     pub(crate) fn checked(mut self) -> Result<Self> {
         self.check_device()?;
         self.check_addresses()?;
-        if self.device.has_kernel_end() && self.peer_addresses.is_empty() {
-            self.peer_addresses = derived_peers(&self.addresses)?;
+        if self.device.has_kernel_end() {
+            add_peers(&self.addresses, &mut self.peer_addresses)?;
         }
         self.check_peers()?;
         if !self.no_small_services && SMALL_SERVICE_PORTS.contains(&self.http_port) {
@@ -257,9 +257,8 @@ impl DemoArgs {
     }
 }
 
-/// For each of our networks, the kernel's side gets the first host that we do not have.
-fn derived_peers(own: &[Cidr]) -> Result<Vec<Cidr>> {
-    let mut peers: Vec<Cidr> = Vec::new();
+/// In each of our networks where the kernel's side has no address yet, it gets the first host that we are not.
+fn add_peers(own: &[Cidr], peers: &mut Vec<Cidr>) -> Result {
     for cidr in own {
         if peers.iter().any(|peer| peer.contains(cidr.addr())) {
             continue;
@@ -283,7 +282,7 @@ fn derived_peers(own: &[Cidr]) -> Result<Vec<Cidr>> {
         }
         peers.push(peer);
     }
-    Ok(peers)
+    Ok(())
 }
 
 /// The prefix becomes the name of a directory.
@@ -355,7 +354,7 @@ mod tests {
                     "--address",
                     "198.18.0.2/24",
                     "--peer-address",
-                    "198.19.0.1/24",
+                    "198.18.5.1/16",
                 ],
                 "could not reach it",
             ),

@@ -45,16 +45,16 @@ struct InterfaceAddress {
 impl Interface {
     /// Every interface here, with its addresses.
     pub(crate) fn all() -> Result<Vec<Self>> {
-        let output = ip(&["-json", "address", "show"])?;
+        let output = ip(&["-json", "-details", "address", "show"])?;
         Self::parse(&output).map_err(|error| {
             Failure::new(
-                format!("`ip -json address show` wrote what cannot be read: {error}"),
+                format!("`ip -json -details address show` wrote what cannot be read: {error}"),
                 "iproute2 4.19 or later is needed: update the package iproute2",
             )
         })
     }
 
-    /// Reads the JSON of `ip -json address show`. It has empty objects for what a filter left out.
+    /// Reads the JSON of `ip -json -details address show`. It has empty objects for what a filter left out.
     pub(crate) fn parse(json: &[u8]) -> Result<Vec<Self>, serde_json::Error> {
         let entries: Vec<serde_json::Value> = serde_json::from_slice(json)?;
         entries

@@ -7,30 +7,30 @@ use std::time::Duration;
 use dpdk_net_testkit::bed::{Netns, Output, Process, file_prefix, run};
 
 /// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dpdk-net");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_dpdk-net");
 /// The demo's last line at start.
-pub const READY: &str = "Ready. Ctrl-C ends it";
+pub(crate) const READY: &str = "Ready. Ctrl-C ends it";
 /// Time that the start may take on a busy machine.
-pub const START: Duration = Duration::from_secs(30);
+pub(crate) const START: Duration = Duration::from_secs(30);
 /// Time that a client may take.
-pub const CLIENT: Duration = Duration::from_secs(120);
+pub(crate) const CLIENT: Duration = Duration::from_secs(120);
 
 /// A running demo and the namespace with its kernel side.
-pub struct Demo {
+pub(crate) struct Demo {
     /// Dropped first: it lives in the namespace.
-    pub process: Process,
-    pub netns: Netns,
-    pub file_prefix: String,
+    pub(crate) process: Process,
+    pub(crate) netns: Netns,
+    pub(crate) file_prefix: String,
 }
 
 impl Demo {
     /// Starts it with these arguments and waits until it serves.
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::start_in(Netns::new().unwrap(), args)
     }
 
     /// The same in a namespace that is there.
-    pub fn start_in(netns: Netns, args: &[&str]) -> Self {
+    pub(crate) fn start_in(netns: Netns, args: &[&str]) -> Self {
         let file_prefix = file_prefix();
         let command = [&[PROGRAM, "demo", "--file-prefix", &file_prefix], args].concat();
         let mut process = netns.start(&command).unwrap();
@@ -43,12 +43,12 @@ impl Demo {
     }
 
     /// What a shell script prints on the kernel's side; the test fails if the script does.
-    pub fn shell(&self, script: &str) -> String {
+    pub(crate) fn shell(&self, script: &str) -> String {
         shell(&self.netns, script)
     }
 
     /// Ends it by a signal; gives what it printed on stderr. The test fails unless it exits with 0.
-    pub fn end(&mut self, signal: &str) -> String {
+    pub(crate) fn end(&mut self, signal: &str) -> String {
         self.process.signal(signal).unwrap();
         let status = self.process.wait(Duration::from_secs(20)).unwrap();
         let status = status.expect("it ends within 20 s of the signal");
@@ -57,7 +57,7 @@ impl Demo {
     }
 
     /// The test fails if anything of the demo is left in its namespace or in DPDK's directory.
-    pub fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         assert_eq!(interfaces(&self.netns), ["lo"]);
         let directory = format!("/var/run/dpdk/{}", self.file_prefix);
         assert!(
@@ -68,7 +68,7 @@ impl Demo {
 }
 
 /// Runs a script in a namespace; the test fails unless it exits with 0.
-pub fn shell(netns: &Netns, script: &str) -> String {
+pub(crate) fn shell(netns: &Netns, script: &str) -> String {
     netns
         .run(&["bash", "-o", "pipefail", "-ec", script], CLIENT)
         .unwrap()
@@ -76,7 +76,7 @@ pub fn shell(netns: &Netns, script: &str) -> String {
 }
 
 /// The interfaces of a namespace, in the kernel's order.
-pub fn interfaces(netns: &Netns) -> Vec<String> {
+pub(crate) fn interfaces(netns: &Netns) -> Vec<String> {
     let listing = netns.ip(&["-brief", "link", "show"]).unwrap().text();
     listing
         .lines()
@@ -85,7 +85,7 @@ pub fn interfaces(netns: &Netns) -> Vec<String> {
 }
 
 /// Runs a command that is to fail; gives its exit code and what it wrote to stderr.
-pub fn refused(command: &[&str]) -> (i32, String) {
+pub(crate) fn refused(command: &[&str]) -> (i32, String) {
     let mut process = Process::start(command).unwrap();
     let status = process
         .wait(START)
@@ -97,13 +97,13 @@ pub fn refused(command: &[&str]) -> (i32, String) {
 }
 
 /// Whether this is the machine's root, and not that of a user namespace which knows no other users.
-pub fn knows_other_users() -> bool {
+pub(crate) fn knows_other_users() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().nth(2) == Some("4294967295"))
 }
 
 /// A copy of the program that every user can run, in a directory that is removed on drop.
-pub fn public_copy() -> (tempfile::TempDir, String) {
+pub(crate) fn public_copy() -> (tempfile::TempDir, String) {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     let everybody = std::fs::Permissions::from_mode(0o755);
@@ -116,7 +116,7 @@ pub fn public_copy() -> (tempfile::TempDir, String) {
 }
 
 /// A command as the user `nobody`.
-pub const AS_NOBODY: [&str; 6] = [
+pub(crate) const AS_NOBODY: [&str; 6] = [
     "setpriv",
     "--reuid",
     "65534",
@@ -126,6 +126,6 @@ pub const AS_NOBODY: [&str; 6] = [
 ];
 
 /// Runs a command to its end outside any namespace of the tests.
-pub fn output(command: &[&str]) -> Output {
+pub(crate) fn output(command: &[&str]) -> Output {
     run(command, CLIENT).unwrap()
 }

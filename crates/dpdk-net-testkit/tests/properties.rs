@@ -199,7 +199,7 @@ fn run(story: &Story) -> Result<(), TestCaseError> {
     // Three questions for a MAC address, or their answers, may get lost: then there never was a connection.
     let unresolved = client.tcp_error() == Some(&Error::HostUnreachable) && server.conn().is_none();
     // Where the wire never breaks, nothing else has an excuse.
-    if story.cut.is_none() && !(unresolved && !server.finished()) {
+    if story.cut.is_none() && (!unresolved || server.finished()) {
         prop_assert_eq!((client.outcome(), server.outcome()), (Ok(()), Ok(())));
         prop_assert_eq!(
             (client.received(), server.received()),

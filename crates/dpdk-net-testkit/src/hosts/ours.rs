@@ -31,8 +31,18 @@ pub struct StackHost {
     next_id: u64,
     backlog: u32,
     keepalive: Option<Keepalive>,
+    bounds: Bounds,
     /// The sink was filled to the brim: what is left waits for room and not for a deadline.
     sink_full: bool,
+}
+
+/// What the configuration allows.
+#[derive(Clone, Copy)]
+struct Bounds {
+    half_open: usize,
+    time_waits: usize,
+    orphans: usize,
+    connections: usize,
 }
 
 impl fmt::Debug for StackHost {
@@ -69,6 +79,12 @@ impl StackHost {
     /// # Panics
     /// If the stack refuses its configuration.
     pub fn with_config(config: Config) -> Self {
+        let bounds = Bounds {
+            half_open: config.tcp.syn_queue,
+            time_waits: config.tcp.max_time_wait,
+            orphans: config.tcp.max_orphans,
+            connections: config.tcp.max_connections,
+        };
         let stack = Stack::new(config, Instant::ZERO).unwrap_or_else(|error| panic!("{error}"));
         Self {
             stack,
@@ -77,6 +93,7 @@ impl StackHost {
             next_id: 0,
             backlog: 1024,
             keepalive: None,
+            bounds,
             sink_full: false,
         }
     }
@@ -183,6 +200,31 @@ impl Host for StackHost {
     }
 
     fn check(&mut self, _now: Instant) -> Result<(), String> {
+        let (stack, bounds) = (&self.stack, self.bounds);
+        for (what, count, most) in [
+            (
+                "half-open connections",
+                stack.tcp_half_open(),
+                bounds.half_open,
+            ),
+            (
+                "connections in TIME-WAIT",
+                stack.tcp_time_waits(),
+                bounds.time_waits,
+            ),
+            ("orphans", stack.tcp_orphans(), bounds.orphans),
+            (
+                "connections",
+                stack.tcp_count(),
+                bounds.connections + bounds.orphans + bounds.time_waits,
+            ),
+        ] {
+            if count > most {
+                return Err(format!(
+                    "{count} {what}, but {most} are the most there may be"
+                ));
+            }
+        }
         if self.sink_full || self.stack.next_timeout().is_some() {
             return Ok(());
         }

@@ -38,6 +38,14 @@ pub enum Error {
     /// No address was given, so nobody could reach the service.
     #[error("no address was given: add one with AppBuilder::address(\"198.18.0.2/24\")")]
     NoAddress,
+    /// Duplicate address detection (RFC 4862 section 5.4, RFC 5227) found somebody else with the address.
+    #[error(
+        "the address {address} is in use by another host on the link: give this port another one, or remove it there"
+    )]
+    AddressTaken {
+        /// The address.
+        address: std::net::IpAddr,
+    },
     /// A value of the configuration is out of its range.
     #[error("{what} is {given}, but {expected}")]
     BadValue {

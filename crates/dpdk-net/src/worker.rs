@@ -142,6 +142,9 @@ impl Reactor {
             let state = &mut *guard;
             state.now = now;
             let (frames, output) = self.device.parts();
+            // What tasks wrote since the last turn goes first, what came in after it: an answer is written
+            // before the next turn, so it leaves together with the ACK and its connection is asked once.
+            let produced = state.stack.poll_transmit(now, output);
             if received > 0 {
                 state.stack.ingest(now, frames);
             }
@@ -149,7 +152,6 @@ impl Reactor {
             if due {
                 state.stack.handle_timeout(now);
             }
-            let produced = state.stack.poll_transmit(now, output);
             state.collect_wakers(&mut self.wake);
 
             let worker = &mut state.worker;

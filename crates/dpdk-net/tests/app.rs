@@ -255,6 +255,44 @@ fn an_idle_program_that_never_asks_for_the_shutdown_ends_on_a_signal() {
 }
 
 #[test]
+fn an_address_that_another_host_has_is_refused() {
+    let Bed {
+        app,
+        client: reactor,
+        _keep,
+    } = bed();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let peer = client(reactor, async |_| stopped.await);
+    let error = app
+        .stack(|stack| stack.dad = true)
+        .address(format!("{CLIENT_V4}/24"))
+        .run(|_| async {})
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::AddressTaken { address } if address.to_string() == CLIENT_V4),
+        "{error}"
+    );
+    drop(stop);
+    let _ = peer.join().unwrap();
+}
+
+#[test]
+fn a_program_starts_when_its_probed_addresses_can_be_bound() {
+    let Bed {
+        app,
+        client: _,
+        _keep,
+    } = bed();
+    app.stack(|stack| stack.dad = true)
+        .run(|_| async {
+            for (ip, _) in FAMILIES {
+                TcpListener::bind(at(ip, 80)).await.unwrap();
+            }
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_program_may_end_itself_gracefully() {
     let Bed {
         app,

@@ -187,3 +187,38 @@ fn many_tasks_receive_from_one_socket_and_a_dropped_receive_takes_nothing() {
         assert_eq!(got, [0, 1, 2, 3]);
     });
 }
+
+#[test]
+fn a_group_is_heard_while_joined() {
+    run(|net| async move {
+        let server = UdpSocket::bind("[::]:7").await.unwrap();
+        let v4 = "239.1.2.3".parse().unwrap();
+        let v6 = "ff15::1:2:3".parse().unwrap();
+        let any = std::net::Ipv4Addr::UNSPECIFIED;
+        let other = "203.0.113.1".parse().unwrap();
+        let wrong = server.join_multicast_v4(v4, other).unwrap_err();
+        assert_eq!(wrong.raw_os_error(), Some(19), "ENODEV: {wrong}");
+        server.join_multicast_v4(v4, any).unwrap();
+        server.join_multicast_v6(&v6, 0).unwrap();
+        let mut buf = [0; 8];
+        for (client_ip, group) in [(CLIENT_V4, "239.1.2.3"), (CLIENT_V6, "ff15::1:2:3")] {
+            let client = net
+                .client
+                .scope(UdpSocket::bind(at(client_ip, 0)))
+                .await
+                .unwrap();
+            client.send_to(b"all", at(group, 7)).await.unwrap();
+            assert_eq!(server.recv(&mut buf).await.unwrap(), 3);
+        }
+        server.leave_multicast_v4(v4, any).unwrap();
+        server.leave_multicast_v6(&v6, 0).unwrap();
+        let client = net
+            .client
+            .scope(UdpSocket::bind(at(CLIENT_V4, 0)))
+            .await
+            .unwrap();
+        client.send_to(b"none", at("239.1.2.3", 7)).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_millis(20), server.recv(&mut buf));
+        assert!(heard.await.is_err(), "left");
+    });
+}

@@ -1,8 +1,11 @@
 //! An application's life: run, drain, take down.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
+
+use dpdk_net_stack::AddressState;
 
 use super::bring_up::{self, Up};
 use super::signals::Signals;
@@ -14,6 +17,9 @@ use crate::worker::Worker;
 
 /// How often a drain looks whether the last connection is gone.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// How long duplicate address detection may take; as a rule it takes a second.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How the run ended.
 struct Ended<T> {
@@ -34,6 +40,7 @@ where
     let signals = Signals::listen(affinity)?;
     let context = Context::new(worker.handle().clone(), port.control());
 
+    worker.block_on(settle(worker.handle(), &signals))?;
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
     let deadline = ended.deadline.unwrap_or_else(|| Instant::now() + drain);
     take_down(worker, &signals, deadline);
@@ -44,6 +51,31 @@ where
     ended.output.ok_or(Error::Stopped {
         signal: signals.heard().first,
     })
+}
+
+/// Waits until the addresses may be used: the program would fail to bind to one that is still probed.
+async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Error> {
+    let end = Instant::now() + SETTLE;
+    while !handle.with(|state| state.stack.is_settled()) && signals.heard().count == 0 {
+        if Instant::now() >= end {
+            tracing::warn!("addresses are still being probed; starting all the same");
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    for (address, state) in handle.with(|state| state.stack.address_states()) {
+        if state != AddressState::Duplicate {
+            continue;
+        }
+        let address = address.addr;
+        // The stack made this one itself, and the others work without it.
+        if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            tracing::warn!(%address, "the link-local address is in use by another host: going without");
+        } else {
+            return Err(Error::AddressTaken { address });
+        }
+    }
+    Ok(())
 }
 
 /// Runs the program until it returns, or until a signal and the drain that follows.

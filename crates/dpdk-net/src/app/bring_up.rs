@@ -71,7 +71,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     // The driver may have rounded, or keep an MTU of its own.
     let mtu = port.mtu().map_or(mtu, |actual| actual.min(mtu));
 
-    let mac = set_address(&port, builder.mac, own_address(&info)?);
+    let mac = set_address(&port, &info, builder.mac)?;
     receive_multicast(&port);
     wait_for_link(&port, builder.link_timeout);
 
@@ -165,23 +165,42 @@ fn mempool(
         .build()?)
 }
 
-/// The port's own MAC address, or a random one (locally administered, IEEE 802 section 8.4) where the device
-/// has none.
+/// Whether the driver keeps one MAC address for both ends of the link, and receives whatever the other sends.
+///
+/// The TAP driver gives the port the address of the kernel's interface and sets both. The kernel, and we, take
+/// frames from one's own address for echoes, so the port's end needs another.
+fn shares_address_with_peer(info: &PortInfo) -> bool {
+    info.driver == "net_tap"
+}
+
+/// The port's own MAC address; a neighbouring one where that belongs to the other end; or a random one where the
+/// device has none. Both are locally administered (IEEE 802 section 8.4).
 fn own_address(info: &PortInfo) -> Result<MacAddr, Error> {
-    if info.mac.is_unicast() && info.mac != MacAddr::ZERO {
+    let has_one = info.mac.is_unicast();
+    if has_one && !shares_address_with_peer(info) {
         return Ok(info.mac);
     }
-    let mut bytes = [0; 6];
-    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    let mut bytes = info.mac.octets();
+    if has_one {
+        bytes[5] ^= 1;
+    } else {
+        getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    }
     bytes[0] = bytes[0] & 0xfc | 0x02;
     Ok(MacAddr(bytes))
 }
 
 /// Sets the port's MAC address if one is wished for; returns the one to use.
-fn set_address(port: &PortControl, wish: Option<MacAddr>, own: MacAddr) -> MacAddr {
-    let Some(mac) = wish else { return own };
-    if mac == own {
-        return mac;
+fn set_address(
+    port: &PortControl,
+    info: &PortInfo,
+    wish: Option<MacAddr>,
+) -> Result<MacAddr, Error> {
+    let Some(mac) = wish else {
+        return own_address(info);
+    };
+    if mac == info.mac || shares_address_with_peer(info) {
+        return Ok(mac);
     }
     if let Err(error) = port.set_mac(mac) {
         tracing::info!(port = port.name(), %mac, %error, "the port keeps its MAC address; receiving for all");
@@ -189,7 +208,7 @@ fn set_address(port: &PortControl, wish: Option<MacAddr>, own: MacAddr) -> MacAd
             tracing::warn!(port = port.name(), %mac, %error, "frames for this MAC address may not be received");
         }
     }
-    mac
+    Ok(mac)
 }
 
 /// IPv6 resolves neighbours by multicast (RFC 4861 section 7.2): it must come in.

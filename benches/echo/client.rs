@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use dpdk_net_rte::tsc::TscClock;
 use dpdk_net_rte::{Eal, MbufBatch, Mempool, QueuePair};
 use dpdk_net_stack::{Config, Event, Instant as StackInstant, Readiness, Stack, TcpId, TxSink};
+use tokio::sync::Notify;
 
 /// The function whose instructions are the client's, as callgrind names it.
-pub(crate) const STEP: &str = "Client::step";
+pub(crate) const STEP: &str = "echo::client::Client::step";
 /// Connections being opened at a time.
 const OPENING: usize = 64;
 const REQUEST: [u8; 64] = [b'x'; 64];
@@ -67,6 +68,8 @@ pub(crate) struct Client {
     busy_time: Duration,
     finished_at: Instant,
     failure: Option<String>,
+    /// Told when what was asked for is done, or failed.
+    done: Rc<Notify>,
 }
 
 impl Client {
@@ -99,6 +102,7 @@ impl Client {
             busy_time: Duration::ZERO,
             finished_at: Instant::now(),
             failure: None,
+            done: Rc::default(),
         })
     }
 
@@ -147,6 +151,16 @@ impl Client {
         self.resting = true;
     }
 
+    /// Where it is told that all connections are open, all requests are answered, or something failed.
+    pub(crate) fn done(&self) -> Rc<Notify> {
+        self.done.clone()
+    }
+
+    fn fail(&mut self, failure: String) {
+        self.failure = Some(failure);
+        self.done.notify_one();
+    }
+
     /// What went wrong, if anything did.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         match &self.failure {
@@ -159,7 +173,7 @@ impl Client {
         if self.asked < self.requests {
             self.asked += 1;
             if let Err(error) = self.stack.tcp_send(id, &REQUEST) {
-                self.failure = Some(error.to_string());
+                self.fail(error.to_string());
             }
         }
     }
@@ -183,7 +197,7 @@ impl Client {
             match self.stack.tcp_connect(now, None, self.server) {
                 Ok(_) => self.opening += 1,
                 Err(error) => {
-                    self.failure = Some(error.to_string());
+                    self.fail(error.to_string());
                     break;
                 }
             }
@@ -197,15 +211,16 @@ impl Client {
             return;
         };
         if readiness.contains(Readiness::CLOSED) {
-            self.failure = Some(format!(
-                "a connection ended: {:?}",
-                self.stack.tcp_take_error(id)
-            ));
+            let error = self.stack.tcp_take_error(id);
+            self.fail(format!("a connection ended: {error:?}"));
             return;
         }
         if readiness.contains(Readiness::CONNECTED) {
             self.opening -= 1;
             self.open.push(id);
+            if self.open.len() == self.to_open {
+                self.done.notify_one();
+            }
         }
         if readiness.contains(Readiness::READABLE) {
             let mut buf = [0; 64];
@@ -214,6 +229,7 @@ impl Client {
                 self.answered += 1;
                 if self.answered == self.requests {
                     self.finished_at = Instant::now();
+                    self.done.notify_one();
                 }
                 self.ask(id);
             }

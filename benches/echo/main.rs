@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Parser;
 use dpdk_net::net::TcpListener;
 use dpdk_net::{Worker, WorkerConfig};
@@ -26,6 +26,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use client::Client;
 
 const PORT: u16 = 7;
+/// How long the client may take: minutes under callgrind.
+const LIMIT: Duration = Duration::from_secs(300);
 const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The public rust-dpdk-net on the same task, measured when this project began: connections, ns, instructions.
@@ -141,15 +143,16 @@ fn in_process(
     }
 }
 
-/// The server's instructions a request: a longer run less a shorter one, each without its client.
+/// The server's instructions a request: all of the measured part less the client's.
 fn instructions(family: u8, connections: usize, busy: usize) -> anyhow::Result<f64> {
-    let server = |requests: usize| -> anyhow::Result<f64> {
-        let case = format!("{family}:{connections}:{busy}:{requests}");
-        let counts = callgrind::run(&["--case".into(), case], Some(client::STEP))?;
-        Ok(counts.total as f64 - counts.inclusive.unwrap_or(0) as f64)
-    };
-    let (few, many) = (1_000, 11_000);
-    Ok((server(many)? - server(few)?) / (many - few) as f64)
+    const REQUESTS: usize = 10_000;
+    let case = format!("{family}:{connections}:{busy}:{REQUESTS}");
+    let count = callgrind::run(
+        &["--case".into(), case],
+        "echo::measured",
+        Some(client::STEP),
+    )?;
+    Ok(count as f64 / REQUESTS as f64)
 }
 
 fn address(v6: bool, host: u8) -> IpAddr {
@@ -220,51 +223,48 @@ fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Re
             .await
             .context("binding the server")?;
         tokio::spawn(serve(listener));
-
         client.borrow_mut().open(connections);
-        wait(&client, "connections", |client| {
-            client.opened() >= connections
-        })
-        .await?;
+        done(&client).await
+    })?;
 
-        let start = Instant::now();
-        client.borrow_mut().begin(busy, requests);
-        wait(&client, "answers", |client| client.answered() >= requests).await?;
-        let elapsed = client.borrow().finished_at() - start;
-        let own = elapsed.saturating_sub(client.borrow().busy_time());
-        let request_ns = own.as_nanos() as f64 / requests as f64;
+    let start = Instant::now();
+    client.borrow_mut().begin(busy, requests);
+    measured(&worker, &client)?;
+    let elapsed = client.borrow().finished_at() - start;
+    let own = elapsed.saturating_sub(client.borrow().busy_time());
+    let request_ns = own.as_nanos() as f64 / requests as f64;
 
-        client.borrow_mut().rest();
-        let (turns, start) = (worker.handle().stats().worker.turns, Instant::now());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let turns = worker.handle().stats().worker.turns - turns;
-        let idle_ns = start.elapsed().as_nanos() as f64 / turns.max(1) as f64;
-        Ok(Measured {
-            request_ns,
-            idle_ns,
-        })
+    client.borrow_mut().rest();
+    let (turns, start) = (worker.handle().stats().worker.turns, Instant::now());
+    worker.block_on(tokio::time::sleep(Duration::from_millis(100)));
+    let turns = worker.handle().stats().worker.turns - turns;
+    let idle_ns = start.elapsed().as_nanos() as f64 / turns.max(1) as f64;
+    Ok(Measured {
+        request_ns,
+        idle_ns,
     })
 }
 
-/// Waits on a coarse timer, so that the waiting itself costs the server next to nothing.
-async fn wait(
-    client: &Rc<RefCell<Client>>,
-    what: &str,
-    done: impl Fn(&Client) -> bool,
-) -> anyhow::Result<()> {
-    let start = Instant::now();
-    while !done(&client.borrow()) {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        let client = client.borrow();
-        client.check()?;
-        ensure!(
-            start.elapsed() < Duration::from_secs(120),
-            "no {what} within two minutes: {} open, {} answered",
-            client.opened(),
-            client.answered()
-        );
-    }
-    Ok(())
+/// What is measured: the worker until the client has its answers.
+#[inline(never)]
+fn measured(worker: &Worker, client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
+    worker.block_on(done(client))
+}
+
+/// Waits until the client has what it was asked for.
+async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
+    let done = client.borrow().done();
+    tokio::time::timeout(LIMIT, done.notified())
+        .await
+        .with_context(|| {
+            let client = client.borrow();
+            format!(
+                "the client is not done within {LIMIT:?}: {} open, {} answered",
+                client.opened(),
+                client.answered()
+            )
+        })?;
+    client.borrow().check()
 }
 
 /// The server: what anybody would write with tokio.

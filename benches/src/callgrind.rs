@@ -7,27 +7,21 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// What callgrind counted.
-#[derive(Debug, Clone)]
-pub struct Counts {
-    /// Instructions of the whole run.
-    pub total: u64,
-    /// Instructions of the named function and all that it called.
-    pub inclusive: Option<u64>,
-}
-
-/// Runs this executable with `args` under callgrind and returns its instruction count; with `function`,
-/// also the inclusive count of the functions whose symbol contains it.
+/// Runs this executable with `args` under callgrind and returns the instructions of the function `measured`
+/// and all that it called, less those of the function `excluded`.
+///
+/// Both are paths as a demangled symbol has them, of functions that are never inlined.
 ///
 /// # Errors
 /// valgrind is missing or cannot run the program, or its output has no totals.
-pub fn run(args: &[String], function: Option<&str>) -> anyhow::Result<Counts> {
+pub fn run(args: &[String], measured: &str, excluded: Option<&str>) -> anyhow::Result<u64> {
     let dir = tempfile::tempdir().context("a directory for callgrind's output")?;
     let out = dir.path().join("callgrind.out");
     let exe = std::env::current_exe().context("the path of this benchmark")?;
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(format!("--toggle-collect={measured}"))
         .arg(exe)
         .args(args)
         .stdin(Stdio::null())
@@ -41,19 +35,23 @@ pub fn run(args: &[String], function: Option<&str>) -> anyhow::Result<Counts> {
         );
     }
     let text = std::fs::read_to_string(&out).context("reading callgrind's output")?;
-    let total = text
+    let total: u64 = text
         .lines()
         .find_map(|line| {
             line.strip_prefix("summary:")
                 .or_else(|| line.strip_prefix("totals:"))
         })
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .context("callgrind's output has no totals")?;
-    let inclusive = function.map(|name| inclusive(&out, name)).transpose()?;
-    Ok(Counts { total, inclusive })
+        .filter(|&total| total > 0)
+        .with_context(|| format!("callgrind saw no function {measured}"))?;
+    let excluded = match excluded {
+        Some(name) => inclusive(&out, name)?,
+        None => 0,
+    };
+    Ok(total.saturating_sub(excluded))
 }
 
-/// The inclusive count of the first function whose symbol contains `name`, by `callgrind_annotate`.
+/// The inclusive count of the function whose symbol is `name`, by `callgrind_annotate`.
 fn inclusive(out: &Path, name: &str) -> anyhow::Result<u64> {
     let output = Command::new("callgrind_annotate")
         .args(["--inclusive=yes", "--threshold=100"])
@@ -64,9 +62,12 @@ fn inclusive(out: &Path, name: &str) -> anyhow::Result<u64> {
     text.lines()
         .filter(|line| line.contains(name))
         .filter_map(|line| {
-            let count = line.split_whitespace().next()?;
-            count.replace(',', "").parse().ok()
+            line.split_whitespace()
+                .next()?
+                .replace(',', "")
+                .parse()
+                .ok()
         })
         .max()
-        .with_context(|| format!("callgrind saw no function named like {name}"))
+        .with_context(|| format!("callgrind saw no function {name}"))
 }

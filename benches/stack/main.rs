@@ -81,24 +81,20 @@ impl Case {
         }
     }
 
-    /// Instructions a request: the difference of two runs, so that the making of connections drops out.
+    /// Instructions a request, both ends, without the making of connections.
     fn instructions(&self) -> anyhow::Result<f64> {
-        let few = self.active.max(100);
-        let many = few + self.active.clamp(2_000, 100_000);
-        let count = |requests: usize| -> anyhow::Result<u64> {
-            let engine = if self.engine == Engine::Ours {
-                "ours"
-            } else {
-                "shared"
-            };
-            let family = if self.v6 { 6 } else { 4 };
-            let case = format!(
-                "{engine}:{family}:{}:{}:{requests}",
-                self.connections, self.active
-            );
-            Ok(callgrind::run(&["--case".into(), case], None)?.total)
+        let requests = self.active.clamp(2_000, 100_000);
+        let (engine, measured) = match self.engine {
+            Engine::Ours => ("ours", "stack::ours::requests"),
+            Engine::SharedSet => ("shared", "stack::shared_set::requests"),
         };
-        Ok((count(many)? as f64 - count(few)? as f64) / (many - few) as f64)
+        let family = if self.v6 { 6 } else { 4 };
+        let case = format!(
+            "{engine}:{family}:{}:{}:{requests}",
+            self.connections, self.active
+        );
+        let count = callgrind::run(&["--case".into(), case], measured, None)?;
+        Ok(count as f64 / requests as f64)
     }
 
     fn parse(text: &str) -> anyhow::Result<(Self, usize)> {

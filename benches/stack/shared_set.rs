@@ -176,12 +176,45 @@ pub(crate) fn run(
     }
     let stride = (connections / active).max(1);
     let busy: Vec<usize> = (0..connections).step_by(stride).take(active).collect();
+    let mut rig = Rig {
+        client,
+        server,
+        by_port,
+        now,
+    };
+    let start = Clock::now();
+    let answered = self::requests(&mut rig, &busy, requests)?;
+    let elapsed = start.elapsed();
+    ensure!(
+        answered == requests,
+        "{answered} of {requests} requests were answered"
+    );
+    Ok(elapsed.as_nanos() as f64 / requests as f64)
+}
+
+/// Both ends with their connections paired up.
+struct Rig {
+    client: End,
+    server: End,
+    /// The server's socket of each of the client's.
+    by_port: Vec<Option<SocketHandle>>,
+    now: i64,
+}
+
+/// What is measured: `requests` in all over the `busy` connections. Returns how many were answered.
+#[inline(never)]
+fn requests(rig: &mut Rig, busy: &[usize], requests: usize) -> anyhow::Result<usize> {
+    let Rig {
+        client,
+        server,
+        by_port,
+        now,
+    } = rig;
     let (mut next, mut asked, mut answered) = (0, 0, 0);
     let request = [b'x'; 64];
     let mut buf = [0; 64];
-    let start = Clock::now();
     while asked < requests {
-        let group: Vec<usize> = (0..BATCH.min(active).min(requests - asked))
+        let group: Vec<usize> = (0..BATCH.min(busy.len()).min(requests - asked))
             .map(|offset| busy[(next + offset) % busy.len()])
             .collect();
         next = (next + group.len()) % busy.len();
@@ -193,13 +226,13 @@ pub(crate) fn run(
                 .get_mut::<tcp::Socket<'_>>(handle)
                 .send_slice(&request)?;
         }
-        exchange(&mut client, &mut server, &mut now);
+        exchange(client, server, now);
         for handle in group.iter().filter_map(|&index| by_port[index]) {
             let socket = server.sockets.get_mut::<tcp::Socket<'_>>(handle);
             let len = socket.recv_slice(&mut buf)?;
             socket.send_slice(&buf[..len])?;
         }
-        exchange(&mut client, &mut server, &mut now);
+        exchange(client, server, now);
         for &index in &group {
             let socket = client
                 .sockets
@@ -207,10 +240,5 @@ pub(crate) fn run(
             answered += socket.recv_slice(&mut buf)? / request.len();
         }
     }
-    let elapsed = start.elapsed();
-    ensure!(
-        answered == requests,
-        "{answered} of {requests} requests were answered"
-    );
-    Ok(elapsed.as_nanos() as f64 / requests as f64)
+    Ok(answered)
 }

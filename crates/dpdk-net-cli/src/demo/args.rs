@@ -45,7 +45,7 @@ Exit code: 0 after Ctrl-C or SIGTERM, 1 when something fails, 2 for a mistake on
 #[derive(Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DemoArgs {
-    /// The port to drive: tap, veth, af_packet=IFACE, af_xdp=IFACE, memif=SOCKET[,ARGS], pci=ADDRESS, or
+    /// The port to drive: tap, veth, af_packet=IFACE, af_xdp=IFACE, memif=SOCKET, pci=ADDRESS, or
     /// vdev=RAW, which is passed to EAL's --vdev as it is
     #[arg(
         long,

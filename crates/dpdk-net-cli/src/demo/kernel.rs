@@ -16,10 +16,6 @@ use super::cidr::Cidr;
 use super::device::port_end;
 use crate::failure::{Failure, Result};
 
-/// The kernel's end of the link. The TAP driver gives it the port's own address, and both ends would then make
-/// the same IPv6 link-local one of it; so it gets another, "dn" in a locally administered address.
-const KERNEL_MAC: &str = "02:64:6e:00:00:01";
-
 /// Starts the alias of a veth pair that is ours; the process id follows.
 const ALIAS: &str = "dpdk-net demo, process ";
 
@@ -156,19 +152,10 @@ impl Drop for VethPair {
 }
 
 /// Gives the kernel's end its addresses and brings it up. It must exist: for a TAP, EAL makes it.
-pub(crate) fn configure(
-    interface: &str,
-    is_tap: bool,
-    addresses: &[Cidr],
-    private_namespace: bool,
-) -> Result {
+pub(crate) fn configure(interface: &str, addresses: &[Cidr], private_namespace: bool) -> Result {
     let mut lines = Vec::new();
     if private_namespace {
         lines.push("link set dev lo up".to_owned());
-    }
-    if is_tap {
-        lines.push(format!("link set dev {interface} down"));
-        lines.push(format!("link set dev {interface} address {KERNEL_MAC}"));
     }
     lines.push(format!("link set dev {interface} up"));
     for address in addresses {

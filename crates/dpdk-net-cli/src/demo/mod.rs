@@ -91,10 +91,10 @@ async fn serve_on(
     aside: Aside,
 ) -> Result {
     if args.device.has_kernel_end() {
-        let (interface, is_tap) = (args.interface.clone(), args.device == Device::Tap);
+        let interface = args.interface.clone();
         let (peers, private) = (args.peer_addresses.clone(), place == Place::Namespace);
         aside
-            .run(move || kernel::configure(&interface, is_tap, &peers, private))
+            .run(move || kernel::configure(&interface, &peers, private))
             .await?;
     }
 

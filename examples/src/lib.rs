@@ -55,3 +55,9 @@ pub fn log() {
         .with_writer(std::io::stderr)
         .init();
 }
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

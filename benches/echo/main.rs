@@ -236,7 +236,7 @@ fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Re
 
     client.borrow_mut().rest();
     let (turns, start) = (worker.handle().stats().worker.turns, Instant::now());
-    worker.block_on(tokio::time::sleep(Duration::from_millis(100)));
+    worker.block_on(async { tokio::time::sleep(Duration::from_millis(100)).await });
     let turns = worker.handle().stats().worker.turns - turns;
     let idle_ns = start.elapsed().as_nanos() as f64 / turns.max(1) as f64;
     Ok(Measured {

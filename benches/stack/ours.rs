@@ -112,7 +112,7 @@ impl Pair {
     /// Moves frames until neither end has any; the server echoes what it reads.
     fn exchange(&mut self, mut on_client: impl FnMut(&mut Stack, Event)) -> anyhow::Result<()> {
         loop {
-            self.now = self.now + Duration::from_micros(1);
+            self.now += Duration::from_micros(1);
             self.wire.used = 0;
             let sent = self.client.poll_transmit(self.now, &mut self.wire);
             self.server.ingest(self.now, self.wire.batch());

@@ -5,6 +5,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use slotmap::SlotMap;
+
 use super::conn::{Conn, Wish};
 use super::flow::{Flow, FlowFlags, KeepaliveState};
 use super::table::{FlowKey, FlowRef};
@@ -20,6 +22,15 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
+/// The flow, if the application still holds it; for those who need more of [`Tcp`] beside it.
+#[inline]
+fn held(flows: &mut SlotMap<TcpId, Flow>, id: TcpId) -> Result<&mut Flow, Error> {
+    flows
+        .get_mut(id)
+        .filter(|flow| !flow.has(FlowFlags::ORPHAN))
+        .ok_or(Error::UnknownSocket)
+}
+
 impl Tcp {
     /// The flow, if the application still holds it.
     fn held(&self, id: TcpId) -> Result<&Flow, Error> {
@@ -30,10 +41,7 @@ impl Tcp {
     }
 
     fn held_mut(&mut self, id: TcpId) -> Result<&mut Flow, Error> {
-        self.flows
-            .get_mut(id)
-            .filter(|flow| !flow.has(FlowFlags::ORPHAN))
-            .ok_or(Error::UnknownSocket)
+        held(&mut self.flows, id)
     }
 
     pub(crate) fn listen(
@@ -108,6 +116,7 @@ impl Tcp {
             self.abort(now, link, flow, None);
             self.reap(flow);
         }
+        self.drop_stale();
     }
 
     pub(crate) fn connect(
@@ -226,7 +235,7 @@ impl Tcp {
     }
 
     pub(crate) fn recv(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
-        let flow = self.held_mut(id)?;
+        let flow = held(&mut self.flows, id)?;
         if buf.is_empty() || !Self::before_recv(flow)? {
             return Ok(0);
         }
@@ -234,7 +243,7 @@ impl Tcp {
         flow.read = flow.read.wrapping_add(len as u32);
         self.stats.rx_bytes += len as u64;
         // The window has grown; the state machine decides whether that is worth a segment.
-        self.mark_dirty(id);
+        flow.mark_dirty(id, &mut self.dirty);
         Ok(len)
     }
 
@@ -295,7 +304,7 @@ impl Tcp {
         id: TcpId,
         data: &[&[u8]],
     ) -> Result<usize, Error> {
-        let flow = self.held_mut(id)?;
+        let flow = held(&mut self.flows, id)?;
         Self::before_send(flow)?;
         if flow.conn.send_queue() == 0 {
             // The peer's silence counts from here.
@@ -312,12 +321,13 @@ impl Tcp {
             }
         }
         flow.written = flow.written.wrapping_add(total as u32);
-        if blocked {
+        // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
+        if blocked || flow.conn.send_queue() >= flow.conn.send_capacity() {
             flow.flags |= FlowFlags::BLOCKED;
         }
         self.stats.tx_bytes += total as u64;
         if total > 0 {
-            self.mark_dirty(id);
+            flow.mark_dirty(id, &mut self.dirty);
         } else if blocked {
             return Err(Error::WouldBlock);
         }

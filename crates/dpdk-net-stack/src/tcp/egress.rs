@@ -37,6 +37,8 @@ enum Turn {
     More,
     /// There is more, but no room.
     Full,
+    /// There is more to ourselves, but what is there has to be taken in first.
+    LoopFull,
 }
 
 /// Writes an Ethernet header and the packet into the sink.
@@ -74,9 +76,11 @@ impl Emit for ToFrame<'_> {
 impl Tcp {
     /// Hands segments to `sink` until it is full or no connection has any left.
     pub(crate) fn transmit<S: TxSink>(&mut self, now: Instant, link: &mut Link, sink: &mut S) {
+        // Flows to ourselves for which there is no room: asked again they would have the same answer.
+        let mut looping = Vec::new();
         while sink.capacity() > 0 {
             let Some(id) = self.dirty.pop_front() else {
-                return;
+                break;
             };
             let Some(flow) = self.flows.get_mut(id) else {
                 continue;
@@ -92,12 +96,14 @@ impl Tcp {
             flow.flags |= FlowFlags::DIRTY;
             match turn {
                 Turn::More => self.dirty.push_back(id),
+                Turn::LoopFull => looping.push(id),
                 _ => {
                     self.dirty.push_front(id);
-                    return;
+                    break;
                 }
             }
         }
+        self.dirty.extend(looping);
     }
 
     /// Sends what is owed whatever the state machine says; `false` if there was no room.
@@ -194,7 +200,7 @@ impl Tcp {
             }
             Lookup::Local => match self.loop_back(now, &mut link.loopback, id, &header) {
                 Some(wish) => wish,
-                None => return Turn::More,
+                None => return Turn::LoopFull,
             },
             // A segment that would push another one out is better not made yet.
             Lookup::Pending(hop) if !link.neighbors.has_room(hop) => Wish::At(now + RETRY),

@@ -196,6 +196,9 @@ impl Tcp {
             flow.expires = None;
             ready |= Readiness::CONNECTED | Readiness::WRITABLE;
         }
+        if after == TcpState::TimeWait {
+            ready |= Readiness::CLOSED;
+        }
         // Something of ours was acknowledged: the way there works (RFC 4861 section 7.3.1).
         let confirm =
             send_after < send_before && now - flow.heard >= CONFIRM_INTERVAL || state != after;
@@ -206,20 +209,23 @@ impl Tcp {
         if after == TcpState::FinWait2 && state != after && flow.has(FlowFlags::ORPHAN) {
             flow.expires = Some(now + self.config.fin_wait2_timeout);
         }
+        flow.notify(id, ready, &mut self.events);
+        if !matches!(after, TcpState::Closed | TcpState::TimeWait) {
+            flow.mark_dirty(id, &mut self.dirty);
+        }
         if confirm {
             link.confirm(now, ip.src());
         }
         if !self.reply.is_empty() {
             self.send_reply(now, link, id, ip);
         }
-        self.notify(id, ready);
         match after {
             TcpState::Closed => {
                 let error = (state == TcpState::SynSent).then_some(Error::ConnectionRefused);
                 self.finish(id, error);
             }
             TcpState::TimeWait => self.enter_time_wait(now, link, id),
-            _ => self.mark_dirty(id),
+            _ => {}
         }
     }
 

@@ -190,7 +190,8 @@ pub(crate) struct Tcp {
     pub(crate) stats: TcpStats,
 }
 
-/// Queues may hold this many stale ids before they are cleared of them.
+/// Queues may hold this many stale ids before they are cleared of them. Live ones are in a queue once at most, as their
+/// flags tell, so only the end of a flow or listener makes an id stale.
 const STALE: usize = 1024;
 
 impl Tcp {
@@ -248,42 +249,29 @@ impl Tcp {
 
     /// Puts a flow into the list of those that are asked for segments.
     fn mark_dirty(&mut self, id: TcpId) {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        if !flow.has(FlowFlags::DIRTY) {
-            flow.flags |= FlowFlags::DIRTY;
-            self.dirty.push_back(id);
-            if self.dirty.len() > 2 * self.flows.len() + STALE {
-                let flows = &self.flows;
-                self.dirty.retain(|id| flows.contains_key(*id));
-            }
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.mark_dirty(id, &mut self.dirty);
         }
     }
 
     /// Tells the application of readiness, once until it takes the event.
     fn notify(&mut self, id: TcpId, ready: Readiness) {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        if ready.is_empty()
-            || flow
-                .flags
-                .intersects(FlowFlags::UNACCEPTED | FlowFlags::ORPHAN)
-        {
-            return;
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.notify(id, ready, &mut self.events);
         }
-        flow.pending |= ready;
-        if !flow.has(FlowFlags::EVENT) {
-            flow.flags |= FlowFlags::EVENT;
-            self.events.push_back(EventKey::Flow(id));
-            if self.events.len() > 2 * (self.flows.len() + self.listeners.map.len()) + STALE {
-                let (flows, listeners) = (&self.flows, &self.listeners.map);
-                self.events.retain(|key| match key {
-                    EventKey::Flow(id) => flows.contains_key(*id),
-                    EventKey::Listener(id) => listeners.contains_key(*id),
-                });
-            }
+    }
+
+    /// Clears the queues of ids that stand for nothing any more, if there are many.
+    fn drop_stale(&mut self) {
+        let (flows, listeners) = (&self.flows, &self.listeners.map);
+        if self.dirty.len() > 2 * flows.len() + STALE {
+            self.dirty.retain(|id| flows.contains_key(*id));
+        }
+        if self.events.len() > 2 * (flows.len() + listeners.len()) + STALE {
+            self.events.retain(|key| match key {
+                EventKey::Flow(id) => flows.contains_key(*id),
+                EventKey::Listener(id) => listeners.contains_key(*id),
+            });
         }
     }
 
@@ -321,6 +309,7 @@ impl Tcp {
         if flow.has(FlowFlags::ORPHAN) {
             self.orphans -= 1;
         }
+        self.drop_stale();
     }
 
     /// The connection is over: its 4-tuple is free, and what was received stays until the application lets go.
@@ -401,6 +390,7 @@ impl Tcp {
         }
     }
 
+    #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.wheel.next_deadline()
     }

@@ -38,7 +38,7 @@ const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// How far the probing of one address has come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Probing {
-    next: Option<Instant>,
+    pub(crate) next: Option<Instant>,
     probes_left: u8,
     announcements_left: u8,
     last_defence: Option<Instant>,
@@ -81,13 +81,11 @@ fn jitter(random: &mut Random, max: Duration) -> Duration {
 }
 
 impl Interface {
-    /// When [`handle_dad_timeout`](Self::handle_dad_timeout) is due.
-    pub(crate) fn dad_deadline(&self) -> Option<Instant> {
-        self.addresses.iter().filter_map(|a| a.probing.next).min()
-    }
-
-    /// Probes and announces what is due. Whether an address may be used from now on.
+    /// Probes and announces what is due, as `dad_deadline` tells. Whether an address may be used from now on.
     pub(crate) fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
+        if self.dad_deadline.is_none_or(|at| at > now) {
+            return false;
+        }
         let mac = self.mac;
         let mut settled = false;
         for address in &mut self.addresses {
@@ -123,6 +121,7 @@ impl Interface {
             }
             probing.next = (probing.announcements_left > 0).then(|| now + V4_ANNOUNCE_INTERVAL);
         }
+        self.refresh();
         settled
     }
 
@@ -137,6 +136,7 @@ impl Interface {
             AddressState::Tentative => {
                 address.state = AddressState::Duplicate;
                 address.probing = Probing::done();
+                self.refresh();
             }
             AddressState::Preferred => {
                 let last = address.probing.last_defence;

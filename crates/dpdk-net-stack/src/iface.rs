@@ -9,6 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dpdk_net_packet::MacAddr;
 
+use crate::addr;
 use crate::config::{Config, IfAddr, Route, address_bits, prefix_contains};
 use crate::dad::{self, Probing};
 use crate::multicast::Multicast;
@@ -67,6 +68,12 @@ pub(crate) struct Interface {
     pub(crate) mac: MacAddr,
     pub(crate) mtu: usize,
     pub(crate) addresses: Vec<Address>,
+    /// The addresses of `addresses` that may be used, as bits, and the broadcast addresses of all of them: what each
+    /// received packet is compared with. Kept by [`refresh`](Self::refresh).
+    usable: Vec<u128>,
+    broadcasts: Vec<u32>,
+    /// When duplicate address detection has something to do.
+    pub(crate) dad_deadline: Option<Instant>,
     /// On-link prefixes and configured routes, longest first.
     routes: Vec<Route>,
     pub(crate) groups: Multicast,
@@ -124,22 +131,48 @@ impl Interface {
                 }
             })
             .collect();
-        Self {
+        let mut interface = Self {
             mac: config.mac,
             mtu: usize::from(config.mtu),
             addresses,
+            usable: Vec::new(),
+            broadcasts: Vec::new(),
+            dad_deadline: None,
             routes,
             groups,
             random,
-        }
+        };
+        interface.refresh();
+        interface
+    }
+
+    /// To be called when the state of an address, or its next step of probing, has changed.
+    pub(crate) fn refresh(&mut self) {
+        let addresses = &self.addresses;
+        self.usable.clear();
+        self.usable.extend(
+            addresses
+                .iter()
+                .filter(|a| a.state == AddressState::Preferred)
+                .map(|a| addr::to_bits(a.addr.addr)),
+        );
+        self.broadcasts.clear();
+        self.broadcasts
+            .extend(addresses.iter().filter_map(|a| match a.addr.addr {
+                // RFC 3021: a /31 has no broadcast address.
+                IpAddr::V4(own) if a.addr.prefix_len < 31 => {
+                    Some(own.to_bits() | u32::MAX >> a.addr.prefix_len)
+                }
+                _ => None,
+            }));
+        self.dad_deadline = addresses.iter().filter_map(|a| a.probing.next).min();
     }
 
     /// Whether `addr` is an address of ours that may be used.
     #[inline]
     pub(crate) fn is_ours(&self, addr: IpAddr) -> bool {
-        self.addresses
-            .iter()
-            .any(|a| a.addr.addr == addr && a.state == AddressState::Preferred)
+        let addr = addr::to_bits(addr);
+        self.usable.contains(&addr)
     }
 
     /// Our address `addr`, whatever its state.
@@ -186,19 +219,12 @@ impl Interface {
     }
 
     /// Whether `addr` is the limited broadcast address or that of one of our subnets.
+    #[inline]
     pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
-        let IpAddr::V4(v4) = addr else {
-            return false;
-        };
-        v4.is_broadcast()
-            || self.addresses.iter().any(|a| match a.addr.addr {
-                // RFC 3021: a /31 has no broadcast address.
-                IpAddr::V4(own) if a.addr.prefix_len < 31 => {
-                    let host_bits = u32::MAX >> a.addr.prefix_len;
-                    v4.to_bits() == own.to_bits() | host_bits
-                }
-                _ => false,
-            })
+        match addr {
+            IpAddr::V4(v4) => v4.is_broadcast() || self.broadcasts.contains(&v4.to_bits()),
+            IpAddr::V6(_) => false,
+        }
     }
 
     /// Where a packet to `dst` goes next.

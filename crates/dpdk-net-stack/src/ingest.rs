@@ -60,14 +60,13 @@ impl Stack {
                     flow.found = self.tcp.table.find(flow.hash, &flow.key);
                 }
             }
-            for Staged { parsed, flow } in &staged {
-                let mut flow = *flow;
-                if let Some(flow) = &mut flow
+            for Staged { parsed, flow } in &mut staged {
+                if let Some(flow) = flow
                     && self.tcp.table.version() != version
                 {
                     flow.found = self.tcp.table.find(flow.hash, &flow.key);
                 }
-                self.handle(now, parsed, flow);
+                self.handle(now, parsed, flow.as_ref());
             }
         }
     }
@@ -86,11 +85,7 @@ impl Stack {
         while let Some(frame) = queue.front() {
             self.frames.looped += 1;
             if let Some(parsed) = self.stage(now, frame, &meta) {
-                let mut flow = self.tcp_flow(&parsed);
-                if let Some(flow) = &mut flow {
-                    flow.found = self.tcp.table.find(flow.hash, &flow.key);
-                }
-                self.handle(now, &parsed, flow);
+                self.handle(now, &parsed, None);
             }
             queue.pop();
         }
@@ -99,6 +94,7 @@ impl Stack {
     }
 
     /// Parses a frame, verifies its checksums and looks whom it is for; what is not to be handled is counted.
+    #[inline]
     fn stage<'a>(&mut self, now: Instant, bytes: &'a [u8], meta: &RxMeta) -> Option<Parsed<'a>> {
         let parsed = match parse_checked(bytes, meta) {
             Ok(parsed) => parsed,
@@ -160,7 +156,7 @@ impl Stack {
         })
     }
 
-    fn handle(&mut self, now: Instant, parsed: &Parsed<'_>, flow: Option<Flow>) {
+    fn handle(&mut self, now: Instant, parsed: &Parsed<'_>, flow: Option<&Flow>) {
         match &parsed.network {
             Network::Arp(packet) => self.link.on_arp(now, packet),
             Network::Ip(ip, transport) => {
@@ -176,7 +172,7 @@ impl Stack {
         (src_mac, dst_mac): (MacAddr, MacAddr),
         ip: &IpPacket<'_>,
         transport: &Transport<'_>,
-        flow: Option<Flow>,
+        flow: Option<&Flow>,
     ) {
         let destination = self.link.iface.classify(ip.dst());
         // Neighbour discovery has to be heard before an address may be used.
@@ -192,24 +188,19 @@ impl Stack {
         let to_group = dst_mac.is_multicast();
         match transport {
             Transport::Tcp(segment) => {
-                // RFC 9293 section 3.9.2.3 (MUST-57, MUST-63): no group may open a connection, nor be answered.
-                let bad_source = ip.src().is_multicast()
-                    || ip.src().is_unspecified()
-                    || self.link.iface.is_broadcast(ip.src());
+                // RFC 9293 section 3.9.2.3 (MUST-57, MUST-63): no group may open a connection, nor be answered. Broadcast
+                // sources have been dropped as forged.
+                let bad_source = ip.src().is_multicast() || ip.src().is_unspecified();
                 if destination != Destination::Ours || to_group || bad_source {
                     self.frames.drop_ip_bad_address += 1;
                     return;
                 }
-                let Some(Flow { key, found, .. }) = flow.or_else(|| {
-                    let key = key_of(ip, segment);
-                    let hash = self.tcp.table.hash(&key);
-                    Some(Flow {
-                        key,
-                        hash,
-                        found: self.tcp.table.find(hash, &key),
-                    })
-                }) else {
-                    return;
+                let (key, found) = match flow {
+                    Some(flow) => (flow.key, flow.found),
+                    None => {
+                        let key = key_of(ip, segment);
+                        (key, self.tcp.table.get(&key))
+                    }
                 };
                 self.tcp
                     .segment(now, &mut self.link, (ip, segment), key, found);
@@ -272,6 +263,7 @@ impl Stack {
     }
 
     /// Counts a malformed frame, and answers those that IPv6 wants answered.
+    #[cold]
     fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
         self.count_malformed(error);
         if let ParseError::Ipv6ParameterProblem { .. } = error
@@ -288,6 +280,7 @@ impl Stack {
         }
     }
 
+    #[cold]
     fn count_malformed(&mut self, error: ParseError) {
         use ParseError as P;
         let frames = &mut self.frames;

@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod addr;
 mod arp;
 mod config;
 mod dad;

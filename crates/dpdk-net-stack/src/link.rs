@@ -290,10 +290,11 @@ impl Link {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         [
             self.neighbors.next_timeout(),
-            self.iface.dad_deadline(),
+            self.iface.dad_deadline,
             self.iface.groups.next_timeout(),
         ]
         .into_iter()

@@ -70,6 +70,8 @@ struct Reporting {
 pub(crate) struct Multicast {
     groups: HashMap<IpAddr, Membership, HashKey>,
     reporting: [Reporting; 2],
+    /// The earliest that `reporting` has in mind.
+    next_timeout: Option<Instant>,
     random: Random,
 }
 
@@ -102,6 +104,7 @@ impl Multicast {
         Self {
             groups,
             reporting: Default::default(),
+            next_timeout: None,
             random: Random::new(seed, "multicast"),
         }
     }
@@ -138,6 +141,7 @@ impl Multicast {
         reporting.left.retain(|(left, _)| *left != group);
         if changes_left > 0 {
             reporting.change_at = Some(now);
+            self.schedule();
         }
         Ok(())
     }
@@ -156,16 +160,22 @@ impl Multicast {
         if is_reported(group) && reporting.left.len() < MAX_GROUPS {
             reporting.left.push((group, 2));
             reporting.change_at = Some(now);
+            self.schedule();
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.reporting
+        self.next_timeout
+    }
+
+    fn schedule(&mut self) {
+        let times = self
+            .reporting
             .iter()
-            .flat_map(|r| [r.change_at, r.answer_at])
-            .flatten()
-            .min()
+            .flat_map(|r| [r.change_at, r.answer_at]);
+        self.next_timeout = times.flatten().min();
     }
 
     /// A received IGMP message. Whether it was one that makes sense.
@@ -258,6 +268,7 @@ impl Multicast {
         if asked {
             let at = now + Duration::from_nanos(self.random.below(within.as_nanos() as u64));
             reporting.answer_at = Some(reporting.answer_at.map_or(at, |before| before.min(at)));
+            self.schedule();
         }
     }
 
@@ -325,6 +336,7 @@ impl Multicast {
                     .for_each(|r| mldv1_report(queue, mac, sources.1, *r)),
             }
         }
+        self.schedule();
     }
 }
 

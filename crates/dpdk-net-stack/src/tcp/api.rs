@@ -410,6 +410,8 @@ impl Tcp {
                         flow.heard = flow.heard.max(now);
                     }
                     flow.conn.close();
+                    // From here the patience with orphans counts, also if it is still connecting.
+                    flow.flags.remove(FlowFlags::CONNECTING);
                     flow.expires = (state == TcpState::FinWait2).then(|| now + patience);
                 }
                 self.set_timer(id, Wish::Never);

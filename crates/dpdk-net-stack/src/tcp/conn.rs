@@ -52,6 +52,7 @@ pub(crate) enum Wish {
     Never,
 }
 
+#[inline]
 fn smol_time(now: Instant) -> SmolInstant {
     SmolInstant::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }
@@ -67,12 +68,14 @@ struct Received<'a>(&'a [u8]);
 struct Slot<'a, E>(&'a mut E);
 
 impl RxToken for Received<'_> {
+    #[inline]
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         f(self.0)
     }
 }
 
 impl<E: Emit> TxToken for Slot<'_, E> {
+    #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         self.0.emit(len, f)
     }
@@ -88,15 +91,18 @@ impl<E: Emit> Device for OnePacket<'_, E> {
     where
         Self: 't;
 
+    #[inline]
     fn receive(&mut self, _: SmolInstant) -> Option<(Received<'_>, Slot<'_, E>)> {
         let packet = self.received.take()?;
         Some((Received(packet), Slot(self.emit)))
     }
 
+    #[inline]
     fn transmit(&mut self, _: SmolInstant) -> Option<Slot<'_, E>> {
         Some(Slot(self.emit))
     }
 
+    #[inline]
     fn capabilities(&self) -> DeviceCapabilities {
         self.caps.clone()
     }
@@ -283,15 +289,18 @@ impl Conn {
         (conn.state() == TcpState::SynReceived && sent == Some(true)).then_some(conn)
     }
 
+    #[inline]
     fn socket(&self) -> &Socket<'static> {
         self.set.get(self.handle)
     }
 
+    #[inline]
     fn socket_mut(&mut self) -> &mut Socket<'static> {
         self.set.get_mut(self.handle)
     }
 
     /// Takes one IP packet that is of this connection; an answer that can't wait goes to `reply`.
+    #[inline]
     pub(crate) fn ingress<E: Emit>(
         &mut self,
         engine: &mut Engine,
@@ -311,6 +320,7 @@ impl Conn {
 
     /// Gives at most one segment; tells whether it did. There must be room for it: a fast retransmit that can't be
     /// sent is forgotten.
+    #[inline]
     pub(crate) fn egress<E: Emit>(
         &mut self,
         engine: &mut Engine,
@@ -338,6 +348,7 @@ impl Conn {
         }
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> TcpState {
         match self.socket().state() {
             // A listening socket exists only within `accept`.
@@ -355,19 +366,23 @@ impl Conn {
     }
 
     /// Bytes received in order and not yet read.
+    #[inline]
     pub(crate) fn recv_queue(&self) -> usize {
         self.socket().recv_queue()
     }
 
     /// Bytes written and not yet acknowledged.
+    #[inline]
     pub(crate) fn send_queue(&self) -> usize {
         self.socket().send_queue()
     }
 
+    #[inline]
     pub(crate) fn send_capacity(&self) -> usize {
         self.socket().send_capacity()
     }
 
+    #[inline]
     pub(crate) fn recv_capacity(&self) -> usize {
         self.socket().recv_capacity()
     }

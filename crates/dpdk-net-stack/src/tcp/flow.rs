@@ -2,6 +2,7 @@
 //! [`input`](super::input), what the application has done, and what is owed to the peer.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::tcp::Flags as SegmentFlags;
@@ -10,9 +11,9 @@ use super::conn::Conn;
 use super::segment::Control;
 use super::seq;
 use super::table::FlowKey;
-use super::{Keepalive, TcpState};
+use super::{EventKey, Keepalive, TcpState};
 use crate::error::Error;
-use crate::event::{ListenerId, Readiness};
+use crate::event::{ListenerId, Readiness, TcpId};
 use crate::time::{Duration, Instant};
 use crate::wheel::TimerId;
 
@@ -134,10 +135,35 @@ impl Flow {
         }
     }
 
+    /// Puts it into the list of flows that are asked for segments.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, id: TcpId, dirty: &mut VecDeque<TcpId>) {
+        if !self.has(FlowFlags::DIRTY) {
+            self.flags |= FlowFlags::DIRTY;
+            dirty.push_back(id);
+        }
+    }
+
+    /// Tells the application, if it has the connection, of readiness: once until it takes the event.
+    #[inline]
+    pub(super) fn notify(&mut self, id: TcpId, ready: Readiness, events: &mut VecDeque<EventKey>) {
+        let unheld = FlowFlags::UNACCEPTED | FlowFlags::ORPHAN;
+        if ready.is_empty() || self.flags.intersects(unheld) {
+            return;
+        }
+        self.pending |= ready;
+        if !self.has(FlowFlags::EVENT) {
+            self.flags |= FlowFlags::EVENT;
+            events.push_back(EventKey::Flow(id));
+        }
+    }
+
+    #[inline]
     pub(crate) fn has(&self, flags: FlowFlags) -> bool {
         self.flags.contains(flags)
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> TcpState {
         if self.has(FlowFlags::OVER) {
             TcpState::Closed
@@ -147,6 +173,7 @@ impl Flow {
     }
 
     /// RCV.NXT: what the peer is expected to send next. Of meaning once its SYN has come.
+    #[inline]
     pub(crate) fn rcv_nxt(&self) -> u32 {
         let received = self.read.wrapping_add(self.conn.recv_queue() as u32);
         let fin = u32::from(self.has(FlowFlags::FIN_RECEIVED));
@@ -157,6 +184,7 @@ impl Flow {
     }
 
     /// SND.UNA: the oldest sequence number that is not acknowledged.
+    #[inline]
     pub(crate) fn snd_una(&self, state: TcpState) -> u32 {
         if matches!(state, TcpState::SynSent | TcpState::SynReceived) {
             return self.iss;
@@ -170,6 +198,7 @@ impl Flow {
     }
 
     /// What is left of the window that was offered last.
+    #[inline]
     pub(crate) fn rcv_window(&self) -> u32 {
         let rcv_nxt = self.rcv_nxt();
         if seq::lt(rcv_nxt, self.rcv_edge) {
@@ -180,6 +209,7 @@ impl Flow {
     }
 
     /// Whether something that was sent or is to be sent is not acknowledged.
+    #[inline]
     pub(crate) fn has_unacknowledged(&self, state: TcpState) -> bool {
         match state {
             TcpState::Closed | TcpState::TimeWait | TcpState::FinWait2 => false,
@@ -238,6 +268,7 @@ impl Flow {
     }
 
     /// Whether enough room has become free to be worth waking a writer: a third, as with Linux.
+    #[inline]
     pub(crate) fn is_writable_again(&self) -> bool {
         let capacity = self.conn.send_capacity();
         self.has(FlowFlags::BLOCKED) && capacity - self.conn.send_queue() >= capacity / 3

@@ -372,7 +372,9 @@ impl Tcp {
             at = at.min(expires);
         }
         let state = flow.state();
-        if flow.has_unacknowledged(state) {
+        if flow.has(FlowFlags::CONNECTING) {
+            // `expires` tells how long that may take, however short the patience with data is.
+        } else if flow.has_unacknowledged(state) {
             let patience = if flow.has(FlowFlags::ORPHAN) {
                 self.config.orphan_timeout
             } else {
@@ -381,6 +383,7 @@ impl Tcp {
             at = at.min(flow.heard + patience);
         } else if let Some(keepalive) = &flow.keepalive
             && state.is_synchronized()
+            && state != TcpState::TimeWait
         {
             let config = keepalive.config;
             at = at.min(flow.heard + config.idle + config.interval * u32::from(keepalive.probes));

@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use core::hash::BuildHasher;
 use core::net::{IpAddr, SocketAddr};
 
-use super::table::address_bits;
+use crate::addr;
 use crate::random::{HashKey, Random};
 
 const COUNTERS: usize = 256;
@@ -43,8 +43,8 @@ impl PortPicker {
         mut is_free: impl FnMut(u16) -> bool,
     ) -> Option<u16> {
         let tuple = (
-            address_bits(local),
-            address_bits(remote.ip()),
+            addr::to_bits(local),
+            addr::to_bits(remote.ip()),
             remote.port(),
         );
         let offset = self.offset_key.hash_one(tuple) as u32;

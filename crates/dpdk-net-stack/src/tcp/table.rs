@@ -4,15 +4,17 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use dpdk_net_packet::Protocol;
+use dpdk_net_packet::checksum::{self, Sum};
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use super::listener::HalfId;
 use super::time_wait::TimeWaitId;
+use crate::addr;
 use crate::event::TcpId;
 
-/// The 4-tuple of a connection as seen from here. IPv4 addresses are kept as IPv4-mapped IPv6 ones; real mapped
-/// addresses never get here, since they must not appear on a link (RFC 4291 section 2.5.5.2).
+/// The 4-tuple of a connection as seen from here, addresses as [`addr`](crate::addr) has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FlowKey {
     local: u128,
@@ -21,38 +23,21 @@ pub(crate) struct FlowKey {
     ports: u32,
 }
 
-const MAPPED: u128 = 0xffff_0000_0000;
-
-pub(crate) fn address_bits(addr: IpAddr) -> u128 {
-    match addr {
-        IpAddr::V4(v4) => MAPPED | u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-fn address(bits: u128) -> IpAddr {
-    if bits >> 32 == MAPPED >> 32 {
-        IpAddr::V4((bits as u32).into())
-    } else {
-        IpAddr::V6(bits.into())
-    }
-}
-
 impl FlowKey {
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
         FlowKey {
-            local: address_bits(local.ip()),
-            remote: address_bits(remote.ip()),
+            local: addr::to_bits(local.ip()),
+            remote: addr::to_bits(remote.ip()),
             ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
         }
     }
 
     pub(crate) fn local_addr(&self) -> IpAddr {
-        address(self.local)
+        addr::from_bits(self.local)
     }
 
     pub(crate) fn remote_addr(&self) -> IpAddr {
-        address(self.remote)
+        addr::from_bits(self.remote)
     }
 
     pub(crate) fn local_port(&self) -> u16 {
@@ -71,8 +56,16 @@ impl FlowKey {
         SocketAddr::new(self.remote_addr(), self.remote_port())
     }
 
+    #[inline]
     pub(crate) fn is_v6(&self) -> bool {
-        self.local >> 32 != MAPPED >> 32
+        !addr::is_v4(self.local)
+    }
+
+    /// The pseudo-header of a TCP segment of `len` bytes that goes either way (RFC 9293 section 3.1): its parts may be
+    /// added in any order.
+    #[inline]
+    pub(crate) fn pseudo_header(&self, len: usize) -> Sum {
+        checksum::pseudo_header(self.local_addr(), self.remote_addr(), Protocol::Tcp, len)
     }
 
     /// The bytes that are hashed: short for IPv4.

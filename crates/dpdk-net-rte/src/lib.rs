@@ -24,6 +24,8 @@ pub mod mempool;
 pub mod port;
 pub mod queue;
 pub mod ring;
+#[cfg(doctest)]
+mod rules;
 mod socket;
 pub mod thread;
 pub mod tsc;

@@ -257,15 +257,15 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(collector.clone());
         tracing::subscriber::set_global_default(subscriber).expect("one test a process");
         redirect();
-        let log = |level: u32, text: &str| {
+        fn log(level: u32, text: &str) {
             let text = CString::new(text).expect("no NUL");
             // SAFETY: both strings are NUL-terminated and the format takes one string. Type 0 is the EAL's.
             let rc = unsafe { sys::rte_log(level, 0, c"%s".as_ptr(), text.as_ptr()) };
             assert!(rc >= 0);
-        };
-        std::thread::scope(|threads| {
-            for thread in 0..4 {
-                threads.spawn(move || {
+        }
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                std::thread::spawn(move || {
                     for line in 0..LINES {
                         let level =
                             [sys::RTE_LOG_ERR, sys::RTE_LOG_WARNING, sys::RTE_LOG_NOTICE][line % 3];
@@ -274,9 +274,13 @@ mod tests {
                     }
                     // Its thread ends before its line does.
                     log(sys::RTE_LOG_ERR, &format!("thread {thread} ends"));
-                });
-            }
-        });
+                })
+            })
+            .collect();
+        // Joined one by one: a scope would end before its threads' locals, and the lines in them, are gone.
+        for thread in threads {
+            thread.join().expect("it logs without a panic");
+        }
         flush();
         let events = collector.0.lock().expect("no test panicked");
         assert_eq!(events.len(), 4 * (LINES + 1));

@@ -60,13 +60,14 @@ impl Eal {
     pub fn remove_vdev(&self, name: &str) -> Result<(), Error> {
         let subject = format!("virtual device {name:?}");
         let device = text(&subject, name)?;
-        if ring::owns(&device) {
-            return Err(Error::InvalidArgument {
-                what: subject,
-                problem: "it is made of rings: drop its `RingPorts` and its ports instead".into(),
-            });
-        }
         with_open_ports(|is_open| {
+            if ring::owns(&device) {
+                return Err(Error::InvalidArgument {
+                    what: subject,
+                    problem: "it is made of rings: drop its `RingPorts` and its ports instead"
+                        .into(),
+                });
+            }
             let mut id = 0;
             // SAFETY: the EAL is initialised; the name outlives the call.
             let found = unsafe { sys::rte_eth_dev_get_port_by_name(device.as_ptr(), &mut id) } == 0;

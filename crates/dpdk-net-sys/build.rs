@@ -194,6 +194,7 @@ fn compile_shim(library: &pkg_config::Library) -> Result<(), String> {
     build
         .files(["shim/shim.c", "shim/control.c"])
         .include("shim")
+        .force_frame_pointer(false)
         .opt_level(3);
     build.define("ALLOW_EXPERIMENTAL_API", None);
     for path in &library.include_paths {

@@ -152,8 +152,10 @@ impl<const N: usize> MbufBatch<N> {
     #[inline]
     pub fn clear(&mut self) {
         let n = core::mem::take(&mut self.len);
-        // SAFETY: the first `n` places owned packets, and were given up.
-        unsafe { free_packets(self.raw_mut(), n) }
+        if n != 0 {
+            // SAFETY: the first `n` places owned packets, and were given up.
+            unsafe { free_packets(self.raw_mut(), n) }
+        }
     }
 
     /// Frees the packets from the `len`th on.

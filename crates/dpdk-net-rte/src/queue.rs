@@ -21,17 +21,13 @@ use dpdk_net_sys as sys;
 
 use crate::Error;
 use crate::batch::MbufBatch;
-use crate::mbuf::raw::{REARM_NB_SEGS, REARM_REFCNT, rearm_ones};
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool::{self, Mempool};
 use crate::port::PortId;
-use crate::port::inner::{Inner, Slot};
+use crate::port::inner::{Inner, MostSegments, Slot};
 
 /// Data that is not (only) the mbuf's own.
 const BORROWED: u64 = sys::DN_MBUF_F_INDIRECT | sys::DN_MBUF_F_EXTERNAL;
-
-/// One owner and one segment, in an mbuf's rearm word.
-const PLAIN: u64 = REARM_REFCNT | REARM_NB_SEGS;
 
 /// A receive queue and the transmit queue of the same number.
 #[derive(Debug)]
@@ -103,43 +99,31 @@ impl RxQueue {
             return 0;
         }
         let tail = batch.tail();
-        // SAFETY: the port is started and the queue ours; the batch has room for as many at its tail.
+        let pool = self.pool.raw();
+        let mut bytes = 0;
+        // SAFETY: the port is started and the queue ours; the batch has room for as many at its tail; the pool
+        // is the queue's, and only its address is used.
         let n = usize::from(unsafe {
-            sys::dn_eth_rx_burst(self.port.id.get(), self.id, tail, room as u16)
+            sys::dn_eth_rx_burst(
+                self.port.id.get(),
+                self.id,
+                tail,
+                room as u16,
+                pool.as_ptr(),
+                &mut bytes,
+            )
         });
         if n == 0 {
             return 0;
         }
         let mbufs: *mut RawMbuf = tail.cast();
-        let pool = self.pool.raw();
-        // All packets are alike almost always. What they have in common is found out without a branch a
-        // packet: ORed and ANDed together, pools are the same if both agree, and counts, which are never
-        // 0, are all 1 if their OR is.
-        let (mut rearm, mut flags, mut bytes) = (0, 0, 0);
-        let (mut any, mut all) = (0, usize::MAX);
-        for index in 0..n {
-            // SAFETY: the driver wrote `n` packets.
-            unsafe {
-                let mbuf = mbufs.add(index).read();
-                rearm |= mbuf.rearm_word();
-                flags |= mbuf.ol_flags();
-                let pool = mbuf.pool().addr().get();
-                any |= pool;
-                all &= pool;
-                bytes += u64::from(mbuf.pkt_len());
-            }
-        }
         // Whoever shared a packet before is done with it.
         fence(Ordering::Acquire);
-        let plain = rearm & PLAIN == rearm_ones(PLAIN)
-            && flags & BORROWED == 0
-            && any == all
-            && all == pool.addr().get();
         let mut kept = n;
         // SAFETY: all `n` are of one segment with one owner, direct and of our pool: they are counted here.
         // Otherwise `adopt` makes sure of that for those that it keeps.
         unsafe {
-            if plain {
+            if bytes != sys::DN_NOT_ALIKE {
                 mempool::retain(pool, n);
             } else {
                 (kept, bytes) = self.adopt(mbufs, n);
@@ -292,7 +276,7 @@ pub struct TxQueue {
     slot: Arc<Slot>,
     port: Arc<Inner>,
     id: u16,
-    multi_segs: bool,
+    most_segments: MostSegments,
     /// All pools of which packets were sent; the keeper holds them.
     known: Vec<Sent>,
     not_sync: PhantomData<Cell<()>>,
@@ -316,14 +300,19 @@ pub struct TxPrepareError {
 impl TxQueue {
     /// # Safety
     /// `slot` is that of transmit queue `id` of `port`, which is started, and was taken for this;
-    /// `multi_segs` says whether the port was configured with that offload.
-    pub(crate) unsafe fn new(port: Arc<Inner>, id: u16, slot: Arc<Slot>, multi_segs: bool) -> Self {
+    /// `most_segments` is what the port was set up with.
+    pub(crate) unsafe fn new(
+        port: Arc<Inner>,
+        id: u16,
+        slot: Arc<Slot>,
+        most_segments: MostSegments,
+    ) -> Self {
         Self {
             last: None,
             slot,
             port,
             id,
-            multi_segs,
+            most_segments,
             known: Vec::new(),
             not_sync: PhantomData,
         }
@@ -343,52 +332,43 @@ impl TxQueue {
     /// those were (`rte_eth_tx_burst`). The others stay in the batch, in order. Never waits.
     ///
     /// A packet that can't be sent is dropped and counted
-    /// ([`QueueStats::tx_dropped`](crate::port::QueueStats::tx_dropped)): one without data, or of several
-    /// segments on a port without [`TxOffloads::MULTI_SEGS`](crate::port::TxOffloads::MULTI_SEGS) that does
-    /// not fit into its first segment's buffer.
+    /// ([`QueueStats::tx_dropped`](crate::port::QueueStats::tx_dropped)):
+    /// - one without data, or longer than a frame of the port's MTU, unless the NIC is asked to segment it:
+    ///   drivers copy into buffers of that size without looking;
+    /// - one of more segments than the port takes (without
+    ///   [`TxOffloads::MULTI_SEGS`](crate::port::TxOffloads::MULTI_SEGS) that is 1) that does not fit into its
+    ///   first segment's buffer.
     #[inline]
     pub fn tx_burst<const N: usize>(&mut self, batch: &mut MbufBatch<N>) -> usize {
         let n = batch.len();
         if n == 0 {
             return 0;
         }
-        let mbufs = batch.raw_mut();
-        // As in `rx_burst`; a length of 0 is the only one from which 1 can't be taken.
-        let (mut rearm, mut empty, mut bytes) = (0, 0, 0_u64);
-        let (mut any, mut all) = (0, usize::MAX);
-        for index in 0..n {
-            // SAFETY: the batch owns `n` packets.
-            unsafe {
-                let mbuf = mbufs.add(index).read();
-                rearm |= mbuf.rearm_word();
-                let pool = mbuf.pool().addr().get();
-                any |= pool;
-                all &= pool;
-                let length = u64::from(mbuf.pkt_len());
-                empty |= length.wrapping_sub(1);
-                bytes += length;
-            }
-        }
-        let plain =
-            rearm & REARM_NB_SEGS == rearm_ones(REARM_NB_SEGS) && empty >> 63 == 0 && any == all;
-        let pool = match self.last {
-            Some(pool) if plain && all == pool.addr().get() => pool,
-            _ => return self.tx_burst_mixed(batch),
+        let Some(pool) = self.last else {
+            return self.tx_burst_mixed(batch);
         };
-        // SAFETY: all packets are of one segment and of a pool that the keeper holds; those that the driver
-        // took are not ours any more, and let go of after they may have gone back to their pool.
+        let n = n.min(usize::from(u16::MAX)) as u16;
+        let mut bytes = 0;
+        // SAFETY: the port is started and the queue ours. The packets are the batch's, and if they are handed
+        // over, of one segment each and of a pool that the keeper holds. Those that the driver took are not ours
+        // any more, and let go of after they may have gone back to their pool.
         unsafe {
-            let sent = self.hand_over(mbufs, n);
-            if sent < n {
-                for index in sent..n {
-                    bytes -= u64::from(mbufs.add(index).read().pkt_len());
-                }
-            }
+            let sent = usize::from(sys::dn_eth_tx_burst_alike(
+                self.port.id.get(),
+                self.id,
+                batch.raw_mut().cast(),
+                n,
+                pool.as_ptr(),
+                self.port.longest_frame(),
+                &mut bytes,
+            ));
             if sent > 0 {
                 mempool::release(pool, sent);
                 batch.forget_front(sent);
                 self.slot.packets.add(sent as u64);
                 self.slot.bytes.add(bytes);
+            } else if bytes == sys::DN_NOT_ALIKE {
+                return self.tx_burst_mixed(batch);
             }
             sent
         }
@@ -438,16 +418,18 @@ impl TxQueue {
     fn weed_out<const N: usize>(&self, batch: &mut MbufBatch<N>) -> usize {
         let n = batch.len();
         let mbufs = batch.raw_mut();
+        // SAFETY: packets are on their way from here on: a panic loses them instead of freeing one twice.
+        unsafe { batch.set_len(0) };
         let mut kept = 0;
         for index in 0..n {
             // SAFETY: the batch owned `n` packets; each is taken out of its place once, before the place is
             // reused, and `kept` is at most `index`.
             let mut mbuf = unsafe { Mbuf::from_raw(mbufs.add(index).read()) };
-            if mbuf.pkt_len() == 0 {
+            if mbuf.pkt_len() == 0 || !self.port.takes_length(&mbuf) {
                 self.slot.dropped.add(1);
                 continue;
             }
-            if !self.multi_segs && !mbuf.is_contiguous() {
+            if mbuf.nb_segs() > self.most_segments.of(&mbuf) {
                 if mbuf.linearize().is_err() {
                     self.slot.dropped.add(1);
                     continue;

@@ -16,6 +16,17 @@ static void mbuf_init(struct rte_mempool *mp, void *opaque, void *obj, unsigned 
 	memset(m + 1, 0, (size_t)m->priv_size + m->buf_len);
 }
 
+/*
+ * The operations DPDK prefers, unless the command line asked for those that
+ * are not safe from several threads (--mbuf-pool-ops-name=ring_sp_sc).
+ */
+static const char *pool_ops(void)
+{
+	const char *ops = rte_mbuf_best_mempool_ops();
+
+	return strstr(ops, "_sp_") != NULL || strstr(ops, "_sc") != NULL ? "ring_mp_mc" : ops;
+}
+
 struct rte_mempool *dn_pktmbuf_pool_create(const char *name, uint32_t capacity, uint32_t cache_size,
 					   uint16_t priv_size, uint16_t data_room, int socket_id,
 					   uint32_t tag_size, const char **failed)
@@ -31,7 +42,7 @@ struct rte_mempool *dn_pktmbuf_pool_create(const char *name, uint32_t capacity, 
 		*failed = "rte_mempool_create_empty";
 		return NULL;
 	}
-	rc = rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL);
+	rc = rte_mempool_set_ops_byname(mp, pool_ops(), NULL);
 	if (rc < 0) {
 		*failed = "rte_mempool_set_ops_byname";
 		rte_mempool_free(mp);
@@ -108,6 +119,8 @@ int dn_eth_port_info(uint16_t port, struct dn_port_info *info)
 	info->tx_desc_max = dev.tx_desc_lim.nb_max;
 	info->tx_desc_align = dev.tx_desc_lim.nb_align;
 	info->tx_desc_default = dev.default_txportconf.ring_size;
+	info->tx_segments_max = dev.tx_desc_lim.nb_mtu_seg_max;
+	info->tx_segments_max_tso = dev.tx_desc_lim.nb_seg_max;
 	return 0;
 }
 

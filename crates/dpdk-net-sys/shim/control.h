@@ -59,6 +59,8 @@ struct dn_port_info {
 	uint16_t tx_desc_max;
 	uint16_t tx_desc_align;
 	uint16_t tx_desc_default;
+	uint16_t tx_segments_max; /* of a packet; UINT16_MAX: the driver does not say */
+	uint16_t tx_segments_max_tso; /* of one that it segments; likewise */
 };
 
 struct dn_port_conf {

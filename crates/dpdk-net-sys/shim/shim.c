@@ -4,6 +4,9 @@
  */
 #define _GNU_SOURCE /* fopencookie */
 
+#include <stdbool.h>
+#include <string.h>
+
 #include "shim.h"
 
 /* ---- errno and lcore ---- */
@@ -163,9 +166,65 @@ uint16_t dn_pktmbuf_priv_size(struct rte_mempool *mp)
 
 /* ---- ethdev ---- */
 
-uint16_t dn_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+/*
+ * Whether all packets are of pool, and of one segment; if they were received,
+ * of one owner and with data of their own as well, and if they are to be
+ * sent, of 1 to longest bytes. Counts are never 0, so they are all 1 if their
+ * OR is.
+ */
+static inline bool alike(struct rte_mbuf *const *mbufs, uint32_t count, const struct rte_mempool *pool,
+			 uint32_t longest, bool received, uint64_t *bytes)
 {
-	return rte_eth_rx_burst(port, queue, mbufs, count);
+	struct {
+		uint16_t data_off, refcnt, nb_segs, port;
+	} counts;
+	uint64_t rearm = 0, flags = 0, sum = 0;
+	uint32_t i;
+
+#pragma GCC unroll 4
+	for (i = 0; i < count; i++) {
+		const struct rte_mbuf *m = mbufs[i];
+
+		/* The four fields from data_off on, whatever a release calls the word that they are. */
+		rearm |= *(const unaligned_uint64_t *)((const char *)m + DN_MBUF_OFF_DATA_OFF);
+		if (received)
+			flags |= m->ol_flags;
+		sum += m->pkt_len;
+		/* A length of 0 wraps. */
+		if (unlikely(m->pool != pool || (!received && m->pkt_len - 1 >= longest)))
+			return false;
+	}
+	*bytes = sum;
+	memcpy(&counts, &rearm, sizeof(counts));
+	return counts.nb_segs == 1 &&
+	       (!received || (counts.refcnt == 1 && (flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)) == 0));
+}
+
+uint16_t dn_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count,
+			 const struct rte_mempool *pool, uint64_t *bytes)
+{
+	uint16_t n = rte_eth_rx_burst(port, queue, mbufs, count);
+
+	if (n != 0 && !alike(mbufs, n, pool, 0, true, bytes))
+		*bytes = DN_NOT_ALIKE;
+	return n;
+}
+
+uint16_t dn_eth_tx_burst_alike(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count,
+			       const struct rte_mempool *pool, uint32_t longest, uint64_t *bytes)
+{
+	uint64_t sum;
+	uint16_t n, i;
+
+	if (!alike(mbufs, count, pool, longest, false, &sum)) {
+		*bytes = DN_NOT_ALIKE;
+		return 0;
+	}
+	n = rte_eth_tx_burst(port, queue, mbufs, count);
+	for (i = n; i < count; i++)
+		sum -= mbufs[i]->pkt_len;
+	*bytes = sum;
+	return n;
 }
 
 uint16_t dn_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)

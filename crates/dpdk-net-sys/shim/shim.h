@@ -177,7 +177,22 @@ DN_FLAG64(MBUF_F_INDIRECT);
 
 /* ---- ethdev ---- */
 
-uint16_t dn_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+/* In place of a number of bytes: the packets are not all alike. */
+static const uint64_t DN_NOT_ALIKE = UINT64_MAX;
+/*
+ * rte_eth_rx_burst(). If it delivers any, bytes is their length, or
+ * DN_NOT_ALIKE unless all packets are of pool, of one segment and one owner,
+ * and not with another's data.
+ */
+uint16_t dn_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count,
+			 const struct rte_mempool *pool, uint64_t *bytes);
+/*
+ * rte_eth_tx_burst() if all packets are of pool, of one segment and of 1 to
+ * longest bytes: bytes is the length of those it took. Else DN_NOT_ALIKE, and
+ * nothing happened.
+ */
+uint16_t dn_eth_tx_burst_alike(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count,
+			       const struct rte_mempool *pool, uint32_t longest, uint64_t *bytes);
 uint16_t dn_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t dn_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 int dn_eth_rx_queue_count(uint16_t port, uint16_t queue);

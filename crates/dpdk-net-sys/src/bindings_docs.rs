@@ -233,6 +233,7 @@ pub const DN_MBUF_F_TX_UDP_SEG: u64 = 4398046511104;
 pub const DN_MBUF_F_TX_OFFLOAD_MASK: u64 = 2305840810190438400;
 pub const DN_MBUF_F_EXTERNAL: u64 = 2305843009213693952;
 pub const DN_MBUF_F_INDIRECT: u64 = 4611686018427387904;
+pub const DN_NOT_ALIKE: u64 = 18446744073709551615;
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct dn_link {
@@ -322,6 +323,8 @@ pub struct dn_port_info {
     pub tx_desc_max: u16,
     pub tx_desc_align: u16,
     pub tx_desc_default: u16,
+    pub tx_segments_max: u16,
+    pub tx_segments_max_tso: u16,
 }
 impl Default for dn_port_info {
     fn default() -> Self {
@@ -502,7 +505,23 @@ unsafe extern "C" {
     pub fn dn_mbuf_to_priv(m: *mut rte_mbuf) -> *mut ::core::ffi::c_void;
     pub fn dn_pktmbuf_data_room_size(mp: *mut rte_mempool) -> u16;
     pub fn dn_pktmbuf_priv_size(mp: *mut rte_mempool) -> u16;
-    pub fn dn_eth_rx_burst(port: u16, queue: u16, mbufs: *mut *mut rte_mbuf, count: u16) -> u16;
+    pub fn dn_eth_rx_burst(
+        port: u16,
+        queue: u16,
+        mbufs: *mut *mut rte_mbuf,
+        count: u16,
+        pool: *const rte_mempool,
+        bytes: *mut u64,
+    ) -> u16;
+    pub fn dn_eth_tx_burst_alike(
+        port: u16,
+        queue: u16,
+        mbufs: *mut *mut rte_mbuf,
+        count: u16,
+        pool: *const rte_mempool,
+        longest: u32,
+        bytes: *mut u64,
+    ) -> u16;
     pub fn dn_eth_tx_burst(port: u16, queue: u16, mbufs: *mut *mut rte_mbuf, count: u16) -> u16;
     pub fn dn_eth_tx_prepare(port: u16, queue: u16, mbufs: *mut *mut rte_mbuf, count: u16) -> u16;
     pub fn dn_eth_rx_queue_count(port: u16, queue: u16) -> ::core::ffi::c_int;

@@ -175,6 +175,12 @@ impl Mbuf {
         }
     }
 
+    /// Whether the NIC was asked to cut the packet into segments.
+    pub(crate) fn asks_for_segmentation(&self) -> bool {
+        // SAFETY: the mbuf is alive.
+        unsafe { self.raw().ol_flags() & sys::DN_MBUF_F_TX_TCP_SEG != 0 }
+    }
+
     /// Takes back all that was asked of the NIC.
     #[inline]
     pub fn clear_tx_offload(&mut self) {

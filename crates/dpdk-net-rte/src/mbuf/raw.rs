@@ -147,8 +147,7 @@ impl RawMbuf {
     }
 }
 
-/// The bits of [`RawMbuf::rearm_word`] that are the reference count, and those of the number of segments.
-pub(crate) const REARM_REFCNT: u64 = rearm_field(sys::DN_MBUF_OFF_REFCNT);
+/// The bits of [`RawMbuf::rearm_word`] that are the number of segments.
 pub(crate) const REARM_NB_SEGS: u64 = rearm_field(sys::DN_MBUF_OFF_NB_SEGS);
 
 /// The word in which each of these fields is 1.

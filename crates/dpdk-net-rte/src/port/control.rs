@@ -156,7 +156,9 @@ impl PortControl {
             "rte_eth_dev_set_mtu",
             rc,
             "Keep the MTU that the device came with",
-        )
+        )?;
+        self.inner.set_longest_frame(&info, mtu);
+        Ok(())
     }
 
     /// Whether frames for any address are received.

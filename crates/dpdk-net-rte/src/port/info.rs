@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_char};
 use dpdk_net_packet::MacAddr;
 use dpdk_net_sys as sys;
 
+use super::inner::with_open_ports;
 use super::{RxOffloads, TxOffloads};
 use crate::{Eal, Error, SocketId};
 
@@ -143,6 +144,10 @@ pub struct PortInfo {
     pub min_rx_buffer: u32,
     /// Bytes that a frame has beyond the MTU: header, check sequence, and tags that the driver counts in.
     pub frame_overhead: u32,
+    /// Most segments of a packet to send, if the driver says so.
+    pub max_tx_segments: Option<u16>,
+    /// Most segments of a packet that the port is to cut into TCP segments, likewise.
+    pub max_tx_segments_tso: Option<u16>,
     /// Receive offloads on offer.
     pub rx_offloads: RxOffloads,
     /// Transmit offloads on offer.
@@ -163,7 +168,8 @@ impl PortInfo {
         self.min_mtu..=self.max_mtu
     }
 
-    /// Asks DPDK. The port need not be open.
+    /// Asks DPDK. The port is open, or no port can be closed or removed meanwhile ([`with_open_ports`]): DPDK
+    /// does not keep a driver from going while it is asked.
     pub(crate) fn query(_eal: &Eal, id: PortId) -> Result<Self, Error> {
         let mut raw = sys::dn_port_info::default();
         // SAFETY: the EAL is initialised; DPDK checks the port's number; `raw` is written before it is read.
@@ -172,8 +178,8 @@ impl PortInfo {
             return Err(Error::from_rc("rte_eth_dev_info_get", id.to_string(), rc));
         }
         // eth_dev_get_overhead_len() of DPDK: what the driver adds to the MTU, or header and check sequence.
-        let told = raw.max_mtu != u16::MAX && raw.max_rx_pktlen > u32::from(raw.max_mtu);
-        let frame_overhead = if told {
+        let known = raw.max_mtu != u16::MAX && raw.max_rx_pktlen > u32::from(raw.max_mtu);
+        let frame_overhead = if known {
             raw.max_rx_pktlen - u32::from(raw.max_mtu)
         } else {
             sys::RTE_ETHER_HDR_LEN + sys::RTE_ETHER_CRC_LEN
@@ -184,6 +190,8 @@ impl PortInfo {
             align,
             recommended: (recommended != 0).then_some(recommended),
         };
+        // 0 where a driver leaves the field out, the maximum where DPDK filled it in.
+        let told = |most| (!matches!(most, 0 | u16::MAX)).then_some(most);
         Ok(Self {
             id,
             name: text(&raw.name),
@@ -209,6 +217,8 @@ impl PortInfo {
             max_mtu: raw.max_mtu,
             min_rx_buffer: raw.min_rx_bufsize,
             frame_overhead,
+            max_tx_segments: told(raw.tx_segments_max),
+            max_tx_segments_tso: told(raw.tx_segments_max_tso),
             rx_offloads: RxOffloads::from_bits_retain(raw.rx_offload_capa),
             tx_offloads: TxOffloads::from_bits_retain(raw.tx_offload_capa),
             reta_size: raw.reta_size,
@@ -238,8 +248,11 @@ pub(super) fn find(_eal: &Eal, selector: PortSelector<'_>) -> Option<PortId> {
         PortSelector::Name(name) => {
             let name = CString::new(name).ok()?;
             let mut id = 0;
+            // DPDK compares names in place: those of ports that are being closed must not go meanwhile.
             // SAFETY: the EAL is initialised; `name` is a C string that outlives the call.
-            let rc = unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) };
+            let rc = with_open_ports(|_| unsafe {
+                sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id)
+            });
             (rc == 0).then_some(PortId::new(id))
         }
     }
@@ -250,17 +263,20 @@ impl Eal {
     ///
     /// A port whose driver can't be asked any more (it is being removed) is left out.
     pub fn ports(&self) -> Vec<PortInfo> {
-        let mut ports = Vec::new();
-        let mut next = 0;
-        loop {
-            // SAFETY: the EAL is initialised.
-            let id = unsafe { sys::dn_eth_next_port(next) };
-            if u32::from(id) >= sys::RTE_MAX_ETHPORTS {
-                return ports;
+        // Drivers are asked about ports that are not ours: none may be closed or removed meanwhile.
+        with_open_ports(|_| {
+            let mut ports = Vec::new();
+            let mut next = 0;
+            loop {
+                // SAFETY: the EAL is initialised.
+                let id = unsafe { sys::dn_eth_next_port(next) };
+                if u32::from(id) >= sys::RTE_MAX_ETHPORTS {
+                    return ports;
+                }
+                ports.extend(PortInfo::query(self, PortId::new(id)));
+                next = id + 1;
             }
-            ports.extend(PortInfo::query(self, PortId::new(id)));
-            next = id + 1;
-        }
+        })
     }
 }
 

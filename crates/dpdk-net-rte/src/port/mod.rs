@@ -248,9 +248,9 @@ impl Port<Started> {
         let inner = self.inner();
         let control = inner.lock();
         let slot = self.take(&control.setup.tx, queue, "transmit")?;
-        let multi_segs = control.setup.tx_offloads.contains(TxOffloads::MULTI_SEGS);
+        let most = control.setup.most_segments;
         // SAFETY: the slot of this queue was just taken, on a started port.
-        Ok(unsafe { TxQueue::new(Arc::clone(inner), queue, slot, multi_segs) })
+        Ok(unsafe { TxQueue::new(Arc::clone(inner), queue, slot, most) })
     }
 
     fn take(

@@ -176,7 +176,7 @@ pub struct TcpConfig {
     pub recv_buffer: usize,
     /// Send buffer of a connection, in bytes. Default 64 KiB.
     pub send_buffer: usize,
-    /// Half-open connections over all listeners; past it the oldest one is recycled (RFC 4987 section 3.4).
+    /// Half-open connections over all listeners; past it SYNs are answered with cookies (RFC 4987 section 3.6).
     /// Default 1024 (`tcp_max_syn_backlog`).
     pub syn_queue: usize,
     /// How often a SYN-ACK is repeated before the half-open connection is given up. Default 5 (`tcp_synack_retries`).

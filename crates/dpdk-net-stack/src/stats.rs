@@ -135,8 +135,10 @@ counters! {
         timeouts,
         /// SYNs taken into the SYN queue.
         syn_received,
-        /// Half-open connections recycled because the SYN queue was full.
-        syn_recycled,
+        /// SYNs answered with a cookie because the SYN queue was full.
+        syn_cookies_sent,
+        /// ACKs that brought a valid cookie back.
+        syn_cookies_valid,
         /// Half-open connections given up after the last SYN-ACK.
         syn_expired,
         /// Retransmitted SYN-ACKs.

@@ -88,4 +88,75 @@ both_families! {
         let closed = |e: &Event| matches!(e, Event::Tcp(id, ready) if *id == client && ready.contains(Readiness::CLOSED));
         assert!(pair.events[CLIENT].iter().any(closed));
     }
+
+    fn clients_beyond_the_syn_queue_connect_all_the_same(family) {
+        let mut config = config(1);
+        config.tcp.syn_queue = 4;
+        let mut hand = Hand::with(family, config);
+        let listener = hand.listen();
+        // All SYNs come before the first ACK, as when a load generator starts.
+        let mut waiting = Vec::new();
+        for n in 0..300 {
+            (hand.port, hand.seq) = (9_000 + n, 1_000_000);
+            hand.half_open();
+            waiting.push((hand.port, hand.seq, hand.ack));
+        }
+        assert_eq!(hand.stack.tcp_half_open(), 4);
+        assert_eq!(hand.stack.stats().tcp.syn_cookies_sent, 296);
+        for (port, seq, ack) in &waiting {
+            (hand.port, hand.seq, hand.ack) = (*port, *seq, *ack);
+            assert_eq!(hand.give(&hand.seg(ACK, b"hello")), [], "no RST");
+        }
+        for (port, _, _) in waiting {
+            let (id, peer) = hand.stack.tcp_accept(listener).unwrap();
+            assert_eq!(peer.port(), port);
+            assert_eq!(hand.stack.tcp_recv(id, &mut [0; 8]), Ok(5));
+            assert_eq!(hand.stack.tcp_send(id, b"hi"), Ok(2));
+        }
+        assert_eq!(hand.out().iter().filter(|seg| seg.payload == b"hi").count(), 300);
+        // A guess is reset.
+        hand.port = 20_000;
+        let answers = hand.give(&hand.seg(ACK, b"hello"));
+        assert!(answers.len() == 1 && answers[0].flags & RST != 0, "{answers:?}");
+    }
+
+    fn a_cookie_whose_ack_meets_a_full_accept_queue_is_good_when_there_is_room(family) {
+        let mut config = config(1);
+        config.tcp.syn_queue = 1;
+        let mut hand = Hand::with(family, config);
+        let mut options = dpdk_net_stack::ListenOptions::new(family.any(PORT));
+        options.backlog = 0;
+        let listener = hand.stack.tcp_listen(options).unwrap();
+        hand.half_open();
+        let first = (hand.port, hand.seq, hand.ack);
+        (hand.port, hand.seq) = (6_000, 77);
+        hand.half_open();
+        let second = (hand.port, hand.seq, hand.ack);
+        (hand.port, hand.seq, hand.ack) = first;
+        hand.give(&hand.seg(ACK, &[]));
+        (hand.port, hand.seq, hand.ack) = second;
+        assert_eq!(hand.give(&hand.seg(ACK, b"data")), []);
+        assert_eq!(hand.stack.tcp_accept(listener).unwrap().1.port(), 5_000);
+        hand.give(&hand.seg(ACK, b"data"));
+        let (id, peer) = hand.stack.tcp_accept(listener).unwrap();
+        assert_eq!(peer.port(), 6_000);
+        assert_eq!(hand.stack.tcp_recv(id, &mut [0; 8]), Ok(4));
+    }
+
+    fn who_listens_drops_what_is_neither_syn_nor_ack(family) {
+        let mut hand = Hand::new(family);
+        hand.listen();
+        for flags in [0, FIN, PSH, FIN | PSH, SYN | FIN, RST] {
+            assert_eq!(hand.give(&hand.seg(flags, &[])), [], "{flags:#x}");
+        }
+        let answers = hand.give(&hand.seg(ACK, &[]));
+        assert!(answers.len() == 1 && answers[0].flags == RST, "{answers:?}");
+        // Where nobody listens, the answer is a RST (RFC 9293 section 3.10.7.1).
+        for flags in [0, FIN, SYN | FIN, SYN] {
+            let mut probe = hand.seg(flags, &[]);
+            probe.to = PORT + 1;
+            let answers = hand.give(&probe);
+            assert!(answers.len() == 1 && answers[0].flags == RST | ACK, "{flags:#x}: {answers:?}");
+        }
+    }
 }

@@ -10,12 +10,25 @@ use super::options::{SynOptions, window_scale_for};
 use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
 use super::{EventKey, Tcp, TimerKey};
-use crate::event::TcpId;
+use crate::event::{ListenerId, TcpId};
 use crate::link::Link;
 use crate::time::{Duration, Instant};
 
 /// First wait for the ACK of a SYN-ACK; doubles with each repetition (RFC 6298 section 2).
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// What is known of a connection whose handshake has just been completed, from the SYN queue or from a cookie.
+struct Opening {
+    key: FlowKey,
+    listener: ListenerId,
+    irs: u32,
+    iss: u32,
+    peer: SynOptions,
+    /// The window field of the SYN, or what is known instead.
+    window: u16,
+    /// When the SYN-ACK was sent, or now if that can't be told.
+    answered_at: Instant,
+}
 
 impl Tcp {
     /// A segment of no connection.
@@ -24,13 +37,44 @@ impl Tcp {
         now: Instant,
         link: &mut Link,
         key: FlowKey,
-        segment: &Segment<'_>,
+        (ip, segment): (&IpPacket<'_>, &Segment<'_>),
     ) {
         let flags = segment.flags();
         let is_syn = flags.syn() && !flags.ack() && !flags.rst() && !flags.fin();
         if is_syn && !self.refuse_new && can_connect(key.local_addr(), key.remote_addr()) {
             let isn = self.initial_sequence(now, &key);
             if self.syn(now, link, key, segment, isn) {
+                return;
+            }
+        }
+        if !flags.ack()
+            && !is_syn
+            && self
+                .listeners
+                .lookup(key.local_addr(), key.local_port())
+                .is_some()
+        {
+            // RFC 9293 section 3.10.7.2, fourth: what is neither SYN nor ACK, or is SYN and FIN at once, is dropped by
+            // who listens.
+            self.stats.no_connection += 1;
+            return;
+        }
+        if flags.ack() && !flags.syn() && !flags.rst() {
+            let (irs, iss) = (segment.seq().wrapping_sub(1), segment.ack().wrapping_sub(1));
+            if let Some(peer) = self.cookies.read(now, &key, irs, iss)
+                && let Some(listener) = self.listeners.lookup(key.local_addr(), key.local_port())
+            {
+                let opening = Opening {
+                    key,
+                    listener,
+                    irs,
+                    iss,
+                    peer,
+                    window: segment.window(),
+                    answered_at: now,
+                };
+                self.stats.syn_cookies_valid += 1;
+                self.complete(now, link, &opening, (ip, segment));
                 return;
             }
         }
@@ -78,14 +122,23 @@ impl Tcp {
             self.stats.accept_overflows += 1;
             return true;
         }
-        if self.syn_queue.is_full()
-            && let Some(oldest) = self.syn_queue.oldest()
-        {
-            self.stats.syn_recycled += 1;
-            self.remove_half(oldest);
+        let mut peer = SynOptions::of(segment);
+        if key.is_v6() {
+            // RFC 9293 section 3.7.1; the state machine takes IPv4's figure for both.
+            peer.mss = peer.mss.or(Some(1_220));
+        }
+        if self.syn_queue.is_full() {
+            self.stats.syn_cookies_sent += 1;
+            let cookie = self.cookies.make(now, &key, segment.seq(), &peer);
+            let ttl = self
+                .listeners
+                .map
+                .get(id)
+                .map_or(64, |listener| listener.ttl);
+            self.send_syn_ack(now, link, key, (cookie, segment.seq()), &peer, ttl);
+            return true;
         }
         self.stats.syn_received += 1;
-        let peer = SynOptions::of(segment);
         let wheel = &mut self.wheel;
         let half = self.syn_queue.insert_with_key(|half| Half {
             key,
@@ -119,6 +172,25 @@ impl Tcp {
             listener,
             ..
         } = *half;
+        let ttl = self
+            .listeners
+            .map
+            .get(listener)
+            .map_or(64, |listener| listener.ttl);
+        self.send_syn_ack(now, link, key, (iss, irs), &peer, ttl);
+        self.wheel
+            .arm(timer, now + FIRST_RETRY * (1 << retries.min(6)));
+    }
+
+    fn send_syn_ack(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        key: FlowKey,
+        (iss, irs): (u32, u32),
+        peer: &SynOptions,
+        ttl: u8,
+    ) {
         let mut control = Control::new(key, Flags::SYN | Flags::ACK, iss, irs.wrapping_add(1));
         control.window = u16::try_from(self.config.recv_buffer).unwrap_or(u16::MAX);
         control.options = SynOptions {
@@ -129,12 +201,8 @@ impl Tcp {
                 .map(|_| window_scale_for(self.config.recv_buffer)),
             sack: peer.sack,
         };
-        if let Some(listener) = self.listeners.map.get(listener) {
-            control.hop_limit = listener.ttl;
-        }
+        control.hop_limit = ttl;
         let _ = self.send_control(now, link, &control);
-        self.wheel
-            .arm(timer, now + FIRST_RETRY * (1 << retries.min(6)));
     }
 
     pub(super) fn half_timer(&mut self, now: Instant, link: &mut Link, id: HalfId) {
@@ -206,25 +274,57 @@ impl Tcp {
             self.half_challenge(now, link, &half);
             return;
         }
-        let Some(listener) = self.listeners.map.get(half.listener) else {
+        if !self.listeners.map.contains_key(half.listener) {
             self.remove_half(id);
             self.refuse(now, link, half.key, segment);
             return;
+        }
+        let opening = Opening {
+            key: half.key,
+            listener: half.listener,
+            irs: half.irs,
+            iss: half.iss,
+            peer: half.peer,
+            window: half.window,
+            // An RTT measured across a repeated SYN-ACK would be ambiguous (RFC 6298 section 3).
+            answered_at: if half.retries == 0 {
+                half.answered_at
+            } else {
+                now
+            },
+        };
+        if self.complete(now, link, &opening, (ip, segment)) {
+            self.remove_half(id);
+        }
+    }
+
+    /// The handshake is complete: a connection comes into being and takes the segment that completed it. `false` if
+    /// there is no room now; the client will send again.
+    fn complete(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        opening: &Opening,
+        (ip, segment): (&IpPacket<'_>, &Segment<'_>),
+    ) -> bool {
+        let Some(listener) = self.listeners.map.get(opening.listener) else {
+            return false;
         };
         // As Linux: the ACK is dropped, the SYN-ACK repeated, and the client sends its data again.
         if listener.is_full() {
             self.stats.accept_overflows += 1;
-            return;
+            return false;
         }
         if self.flows.len() >= self.config.max_connections {
             self.stats.too_many += 1;
-            return;
+            return false;
         }
         let ttl = listener.ttl;
-        self.remove_half(id);
-        if let Some(flow) = self.establish(now, &half, ttl) {
+        if let Some(flow) = self.establish(now, opening, ttl) {
+            self.narrow(now, flow, link.path_mtu(now, opening.key.remote_addr()));
             self.flow_segment(now, link, flow, ip, segment);
         }
+        true
     }
 
     fn half_challenge(&mut self, now: Instant, link: &mut Link, half: &Half) {
@@ -240,13 +340,7 @@ impl Tcp {
     }
 
     /// Makes a connection, in SYN-RECEIVED, of a half-open one and puts it into the accept queue.
-    fn establish(&mut self, now: Instant, half: &Half, ttl: u8) -> Option<TcpId> {
-        // An RTT measured across a repeated SYN-ACK would be ambiguous (RFC 6298 section 3).
-        let answered_at = if half.retries == 0 {
-            half.answered_at
-        } else {
-            now
-        };
+    fn establish(&mut self, now: Instant, half: &Opening, ttl: u8) -> Option<TcpId> {
         let sequence = (half.iss, half.irs);
         let peer = (half.peer, half.window);
         let conn = Conn::accept(
@@ -256,7 +350,7 @@ impl Tcp {
             sequence,
             peer,
             ttl,
-            answered_at,
+            half.answered_at,
         )?;
         let wheel = &mut self.wheel;
         let recv_buffer = self.config.recv_buffer;

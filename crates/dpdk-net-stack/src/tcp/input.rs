@@ -59,7 +59,7 @@ impl Tcp {
             Some(FlowRef::Conn(id)) => self.flow_segment(now, link, id, ip, segment),
             Some(FlowRef::Half(id)) => self.half_segment(now, link, id, (ip, segment)),
             Some(FlowRef::TimeWait(id)) => self.time_wait_segment(now, link, id, segment),
-            None => self.new_segment(now, link, key, segment),
+            None => self.new_segment(now, link, key, (ip, segment)),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Listeners with their accept queues, and the SYN queue that all of them share.
 //!
 //! A half-open connection costs about a hundred bytes: no state machine and no buffers exist before the handshake is
-//! complete. When the SYN queue is full the oldest entry makes room (RFC 4987 section 3.4), so that a flood can't keep
-//! a real client out for longer than its handshake takes to be pushed through the queue.
+//! complete. When the SYN queue is full, SYNs are answered with [cookies](super::cookie), so that a flood keeps nobody
+//! out.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -46,8 +46,6 @@ pub(crate) struct Half {
 #[derive(Debug)]
 pub(crate) struct SynQueue {
     pub(crate) entries: SlotMap<HalfId, Half>,
-    /// Oldest first; entries that are gone are left until they come to the front or are too many.
-    order: VecDeque<HalfId>,
     capacity: usize,
 }
 
@@ -55,7 +53,6 @@ impl SynQueue {
     pub(crate) fn new(capacity: usize) -> Self {
         SynQueue {
             entries: SlotMap::with_key(),
-            order: VecDeque::new(),
             capacity,
         }
     }
@@ -64,25 +61,8 @@ impl SynQueue {
         self.entries.len() >= self.capacity
     }
 
-    /// The entry that has waited longest.
-    pub(crate) fn oldest(&mut self) -> Option<HalfId> {
-        while let Some(&id) = self.order.front() {
-            if self.entries.contains_key(id) {
-                return Some(id);
-            }
-            self.order.pop_front();
-        }
-        None
-    }
-
     pub(crate) fn insert_with_key(&mut self, make: impl FnOnce(HalfId) -> Half) -> HalfId {
-        if self.order.len() > 2 * self.entries.len() + 64 {
-            let entries = &self.entries;
-            self.order.retain(|id| entries.contains_key(*id));
-        }
-        let id = self.entries.insert_with_key(make);
-        self.order.push_back(id);
-        id
+        self.entries.insert_with_key(make)
     }
 }
 

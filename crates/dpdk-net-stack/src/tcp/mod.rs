@@ -7,6 +7,7 @@
 
 pub(crate) mod api;
 pub(crate) mod conn;
+pub(crate) mod cookie;
 pub(crate) mod egress;
 pub(crate) mod flow;
 pub(crate) mod handshake;
@@ -39,6 +40,7 @@ use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 
 use conn::{Engine, Wish};
+use cookie::Cookies;
 use flow::{Flow, FlowFlags};
 use listener::{HalfId, Listeners, SynQueue};
 use ports::PortPicker;
@@ -174,6 +176,7 @@ pub(crate) struct Tcp {
     pub(crate) table: FlowTable,
     listeners: Listeners,
     syn_queue: SynQueue,
+    cookies: Cookies,
     time_waits: TimeWaits,
     wheel: Wheel<TimerKey>,
     dirty: VecDeque<TcpId>,
@@ -210,6 +213,7 @@ impl Tcp {
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),
             syn_queue: SynQueue::new(tcp.syn_queue),
+            cookies: Cookies::new(seed),
             time_waits: TimeWaits::new(tcp.max_time_wait),
             wheel: Wheel::new(now),
             dirty: VecDeque::new(),

@@ -202,15 +202,17 @@ pub struct TcpConfig {
     pub max_orphans: usize,
     /// Challenge ACKs a second over all connections (RFC 5961 section 7). Default 1,000 (`tcp_challenge_ack_limit`).
     pub challenge_acks_per_second: u32,
-    /// RSTs a second sent in answer to segments that belong to no connection. Default 1,000.
+    /// RSTs a second sent in answer to segments that belong to no connection. Default 20,000: as many clients may be
+    /// refused at once, and a flood is answered with no more bytes than it brings.
     pub resets_per_second: u32,
     /// Delay of an ACK that has nothing to ride on, at most. Default 10 ms.
     pub ack_delay: Duration,
     /// Keep-alive of connections that switch it on. Default as Linux: 2 hours, 75 s, 9 probes.
     pub keepalive: Keepalive,
-    /// First port for outgoing connections. Default 32,768 (`ip_local_port_range`).
+    /// First port for outgoing connections (`ip_local_port_range`). Default 1,024 (RFC 6056 section 3.2): with it 64,512
+    /// connections from one address to one peer's port are possible.
     pub ephemeral_first: u16,
-    /// Last port for outgoing connections. Default 60,999.
+    /// Last port for outgoing connections. Default 65,535.
     pub ephemeral_last: u16,
 }
 
@@ -230,11 +232,11 @@ impl Default for TcpConfig {
             max_connections: 262_144,
             max_orphans: 16_384,
             challenge_acks_per_second: 1_000,
-            resets_per_second: 1_000,
+            resets_per_second: 20_000,
             ack_delay: Duration::from_millis(10),
             keepalive: Keepalive::default(),
-            ephemeral_first: 32_768,
-            ephemeral_last: 60_999,
+            ephemeral_first: 1_024,
+            ephemeral_last: 65_535,
         }
     }
 }
@@ -248,6 +250,11 @@ pub struct UdpConfig {
     pub recv_queue_bytes: usize,
     /// UDP sockets at most. Default 65,536.
     pub max_sockets: usize,
+    /// First port for sockets that ask for any (`ip_local_port_range`). Default 32,768: a socket has its port whatever the
+    /// peer, so the well-known ones are left to who asks for them.
+    pub ephemeral_first: u16,
+    /// Last port for such sockets. Default 60,999.
+    pub ephemeral_last: u16,
 }
 
 impl Default for UdpConfig {
@@ -255,6 +262,8 @@ impl Default for UdpConfig {
         UdpConfig {
             recv_queue_bytes: 208 * 1024,
             max_sockets: 65_536,
+            ephemeral_first: 32_768,
+            ephemeral_last: 60_999,
         }
     }
 }
@@ -265,7 +274,8 @@ impl Default for UdpConfig {
 pub struct Limits {
     /// Neighbours known at most; past it the one used longest ago is forgotten. Default 4,096 (`gc_thresh3` is 1,024).
     pub neighbors: usize,
-    /// Packets that wait for one unresolved neighbour; past it the oldest is dropped. Default 32.
+    /// Packets that wait for one unresolved neighbour; past it the oldest is dropped. Default 128, what a datagram of
+    /// 64 KiB comes to on the narrowest path.
     pub pending_per_neighbor: usize,
     /// Bytes of packets that wait for all unresolved neighbours. Default 2 MiB.
     pub pending_bytes: usize,
@@ -275,7 +285,7 @@ pub struct Limits {
     pub reassembly_timeout: Duration,
     /// ICMP and ICMPv6 errors a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4). Default 1,000.
     pub icmp_errors_per_second: u32,
-    /// Echo replies a second. Default 100,000.
+    /// Echo replies a second. Default 1,000,000: what a flood ping of one host can send is answered.
     pub echo_replies_per_second: u32,
     /// Replies (ACKs, RSTs, ARP, NDP, ICMP) that wait for room in the TX ring, in frames. Default 2,048.
     pub reply_queue: usize,
@@ -287,12 +297,12 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             neighbors: 4_096,
-            pending_per_neighbor: 32,
+            pending_per_neighbor: 128,
             pending_bytes: 2 * 1024 * 1024,
             reassembly_bytes: 4 * 1024 * 1024,
             reassembly_timeout: Duration::from_secs(30),
             icmp_errors_per_second: 1_000,
-            echo_replies_per_second: 100_000,
+            echo_replies_per_second: 1_000_000,
             reply_queue: 2_048,
             reply_queue_bytes: 4 * 1024 * 1024,
         }
@@ -413,6 +423,13 @@ impl Config {
             "tcp.ephemeral_last",
             tcp.ephemeral_last.into(),
             tcp.ephemeral_first.into(),
+            65_535,
+        )?;
+        range("udp.ephemeral_first", self.udp.ephemeral_first.into(), 1, 65_535)?;
+        range(
+            "udp.ephemeral_last",
+            self.udp.ephemeral_last.into(),
+            self.udp.ephemeral_first.into(),
             65_535,
         )?;
         range(

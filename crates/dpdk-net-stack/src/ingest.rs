@@ -257,6 +257,13 @@ impl Stack {
         match parsed {
             // A fragment again: of an IPv6 packet with two fragment headers.
             Ok((_, Transport::Fragment)) => self.frames.drop_ipv6_malformed += 1,
+            // RFC 6980 section 5: neighbour discovery never comes in fragments.
+            Ok((_, Transport::Icmpv6(message)))
+                if (icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT)
+                    .contains(&message.kind()) =>
+            {
+                self.frames.drop_ipv6_malformed += 1;
+            }
             Ok((ip, transport)) => self.ip(now, macs, &ip, &transport, None),
             Err(error) => self.count_malformed(error),
         }

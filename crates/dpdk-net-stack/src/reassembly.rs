@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
 
-/// Fragments that one packet may come in: enough for 64 KiB over the smallest IPv4 path there is.
-const MAX_FRAGMENTS: usize = 512;
+/// Fragments that one packet may come in: enough for 64 KiB over the smallest IPv4 path there is, which carries 48 bytes.
+const MAX_FRAGMENTS: usize = 2_048;
 /// What a packet and a fragment are charged beside their bytes.
 const PACKET_OVERHEAD: usize = 256;
 const FRAGMENT_OVERHEAD: usize = 64;

@@ -129,7 +129,7 @@ impl UdpTable {
             random: Random::new(&config.seed, "udp ports"),
             max_sockets: config.udp.max_sockets,
             queue_bytes: config.udp.recv_queue_bytes,
-            ports: (config.tcp.ephemeral_first, config.tcp.ephemeral_last),
+            ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),
             stats: UdpStats::default(),
         }
     }

@@ -3,8 +3,11 @@
 
 mod common;
 
+use core::net::IpAddr;
+
 use common::*;
-use dpdk_net_stack::{Duration, Error, Event, Keepalive, Readiness, TcpId, TcpState};
+use dpdk_net_packet::{Protocol, checksum, ethernet, ipv4, ipv6, ndp, udp};
+use dpdk_net_stack::{Duration, Error, Event, Keepalive, Readiness, TcpId, TcpState, UdpOptions};
 
 both_families! {
     fn more_connections_to_ourselves_than_the_loop_holds_take_turns(family) {
@@ -159,4 +162,116 @@ both_families! {
             assert!(answers.len() == 1 && answers[0].flags == RST | ACK, "{flags:#x}: {answers:?}");
         }
     }
+
+    fn a_datagram_of_64_kib_reaches_a_neighbour_that_was_not_known(family) {
+        let mut pair = Pair::new();
+        let local = family.any(7_000);
+        let to = pair.server().udp_bind(UdpOptions::new(local)).unwrap();
+        let from = pair.client().udp_bind(UdpOptions::new(family.any(0))).unwrap();
+        let (now, data) = (pair.now, pattern(65_507));
+        pair.client().udp_send(now, from, &data, Some(family.at(1, 7_000))).unwrap();
+        pair.run(Duration::from_millis(100));
+        let mut buf = vec![0; 70_000];
+        let received = pair.server().udp_recv(to, &mut buf).expect("no fragment was pushed out");
+        assert!(buf[..received.len] == data);
+    }
+
+    fn sixty_thousand_connections_to_one_peer_find_a_port(family) {
+        let mut config = config(2);
+        config.tcp.recv_buffer = 2_048;
+        config.tcp.send_buffer = 2_048;
+        let mut pair = Pair::with(common::config(1), config);
+        let now = pair.now;
+        for _ in 0..60_000 {
+            pair.client().tcp_connect(now, None, family.at(1, PORT)).unwrap();
+        }
+        assert_eq!(pair.client().tcp_count(), 60_000);
+    }
+}
+
+#[test]
+fn a_packet_in_pieces_of_eight_bytes_becomes_whole() {
+    let mut hand = Hand::new(Family::V4);
+    let socket = hand
+        .stack
+        .udp_bind(UdpOptions::new(Family::V4.any(7_000)))
+        .unwrap();
+    let data = pattern(8_000);
+    let mut datagram = vec![0; udp::HEADER_LEN];
+    datagram.extend(&data);
+    udp::write_header(&mut datagram, 9_000, 7_000, data.len());
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (Family::V4.host(2), Family::V4.host(1)) else {
+        unreachable!()
+    };
+    checksum::fill_udp(src.into(), dst.into(), &mut datagram);
+    let pieces = datagram.chunks(8).enumerate().map(|(n, piece)| {
+        let header = ipv4::Header {
+            id: 77,
+            dont_fragment: false,
+            more_fragments: (n + 1) * 8 < datagram.len(),
+            fragment_offset: n as u16 * 8,
+            ..ipv4::Header::new(src, dst, Protocol::Udp, piece.len())
+        };
+        let mut packet = vec![0; ipv4::HEADER_LEN];
+        header.write(&mut packet);
+        packet.extend(piece);
+        in_frame(ethernet::TYPE_IPV4, &packet)
+    });
+    let pieces: Vec<_> = pieces.collect();
+    hand.stack.ingest(hand.now, &pieces);
+    let mut buf = vec![0; 10_000];
+    let received = hand.stack.udp_recv(socket, &mut buf).unwrap();
+    assert!(buf[..received.len] == data);
+}
+
+#[test]
+fn neighbour_discovery_in_fragments_is_not_heard() {
+    let mut hand = Hand::new(Family::V6);
+    let (IpAddr::V6(src), IpAddr::V6(dst)) = (Family::V6.host(2), Family::V6.host(1)) else {
+        unreachable!()
+    };
+    let mut message = [0; 64];
+    let len = ndp::write_solicitation(&mut message, dst, Some(mac(2)));
+    let message = &mut message[..len];
+    checksum::fill_icmpv6(src, dst, message);
+    let packet = |header: &[u8], next: u8, payload: &[u8]| {
+        let mut packet = vec![0; ipv6::HEADER_LEN];
+        let len = header.len() + payload.len();
+        ipv6::Header {
+            hop_limit: 255,
+            next_header: next,
+            ..ipv6::Header::new(src, dst, Protocol::Icmpv6, len)
+        }
+        .write(&mut packet);
+        packet.extend(header);
+        packet.extend(payload);
+        in_frame(ethernet::TYPE_IPV6, &packet)
+    };
+    let replies = |hand: &mut Hand, frames: &[Vec<u8>]| {
+        let mut out: Vec<Vec<u8>> = Vec::new();
+        hand.stack.ingest(hand.now, frames);
+        hand.stack.poll_transmit(hand.now, &mut out);
+        out.len()
+    };
+    let pieces: Vec<_> = [(0, 24, true), (24, len, false)]
+        .into_iter()
+        .map(|(start, end, more)| {
+            let mut header = [0; ipv6::FRAGMENT_HEADER_LEN];
+            ipv6::write_fragment_header(&mut header, 58, start as u16, more, 5);
+            packet(&header, ipv6::NEXT_FRAGMENT, &message[start..end])
+        })
+        .collect();
+    assert_eq!(replies(&mut hand, &pieces), 0);
+    assert_eq!(
+        replies(&mut hand, &[packet(&[], 58, message)]),
+        1,
+        "whole it is answered"
+    );
+}
+
+fn in_frame(ether_type: u16, packet: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; ethernet::HEADER_LEN];
+    ethernet::write_header(&mut frame, mac(1), mac(2), ether_type);
+    frame.extend(packet);
+    frame
 }

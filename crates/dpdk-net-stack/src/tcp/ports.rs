@@ -2,7 +2,7 @@
 //!
 //! The start depends on addresses and remote port under a secret key, and a table of counters moves it on, so that
 //! ports of one destination are not told by those of another and none is used again soon. All of the range is tried,
-//! so 28,232 connections to one peer address and port are possible with the default range.
+//! so 64,512 connections to one peer address and port are possible with the default range.
 
 use alloc::boxed::Box;
 use core::hash::BuildHasher;

@@ -214,8 +214,8 @@ fn only_own_addresses_can_be_bound() {
 #[test]
 fn ephemeral_ports_are_all_found_and_come_at_random() {
     let mut config = config();
-    config.tcp.ephemeral_first = 50_000;
-    config.tcp.ephemeral_last = 50_099;
+    config.udp.ephemeral_first = 50_000;
+    config.udp.ephemeral_last = 50_099;
     let mut bed = bed_of(&config);
     let mut ports: Vec<u16> = Vec::new();
     for _ in 0..100 {

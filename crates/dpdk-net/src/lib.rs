@@ -10,7 +10,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! App::builder()
-//!     .eal(Eal::builder("echo").vdev("net_tap0,iface=tp0").in_memory())
+//!     .eal(Eal::builder("echo").vdev("net_tap0,iface=tp0").no_huge())
 //!     .address("198.18.0.2/24")
 //!     .run(|_ctx| async {
 //!         let listener = TcpListener::bind("0.0.0.0:7").await?;

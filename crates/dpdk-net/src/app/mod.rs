@@ -25,7 +25,7 @@ pub use context::Context;
 ///
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     App::builder()
-///         .eal(Eal::builder("hello").vdev("net_tap0,iface=tp0").in_memory())
+///         .eal(Eal::builder("hello").vdev("net_tap0,iface=tp0").no_huge())
 ///         .address("198.18.0.2/24")
 ///         .address("fd00::2/64")
 ///         .run(|ctx| async move {

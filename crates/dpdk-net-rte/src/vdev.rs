@@ -9,6 +9,7 @@ use std::ffi::CString;
 
 use dpdk_net_sys as sys;
 
+use crate::eal::Device;
 use crate::port::PortId;
 use crate::port::inner::with_open_ports;
 use crate::{Eal, Error, ring};
@@ -18,11 +19,20 @@ impl Eal {
     /// (`rte_vdev_init`). The name begins with its driver's.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a name or arguments with a zero byte, [`Error::Dpdk`] where there is no
-    /// such driver, the name is taken, or the driver refuses.
+    /// [`Error::InvalidArgument`] for a name or arguments with a zero byte, or with an address in this process's
+    /// memory (net_ring's `internal`), [`Error::Dpdk`] where there is no such driver, the name is taken, or the
+    /// driver refuses.
     pub fn create_vdev(&self, name: &str, args: &str) -> Result<PortId, Error> {
         let subject = format!("virtual device {name:?}");
         let (device, arguments) = (text(&subject, name)?, text(&subject, args)?);
+        if Device::parse(&format!("{name},{args}")).is_by_address() {
+            return Err(Error::InvalidArgument {
+                what: subject,
+                problem: "`internal` hands DPDK an address in this process's memory: make ports of rings by \
+                          `ring::joined_ports` or `ring::looped_port`"
+                    .into(),
+            });
+        }
         // SAFETY: the EAL is initialised; both strings outlive the call.
         let rc = unsafe { sys::rte_vdev_init(device.as_ptr(), arguments.as_ptr()) };
         if rc < 0 {

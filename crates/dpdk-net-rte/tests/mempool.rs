@@ -257,3 +257,32 @@ fn a_cache_larger_than_a_small_pool_is_cut_down() {
         7
     );
 }
+
+#[test]
+fn pools_can_be_used_from_several_threads_whatever_operations_are_asked_for() {
+    let eal = common::builder()
+        .arg("--mbuf-pool-ops-name=ring_sp_sc")
+        .init()
+        .unwrap();
+    let pool = Mempool::builder(&eal, "shared")
+        .capacity(1023)
+        .cache_size(0)
+        .build()
+        .unwrap();
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                for _ in 0..20_000 {
+                    let mut batch: MbufBatch<8> = MbufBatch::new();
+                    pool.alloc_bulk(&mut batch, 8).unwrap();
+                    batch.iter_mut().for_each(|mbuf| {
+                        // Two owners of one mbuf would run out of room, or find the other's byte.
+                        let bytes = mbuf.append(1900).unwrap();
+                        bytes[0] = 1;
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!((pool.in_use(), pool.available()), (0, 1023));
+}

@@ -409,6 +409,70 @@ fn packets_without_data_are_dropped_and_counted() {
 }
 
 #[test]
+fn packets_longer_than_a_frame_of_the_mtu_are_dropped_and_counted() {
+    let (eal, _, port) = null();
+    let pool = Mempool::builder(&eal, "large")
+        .capacity(127)
+        .cache_size(0)
+        .data_room(4096)
+        .build()
+        .unwrap();
+    let port = port
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
+        .unwrap()
+        .start()
+        .unwrap();
+    let longest = 1500 + port.info().unwrap().frame_overhead as usize;
+    let mut tx = port.take_tx(0).unwrap();
+    let mut batch: MbufBatch<32> = MbufBatch::new();
+    let mut sent = |lengths: &[usize]| {
+        for &length in lengths {
+            let mut mbuf = pool.alloc().unwrap();
+            mbuf.append(length).unwrap();
+            batch.push(mbuf).unwrap();
+        }
+        let sent = tx.tx_burst(&mut batch);
+        assert!(batch.is_empty());
+        let stats = port.queue_stats(0).unwrap();
+        (sent, stats.tx_packets, stats.tx_bytes, stats.tx_dropped)
+    };
+    // The first burst teaches the queue its pool; the others are looked at as a whole, of any number.
+    assert_eq!(sent(&[60]), (1, 1, 60, 0));
+    let mut bytes = 60 + longest as u64;
+    assert_eq!(sent(&[longest]), (1, 2, bytes, 0));
+    assert_eq!(sent(&[longest + 1]), (0, 2, bytes, 1));
+    bytes += 60 * 2;
+    assert_eq!(sent(&[60, longest + 1, 60]), (2, 4, bytes, 2));
+    bytes += 60 * 6;
+    assert_eq!(
+        sent(&[60, 60, 60, 60, 60, 60, longest + 1]),
+        (6, 10, bytes, 3)
+    );
+    bytes += 60 * 4;
+    assert_eq!(sent(&[longest + 1, 60, 0, 60, 60, 60]), (4, 14, bytes, 5));
+    assert_eq!(pool.in_use(), 0);
+    // Asking for segmentation helps only where the port does it.
+    use dpdk_net_rte::mbuf::{IpVersion, L4Offload, TxOffload};
+    let mut mbuf = pool.alloc().unwrap();
+    mbuf.append(longest + 1).unwrap();
+    mbuf.set_tx_offload(TxOffload {
+        l2_len: 14,
+        l3_len: 40,
+        ip: IpVersion::V6,
+        l4: L4Offload::TcpSegmentation {
+            segment_size: 1000,
+            header_len: 20,
+        },
+    })
+    .unwrap();
+    let mut batch: MbufBatch<4> = MbufBatch::new();
+    batch.push(mbuf).unwrap();
+    assert_eq!(tx.tx_burst(&mut batch), 0);
+    assert_eq!(port.queue_stats(0).unwrap().tx_dropped, 6);
+    assert_eq!((batch.len(), pool.in_use()), (0, 0));
+}
+
+#[test]
 fn a_chain_is_sent_as_one_segment_where_the_driver_takes_no_other() {
     let (_eal, pool, port) = null();
     let port = port
@@ -432,6 +496,37 @@ fn a_chain_is_sent_as_one_segment_where_the_driver_takes_no_other() {
     assert_eq!((stats.tx_packets, stats.tx_bytes), (1, 1500));
     assert_eq!((stats.tx_copied, stats.tx_dropped), (1, 1));
     assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn ports_are_listed_and_found_while_others_come_and_go() {
+    let eal = eal_with_vdevs(&["net_null0"]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let ports = eal.ports();
+                assert_eq!(ports[0].driver, "net_null");
+                assert!(ports.iter().all(|port| port.name.starts_with("net_null")));
+                drop(Port::open(&eal, "net_nonsense0").unwrap_err());
+            }
+        });
+        for _ in 0..200 {
+            let id = eal.create_vdev("net_null1", "").unwrap();
+            drop(Port::open(&eal, id).unwrap());
+            eal.remove_vdev("net_null1").unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_device_made_of_an_address_is_refused() {
+    let eal = eal_with_vdevs(&[]);
+    for args in ["internal=0x1000", "nodeaction=a:0:CREATE,internal=0x1000"] {
+        let error = eal.create_vdev("net_ring7", args).unwrap_err().to_string();
+        assert!(error.contains("`ring::joined_ports`"), "{error}");
+    }
 }
 
 #[test]

@@ -232,6 +232,41 @@ fn a_chain_goes_through_a_ring_as_it_is() {
 }
 
 #[test]
+fn a_chain_of_more_segments_than_a_driver_may_be_given_is_made_one() {
+    let eal = eal_with_vdevs(&[]);
+    let ports = ring::looped_port(&eal, "loop", 1, 63).unwrap();
+    let pool = common::pool(&eal, "loop");
+    let port = Port::open(&eal, ports.ids()[0]).unwrap();
+    let config = PortConfig {
+        tx_offloads: dpdk_net_rte::port::TxOffloads::MULTI_SEGS,
+        ..PortConfig::default()
+    };
+    let port = port
+        .configure(&config, std::slice::from_ref(&pool))
+        .unwrap()
+        .start()
+        .unwrap();
+    let mut queue = pair(&port);
+    let mut batch: MbufBatch<4> = MbufBatch::new();
+    for (segments, delivered) in [(256, 256), (257, 1)] {
+        let mut head = pool.alloc().unwrap();
+        head.append(1).unwrap()[0] = 1;
+        for number in 1..segments {
+            let mut tail = pool.alloc().unwrap();
+            tail.append(1).unwrap()[0] = number as u8;
+            head.chain(tail).unwrap();
+        }
+        batch.push(head).unwrap();
+        assert_eq!(queue.tx.tx_burst(&mut batch), 1);
+        assert_eq!(queue.rx.rx_burst(&mut batch), 1);
+        let packet = batch.pop().unwrap();
+        assert_eq!((packet.nb_segs(), packet.pkt_len()), (delivered, segments));
+    }
+    assert_eq!(port.queue_stats(0).unwrap().tx_copied, 1);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn promiscuous_and_allmulticast_are_switched_and_read_back() {
     let eal = eal_with_vdevs(&[]);
     let ports = ring::looped_port(&eal, "loop", 1, 63).unwrap();

@@ -8,10 +8,9 @@
 
 /* ---- mempool ---- */
 
-/* Where a mempool's private area starts (RTE_MEMPOOL_HEADER_SIZE). */
-static const size_t DN_MEMPOOL_HEADER_PLAIN = sizeof(struct rte_mempool);
-static const size_t DN_MEMPOOL_HEADER_CACHED =
-	sizeof(struct rte_mempool) + sizeof(struct rte_mempool_cache) * RTE_MAX_LCORE;
+/* Where a mempool's private area starts, without and with caches. */
+static const size_t DN_MEMPOOL_HEADER_PLAIN = RTE_MEMPOOL_HEADER_SIZE((struct rte_mempool *)NULL, 0);
+static const size_t DN_MEMPOOL_HEADER_CACHED = RTE_MEMPOOL_HEADER_SIZE((struct rte_mempool *)NULL, 1);
 /* Where in the private area a pool's tag starts: the cache line behind rte_pktmbuf_pool_private. */
 static const size_t DN_POOL_TAG_OFFSET =
 	((sizeof(struct rte_pktmbuf_pool_private) + RTE_CACHE_LINE_SIZE - 1) / RTE_CACHE_LINE_SIZE) * RTE_CACHE_LINE_SIZE;

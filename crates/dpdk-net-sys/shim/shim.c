@@ -185,8 +185,11 @@ static inline bool alike(struct rte_mbuf *const *mbufs, uint32_t count, const st
 	for (i = 0; i < count; i++) {
 		const struct rte_mbuf *m = mbufs[i];
 
+		uint64_t word;
+
 		/* The four fields from data_off on, whatever a release calls the word that they are. */
-		rearm |= *(const unaligned_uint64_t *)((const char *)m + DN_MBUF_OFF_DATA_OFF);
+		memcpy(&word, (const char *)m + DN_MBUF_OFF_DATA_OFF, sizeof(word));
+		rearm |= word;
 		if (received)
 			flags |= m->ol_flags;
 		sum += m->pkt_len;

@@ -135,13 +135,13 @@ impl<'a> Args<'a> {
 
 /// A device and its arguments: `net_tap0,iface=tp0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Device<'a> {
+pub(crate) struct Device<'a> {
     pub(super) name: &'a str,
     arguments: &'a str,
 }
 
 impl<'a> Device<'a> {
-    pub(super) fn parse(text: &'a str) -> Self {
+    pub(crate) fn parse(text: &'a str) -> Self {
         let (name, arguments) = text.split_once(',').unwrap_or((text, ""));
         Self { name, arguments }
     }
@@ -149,6 +149,11 @@ impl<'a> Device<'a> {
     /// The driver: the name without its number.
     pub(super) fn driver(&self) -> &'a str {
         self.name.trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+
+    /// Whether it is told where its rings are, by address: the driver follows that unchecked.
+    pub(crate) fn is_by_address(&self) -> bool {
+        self.argument("internal").is_some()
     }
 
     /// The value of one argument.

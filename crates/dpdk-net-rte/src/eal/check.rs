@@ -226,6 +226,12 @@ fn vdevs(args: &Args<'_>) -> Result<(), Error> {
                 "Separate its arguments by commas, as in `net_tap0,iface=tp0`",
             );
         }
+        if device.is_by_address() {
+            return named(
+                "it hands DPDK an address in this process's memory".into(),
+                "Make ports of rings by `ring::joined_ports` or `ring::looped_port`",
+            );
+        }
         if seen.contains(&device.name) {
             return named(
                 format!("{} is given twice, and DPDK makes one of it", device.name),
@@ -355,6 +361,8 @@ mod tests {
                 "that of net_tap0",
             ),
             (&["--vdev=net_af_packet0"], "iface=NAME"),
+            (&["--vdev=net_ring0,internal=0x1000"], "an address"),
+            (&["--vdev", "eth_ring0,internal=0x1000"], "an address"),
         ] {
             let error = check(arguments).expect_err(part);
             assert!(error.contains(part), "{error}");

@@ -24,6 +24,8 @@ use dpdk_net_sys as sys;
 
 pub use builder::{EalBuilder, IovaMode};
 
+pub(crate) use args::Device;
+
 use crate::Error;
 
 /// What became of the EAL of this process.

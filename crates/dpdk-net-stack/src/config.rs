@@ -425,7 +425,12 @@ impl Config {
             tcp.ephemeral_first.into(),
             65_535,
         )?;
-        range("udp.ephemeral_first", self.udp.ephemeral_first.into(), 1, 65_535)?;
+        range(
+            "udp.ephemeral_first",
+            self.udp.ephemeral_first.into(),
+            1,
+            65_535,
+        )?;
         range(
             "udp.ephemeral_last",
             self.udp.ephemeral_last.into(),

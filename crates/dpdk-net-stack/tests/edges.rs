@@ -176,6 +176,44 @@ both_families! {
         assert!(buf[..received.len] == data);
     }
 
+    fn odd_options_do_not_cost_their_segment(family) {
+        let mut hand = Hand::new(family);
+        let listener = hand.listen();
+        let id = hand.establish(listener);
+        for options in [[9, 0, 1, 1], [2, 3, 1, 1], [1, 1, 1, 8], [3, 200, 1, 1], [5, 4, 1, 1]] {
+            let mut whole = frame(family, 2, 1, &hand.seg(ACK | PSH, b"....data"));
+            // The first four bytes of data become options.
+            let tcp = whole.len() - 28;
+            whole[tcp + 12] = 6 << 4;
+            whole[tcp + 20..tcp + 24].copy_from_slice(&options);
+            checksum::fill_tcp(family.host(2), family.host(1), &mut whole[tcp..]);
+            hand.stack.ingest(hand.now, &[whole]);
+            let mut buf = [0; 8];
+            assert_eq!(hand.stack.tcp_recv(id, &mut buf), Ok(4), "{options:?}");
+            assert_eq!(&buf[..4], b"data");
+            hand.seq = hand.seq.wrapping_add(4);
+        }
+    }
+
+    fn crossing_syns_connect_as_soon_as_the_answer_is_there(family) {
+        let mut hand = Hand::new(family);
+        let (local, remote) = (family.at(1, PORT), family.at(2, hand.port));
+        let id = hand.stack.tcp_connect(hand.now, Some(local), remote).unwrap();
+        let syn = hand.out().pop().unwrap();
+        hand.ack = syn.seq.wrapping_add(1);
+        let answer = hand.give(&hand.syn()).pop().unwrap();
+        assert_eq!((answer.flags, answer.seq), (SYN | ACK, syn.seq));
+        assert_eq!(hand.stack.tcp_state(id), TcpState::SynReceived);
+        hand.give(&hand.seg(SYN | ACK, &[]));
+        assert_eq!(hand.stack.tcp_state(id), TcpState::Established);
+        assert!(hand.stack.tcp_readiness(id).contains(Readiness::CONNECTED));
+        hand.seq = hand.seq.wrapping_add(1);
+        hand.give(&hand.seg(ACK | PSH, b"data"));
+        assert_eq!(hand.stack.tcp_recv(id, &mut [0; 8]), Ok(4));
+        assert_eq!(hand.stack.tcp_send(id, b"more"), Ok(4));
+        assert_eq!(hand.out().iter().filter(|seg| seg.payload == b"more").count(), 1);
+    }
+
     fn sixty_thousand_connections_to_one_peer_find_a_port(family) {
         let mut config = config(2);
         config.tcp.recv_buffer = 2_048;

@@ -8,7 +8,7 @@ use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
 use dpdk_net_packet::{IpPacket, Protocol, ipv4, ipv6};
 
 use super::flow::{Flow, FlowFlags};
-use super::options::{SynOptions, window_scale_for};
+use super::options::{self, SynOptions, window_scale_for};
 use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
 use super::time_wait::TimeWaitId;
@@ -137,7 +137,10 @@ impl Tcp {
             } else {
                 ipv4::HEADER_LEN
             };
-        let packet = if patch.is_none() && plain {
+        // The state machine drops a segment for one bad option.
+        let odd = segment.header_len() > HEADER_LEN
+            && options::first_odd(&segment.bytes()[HEADER_LEN..segment.header_len()]).is_some();
+        let packet = if patch.is_none() && plain && !odd {
             ip.bytes()
         } else {
             rewrite(&mut self.scratch, ip, segment, patch);
@@ -452,6 +455,20 @@ fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
             Verdict::Drop
         };
     }
+    if flags.syn()
+        && flags.ack()
+        && state == TcpState::SynReceived
+        && flow.has(FlowFlags::CONNECTING)
+        && segment.seq() == flow.irs
+        && segment.ack() == flow.iss.wrapping_add(1)
+    {
+        // The SYNs have crossed, and this is the answer to ours: an ACK, where the state machine knows the SYN already.
+        return Verdict::Patch {
+            ack: segment.ack(),
+            window: segment.window() >> flow.snd_shift,
+            fin: false,
+        };
+    }
     if flags.syn() {
         // RFC 5961 section 4.2. A repeated SYN-ACK, whose ACK was lost, gets its ACK this way too.
         return Verdict::Challenge;
@@ -583,6 +600,15 @@ fn rewrite(
         tcp[14..16].copy_from_slice(&window.to_be_bytes());
         if !fin {
             tcp[13] &= !Flags::FIN.0;
+        }
+        if segment.flags().syn() {
+            tcp[13] &= !Flags::SYN.0;
+            tcp[4..8].copy_from_slice(&segment.seq().wrapping_add(1).to_be_bytes());
+        }
+    }
+    if let Some(options) = buf.get_mut(at + HEADER_LEN..at + segment.header_len()) {
+        while let Some(odd) = options::first_odd(options) {
+            options[odd].fill(options::NOP);
         }
     }
     buf.drain(..14);

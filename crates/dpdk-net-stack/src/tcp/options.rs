@@ -2,6 +2,8 @@
 //!
 //! Timestamps are not offered: the state machine in use would gain nothing from them.
 
+use core::ops::Range;
+
 use dpdk_net_packet::tcp::{Segment, TcpOption};
 
 /// The largest window scale there may be (RFC 7323 section 2.3).
@@ -58,6 +60,39 @@ impl SynOptions {
     }
 }
 
+/// The option that means nothing.
+pub(crate) const NOP: u8 = 1;
+
+/// The bytes of the first option that is not as its RFC says: of a known kind with another length, or running over the
+/// end. Putting [`NOP`]s there leaves the others as they are.
+pub(crate) fn first_odd(options: &[u8]) -> Option<Range<usize>> {
+    let mut at = 0;
+    while let Some(&kind) = options.get(at) {
+        match kind {
+            0 => return None,
+            NOP => at += 1,
+            _ => {
+                let len = usize::from(options.get(at + 1).copied().unwrap_or(0));
+                if len < 2 || at + len > options.len() {
+                    return Some(at..options.len());
+                }
+                let as_it_should = match kind {
+                    2 => len == 4,
+                    3 => len == 3,
+                    4 => len == 2,
+                    5 => len >= 10 && (len - 2).is_multiple_of(8),
+                    _ => true,
+                };
+                if !as_it_should {
+                    return Some(at..at + len);
+                }
+                at += len;
+            }
+        }
+    }
+    None
+}
+
 /// The window scale with which a receive buffer of `capacity` bytes fits into 16 bits, as the state machine takes it.
 pub(crate) fn window_scale_for(capacity: usize) -> u8 {
     let bits = (usize::BITS - capacity.leading_zeros()) as u8;
@@ -112,6 +147,17 @@ mod tests {
         assert_eq!(parse(&[2, 0, 1, 1]), SynOptions::default());
         assert_eq!(parse(&[2, 40, 1, 1]), SynOptions::default());
         assert!(parse(&[253, 4, 9, 9, 4, 2]).sack);
+    }
+
+    #[test]
+    fn the_first_odd_option_is_found_and_no_good_one() {
+        assert_eq!(first_odd(&[2, 4, 5, 180, 1, 3, 3, 7, 4, 2, 1, 1]), None);
+        assert_eq!(first_odd(&[1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(first_odd(&[0, 2, 0, 9]), None);
+        assert_eq!(first_odd(&[1, 2, 3, 9]), Some(1..4));
+        assert_eq!(first_odd(&[1, 1, 9, 0]), Some(2..4));
+        assert_eq!(first_odd(&[1, 1, 1, 9]), Some(3..4));
+        assert_eq!(first_odd(&[5, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]), Some(0..9));
     }
 
     #[test]

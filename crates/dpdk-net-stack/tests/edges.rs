@@ -6,7 +6,7 @@ mod common;
 use core::net::IpAddr;
 
 use common::*;
-use dpdk_net_packet::{Protocol, checksum, ethernet, ipv4, ipv6, ndp, udp};
+use dpdk_net_packet::{Protocol, checksum, ethernet, icmp, ipv4, ipv6, ndp, udp};
 use dpdk_net_stack::{Duration, Error, Event, Keepalive, Readiness, TcpId, TcpState, UdpOptions};
 
 both_families! {
@@ -260,6 +260,42 @@ fn a_packet_in_pieces_of_eight_bytes_becomes_whole() {
     let mut buf = vec![0; 10_000];
     let received = hand.stack.udp_recv(socket, &mut buf).unwrap();
     assert!(buf[..received.len] == data);
+}
+
+#[test]
+fn an_accepted_connection_knows_the_path_that_an_earlier_one_has_found() {
+    let mut hand = Hand::new(Family::V4);
+    let listener = hand.listen();
+    let first = hand.establish(listener);
+    hand.stack.tcp_send(first, &pattern(1_400)).unwrap();
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    hand.stack.poll_transmit(hand.now, &mut frames);
+    let quoted = &frames[0][ethernet::HEADER_LEN..ethernet::HEADER_LEN + 28];
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (Family::V4.host(2), Family::V4.host(1)) else {
+        unreachable!()
+    };
+    let mut message = vec![0; icmp::HEADER_LEN];
+    icmp::write_header(
+        &mut message,
+        icmp::v4::UNREACHABLE,
+        icmp::v4::CODE_FRAGMENTATION_NEEDED,
+        1_000,
+    );
+    message.extend(quoted);
+    let sum = checksum::data(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = vec![0; ipv4::HEADER_LEN];
+    ipv4::Header::new(src, dst, Protocol::Icmp, message.len()).write(&mut packet);
+    packet.extend(message);
+    hand.stack
+        .ingest(hand.now, &[in_frame(ethernet::TYPE_IPV4, &packet)]);
+    hand.out();
+    (hand.port, hand.seq) = (6_000, 50_000);
+    let second = hand.establish(listener);
+    hand.stack.tcp_send(second, &pattern(5_000)).unwrap();
+    let sent = hand.out();
+    assert!(!sent.is_empty());
+    assert!(sent.iter().all(|seg| seg.payload.len() <= 960), "{sent:?}");
 }
 
 #[test]

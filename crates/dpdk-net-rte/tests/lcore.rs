@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
 use common::eal_with_workers;
-use dpdk_net_rte::lcore::{LaunchBuilder, LcoreRole, LcoreState};
+use dpdk_net_rte::lcore::{LaunchBuilder, LaunchHandle, LcoreRole, LcoreState};
 use dpdk_net_rte::{Eal, Error, Lcore, LcoreId, SocketId};
 
 fn worker(eal: &Eal, index: usize) -> Lcore {
@@ -217,6 +217,10 @@ fn a_scope_waits_for_functions_that_nobody_joins() {
             std::thread::sleep(Duration::from_millis(50));
             done.store(true, Ordering::Release);
         });
+        assert_eq!(
+            handle.as_ref().map(|handle| handle.lcore_id()),
+            Ok(LcoreId::new(1))
+        );
         // Not even a leaked handle lets the scope end early.
         std::mem::forget(handle);
     })
@@ -307,7 +311,11 @@ fn a_group_is_chosen_by_socket_number_and_idleness() {
     assert_eq!(worker(&eal, 0).state(), LcoreState::Waiting);
     assert_eq!(ids(all.clone().idle_only()), [1, 3]);
     let group = all.idle_only().launch(|lcore| lcore.id().index());
-    assert_eq!(group.and_then(|group| group.join()), Ok(vec![1, 3]));
+    let group = group.expect("two are idle");
+    assert_eq!((group.len(), group.is_empty()), (2, false));
+    let joined = |handle: LaunchHandle<u32>| handle.join();
+    let results: Vec<_> = group.into_handles().into_iter().map(joined).collect();
+    assert_eq!(results, [Ok(1), Ok(3)]);
     drop(release);
     assert!(busy.join().is_ok());
 }

@@ -122,8 +122,9 @@ impl EalBuilder {
         self.option("--no-huge")
     }
 
-    /// No files at all: neither shared configuration nor hugetlbfs. Such processes need no prefix of their own. Not
-    /// with [`EalBuilder::no_huge`].
+    /// No files at all: neither shared configuration nor hugetlbfs. Such processes need no prefix of their own. The
+    /// memory is huge pages all the same: where there are none, [`EalBuilder::no_huge`], which this does not go with,
+    /// and [`EalBuilder::no_shconf`].
     pub fn in_memory(self) -> Self {
         self.option("--in-memory")
     }
@@ -177,7 +178,7 @@ impl EalBuilder {
         self.option(format!("--log-level={pattern}:{}", level as u32))
     }
 
-    /// An argument passed to the EAL as it is.
+    /// An argument passed to the EAL as it is. DPDK trusts it: `-d` runs the code of the library that it names.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.extra.push(argument.into());
         self
@@ -305,5 +306,70 @@ impl Affinity {
             let error = std::io::Error::last_os_error();
             tracing::warn!(target: "dpdk", "the thread that started DPDK stays pinned to the main lcore: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_option_is_written_as_dpdk_reads_it() {
+        let builder = EalBuilder::new("test".into())
+            .lcores("0@0")
+            .lcore_map(LcoreId::new(2), [0, 1])
+            .main_lcore(LcoreId::new(2))
+            .vdev("net_null0,size=64")
+            .block("0000:01:00.0")
+            .file_prefix("one")
+            .no_huge()
+            .no_shconf()
+            .no_telemetry()
+            .memory_mb(64)
+            .huge_dir("/mnt/huge")
+            .single_file_segments()
+            .iova_mode(IovaMode::Virtual)
+            .log_level(LogLevel::Debug)
+            .log_level_of("pmd.net.tap*", LogLevel::Error)
+            .arg("--legacy-mem")
+            .args(["--match-allocations"]);
+        assert_eq!(
+            builder.arguments(),
+            [
+                "--lcores=0@0,2@(0,1)",
+                "--main-lcore=2",
+                "--vdev=net_null0,size=64",
+                "--block=0000:01:00.0",
+                "--file-prefix=one",
+                "--no-huge",
+                "--no-shconf",
+                "--no-telemetry",
+                "-m",
+                "64",
+                "--huge-dir=/mnt/huge",
+                "--single-file-segments",
+                "--iova-mode=va",
+                "--log-level=8",
+                "--log-level=pmd.net.tap*:4",
+                "--legacy-mem",
+                "--match-allocations",
+            ]
+        );
+        let builder = EalBuilder::new("test".into())
+            .allow("0000:01:00.0")
+            .no_pci()
+            .in_memory()
+            .socket_mem([64, 0])
+            .iova_mode(IovaMode::Physical);
+        assert_eq!(
+            builder.arguments(),
+            [
+                "--allow=0000:01:00.0",
+                "--no-pci",
+                "--in-memory",
+                "--socket-mem=64,0",
+                "--iova-mode=pa",
+            ]
+        );
     }
 }

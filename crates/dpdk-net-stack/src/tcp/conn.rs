@@ -200,6 +200,8 @@ pub(crate) struct Conn {
     // Boxed in effect: the set holds its single socket in a vector.
     set: SocketSet<'static>,
     handle: SocketHandle,
+    /// The largest segment that the peer takes, zero until it is known.
+    peer_mss: u16,
 }
 
 impl core::fmt::Debug for Conn {
@@ -233,7 +235,11 @@ impl Conn {
     fn with(socket: Socket<'static>) -> Self {
         let mut set = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = set.add(socket);
-        Conn { set, handle }
+        Conn {
+            set,
+            handle,
+            peer_mss: 0,
+        }
     }
 
     /// A connection in SYN-SENT with this initial sequence number; `None` if the addresses can't be connected.
@@ -270,6 +276,7 @@ impl Conn {
             .listen(IpListenEndpoint::from(endpoint(key.local())))
             .ok()?;
         let mut conn = Conn::with(socket);
+        conn.set_peer_mss(peer.mss);
         // The state machine sees the SYN only now, and its answer is thrown away: the peer has had it already.
         let mut interface = Engine::interface(&engine.caps, seed_for(isn), answered_at);
         let syn = syn_packet(key, irs, peer, window);
@@ -405,6 +412,19 @@ impl Conn {
     /// No more will be sent: a FIN follows what is queued.
     pub(crate) fn close(&mut self) {
         self.socket_mut().close();
+    }
+
+    /// The MSS option of the peer's SYN. The state machine has no smaller one than 48, nor another default.
+    pub(crate) fn set_peer_mss(&mut self, mss: Option<u16>) {
+        self.peer_mss = match mss {
+            None | Some(0) => 536,
+            Some(mss) => mss.max(48),
+        };
+    }
+
+    #[inline]
+    pub(crate) fn peer_mss(&self) -> u16 {
+        self.peer_mss
     }
 
     pub(crate) fn set_nodelay(&mut self, nodelay: bool) {

@@ -151,6 +151,10 @@ impl Tcp {
         if flow.has(FlowFlags::OVER) || flow.state() == TcpState::TimeWait {
             return Turn::Done;
         }
+        if let Some(wish) = flow.rests(now, self.config.ack_delay) {
+            self.set_timer(id, wish);
+            return Turn::Done;
+        }
         let remote = flow.key.remote_addr();
         let to = if now < flow.mac_until {
             Lookup::Ready(flow.mac)

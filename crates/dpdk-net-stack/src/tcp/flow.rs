@@ -7,7 +7,7 @@ use alloc::collections::VecDeque;
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::tcp::Flags as SegmentFlags;
 
-use super::conn::Conn;
+use super::conn::{Conn, Wish};
 use super::segment::Control;
 use super::seq;
 use super::table::FlowKey;
@@ -85,6 +85,10 @@ pub(crate) struct Flow {
     pub(crate) max_snd_wnd: u32,
     /// The right edge of the window that was offered last.
     pub(crate) rcv_edge: u32,
+    /// The acknowledgment number that the state machine has sent last.
+    pub(crate) acked: Option<u32>,
+    /// When what is not acknowledged has to be, if nothing else is sent before.
+    pub(crate) ack_due: Option<Instant>,
     pub(crate) timer: TimerId,
     /// When the peer was heard last, or when the first of what is unacknowledged was written, whichever is later.
     pub(crate) heard: Instant,
@@ -121,6 +125,8 @@ impl Flow {
             snd_max: iss,
             max_snd_wnd: 0,
             rcv_edge: 0,
+            acked: None,
+            ack_due: None,
             timer,
             heard: now,
             challenge_after: Instant::ZERO,
@@ -217,6 +223,29 @@ impl Flow {
             TcpState::SynSent | TcpState::SynReceived => true,
             TcpState::Established | TcpState::CloseWait => self.conn.send_queue() > 0,
         }
+    }
+
+    /// What its state machine would wish after having found nothing to send, where that is plain without asking it: all
+    /// that was written is acknowledged, what was received may still wait for its ACK (RFC 9293 section 3.8.6.3), and
+    /// the window is not worth telling.
+    pub(super) fn rests(&mut self, now: Instant, ack_delay: Duration) -> Option<Wish> {
+        if self.conn.send_queue() > 0 || self.state() != TcpState::Established {
+            return None;
+        }
+        // The window is told when it has doubled; rounding by its scale may hide two steps.
+        let free = (self.conn.recv_capacity() - self.conn.recv_queue()) as u32;
+        if self.rcv_window() <= free / 2 + (2 << self.rcv_shift) {
+            return None;
+        }
+        let waiting = self.rcv_nxt().wrapping_sub(self.acked?);
+        if waiting == 0 {
+            return Some(Wish::Never);
+        }
+        if waiting > u32::from(self.conn.peer_mss()) {
+            return None;
+        }
+        let due = *self.ack_due.get_or_insert(now + ack_delay);
+        (now < due).then_some(Wish::At(due))
     }
 
     /// An ACK of all that has come, from the present state.

@@ -528,7 +528,9 @@ fn synchronize(flow: &mut Flow, segment: &Segment<'_>) {
         .seq()
         .wrapping_add(1)
         .wrapping_add(capacity.min(65_535) as u32);
-    if let Some(shift) = SynOptions::of(segment).wscale {
+    let options = SynOptions::of(segment);
+    flow.conn.set_peer_mss(options.mss);
+    if let Some(shift) = options.wscale {
         flow.snd_shift = shift;
         flow.rcv_shift = window_scale_for(capacity);
     }

@@ -32,6 +32,7 @@ impl Sent {
         if let Some((ack, window)) = self.ack {
             let edge = ack.wrapping_add(u32::from(window) << flow.rcv_shift);
             flow.rcv_edge = seq::max(flow.rcv_edge, edge);
+            (flow.acked, flow.ack_due) = (Some(ack), None);
         }
     }
 

@@ -388,6 +388,11 @@ impl Stack {
         self.tcp.half_open_count()
     }
 
+    /// Connections in the accept queues of all listeners.
+    pub fn tcp_unaccepted(&self) -> usize {
+        self.tcp.unaccepted_count()
+    }
+
     /// All connections. Takes as long as there are many: for people, not for the packet path.
     pub fn tcp_connections(&self) -> Vec<TcpInfo> {
         self.tcp.connections()

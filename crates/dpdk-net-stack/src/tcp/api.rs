@@ -521,6 +521,11 @@ impl Tcp {
         self.syn_queue.entries.len()
     }
 
+    pub(crate) fn unaccepted_count(&self) -> usize {
+        let listeners = self.listeners.map.values();
+        listeners.map(|listener| listener.queue.len()).sum()
+    }
+
     pub(crate) fn connections(&self) -> Vec<TcpInfo> {
         let info = |flow: &Flow| TcpInfo {
             local: flow.key.local(),

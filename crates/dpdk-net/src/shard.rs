@@ -207,7 +207,8 @@ impl<K: SocketKey> Socket<K> {
         &self,
         f: impl FnOnce(&mut State, K) -> Result<R, stack::Error>,
     ) -> io::Result<R> {
-        self.with(f).map_err(io_error)
+        let (result, ended) = self.with(|state, key| (f(state, key), state.ended));
+        finish(result, ended)
     }
 
     /// Tries an operation; where it would block, notes the caller in the slot of `side`.

@@ -205,3 +205,25 @@ fn a_handle_makes_sockets_on_another_thread() {
         accepted.unwrap();
     });
 }
+
+#[test]
+fn accepted_connections_inherit_the_options_of_the_socket_that_listens() {
+    run(|net| async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_keepalive(true).unwrap();
+        socket.set_linger(Some(Duration::from_secs(3))).unwrap();
+        socket.bind(at(SERVER_V4, 80)).unwrap();
+        let listener = socket.listen(16).unwrap();
+        let (client, accepted) = tokio::join!(
+            net.client.scope(TcpStream::connect(at(SERVER_V4, 80))),
+            listener.accept()
+        );
+        let (server, _) = accepted.unwrap();
+        assert!(server.nodelay().unwrap());
+        assert_eq!(server.linger().unwrap(), Some(Duration::from_secs(3)));
+        let client = client.unwrap();
+        assert!(!client.nodelay().unwrap());
+        assert_eq!(client.linger().unwrap(), None);
+    });
+}

@@ -158,3 +158,25 @@ fn five_hundred_connections_at_once_are_all_accepted() {
         }
     });
 }
+
+#[test]
+fn a_socket_stays_with_the_worker_that_it_was_made_in() {
+    run(|net| async move {
+        let socket = {
+            let _entered = net.client.enter();
+            TcpSocket::new_v4().unwrap()
+        };
+        // From here on on the server's worker, and then on a thread of none.
+        socket.bind(at(CLIENT_V4, 0)).unwrap();
+        let listener = TcpListener::bind(at(SERVER_V4, 80)).await.unwrap();
+        let elsewhere = tokio::task::spawn_blocking(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+                .block_on(socket.connect(at(SERVER_V4, 80)))
+        });
+        let (connected, accepted) = tokio::join!(elsewhere, listener.accept());
+        let client = connected.unwrap().unwrap();
+        assert_eq!(client.local_addr().unwrap(), accepted.unwrap().1);
+    });
+}

@@ -327,15 +327,68 @@ fn sockets_outlive_their_worker_and_say_so() {
     let listener = worker
         .block_on(dpdk_net::net::TcpListener::bind(at(SERVER_V4, 80)))
         .unwrap();
+    let udp = worker
+        .block_on(dpdk_net::net::UdpSocket::bind(at(SERVER_V4, 53)))
+        .unwrap();
     drop(worker);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     let error = runtime.block_on(listener.accept()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
+    let to = at(CLIENT_V4, 53);
+    for error in [
+        udp.try_send_to(b"x", to).unwrap_err(),
+        udp.try_recv_from(&mut [0]).unwrap_err(),
+        runtime.block_on(udp.send_to(b"x", to)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+    }
     let _entered = handle.enter();
     let error = runtime
         .block_on(dpdk_net::net::UdpSocket::bind(at(SERVER_V4, 80)))
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
+}
+
+#[test]
+fn shutting_down_what_the_peer_has_reset_is_no_error() {
+    run(|net| async move {
+        for owned in [false, true] {
+            let (client, mut server) = connected(&net, SERVER_V4).await;
+            client.set_zero_linger().unwrap();
+            drop(client);
+            let error = server.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            // As tokio: whether the RST comes before or after the call is chance.
+            if owned {
+                server.into_split().1.shutdown().await.unwrap();
+            } else {
+                server.shutdown().await.unwrap();
+                server.split().1.shutdown().await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn the_peers_end_of_stream_closes_the_read_side_alone() {
+    run(|net| async move {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let (mut client, server) = connected(&net, SERVER_V6).await;
+        client.write_all(b"last").await.unwrap();
+        server.readable().await.unwrap();
+        assert!(!server.ready(both).await.unwrap().is_read_closed());
+        client.shutdown().await.unwrap();
+        let closed = async {
+            while !server.ready(both).await.unwrap().is_read_closed() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), closed)
+            .await
+            .expect("the FIN is told");
+        let ready = server.ready(both).await.unwrap();
+        assert!(ready.is_readable() && ready.is_writable() && !ready.is_write_closed());
+    });
 }

@@ -70,6 +70,9 @@ pub(crate) fn mask(interest: Interest) -> Readiness {
 pub(crate) fn to_ready(readiness: Readiness, interest: Interest) -> Ready {
     let mut ready = Ready::EMPTY;
     let closed = readiness.contains(Readiness::CLOSED);
+    if interest.is_error() && closed {
+        ready |= Ready::ERROR;
+    }
     if interest.is_readable() {
         if closed || readiness.contains(Readiness::READABLE) {
             ready |= Ready::READABLE;
@@ -112,5 +115,7 @@ mod tests {
         assert!(!ready.is_writable());
         let both = to_ready(Readiness::WRITABLE, Interest::READABLE | Interest::WRITABLE);
         assert!(both.is_writable() && !both.is_readable() && !both.is_write_closed());
+        let error = to_ready(Readiness::CLOSED, Interest::ERROR);
+        assert!(error.is_error() && !error.is_readable() && !error.is_writable());
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use dpdk_net_stack::{self as stack, ListenOptions, ListenerId, Readiness, TcpId};
 
 use super::addr::{Family, no_addresses, to_stack};
+use super::tcp_socket::Options;
 use super::{TcpStream, ToSocketAddrs, lookup_host};
 use crate::error::io_error;
 use crate::handle::Handle;
@@ -43,6 +44,8 @@ const BACKLOG: u32 = 1024;
 pub struct TcpListener {
     socket: Socket<ListenerId>,
     family: Family,
+    /// What accepted connections inherit.
+    options: Options,
 }
 
 impl TcpListener {
@@ -57,7 +60,7 @@ impl TcpListener {
     pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         let mut last = None;
         for addr in lookup_host(addr).await? {
-            match Self::listen(addr, BACKLOG, None) {
+            match Self::listen(Handle::current_shard()?, addr, BACKLOG, Options::default()) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
             }
@@ -65,21 +68,23 @@ impl TcpListener {
         Err(last.unwrap_or_else(no_addresses))
     }
 
-    /// Listens on one address in the current shard.
-    pub(crate) fn listen(addr: SocketAddr, backlog: u32, ttl: Option<u8>) -> io::Result<Self> {
-        let shard = Handle::current_shard()?;
+    /// Listens on one address.
+    pub(crate) fn listen(
+        shard: Arc<Shard>,
+        addr: SocketAddr,
+        backlog: u32,
+        options: Options,
+    ) -> io::Result<Self> {
         let id = {
             let mut options = ListenOptions::new(to_stack(addr));
             options.backlog = backlog;
-            if let Some(ttl) = ttl {
-                options.ttl = ttl;
-            }
             shard.lock().stack.tcp_listen(options)
         }
         .map_err(io_error)?;
         Ok(Self {
             socket: Socket::own(shard, id),
             family: Family::of(addr),
+            options,
         })
     }
 
@@ -102,6 +107,8 @@ impl TcpListener {
     fn stream(&self, (id, peer): (TcpId, SocketAddr)) -> (TcpStream, SocketAddr) {
         let shard: Arc<Shard> = self.socket.shard().clone();
         let stream = TcpStream::own(Socket::own(shard, id), self.family);
+        // Fails only for an id that is unknown, and this one was just given out.
+        let _ = stream.apply(self.options);
         (stream, self.family.show(peer))
     }
 

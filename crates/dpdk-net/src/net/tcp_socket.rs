@@ -5,11 +5,13 @@
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::addr::Family;
 use super::{TcpListener, TcpStream};
 use crate::handle::Handle;
+use crate::shard::Shard;
 
 /// A TCP socket before `connect` or `listen`, as `tokio::net::TcpSocket`.
 ///
@@ -17,11 +19,13 @@ use crate::handle::Handle;
 /// nothing, so a port that is in use is reported by `listen` or `connect`, and port 0 is resolved there.
 #[derive(Debug)]
 pub struct TcpSocket {
+    /// Of the worker that it was made in.
+    shard: Arc<Shard>,
     family: Family,
     options: Mutex<Options>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
     local: Option<SocketAddr>,
     reuseaddr: bool,
@@ -43,18 +47,11 @@ impl TcpSocket {
     }
 
     fn new(family: Family) -> io::Result<Self> {
-        // A thread without a worker learns it here, as it would learn of a missing runtime.
-        Handle::current_shard()?;
         Ok(Self {
+            // A thread without a worker learns it here, as it would learn of a missing runtime.
+            shard: Handle::current_shard()?,
             family,
-            options: Mutex::new(Options {
-                local: None,
-                reuseaddr: false,
-                reuseport: false,
-                nodelay: false,
-                keepalive: false,
-                linger: None,
-            }),
+            options: Mutex::new(Options::default()),
         })
     }
 
@@ -98,7 +95,7 @@ impl TcpSocket {
         Ok(self.get().reuseport)
     }
 
-    /// Sets `TCP_NODELAY` of the connection to be made.
+    /// Sets `TCP_NODELAY` of the connection to be made, or of those accepted.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.set(|o| o.nodelay = nodelay);
         Ok(())
@@ -109,7 +106,7 @@ impl TcpSocket {
         Ok(self.get().nodelay)
     }
 
-    /// Sets `SO_KEEPALIVE` of the connection to be made.
+    /// Sets `SO_KEEPALIVE` of the connection to be made, or of those accepted.
     pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
         self.set(|o| o.keepalive = keepalive);
         Ok(())
@@ -120,7 +117,7 @@ impl TcpSocket {
         Ok(self.get().keepalive)
     }
 
-    /// Sets `SO_LINGER` of the connection to be made. See [`TcpStream::set_linger`].
+    /// Sets `SO_LINGER` of the connection to be made, or of those accepted. See [`TcpStream::set_linger`].
     pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
         self.set(|o| o.linger = dur);
         Ok(())
@@ -168,7 +165,7 @@ impl TcpSocket {
         }
         let stack_addr = super::addr::to_stack(addr);
         if !stack_addr.ip().is_unspecified() {
-            let ours = Handle::current()?.addresses();
+            let ours = Handle::new(self.shard.clone()).addresses();
             if !ours.contains(&stack_addr.ip()) {
                 return Err(crate::error::io_error(
                     dpdk_net_stack::Error::AddrNotAvailable,
@@ -197,7 +194,7 @@ impl TcpSocket {
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         self.check_family(addr)?;
         let options = self.get();
-        TcpStream::open(options.local, addr, Some(options)).await
+        TcpStream::open(self.shard, options.local, addr, options).await
     }
 
     /// Listens; at most `backlog` connections wait to be accepted.
@@ -205,7 +202,8 @@ impl TcpSocket {
     /// # Errors
     /// As [`TcpListener::bind`]; without [`bind`](Self::bind), a free port on all addresses is taken.
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        let local = self.get().local.unwrap_or_else(|| self.unspecified());
-        TcpListener::listen(local, backlog, None)
+        let options = self.get();
+        let local = options.local.unwrap_or_else(|| self.unspecified());
+        TcpListener::listen(self.shard, local, backlog, options)
     }
 }

@@ -6,11 +6,12 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BufMut;
-use dpdk_net_stack::{self as stack, Readiness, TcpId};
+use dpdk_net_stack::{self as stack, Readiness, TcpId, TcpState};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 use super::addr::{Family, mask, no_addresses, to_ready, to_stack};
@@ -19,7 +20,7 @@ use super::tcp_socket::Options;
 use super::{ToSocketAddrs, lookup_host};
 use crate::error::io_error;
 use crate::handle::Handle;
-use crate::shard::{Socket, State, readiness};
+use crate::shard::{Shard, Socket, State, readiness};
 use crate::wakers::Side;
 
 /// Slices that one vectored call looks at; what is behind them is for the next call.
@@ -54,7 +55,8 @@ impl TcpStream {
     pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         let mut last = None;
         for addr in lookup_host(addr).await? {
-            match Self::open(None, addr, None).await {
+            let shard = Handle::current_shard()?;
+            match Self::open(shard, None, addr, Options::default()).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             }
@@ -63,11 +65,11 @@ impl TcpStream {
     }
 
     pub(crate) async fn open(
+        shard: Arc<Shard>,
         local: Option<SocketAddr>,
         remote: SocketAddr,
-        options: Option<Options>,
+        options: Options,
     ) -> io::Result<Self> {
-        let shard = Handle::current_shard()?;
         let id = {
             let mut state = shard.lock();
             let now = state.now;
@@ -77,19 +79,27 @@ impl TcpStream {
         }
         .map_err(io_error)?;
         let stream = Self::own(Socket::own(shard, id), Family::of(remote));
-        if let Some(options) = options {
-            stream.set_nodelay(options.nodelay)?;
-            stream.set_linger(options.linger)?;
-            if options.keepalive {
-                stream.set_keepalive(true)?;
-            }
-        }
+        stream.apply(options)?;
         stream.socket.wait(Side::Write.mask(), connected).await?;
         Ok(stream)
     }
 
     pub(crate) fn own(socket: Socket<TcpId>, family: Family) -> Self {
         Self { socket, family }
+    }
+
+    /// Sets what a [`TcpSocket`](super::TcpSocket) was given, where it differs from the defaults.
+    pub(crate) fn apply(&self, options: Options) -> io::Result<()> {
+        if options.nodelay {
+            self.set_nodelay(true)?;
+        }
+        if options.linger.is_some() {
+            self.set_linger(options.linger)?;
+        }
+        if options.keepalive {
+            self.set_keepalive(true)?;
+        }
+        Ok(())
     }
 
     /// The local address.
@@ -127,8 +137,19 @@ impl TcpStream {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        let readiness = self.socket.ready(mask(interest)).await?;
-        Ok(to_ready(readiness, interest))
+        let mask = mask(interest);
+        let (readiness, fin_received) = self
+            .socket
+            .wait(mask, |state, id| {
+                let readiness = readiness(state, id, mask)?;
+                Ok((readiness, fin_received(state.stack.tcp_state(id))))
+            })
+            .await?;
+        let mut ready = to_ready(readiness, interest);
+        if interest.is_readable() && fin_received {
+            ready |= Ready::READ_CLOSED;
+        }
+        Ok(ready)
     }
 
     /// Waits until a read would not block: data, end of stream or an error. Any number of tasks may wait.
@@ -267,8 +288,8 @@ impl TcpStream {
         self.socket.call(|state, id| state.stack.tcp_linger(id))
     }
 
-    /// Sets `SO_LINGER`. With zero, dropping the stream resets the connection. With more, the connection
-    /// is reset if it has not finished by then; dropping never blocks.
+    /// Sets `SO_LINGER`. With zero, dropping the stream resets the connection. A longer time is kept for its
+    /// readers, and changes nothing: it is how long a kernel's `close` blocks, and dropping never does.
     pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
         self.socket
             .call(|state, id| state.stack.tcp_set_linger(id, dur))
@@ -363,9 +384,15 @@ impl TcpStream {
     }
 
     /// Shuts down the write side: a FIN follows what was written.
+    ///
+    /// A connection that is over counts as shut down, as in tokio: whether the peer's RST comes before or
+    /// after the call is chance.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.socket
-            .call(|state, id| state.stack.tcp_shutdown_write(id))
+            .call(|state, id| match state.stack.tcp_shutdown_write(id) {
+                Err(stack::Error::NotConnected) => Ok(()),
+                result => result,
+            })
     }
 }
 
@@ -378,6 +405,14 @@ pub(crate) fn hop_limit(ttl: u32) -> io::Result<u8> {
             "a time to live is 1 to 255",
         )),
     }
+}
+
+/// Whether the peer has ended its direction (RFC 9293 section 3.3.2).
+fn fin_received(state: TcpState) -> bool {
+    matches!(
+        state,
+        TcpState::CloseWait | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait
+    )
 }
 
 /// How an attempt to connect stands.
@@ -470,5 +505,11 @@ impl AsyncWrite for TcpStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.shutdown_write())
+    }
+}
+
+impl AsRef<Self> for TcpStream {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }

@@ -488,6 +488,10 @@ fn send(
     buf: &[u8],
     to: Option<SocketAddr>,
 ) -> Result<usize, stack::Error> {
+    if state.ended {
+        // There may be room in the queue, but nobody will ever send it on.
+        return Err(stack::Error::WouldBlock);
+    }
     let now = state.now;
     state.stack.udp_send(now, id, buf, to)
 }

@@ -12,7 +12,6 @@ use dpdk_net_stack::{Config, IfAddr, MAX_MTU, MIN_MTU};
 
 use super::AppBuilder;
 use super::builder::EalSource;
-use super::run::deadline;
 use crate::affinity::Affinity;
 use crate::device::{BURST, LINK_HEADER};
 use crate::error::Error;
@@ -153,16 +152,6 @@ fn mempool(
     let (rx, tx) = (ring(info.rx_descriptors), ring(info.tx_descriptors));
     let least = rx + tx + 4 * BURST as u32 + CACHE * 3 / 2 + rx.max(tx);
     let capacity = mbufs.unwrap_or(least.next_power_of_two() - 1);
-    let fewest = rx + 2 * BURST as u32;
-    if capacity < fewest {
-        return Err(Error::BadValue {
-            what: "the number of mbufs",
-            given: capacity.into(),
-            expected: format!(
-                "{fewest} are needed at least, for {rx} RX descriptors and a burst each way: ask for more mbufs or fewer descriptors"
-            ),
-        });
-    }
     let frame = usize::from(mtu) + LINK_HEADER.max(info.frame_overhead as usize);
     let room = frame
         .max(2048)
@@ -227,7 +216,17 @@ fn receive_multicast(port: &PortControl) {
     let Err(error) = port.set_allmulticast(true) else {
         return;
     };
-    if let Err(promiscuous) = port.set_promiscuous(true) {
+    let Err(promiscuous) = port.set_promiscuous(true) else {
+        return;
+    };
+    if is_unsupported(&error) && is_unsupported(&promiscuous) {
+        // Nothing to command means, as a rule, nothing that filters: virtio without a control queue receives
+        // all that the other end sends.
+        tracing::info!(
+            port = port.name(),
+            "the device has no receive modes: multicast comes in if the other end sends it"
+        );
+    } else {
         tracing::warn!(
             port = port.name(),
             allmulticast = %error,
@@ -237,10 +236,14 @@ fn receive_multicast(port: &PortControl) {
     }
 }
 
+fn is_unsupported(error: &dpdk_net_rte::Error) -> bool {
+    error.errno().and_then(dpdk_net_rte::Errno::name) == Some("ENOTSUP")
+}
+
 /// Waits for the link, at most for `limit`. Without it the application starts all the same: a cable may be
 /// plugged in later.
 fn wait_for_link(port: &PortControl, limit: Duration) {
-    let end = deadline(limit);
+    let end = Instant::now() + limit;
     loop {
         match port.link() {
             Ok(link) if link.up => return,

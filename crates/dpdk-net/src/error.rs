@@ -84,10 +84,10 @@ pub enum Error {
         "this thread has no dpdk-net worker: call this from a task of a worker's runtime, or enter one first with Handle::enter or Handle::scope"
     )]
     NoWorker,
-    /// A signal ended the service before the program's future returned.
+    /// A signal, or a request of the program's own, ended the service before the program's future returned.
     #[error("stopped by {signal} before the program's future returned")]
     Stopped {
-        /// The signal's name: "SIGINT" or "SIGTERM".
+        /// The signal's name: "SIGINT" or "SIGTERM"; "request_shutdown" without one.
         signal: &'static str,
     },
 }

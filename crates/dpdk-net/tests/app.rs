@@ -235,6 +235,154 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn two_signals_while_a_task_holds_the_worker_are_two() {
+    let Bed {
+        app,
+        client: _,
+        _keep,
+    } = bed();
+    let started = Instant::now();
+    let result = app
+        .drain_timeout(Duration::from_secs(30))
+        .run(|ctx: Context| async move {
+            for _ in 0..2 {
+                send_signal(rustix::process::Signal::INT);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            ctx.shutdown().await;
+            std::future::pending::<()>().await;
+        });
+    assert!(matches!(result, Err(Error::Stopped { .. })), "{result:?}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// Clients that connect, ask and are answered, over and over: how many were answered, and how many had a
+/// connection and no answer.
+async fn ask_until_refused(client: &Handle, clients: usize) -> (usize, usize) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..clients {
+        let client = client.clone();
+        tasks.spawn(async move {
+            let patience = Duration::from_secs(3);
+            let (mut answered, mut lost) = (0, 0);
+            loop {
+                let connect = client.scope(TcpStream::connect(at(SERVER_V4, 80)));
+                match tokio::time::timeout(patience, connect).await {
+                    Ok(Ok(mut stream)) => {
+                        let exchange = async {
+                            stream.write_all(b"?").await?;
+                            stream.read_u8().await
+                        };
+                        match tokio::time::timeout(patience, exchange).await {
+                            Ok(Ok(b'!')) => answered += 1,
+                            _ => lost += 1,
+                        }
+                    }
+                    Ok(Err(_)) if answered + lost == 0 => {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    // Refused, or nobody is there any more.
+                    _ => return (answered, lost),
+                }
+            }
+        });
+    }
+    let each = tasks.join_all().await;
+    each.into_iter()
+        .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+}
+
+#[test]
+fn a_signal_under_load_loses_no_connection_that_was_made() {
+    let Bed {
+        app,
+        client: reactor,
+        _keep,
+    } = bed();
+    let peer = client(reactor, async |client: Handle| {
+        ask_until_refused(&client, 100).await
+    });
+    app.run(|ctx: Context| async move {
+        let listener = TcpListener::bind("[::]:80").await.unwrap();
+        let mut shutdown = std::pin::pin!(ctx.shutdown());
+        let mut accepted = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                connection = listener.accept() => {
+                    let (mut stream, _) = connection.unwrap();
+                    accepted += 1;
+                    if accepted == 2_000 {
+                        send_signal(rustix::process::Signal::TERM);
+                    }
+                    tokio::spawn(async move {
+                        if stream.read_u8().await.is_ok() {
+                            let _ = stream.write_u8(b'!').await;
+                        }
+                    });
+                }
+            }
+        }
+    })
+    .unwrap();
+    let (answered, lost) = peer.join().unwrap();
+    assert!(answered >= 1_900, "{answered} answered");
+    assert_eq!(lost, 0, "of {answered}");
+}
+
+#[test]
+fn timeouts_may_be_for_ever() {
+    let Bed {
+        app,
+        client: _,
+        _keep,
+    } = bed();
+    let out = app
+        .drain_timeout(Duration::MAX)
+        .link_timeout(Duration::MAX)
+        .run(|ctx: Context| async move {
+            let shutdown = ctx.shutdown();
+            ctx.request_shutdown();
+            shutdown.await;
+            5
+        })
+        .unwrap();
+    assert_eq!(out, 5);
+}
+
+#[test]
+fn a_program_that_does_not_return_after_its_own_request_is_stopped_by_it() {
+    let Bed {
+        app,
+        client: _,
+        _keep,
+    } = bed();
+    let result = app.run(|ctx: Context| async move {
+        ctx.request_shutdown();
+        std::future::pending::<()>().await;
+    });
+    let error = result.unwrap_err();
+    assert!(error.to_string().contains("request_shutdown"), "{error}");
+}
+
+#[test]
+fn a_pool_that_cannot_fill_the_rings_is_refused_with_the_number_it_needs() {
+    let Bed {
+        app,
+        client: _,
+        _keep,
+    } = bed();
+    let error = app
+        .descriptors(512)
+        .mbufs(512)
+        .run(|_| async {})
+        .unwrap_err();
+    assert!(matches!(error, Error::BadValue { .. }), "{error}");
+    assert!(error.to_string().contains("640"), "{error}");
+}
+
+#[test]
 fn an_idle_program_that_never_asks_for_the_shutdown_ends_on_a_signal() {
     let Bed {
         app,

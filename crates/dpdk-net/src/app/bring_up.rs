@@ -12,6 +12,7 @@ use dpdk_net_stack::{Config, IfAddr, MAX_MTU, MIN_MTU};
 
 use super::AppBuilder;
 use super::builder::EalSource;
+use super::run::deadline;
 use crate::affinity::Affinity;
 use crate::device::{BURST, LINK_HEADER};
 use crate::error::Error;
@@ -152,6 +153,16 @@ fn mempool(
     let (rx, tx) = (ring(info.rx_descriptors), ring(info.tx_descriptors));
     let least = rx + tx + 4 * BURST as u32 + CACHE * 3 / 2 + rx.max(tx);
     let capacity = mbufs.unwrap_or(least.next_power_of_two() - 1);
+    let fewest = rx + 2 * BURST as u32;
+    if capacity < fewest {
+        return Err(Error::BadValue {
+            what: "the number of mbufs",
+            given: capacity.into(),
+            expected: format!(
+                "{fewest} are needed at least, for {rx} RX descriptors and a burst each way: ask for more mbufs or fewer descriptors"
+            ),
+        });
+    }
     let frame = usize::from(mtu) + LINK_HEADER.max(info.frame_overhead as usize);
     let room = frame
         .max(2048)
@@ -243,7 +254,7 @@ fn is_unsupported(error: &dpdk_net_rte::Error) -> bool {
 /// Waits for the link, at most for `limit`. Without it the application starts all the same: a cable may be
 /// plugged in later.
 fn wait_for_link(port: &PortControl, limit: Duration) {
-    let end = Instant::now() + limit;
+    let end = deadline(limit);
     loop {
         match port.link() {
             Ok(link) if link.up => return,

@@ -171,7 +171,8 @@ impl AppBuilder {
     /// When `program`'s future returns, its tasks are dropped, the connections they held finish by
     /// themselves or are reset after the drain timeout, what is to be sent is sent, and the port is stopped.
     ///
-    /// On SIGINT or SIGTERM new connections are refused and [`Context::shutdown`] resolves. The program and
+    /// On SIGINT or SIGTERM new connections are refused; once those on their way have arrived and were accepted,
+    /// a quarter of a second later at most, [`Context::shutdown`] resolves. The program and
     /// its tasks go on until the last connection is gone and the program has returned, at most for the drain
     /// timeout; then as above. If the program never asked for [`Context::shutdown`], its return is not
     /// waited for. A second signal ends the waiting at once.
@@ -181,6 +182,9 @@ impl AppBuilder {
     /// # Errors
     /// Everything that bring-up may meet, and [`Error::Stopped`] where a signal ended the application
     /// before `program` returned.
+    ///
+    /// # Panics
+    /// As tokio: if called inside an async runtime (from `#[tokio::main]`, say), and with `program`'s own panic.
     pub fn run<F, Fut>(self, program: F) -> Result<Fut::Output, Error>
     where
         F: FnOnce(Context) -> Fut,

@@ -21,11 +21,25 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How long duplicate address detection may take; as a rule it takes a second.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long connections that were on their way when a signal came have to arrive and be accepted: a round trip
+/// across a continent. A flood of SYNs keeps nobody from ending for longer.
+const ARRIVE: Duration = Duration::from_millis(250);
+
+/// A timeout that is longer stands for "for ever": there is an end to what the clock can tell.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// How the run ended.
 struct Ended<T> {
     output: Option<T>,
     /// When connections must be gone; `None` if nothing has drawn it yet.
     deadline: Option<Instant>,
+    /// Signals that began the end; one more ends it at once.
+    heard: u32,
+}
+
+/// When `timeout` will have passed.
+pub(super) fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(FOR_EVER)
 }
 
 pub(super) fn run<F, Fut>(builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
@@ -42,14 +56,17 @@ where
 
     worker.block_on(settle(worker.handle(), &signals))?;
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
-    let deadline = ended.deadline.unwrap_or_else(|| Instant::now() + drain);
-    take_down(worker, &signals, deadline);
+    let until = ended.deadline.unwrap_or_else(|| deadline(drain));
+    take_down(worker, &signals, until, ended.heard);
     // The queues are back: the port stops and closes with its last owner.
     if let Err(refused) = port.stop() {
         tracing::warn!(error = %refused.error, "the port was not stopped");
     }
-    ended.output.ok_or(Error::Stopped {
-        signal: signals.heard().first,
+    ended.output.ok_or_else(|| Error::Stopped {
+        signal: match signals.heard() {
+            heard if heard.count > 0 => heard.first,
+            _ => "request_shutdown",
+        },
     })
 }
 
@@ -90,39 +107,56 @@ where
     Fut: Future,
 {
     let mut program = pin!(program(context.clone()));
-    tokio::select! {
+    // A signal, not all that were heard: the worker may have been kept from looking since the first.
+    let heard = tokio::select! {
         biased;
         output = &mut program => {
-            return Ended { output: Some(output), deadline: None };
+            return Ended { output: Some(output), deadline: None, heard: 0 };
         }
         heard = signals.more_than(0) => {
             tracing::info!(signal = heard.first, "shutting down; a second signal ends at once");
+            1
         }
         () = context.requested() => {
             tracing::info!("shutting down on request");
+            0
         }
-    }
-    let heard = signals.heard().count;
-    context.handle().refuse_new(true);
-    context.request_shutdown();
-    let deadline = Instant::now() + drain;
+    };
+    let handle = context.handle();
+    handle.refuse_new(true);
+    let deadline = deadline(drain);
     let mut late = pin!(tokio::time::sleep_until(deadline.into()));
     let mut again = pin!(signals.more_than(heard));
+    let mut arrived = pin!(tokio::time::timeout(ARRIVE.min(drain), arrivals(handle)));
     let mut output = None;
+    // Told later than the stack, which refuses from now on: who was not refused is served.
+    let mut told = context.is_shutting_down();
     loop {
-        let may_end = output.is_some() || !context.shutdown_observed();
+        let may_end = output.is_some() || (told && !context.shutdown_observed());
         tokio::select! {
             returned = &mut program, if output.is_none() => output = Some(returned),
-            () = no_connections(context.handle()), if may_end => break,
+            _ = &mut arrived, if !told => {
+                told = true;
+                context.request_shutdown();
+            }
+            () = no_connections(handle), if may_end => break,
             () = &mut late => break,
             _ = &mut again => {
-                return Ended { output, deadline: Some(Instant::now()) };
+                return Ended { output, deadline: Some(Instant::now()), heard };
             }
         }
     }
     Ended {
         output,
         deadline: Some(deadline),
+        heard,
+    }
+}
+
+/// Waits until no handshake is under way and no connection waits to be accepted.
+async fn arrivals(handle: &Handle) {
+    while handle.with(|state| state.stack.tcp_half_open() + state.stack.tcp_unaccepted()) > 0 {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -133,8 +167,7 @@ async fn no_connections(handle: &Handle) {
     }
 }
 
-fn take_down(worker: Worker, signals: &Signals, deadline: Instant) {
-    let heard = signals.heard().count;
+fn take_down(worker: Worker, signals: &Signals, deadline: Instant, heard: u32) {
     let grace = deadline.saturating_duration_since(Instant::now());
     let drained = worker.shutdown_unless(grace, || signals.heard().count > heard);
     if drained.reset > 0 {

@@ -171,9 +171,7 @@ impl Reactor {
         if received > 0 {
             self.device.release();
         }
-        for waker in self.wake.drain(..) {
-            waker.wake();
-        }
+        self.wake_all();
         received > 0 || sent > 0 || due
     }
 
@@ -199,6 +197,22 @@ impl Reactor {
             reactor.turn();
             !reactor.device.has_unsent() && reactor.lock_tx_frames() == sent
         })
+    }
+
+    /// Wakes those who were collected. One by one: if a waker panics, the others are still there for
+    /// [`end`](Self::end).
+    #[inline]
+    fn wake_all(&mut self) {
+        self.wake.reverse();
+        while let Some(waker) = self.wake.pop() {
+            waker.wake();
+        }
+    }
+
+    /// Ends the shard's sockets: whoever waits is woken and finds that out.
+    fn end(&mut self) {
+        self.shard.lock().end(&mut self.wake);
+        self.wake_all();
     }
 
     fn lock_tx_frames(&self) -> u64 {
@@ -235,10 +249,7 @@ impl Drop for Reactor {
             state.stack.reset_all(now);
         }
         self.flush();
-        self.shard.lock().end(&mut self.wake);
-        for waker in self.wake.drain(..) {
-            waker.wake();
-        }
+        self.end();
     }
 }
 
@@ -280,6 +291,18 @@ impl Future for SharedReactor {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut *self.0.borrow_mut()).poll(cx)
+    }
+}
+
+impl Drop for SharedReactor {
+    /// A turn runs wakers, which are the program's code and may panic. tokio catches that and goes on without
+    /// this task: nobody would ever be woken again, so everybody is told.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(mut reactor) = self.0.try_borrow_mut()
+        {
+            reactor.end();
+        }
     }
 }
 

@@ -308,3 +308,30 @@ fn a_tx_ring_that_stays_full_is_back_pressure_and_loses_nothing() {
     });
     turning.abort();
 }
+
+#[test]
+fn a_waker_that_panics_ends_the_worker_and_everybody_who_waits_is_told() {
+    struct Bad;
+    impl std::task::Wake for Bad {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("a waker of the program's own");
+        }
+    }
+    run(|net| async move {
+        let bad = TcpListener::bind(at(SERVER_V4, 80)).await.unwrap();
+        let waker = std::sync::Arc::new(Bad).into();
+        assert!(
+            bad.poll_accept(&mut std::task::Context::from_waker(&waker))
+                .is_pending()
+        );
+        let good = TcpListener::bind(at(SERVER_V4, 81)).await.unwrap();
+        let waits = tokio::spawn(async move { good.accept().await.map(drop) });
+        let _stream = net
+            .client
+            .scope(TcpStream::connect(at(SERVER_V4, 80)))
+            .await;
+        let told = tokio::time::timeout(Duration::from_secs(5), waits).await;
+        let error = told.expect("told").unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+    });
+}

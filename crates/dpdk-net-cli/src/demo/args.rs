@@ -122,11 +122,12 @@ pub(crate) struct DemoArgs {
     pub(crate) file_prefix: String,
 
     /// What is logged to stderr: error, warn, info, debug, trace or a filter such as `info,dpdk_net=debug`.
-    /// `dpdk` is DPDK's own log, left out unless asked for: it calls much an error that is none
+    /// `dpdk` is DPDK's own log, left out unless asked for: it calls much an error that is none. A name stands
+    /// for all that begin with it, and the longest counts
     #[arg(
         long,
         value_name = "FILTER",
-        default_value = "warn,dpdk=off",
+        default_value = "warn,dpdk=off,dpdk_net=warn",
         env = "DPDK_NET_LOG"
     )]
     pub(crate) log_level: String,

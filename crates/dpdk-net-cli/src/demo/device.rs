@@ -9,6 +9,9 @@ use std::str::FromStr;
 /// The longest name of a network interface: IFNAMSIZ less the terminating zero.
 const INTERFACE_NAME_MAX: usize = 15;
 
+/// What a frame may have at most where XDP gives it one page (veth; many NICs are near it).
+const XDP_MTU_MAX: u16 = 3498;
+
 /// What `--device` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
@@ -83,6 +86,46 @@ impl Device {
         })
     }
 
+    /// The path of the socket that we serve, where the other end of the device is another process.
+    pub(crate) fn server_socket(&self) -> Option<&str> {
+        match self {
+            Self::Memif(spec) => {
+                let (socket, rest) = spec.split_once(',').unwrap_or((spec, ""));
+                let is_server = argument(rest, "role").is_none_or(|role| role != "client");
+                let is_path = argument(rest, "socket-abstract").is_none_or(|value| value == "no");
+                (is_server && is_path).then_some(socket)
+            }
+            Self::Vdev(raw) => {
+                let (name, rest) = raw.split_once(',')?;
+                let is_set = |key| argument(rest, key) == Some("1");
+                if name.starts_with("net_vhost") && !is_set("client") {
+                    argument(rest, "iface")
+                } else if name.starts_with("net_virtio_user") && is_set("server") {
+                    argument(rest, "path")
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// What to look at when the port does not come up, beyond what the error says.
+    pub(crate) fn remedy(&self) -> Option<String> {
+        match self {
+            Self::AfXdp(name) => Some(format!(
+                "AF_XDP wants queue 0 of {name} for itself: end other programs that use XDP on it, then\n\
+                 ip link set dev {name} xdp off\n\
+                 and an MTU of at most {XDP_MTU_MAX}, at the other end of a veth pair too"
+            )),
+            Self::Memif(spec) if self.server_socket().is_none() => Some(format!(
+                "start the memif server first: it makes the socket {}",
+                spec.split(',').next().unwrap_or(spec)
+            )),
+            _ => None,
+        }
+    }
+
     /// DPDK's name of the port.
     pub(crate) fn port_name(&self) -> String {
         match self {
@@ -94,6 +137,13 @@ impl Device {
             Self::Vdev(raw) => raw.split(',').next().unwrap_or(raw).to_owned(),
         }
     }
+}
+
+/// The value of `key` among DPDK's device arguments, `KEY=VALUE,KEY=VALUE`.
+fn argument<'a>(arguments: &'a str, key: &str) -> Option<&'a str> {
+    arguments
+        .split(',')
+        .find_map(|argument| argument.strip_prefix(key)?.strip_prefix('='))
 }
 
 /// The end of our veth pair that DPDK drives; the kernel keeps the one called `interface`.
@@ -237,6 +287,25 @@ mod tests {
         ] {
             let error = text.parse::<Device>().unwrap_err();
             assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_socket_that_we_serve_is_known_by_role() {
+        for (text, socket) in [
+            ("memif=/m", Some("/m")),
+            ("memif=/m,id=1,role=server", Some("/m")),
+            ("memif=/m,role=client,id=1", None),
+            ("memif=m,socket-abstract=yes", None),
+            ("vdev=net_vhost0,iface=/v,queues=1", Some("/v")),
+            ("vdev=net_vhost0,iface=/v,client=1", None),
+            ("vdev=net_virtio_user0,path=/v,server=1", Some("/v")),
+            ("vdev=net_virtio_user0,path=/v", None),
+            ("vdev=net_null0", None),
+            ("tap", None),
+        ] {
+            let device: Device = text.parse().unwrap();
+            assert_eq!(device.server_socket(), socket, "{text}");
         }
     }
 

@@ -30,6 +30,17 @@ pub(crate) struct Interface {
     alias: Option<String>,
     #[serde(default, rename = "addr_info")]
     addresses: Vec<InterfaceAddress>,
+    /// The interface that this one goes with, if that is in the same namespace: the other end of a veth pair.
+    #[serde(default)]
+    link: Option<String>,
+    #[serde(default, rename = "linkinfo")]
+    info: LinkInfo,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct LinkInfo {
+    #[serde(default, rename = "info_kind")]
+    kind: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -76,10 +87,52 @@ impl Interface {
         self.addresses.iter().any(|a| a.local == Some(addr))
     }
 
+    /// The other end of the veth pair that `name` is one end of, if it is in this namespace.
+    pub(crate) fn veth_peer<'a>(name: &str, interfaces: &'a [Self]) -> Option<&'a str> {
+        let interface = interfaces.iter().find(|interface| interface.name == name)?;
+        (interface.info.kind.as_deref() == Some("veth"))
+            .then_some(interface.link.as_deref())
+            .flatten()
+    }
+
     /// The process of a demo that made this interface.
     fn made_by(&self) -> Option<u32> {
         self.alias.as_deref()?.strip_prefix(ALIAS)?.parse().ok()
     }
+}
+
+/// How many queues the interface receives on; `None` where neither ethtool nor the driver tells.
+pub(crate) fn rx_queues(interface: &str) -> Option<u32> {
+    let output = run(
+        Command::new("ethtool").args(["--show-channels", interface]),
+        "ethtool",
+    );
+    rx_queues_of(&String::from_utf8_lossy(&output.ok()?.stdout))
+}
+
+/// The queues now in use, after the maxima: those for reception alone and those for both directions.
+fn rx_queues_of(channels: &str) -> Option<u32> {
+    let (_, now) = channels.split_once("Current hardware settings:")?;
+    let count = |name: &str| {
+        let line = now.lines().find_map(|line| line.strip_prefix(name));
+        // `n/a` where the driver has none of the kind.
+        line.and_then(|value| value.trim().parse::<u32>().ok())
+    };
+    match (count("RX:"), count("Combined:")) {
+        (None, None) => None,
+        (rx, combined) => Some(rx.unwrap_or(0).saturating_add(combined.unwrap_or(0))),
+    }
+}
+
+/// Whether the interface leaves the checksums of what it sends to hardware.
+pub(crate) fn leaves_checksums(interface: &str) -> bool {
+    let output = run(
+        Command::new("ethtool").args(["--show-features", interface]),
+        "ethtool",
+    );
+    output.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).contains("\ntx-checksumming: on")
+    })
 }
 
 /// Removes the veth pair called `name` if a demo that is no more left it behind.
@@ -300,6 +353,39 @@ mod tests {
         assert_eq!(all[0].networks().count(), 0, "loopback is no network");
         assert_eq!(all[1].networks().count(), 2);
         assert_eq!((all[0].made_by(), all[1].made_by()), (None, Some(u32::MAX)));
+    }
+
+    #[test]
+    fn the_other_end_of_a_veth_pair_is_found_where_it_is_here() {
+        let all = Interface::parse(
+            br#"[{"ifname":"p0","link":"k0","linkinfo":{"info_kind":"veth"}},
+                {"ifname":"p1","link_index":7,"linkinfo":{"info_kind":"veth"}},
+                {"ifname":"eth0.5","link":"eth0","linkinfo":{"info_kind":"vlan"}},{"ifname":"eth0"}]"#,
+        )
+        .unwrap();
+        for (name, peer) in [
+            ("p0", Some("k0")),
+            ("p1", None),
+            ("eth0.5", None),
+            ("eth0", None),
+        ] {
+            assert_eq!(Interface::veth_peer(name, &all), peer, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_queues_in_use_are_counted_not_those_that_could_be() {
+        let channels = |rx, combined| {
+            format!(
+                "Channel parameters for x:\nPre-set maximums:\nRX:\t\t8\nCombined:\t8\n\
+                 Current hardware settings:\nRX:\t\t{rx}\nTX:\t\t1\nCombined:\t{combined}\n"
+            )
+        };
+        assert_eq!(rx_queues_of(&channels("1", "n/a")), Some(1));
+        assert_eq!(rx_queues_of(&channels("n/a", "4")), Some(4));
+        assert_eq!(rx_queues_of(&channels("0", "2")), Some(2));
+        assert_eq!(rx_queues_of(&channels("n/a", "n/a")), None);
+        assert_eq!(rx_queues_of("netlink error: Operation not supported"), None);
     }
 
     #[test]

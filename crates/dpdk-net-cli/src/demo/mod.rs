@@ -78,7 +78,10 @@ fn serve(args: &DemoArgs, place: Place, cpu: u16, aside: Aside) -> Result {
         Ok(ended) => ended,
         // The connections that were left after the drain timeout were reset: an end in good order.
         Err(dpdk_net::Error::Stopped { .. }) => Ok(()),
-        Err(error) => Err(Failure::new(error.to_string(), "")),
+        Err(error) => Err(Failure::new(
+            error.to_string(),
+            args.device.remedy().unwrap_or_default(),
+        )),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use super::args::DemoArgs;
@@ -49,9 +51,86 @@ pub(crate) fn network(args: &DemoArgs) -> Result {
         Device::AfPacket(name) | Device::AfXdp(name) => {
             let interfaces = Interface::all()?;
             interface_is_up(name, &interfaces)?;
-            addresses_are_free(args, &interfaces)
+            addresses_are_free(args, &interfaces)?;
+            if matches!(args.device, Device::AfXdp(_)) {
+                say_which_queues_are_not_ours(name);
+            }
+            say_what_a_veth_leaves_out(name, &interfaces);
+            Ok(())
         }
-        Device::Memif(_) | Device::Pci(_) | Device::Vdev(_) => Ok(()),
+        Device::Memif(_) | Device::Vdev(_) => match args.device.server_socket() {
+            Some(socket) => socket_is_free(Path::new(socket)),
+            None => Ok(()),
+        },
+        Device::Pci(_) => Ok(()),
+    }
+}
+
+/// The path for a server's socket: its directory exists, and nobody listens there. A socket that a killed
+/// server left behind, on which nobody listens, is removed: drivers refuse to start on it.
+fn socket_is_free(path: &Path) -> Result {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        return Err(Failure::new(
+            format!(
+                "there is no directory {} for the socket",
+                directory.display()
+            ),
+            "make it, or put the socket elsewhere",
+        ));
+    }
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(Failure::new(
+            format!("{} is there already, and no socket", path.display()),
+            "give the socket another path",
+        ));
+    }
+    // Of another type than any server's, so that none notices: it is refused for that, unless nobody listens.
+    match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|error| {
+                Failure::new(
+                    format!(
+                        "{}, left behind by a server that was killed, cannot be removed: {error}",
+                        path.display()
+                    ),
+                    "remove it, or give the socket another path",
+                )
+            }),
+        _ => Err(Failure::new(
+            format!("another process serves the socket {}", path.display()),
+            "end it, or give the socket another path",
+        )),
+    }
+}
+
+/// AF_XDP takes the packets of queue 0; those of the others go to the kernel, which drops what is for us.
+fn say_which_queues_are_not_ours(name: &str) {
+    if let Some(queues) = kernel::rx_queues(name)
+        && queues > 1
+    {
+        tracing::warn!(
+            "{name} has {queues} receive queues and AF_XDP takes the packets of queue 0 only: let all arrive \
+             there (ethtool -L {name} combined 1, or rx 1 tx 1 on veth), or some connections get no answer"
+        );
+    }
+}
+
+/// The far end of a veth pair sends TCP and UDP without checksums unless told otherwise.
+fn say_what_a_veth_leaves_out(name: &str, interfaces: &[Interface]) {
+    if let Some(peer) = Interface::veth_peer(name, interfaces)
+        && kernel::leaves_checksums(peer)
+    {
+        tracing::warn!(
+            "{peer}, the other end of {name}, leaves out the checksums of TCP and UDP, and what comes without \
+             is dropped: ethtool -K {peer} tx off"
+        );
     }
 }
 
@@ -349,6 +428,41 @@ mod tests {
         );
         assert!(
             failure.to_string().contains("vm.nr_hugepages=128"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_server_gets_its_socket_unless_somebody_listens_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        assert_eq!(socket_is_free(&path), Ok(()));
+
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let failure = socket_is_free(&path).unwrap_err();
+        assert!(
+            failure.to_string().contains("another process serves"),
+            "{failure}"
+        );
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            ErrorKind::WouldBlock,
+            "the server noticed nothing"
+        );
+
+        // As after SIGKILL: the file stays.
+        drop(listener);
+        assert_eq!(socket_is_free(&path), Ok(()));
+        assert!(!path.exists());
+
+        fs::write(&path, "data").unwrap();
+        let failure = socket_is_free(&path).unwrap_err();
+        assert!(failure.to_string().contains("no socket"), "{failure}");
+        assert!(path.exists(), "what is no socket of ours stays");
+        let failure = socket_is_free(&directory.path().join("none/s")).unwrap_err();
+        assert!(
+            failure.to_string().contains("there is no directory"),
             "{failure}"
         );
     }

@@ -77,30 +77,42 @@ fn the_axum_site_answers_and_its_timer_runs() {
 }
 
 #[test]
-fn the_hyper_client_fetches_from_a_kernel_server() {
+fn the_hyper_client_fetches_from_nginx_over_both_families() {
     let netns = Netns::new().unwrap();
     let served = tempdir();
-    std::fs::write(served.join("file"), "from the kernel's side\n").unwrap();
     let root = served.to_str().unwrap();
+    shell(&netns, &format!("seq 2000000 > '{root}/file'"));
+    std::fs::write(
+        served.join("nginx.conf"),
+        format!(
+            "daemon off; user root; worker_processes 1; pid {root}/pid; error_log stderr;\n\
+             events {{}}\n\
+             http {{\n\
+             access_log off;\n\
+             client_body_temp_path {root}; proxy_temp_path {root}; fastcgi_temp_path {root};\n\
+             uwsgi_temp_path {root}; scgi_temp_path {root};\n\
+             server {{ listen [::]:8000 ipv6only=off; root {root}; }}\n\
+             }}\n"
+        ),
+    )
+    .unwrap();
     let program = program("03_hyper_client");
-    // The server listens on an address that the TAP is given later.
-    let _server = netns
-        .start(&[
-            "python3",
-            "-m",
-            "http.server",
-            "--bind",
-            "::",
-            "--directory",
-            root,
-            "8000",
-        ])
+    // The server listens on addresses that the TAP is given later.
+    let mut nginx = netns
+        .start(&["nginx", "-p", root, "-c", &format!("{root}/nginx.conf")])
         .unwrap();
-    let client = format!(
-        "'{program}' 'http://[fd00:198:18::1]:8000/file' & \
-         until ip addr add fd00:198:18::1/64 dev tp0 nodad 2>/dev/null; do sleep 0.02; done; wait $!"
-    );
-    assert_eq!(shell(&netns, &client), "from the kernel's side\n");
+    let expected = shell(&netns, &format!("sha256sum < '{root}/file'"));
+    for (host, address) in [
+        ("198.18.0.1", "198.18.0.1/24"),
+        ("[fd00:198:18::1]", "fd00:198:18::1/64"),
+    ] {
+        let client = format!(
+            "set -o pipefail; '{program}' 'http://{host}:8000/file' | sha256sum & \
+             until ip addr add {address} dev tp0 2>/dev/null; do sleep 0.02; done; wait $!"
+        );
+        assert_eq!(shell(&netns, &client), expected, "{host}");
+    }
+    nginx.terminate(Duration::from_secs(15)).unwrap();
     std::fs::remove_dir_all(served).unwrap();
 }
 

@@ -221,6 +221,39 @@ proptest! {
     }
 }
 
+/// The server's second FIN is lost, all before it has arrived, and the client repeats its acknowledgment of that five times.
+#[test]
+fn a_lost_fin_is_sent_again_after_three_duplicate_acknowledgments() {
+    let seed = 16_382_509_676_835_717_194;
+    let (mut there, mut back) = (
+        LinkConfig::delay(Duration::from_micros(16_705))
+            .with_jitter(Duration::from_micros(8_276))
+            .with_loss(0.023_687_598_240_042_05)
+            .with_duplication(0.145_730_302_758_567_66),
+        LinkConfig::delay(Duration::from_micros(102_768))
+            .with_jitter(Duration::from_micros(961))
+            .with_loss(0.075_109_254_754_521_08)
+            .with_duplication(0.124_857_209_772_649_65)
+            .with_corruption(0.020_324_532_369_177_72)
+            .with_rate(25_240_342, 176),
+    );
+    there.reorder_delay = Duration::from_micros(17_920);
+    back.reorder_delay = Duration::from_micros(5_470);
+    run(&Story {
+        seed,
+        ends: Ends::Ours,
+        family: Family::V4,
+        there,
+        back,
+        client_sends: 146_599,
+        server_sends: 74_208,
+        chunk: 8_489,
+        tx_ring: 56,
+        cut: None,
+    })
+    .unwrap();
+}
+
 /// A sender whose wire breaks in mid-stream; how it ended, and how long after the break.
 fn sender_on_a_dead_link(family: Family, seed: u64) -> (Option<Error>, Duration) {
     let link = LinkConfig::delay(Duration::from_millis(5)).with_rate(10_000_000, 100);

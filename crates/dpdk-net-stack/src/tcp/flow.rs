@@ -63,7 +63,7 @@ pub(crate) struct Flow {
     pub(crate) flags: FlowFlags,
     /// Readiness to be told by the event that is queued.
     pub(crate) pending: Readiness,
-    /// The last window field received, as it came.
+    /// The last window field that the state machine was given.
     pub(crate) snd_wnd: u16,
     /// The peer's window scale.
     pub(crate) snd_shift: u8,

@@ -181,11 +181,10 @@ impl Tcp {
         }
         sent.apply(flow);
         let (recv_after, send_after) = (flow.conn.recv_queue(), flow.conn.send_queue());
-        if patch.is_none() && !flags.syn() {
-            flow.snd_wnd = segment.window();
-            flow.max_snd_wnd = flow
-                .max_snd_wnd
-                .max(u32::from(segment.window()) << flow.snd_shift);
+        if !flags.syn() {
+            let window = patch.map_or(segment.window(), |(_, window, _)| window);
+            flow.snd_wnd = window;
+            flow.max_snd_wnd = flow.max_snd_wnd.max(u32::from(window) << flow.snd_shift);
         }
         if recv_after > recv_before {
             ready |= Readiness::READABLE;
@@ -505,6 +504,19 @@ fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
         return Verdict::Patch {
             ack: una,
             window: flow.snd_wnd,
+            fin: flags.fin() && !fin_beyond,
+        };
+    }
+    if matches!(state, TcpState::FinWait1 | TcpState::Closing)
+        && (ack, len) == (una, 0)
+        && flow.conn.send_queue() == 0
+    {
+        // All that it can be a duplicate acknowledgment for is our FIN. At the third the state machine would stop its
+        // retransmission timer for a fast retransmit of data, find none, and never send the FIN again. It does not count
+        // one that changes the window, which is of no use to us any more.
+        return Verdict::Patch {
+            ack,
+            window: flow.snd_wnd ^ 1,
             fin: flags.fin() && !fin_beyond,
         };
     }

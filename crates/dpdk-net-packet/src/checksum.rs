@@ -22,13 +22,21 @@ impl Sum {
     /// Adds `bytes` as big-endian 16-bit words; an odd last byte is padded with zero.
     #[inline]
     pub fn add_bytes(self, bytes: &[u8]) -> Self {
-        let mut sum = self.0;
-        let (words, rest) = bytes.as_chunks::<4>();
+        // Eight bytes at a time, the carries apart: 2^64 counts as 1, as 2^16 does.
+        let (mut low, mut carries) = (0u64, 0u64);
+        let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
+            let carry;
+            (low, carry) = low.overflowing_add(u64::from_ne_bytes(*word));
+            carries += u64::from(carry);
+        }
+        let mut sum = self.0 + (low >> 32) + (low & 0xffff_ffff) + carries;
+        let (words, rest) = rest.as_chunks::<4>();
+        if let [word] = words {
             sum += u64::from(u32::from_ne_bytes(*word));
         }
         let (words, rest) = rest.as_chunks::<2>();
-        for word in words {
+        if let [word] = words {
             sum += u64::from(u16::from_ne_bytes(*word));
         }
         if let [last] = rest {
@@ -58,13 +66,11 @@ impl Sum {
     /// The 16-bit ones'-complement sum.
     #[inline]
     pub const fn fold(self) -> u16 {
-        let mut sum = self.0;
-        sum = (sum >> 32) + (sum & 0xffff_ffff);
-        sum = (sum >> 32) + (sum & 0xffff_ffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        u16::from_be(sum as u16)
+        // Halves added with their carry brought around, twice.
+        let (sum, carry) = (self.0 as u32).overflowing_add((self.0 >> 32) as u32);
+        let sum = sum + carry as u32;
+        let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+        u16::from_be(sum + carry as u16)
     }
 
     /// What goes into the checksum field: the complement of the folded sum.
@@ -126,7 +132,7 @@ pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: Protocol, len: usize) -
 }
 
 /// Whether the checksum of a TCP segment, or of a UDP datagram that has one, is right. For ICMPv6 too.
-#[inline]
+#[inline(always)]
 pub fn verify(src: IpAddr, dst: IpAddr, protocol: Protocol, segment: &[u8]) -> bool {
     pseudo_header(src, dst, protocol, segment.len())
         .add_bytes(segment)

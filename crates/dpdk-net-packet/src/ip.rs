@@ -57,6 +57,12 @@ impl<'a> IpPacket<'a> {
         &self.bytes[..usize::from(self.payload_at)]
     }
 
+    /// The length of [`header`](Self::header) in bytes.
+    #[inline]
+    pub const fn header_len(&self) -> usize {
+        self.payload_at as usize
+    }
+
     /// What follows the headers: the transport header and its data, or a piece of them in a fragment.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {

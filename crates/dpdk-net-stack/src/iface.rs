@@ -71,6 +71,8 @@ pub(crate) struct Interface {
     /// The addresses of `addresses` that may be used, as bits, and the broadcast addresses of all of them: what each
     /// received packet is compared with. Kept by [`refresh`](Self::refresh).
     usable: Vec<u128>,
+    /// Counts the changes of what may be used.
+    version: u64,
     broadcasts: Vec<u32>,
     /// When duplicate address detection has something to do.
     pub(crate) dad_deadline: Option<Instant>,
@@ -136,6 +138,7 @@ impl Interface {
             mtu: usize::from(config.mtu),
             addresses,
             usable: Vec::new(),
+            version: 0,
             broadcasts: Vec::new(),
             dad_deadline: None,
             routes,
@@ -149,6 +152,7 @@ impl Interface {
     /// To be called when the state of an address, or its next step of probing, has changed.
     pub(crate) fn refresh(&mut self) {
         let addresses = &self.addresses;
+        self.version += 1;
         self.usable.clear();
         self.usable.extend(
             addresses
@@ -173,6 +177,18 @@ impl Interface {
     pub(crate) fn is_ours(&self, addr: IpAddr) -> bool {
         let addr = addr::to_bits(addr);
         self.usable.contains(&addr)
+    }
+
+    /// As [`is_ours`](Self::is_ours), for an address as [`addr`] has it.
+    #[inline]
+    pub(crate) fn is_ours_bits(&self, addr: u128) -> bool {
+        self.usable.contains(&addr)
+    }
+
+    /// Changes whenever the addresses that may be used do.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Our address `addr`, whatever its state.

@@ -2,12 +2,15 @@
 //!
 //! First every frame of a batch is parsed and its flow looked up, then the first one is handled. So the cache misses of
 //! many flows overlap instead of following one another. What an earlier frame of the batch changes in the flow table
-//! is noticed by the table's version, and the lookup repeated.
+//! or in our addresses is noticed by their versions, and the lookup repeated.
+//!
+//! A segment of a connection goes straight to it: of all that is asked about addresses, only whether they are ours is
+//! left open by the connection's being there.
 
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
-    FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta, Transport, icmp,
-    parse_checked,
+    ChecksumVerdict, FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta,
+    Transport, icmp, parse_checked,
 };
 
 use crate::icmp::IcmpError;
@@ -27,11 +30,12 @@ struct Staged<'a> {
     flow: Option<Flow>,
 }
 
-#[derive(Clone, Copy)]
 struct Flow {
     key: FlowKey,
     hash: u64,
     found: Option<FlowRef>,
+    /// Whether it is to one of our addresses, not from one, and not to a group of the link.
+    is_plain: bool,
 }
 
 impl Stack {
@@ -41,32 +45,55 @@ impl Stack {
         self.advance(now);
         for batch in frames.chunks(BATCH) {
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
+            let mut bytes_in = 0;
             for frame in batch {
                 let bytes = frame.bytes();
-                self.frames.rx_frames += 1;
-                self.frames.rx_bytes += bytes.len() as u64;
-                if let Some(parsed) = self.stage(now, bytes, &frame.rx_meta()) {
-                    if self.is_forged(&parsed) {
-                        self.frames.drop_ip_bad_address += 1;
+                bytes_in += bytes.len();
+                // Looked at where it lies: moving it costs as much as parsing.
+                let parsed = parse_checked(bytes, &frame.rx_meta());
+                let parsed = match &parsed {
+                    Ok(parsed) => parsed,
+                    Err(error) => {
+                        self.malformed(now, bytes, *error);
                         continue;
                     }
-                    let flow = self.tcp_flow(&parsed);
-                    staged.push(Staged { parsed, flow });
+                };
+                if self.is_wanted(parsed, frame.rx_meta().l4_checksum) {
+                    staged.push(Staged {
+                        parsed: *parsed,
+                        flow: self.tcp_flow(parsed),
+                    });
                 }
             }
+            self.frames.rx_frames += batch.len() as u64;
+            self.frames.rx_bytes += bytes_in as u64;
             let version = self.tcp.table.version();
+            let addresses = self.link.iface.version();
             for frame in &mut staged {
                 if let Some(flow) = &mut frame.flow {
                     flow.found = self.tcp.table.find(flow.hash, &flow.key);
                 }
             }
             for Staged { parsed, flow } in &mut staged {
-                if let Some(flow) = flow
-                    && self.tcp.table.version() != version
-                {
-                    flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                if let Some(flow) = flow {
+                    if self.tcp.table.version() != version {
+                        flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                    }
+                    if let Some(FlowRef::Conn(id)) = flow.found
+                        && flow.is_plain
+                        && self.link.iface.version() == addresses
+                        && let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network
+                    {
+                        self.tcp.stats.rx_segments += 1;
+                        self.tcp.flow_segment(now, &mut self.link, id, ip, segment);
+                        continue;
+                    }
                 }
-                self.handle(now, parsed, flow.as_ref());
+                if self.is_forged(parsed) {
+                    self.frames.drop_ip_bad_address += 1;
+                } else {
+                    self.handle(now, parsed, flow.as_ref());
+                }
             }
         }
     }
@@ -78,14 +105,18 @@ impl Stack {
         let count = queue.len();
         // Nothing has corrupted them, and their checksums may have been left to the NIC.
         let meta = RxMeta {
-            ip_checksum: dpdk_net_packet::ChecksumVerdict::Good,
-            l4_checksum: dpdk_net_packet::ChecksumVerdict::Good,
+            ip_checksum: ChecksumVerdict::Good,
+            l4_checksum: ChecksumVerdict::Good,
             ..RxMeta::default()
         };
         while let Some(frame) = queue.front() {
             self.frames.looped += 1;
-            if let Some(parsed) = self.stage(now, frame, &meta) {
-                self.handle(now, &parsed, None);
+            match parse_checked(frame, &meta) {
+                Ok(parsed) if self.is_wanted(&parsed, meta.l4_checksum) => {
+                    self.handle(now, &parsed, None);
+                }
+                Ok(_) => {}
+                Err(error) => self.malformed(now, frame, error),
             }
             queue.pop();
         }
@@ -93,39 +124,31 @@ impl Stack {
         count
     }
 
-    /// Parses a frame, verifies its checksums and looks whom it is for; what is not to be handled is counted.
+    /// Looks whom a frame is for and verifies its checksum; what is not to be handled is counted.
     #[inline]
-    fn stage<'a>(&mut self, now: Instant, bytes: &'a [u8], meta: &RxMeta) -> Option<Parsed<'a>> {
-        let parsed = match parse_checked(bytes, meta) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                self.malformed(now, bytes, error);
-                return None;
-            }
-        };
+    fn is_wanted(&mut self, parsed: &Parsed<'_>, l4_checksum: ChecksumVerdict) -> bool {
         let dst = parsed.dst_mac;
         if dst != self.link.iface.mac && !dst.is_multicast() {
             self.frames.drop_ethernet_not_for_us += 1;
-            return None;
+            return false;
         }
         // A priority tag (VLAN 0) says nothing about whose frame it is (IEEE 802.1Q).
         if parsed.vlan_tci.is_some_and(|tci| tci & 0xfff != 0) {
             self.frames.drop_vlan += 1;
-            return None;
+            return false;
         }
         if let Network::Ip(ip, transport) = &parsed.network
             && self.rx_checksum
-            && let Err(error) = transport.verify(ip, meta.l4_checksum)
+            && let Err(error) = transport.verify(ip, l4_checksum)
         {
             self.count_malformed(error);
-            return None;
+            return false;
         }
-        Some(parsed)
+        true
     }
 
     /// Whether a frame from the link claims to come from ourselves (a "land" attack) or from everybody (RFC 1122
     /// section 3.2.1.3).
-    #[inline]
     fn is_forged(&self, parsed: &Parsed<'_>) -> bool {
         let Network::Ip(ip, transport) = &parsed.network else {
             return false;
@@ -142,17 +165,21 @@ impl Stack {
         }
     }
 
-    /// The flow of a TCP segment that is for us alone.
+    /// The flow of a TCP segment, to be looked up.
     #[inline]
     fn tcp_flow(&self, parsed: &Parsed<'_>) -> Option<Flow> {
         let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network else {
             return None;
         };
         let key = key_of(ip, segment);
+        let iface = &self.link.iface;
         Some(Flow {
             key,
             hash: self.tcp.table.hash(&key),
             found: None,
+            is_plain: iface.is_ours_bits(key.local_bits())
+                && !iface.is_ours_bits(key.remote_bits())
+                && !parsed.dst_mac.is_multicast(),
         })
     }
 
@@ -250,7 +277,7 @@ impl Stack {
             let transport = ip.transport()?;
             // No NIC verifies over fragments.
             if self.rx_checksum {
-                transport.verify(&ip, dpdk_net_packet::ChecksumVerdict::Unknown)?;
+                transport.verify(&ip, ChecksumVerdict::Unknown)?;
             }
             Ok((ip, transport))
         });

@@ -28,6 +28,7 @@ mod ndp;
 mod neighbor;
 mod random;
 mod reassembly;
+mod sip;
 mod stack;
 mod stats;
 mod tcp;

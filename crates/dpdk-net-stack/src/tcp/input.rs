@@ -64,7 +64,7 @@ impl Tcp {
     }
 
     /// A segment of a connection.
-    pub(super) fn flow_segment(
+    pub(crate) fn flow_segment(
         &mut self,
         now: Instant,
         link: &mut Link,
@@ -79,12 +79,27 @@ impl Tcp {
         if state == TcpState::TimeWait {
             return self.flow_in_time_wait(now, link, id, segment);
         }
-        match judge(flow, state, segment) {
-            Verdict::Drop => {}
-            Verdict::Pass => self.deliver(now, link, id, state, ip, segment, None),
-            Verdict::Patch { ack, window, fin } => {
-                self.deliver(now, link, id, state, ip, segment, Some((ack, window, fin)));
-            }
+        let patch = match judge(flow, state, segment) {
+            Verdict::Pass => None,
+            Verdict::Patch { ack, window, fin } => Some((ack, window, fin)),
+            verdict => return self.refuse_segment(now, link, id, state, segment, verdict),
+        };
+        self.deliver(now, link, id, state, ip, segment, patch);
+    }
+
+    /// A segment that the state machine must not see.
+    #[cold]
+    fn refuse_segment(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        id: TcpId,
+        state: TcpState,
+        segment: &Segment<'_>,
+        verdict: Verdict,
+    ) {
+        match verdict {
+            Verdict::Pass | Verdict::Patch { .. } | Verdict::Drop => {}
             Verdict::Challenge => {
                 if segment.flags().rst() {
                     self.stats.rx_rst_out_of_place += 1;
@@ -118,6 +133,7 @@ impl Tcp {
         clippy::too_many_arguments,
         reason = "one caller, and all of it is about one segment"
     )]
+    #[inline(always)]
     fn deliver(
         &mut self,
         now: Instant,
@@ -131,7 +147,7 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        let plain = ip.header().len()
+        let plain = ip.header_len()
             == if ip.is_v6() {
                 ipv6::HEADER_LEN
             } else {
@@ -203,7 +219,7 @@ impl Tcp {
         }
         // Something of ours was acknowledged: the way there works (RFC 4861 section 7.3.1).
         let confirm =
-            send_after < send_before && now - flow.heard >= CONFIRM_INTERVAL || state != after;
+            send_after < send_before && flow.heard + CONFIRM_INTERVAL <= now || state != after;
         flow.heard = now;
         if let Some(keepalive) = &mut flow.keepalive {
             keepalive.probes = 0;
@@ -434,6 +450,7 @@ impl Tcp {
 }
 
 /// What a segment may do to a connection that is not in TIME-WAIT.
+#[inline(always)]
 fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
     let flags = segment.flags();
     match state {

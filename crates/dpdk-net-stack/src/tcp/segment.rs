@@ -80,6 +80,7 @@ impl Control {
 }
 
 /// The 4-tuple of a received segment, as seen from here.
+#[inline]
 pub(crate) fn key_of(ip: &IpPacket<'_>, segment: &Segment<'_>) -> FlowKey {
     FlowKey::new(
         (ip.dst(), segment.dst_port()).into(),

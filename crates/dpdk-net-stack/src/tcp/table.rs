@@ -7,12 +7,12 @@ use core::net::{IpAddr, SocketAddr};
 use dpdk_net_packet::Protocol;
 use dpdk_net_packet::checksum::{self, Sum};
 use hashbrown::HashTable;
-use siphasher::sip::SipHasher13;
 
 use super::listener::HalfId;
 use super::time_wait::TimeWaitId;
 use crate::addr;
 use crate::event::TcpId;
+use crate::sip::Sip13;
 
 /// The 4-tuple of a connection as seen from here, addresses as [`addr`](crate::addr) has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
+    #[inline]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
         FlowKey {
             local: addr::to_bits(local.ip()),
@@ -32,10 +33,24 @@ impl FlowKey {
         }
     }
 
+    /// The local address, as [`addr`](crate::addr) has it.
+    #[inline]
+    pub(crate) fn local_bits(&self) -> u128 {
+        self.local
+    }
+
+    /// The remote address, as [`addr`](crate::addr) has it.
+    #[inline]
+    pub(crate) fn remote_bits(&self) -> u128 {
+        self.remote
+    }
+
+    #[inline]
     pub(crate) fn local_addr(&self) -> IpAddr {
         addr::from_bits(self.local)
     }
 
+    #[inline]
     pub(crate) fn remote_addr(&self) -> IpAddr {
         addr::from_bits(self.remote)
     }
@@ -68,20 +83,21 @@ impl FlowKey {
         checksum::pseudo_header(self.local_addr(), self.remote_addr(), Protocol::Tcp, len)
     }
 
-    /// The bytes that are hashed: short for IPv4.
-    fn hash(&self, hasher: &SipHasher13) -> u64 {
+    /// What is hashed is short for IPv4.
+    #[inline]
+    fn hash(&self, sip: &Sip13) -> u64 {
         if self.is_v6() {
-            let mut bytes = [0; 36];
-            bytes[..16].copy_from_slice(&self.local.to_ne_bytes());
-            bytes[16..32].copy_from_slice(&self.remote.to_ne_bytes());
-            bytes[32..].copy_from_slice(&self.ports.to_ne_bytes());
-            hasher.hash(&bytes)
+            let [local, remote] = [self.local, self.remote];
+            let words = [
+                local as u64,
+                (local >> 64) as u64,
+                remote as u64,
+                (remote >> 64) as u64,
+            ];
+            sip.hash(words, self.ports)
         } else {
-            let mut bytes = [0; 12];
-            bytes[..4].copy_from_slice(&(self.local as u32).to_ne_bytes());
-            bytes[4..8].copy_from_slice(&(self.remote as u32).to_ne_bytes());
-            bytes[8..].copy_from_slice(&self.ports.to_ne_bytes());
-            hasher.hash(&bytes)
+            let addrs = u64::from(self.local as u32) << 32 | u64::from(self.remote as u32);
+            sip.hash([addrs], self.ports)
         }
     }
 }
@@ -100,7 +116,7 @@ pub(crate) enum FlowRef {
 /// 4-tuple -> flow.
 #[derive(Debug)]
 pub(crate) struct FlowTable {
-    hasher: SipHasher13,
+    sip: Sip13,
     table: HashTable<(FlowKey, FlowRef)>,
     /// Changes whenever an entry is added or removed, so that an earlier lookup is known to be stale.
     version: u64,
@@ -109,20 +125,23 @@ pub(crate) struct FlowTable {
 impl FlowTable {
     pub(crate) fn new(key: &[u8; 16]) -> Self {
         FlowTable {
-            hasher: SipHasher13::new_with_key(key),
+            sip: Sip13::new(key),
             table: HashTable::new(),
             version: 0,
         }
     }
 
+    #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
+    #[inline]
     pub(crate) fn hash(&self, key: &FlowKey) -> u64 {
-        key.hash(&self.hasher)
+        key.hash(&self.sip)
     }
 
+    #[inline]
     pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<FlowRef> {
         self.table
             .find(hash, |(k, _)| k == key)
@@ -141,9 +160,9 @@ impl FlowTable {
             entry.1 = flow;
             return;
         }
-        let hasher = self.hasher;
+        let sip = self.sip;
         self.table
-            .insert_unique(hash, (key, flow), |(k, _)| k.hash(&hasher));
+            .insert_unique(hash, (key, flow), |(k, _)| k.hash(&sip));
     }
 
     /// Removes the entry if it still stands for `flow`.

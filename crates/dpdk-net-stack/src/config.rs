@@ -59,6 +59,9 @@ pub enum ConfigError {
         "the MAC address {0} can't be an interface's own: it must be a unicast address other than zero"
     )]
     BadMac(MacAddr),
+    /// A name that no congestion control algorithm has.
+    #[error("there is no congestion control algorithm '{0}': cubic, reno and bbr are possible")]
+    UnknownCongestionAlgorithm(String),
     /// A figure outside of what is possible.
     #[error("{name} = {value} is out of range: {min} to {max} is possible")]
     OutOfRange {

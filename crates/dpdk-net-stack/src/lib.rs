@@ -51,6 +51,7 @@ pub use neighbor::{NeighborInfo, NeighborState, NeighborStats};
 pub use reassembly::ReassemblyStats;
 pub use stack::Stack;
 pub use stats::{FrameStats, Stats, TcpStats};
+pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::{Keepalive, ListenOptions, TcpInfo, TcpState};
 pub use time::{Duration, Instant};
 pub use tx::TxSink;

@@ -6,6 +6,8 @@
 //! ([`api`]).
 
 pub(crate) mod api;
+#[allow(dead_code)]
+pub(crate) mod cc;
 pub(crate) mod conn;
 pub(crate) mod cookie;
 pub(crate) mod egress;
@@ -15,11 +17,15 @@ pub(crate) mod input;
 pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod ports;
+#[allow(dead_code)]
+pub(crate) mod rtt;
 pub(crate) mod segment;
 pub(crate) mod seq;
 pub(crate) mod table;
 pub(crate) mod time_wait;
 pub(crate) mod watch;
+#[allow(dead_code)]
+pub(crate) mod windowed;
 
 use alloc::collections::VecDeque;
 use alloc::vec;

@@ -38,6 +38,8 @@ struct Story {
     client_sends: u64,
     server_sends: u64,
     chunk: usize,
+    /// Each time that they have received so many bytes, the client and the server take a rest so long.
+    rests: [Option<(u64, Duration)>; 2],
     tx_ring: usize,
     /// When the wire breaks, after the start, and for how long; `None` is for ever.
     cut: Option<(Duration, Option<Duration>)>,
@@ -85,6 +87,13 @@ fn story() -> impl Strategy<Value = Story> {
         2 => (0u64..3_000).prop_map(|at| Some((Duration::from_millis(at), None))),
     ];
     let chunk = prop_oneof![1 => 1usize..100, 3 => 100usize..20_000];
+    let rest = || {
+        prop_oneof![
+            3 => Just(None),
+            1 => (2_000u64..100_000, 1u64..3_000)
+                .prop_map(|(every, long)| Some((every, Duration::from_millis(long)))),
+        ]
+    };
     (
         any::<u64>(),
         ends,
@@ -92,6 +101,7 @@ fn story() -> impl Strategy<Value = Story> {
         (link(), link()),
         (size(), size()),
         chunk,
+        [rest(), rest()],
         1usize..64,
         cut,
     )
@@ -103,6 +113,7 @@ fn story() -> impl Strategy<Value = Story> {
                 (there, back),
                 (client_sends, server_sends),
                 chunk,
+                rests,
                 tx_ring,
                 cut,
             )| Story {
@@ -114,6 +125,7 @@ fn story() -> impl Strategy<Value = Story> {
                 client_sends,
                 server_sends,
                 chunk,
+                rests,
                 tx_ring,
                 cut,
             },
@@ -150,6 +162,13 @@ fn run(story: &Story) -> Result<(), TestCaseError> {
         ..
     } = story.clone();
     let mut net = match story.ends {
+        // Where nothing breaks, two of ours get on without keep-alive, which would cover up a timer that was lost.
+        Ends::Ours if story.cut.is_none() => {
+            let (mut client, mut server) = (ours(1, seed), ours(2, !seed));
+            client.set_keepalive(None);
+            server.set_keepalive(None);
+            Pair::new(seed, client, server, there, back)
+        }
         Ends::Ours => Pair::new(seed, ours(1, seed), ours(2, !seed), there, back),
         Ends::ForeignServer => Pair::new(seed, ours(1, seed), foreign(2, !seed), there, back),
         Ends::ForeignClient => Pair::new(seed, foreign(1, seed), ours(2, !seed), there, back),
@@ -157,6 +176,11 @@ fn run(story: &Story) -> Result<(), TestCaseError> {
     let (client, server) = (net.client, net.server);
     net.set_tx_ring(client, story.tx_ring);
     let (to, from) = (Pattern::new(seed), Pattern::new(!seed));
+    // smoltcp forgets what was received and not read when its TIME-WAIT is over.
+    let resting = |app: Bulk, rest: Option<(u64, Duration)>| match (rest, story.ends) {
+        (Some((every, long)), Ends::Ours) => app.resting(every, long),
+        _ => app,
+    };
     let connecting = Bulk::connect(family.socket(2, PORT))
         .sending(to, story.client_sends)
         .receiving(from, story.server_sends)
@@ -165,7 +189,8 @@ fn run(story: &Story) -> Result<(), TestCaseError> {
         .sending(from, story.server_sends)
         .receiving(to, story.client_sends)
         .in_chunks_of(story.chunk);
-    let (listening, connecting) = (net.spawn(server, listening), net.spawn(client, connecting));
+    let listening = net.spawn(server, resting(listening, story.rests[1]));
+    let connecting = net.spawn(client, resting(connecting, story.rests[0]));
     // A server whose client never came has nothing to end.
     let over = |net: &mut dpdk_net_testkit::sim::Sim| {
         let (client, server) = (net.app(connecting), net.app(listening));
@@ -248,8 +273,65 @@ fn a_lost_fin_is_sent_again_after_three_duplicate_acknowledgments() {
         client_sends: 146_599,
         server_sends: 74_208,
         chunk: 8_489,
+        rests: [None; 2],
         tx_ring: 56,
         cut: None,
+    })
+    .unwrap();
+}
+
+/// What rests of readers have found: a byte that waits for a window to open behind another one that was lost, in LAST-ACK.
+#[test]
+fn a_byte_lost_while_the_window_closes_is_sent_again_after_the_application_has_closed() {
+    let mut there =
+        LinkConfig::delay(Duration::from_micros(13_468)).with_jitter(Duration::from_micros(294));
+    there.reorder_delay = Duration::from_micros(1);
+    let mut back = LinkConfig::perfect()
+        .with_jitter(Duration::from_micros(1))
+        .with_corruption(0.061_476_053_491_178_684)
+        .with_rate(1_966_510, 12);
+    back.reorder_delay = Duration::from_micros(1);
+    run(&Story {
+        seed: 6_785_944_382_119_373_643,
+        ends: Ends::Ours,
+        family: Family::V6,
+        there,
+        back,
+        client_sends: 0,
+        server_sends: 124_111,
+        chunk: 6_343,
+        rests: [
+            Some((11_840, Duration::from_millis(2_546))),
+            Some((78_620, Duration::from_millis(738))),
+        ],
+        tx_ring: 52,
+        cut: None,
+    })
+    .unwrap();
+}
+
+/// Another: the right edge of the window moves back by one with the rounding of its scale, and the last byte comes with the FIN.
+#[test]
+fn a_fin_behind_a_byte_that_the_window_has_no_room_for_waits_for_it() {
+    run(&Story {
+        seed: 7_671_751_741_785_405_476,
+        ends: Ends::Ours,
+        family: Family::V4,
+        there: LinkConfig::delay(Duration::from_micros(65_255))
+            .with_jitter(Duration::from_micros(1_853))
+            .with_loss(0.074_343_258_578_703_43),
+        back: LinkConfig::delay(Duration::from_micros(15_712))
+            .with_jitter(Duration::from_micros(7_566))
+            .with_loss(0.023_170_365_576_422_81),
+        client_sends: 120_312,
+        server_sends: 1_863,
+        chunk: 928,
+        rests: [None, Some((10_584, Duration::from_millis(2_862)))],
+        tx_ring: 61,
+        cut: Some((
+            Duration::from_millis(1_862),
+            Some(Duration::from_millis(2_371)),
+        )),
     })
     .unwrap();
 }

@@ -202,6 +202,9 @@ pub(crate) struct Conn {
     handle: SocketHandle,
     /// The largest segment that the peer takes, zero until it is known.
     peer_mss: u16,
+    /// Closed, but the state machine is told only when all is acknowledged: in LAST-ACK it looks at no ACK of nothing new,
+    /// so it would not see a window open.
+    closing: bool,
 }
 
 impl core::fmt::Debug for Conn {
@@ -239,6 +242,7 @@ impl Conn {
             set,
             handle,
             peer_mss: 0,
+            closing: false,
         }
     }
 
@@ -323,6 +327,17 @@ impl Conn {
         engine
             .interface
             .poll_ingress_single(smol_time(now), &mut device, &mut self.set);
+        if self.closing && self.send_queue() == 0 {
+            self.closing = false;
+            self.socket_mut().close();
+        }
+    }
+
+    /// Takes an ACK that is there as figures only, and must be one that needs no answer.
+    pub(crate) fn ingress_ack(&mut self, engine: &mut Engine, now: Instant, ack: &Control) {
+        let (len, segment) = ack.bytes(false);
+        let packet = ip_packet(ack, &segment[..len]);
+        self.ingress(engine, now, &packet, &mut Vec::new());
     }
 
     /// Gives at most one segment; tells whether it did. There must be room for it: a fast retransmit that can't be
@@ -365,6 +380,7 @@ impl Conn {
             State::Established => TcpState::Established,
             State::FinWait1 => TcpState::FinWait1,
             State::FinWait2 => TcpState::FinWait2,
+            State::CloseWait if self.closing => TcpState::LastAck,
             State::CloseWait => TcpState::CloseWait,
             State::Closing => TcpState::Closing,
             State::LastAck => TcpState::LastAck,
@@ -396,6 +412,9 @@ impl Conn {
 
     /// Takes as much of `data` as there is room for; nothing in a state that can't send.
     pub(crate) fn send(&mut self, data: &[u8]) -> usize {
+        if self.closing {
+            return 0;
+        }
         self.socket_mut().send_slice(data).unwrap_or(0)
     }
 
@@ -411,7 +430,11 @@ impl Conn {
 
     /// No more will be sent: a FIN follows what is queued.
     pub(crate) fn close(&mut self) {
-        self.socket_mut().close();
+        if self.state() == TcpState::CloseWait && self.send_queue() > 0 {
+            self.closing = true;
+        } else if !self.closing {
+            self.socket_mut().close();
+        }
     }
 
     /// The MSS option of the peer's SYN. The state machine has no smaller one than 48, nor another default.

@@ -250,7 +250,21 @@ impl Tcp {
                 }
             }
         }
-        (sent, flow.conn.next_deadline(engine, now))
+        let mut wish = flow.conn.next_deadline(engine, now);
+        if wish == Wish::Never && flow.conn.send_queue() > 0 {
+            // It does not probe a window that was closed before there was anything to send, and drops its retransmission
+            // timer when a window opens. An ACK sets off the one, the third duplicate the other. The count has to begin
+            // anew, which it does with a change of the window.
+            for changed in [0, 1, 0, 0, 0, 0] {
+                let ack = flow.last_ack(changed);
+                flow.conn.ingress_ack(engine, now, &ack);
+                wish = flow.conn.next_deadline(engine, now);
+                if wish != Wish::Never {
+                    break;
+                }
+            }
+        }
+        (sent, wish)
     }
 
     /// To an address of our own; `None` if there is more than fits now.

@@ -85,6 +85,9 @@ pub(crate) struct Flow {
     pub(crate) max_snd_wnd: u32,
     /// The right edge of the window that was offered last.
     pub(crate) rcv_edge: u32,
+    /// How far the state machine takes data, at least: it goes by what it offered last, and the scale's rounding may have
+    /// taken that back a little.
+    pub(crate) takes_to: u32,
     /// The acknowledgment number that the state machine has sent last.
     pub(crate) acked: Option<u32>,
     /// When what is not acknowledged has to be, if nothing else is sent before.
@@ -125,6 +128,7 @@ impl Flow {
             snd_max: iss,
             max_snd_wnd: 0,
             rcv_edge: 0,
+            takes_to: 0,
             acked: None,
             ack_due: None,
             timer,
@@ -254,6 +258,15 @@ impl Flow {
         control.window = u16::try_from(self.rcv_window() >> self.rcv_shift).unwrap_or(u16::MAX);
         control.hop_limit = self.conn.ttl();
         control
+    }
+
+    /// The peer's last ACK once more, the window changed in some bits.
+    pub(super) fn last_ack(&self, changed: u16) -> Control {
+        let key = FlowKey::new(self.key.remote(), self.key.local());
+        let una = self.snd_una(self.state());
+        let mut ack = Control::new(key, SegmentFlags::ACK, self.rcv_nxt(), una);
+        ack.window = self.snd_wnd ^ changed;
+        ack
     }
 
     /// The RST that ends it from here.

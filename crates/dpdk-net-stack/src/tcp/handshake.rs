@@ -366,6 +366,7 @@ impl Tcp {
                 .irs
                 .wrapping_add(1)
                 .wrapping_add(recv_buffer.min(65_535) as u32);
+            flow.takes_to = flow.rcv_edge;
             if let Some(shift) = half.peer.wscale {
                 flow.snd_shift = shift;
                 flow.rcv_shift = window_scale_for(recv_buffer);

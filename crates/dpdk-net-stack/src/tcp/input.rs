@@ -494,6 +494,10 @@ fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
     }
     let len = segment.payload().len() as u32;
     let end = segment.seq().wrapping_add(len);
+    if flow.acked.is_none() && len > 0 && seq::lt(flow.rcv_edge, end) {
+        // The window of a SYN has no scale, but the state machine applies it, and would take more than it has room for.
+        return Verdict::Drop;
+    }
     if flow.has(FlowFlags::FIN_RECEIVED) && seq::lt(rcv_nxt, end) {
         // Nothing comes after the end of a stream (RFC 9293 section 3.10.7.4, seventh); the state machine would deliver it.
         return Verdict::Drop;
@@ -509,7 +513,7 @@ fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
         return Verdict::NoReader;
     }
     // The FIN of a segment of which the window has only a part would be taken for the end of that part.
-    let fin_beyond = flags.fin() && seq::lt(flow.rcv_edge, end);
+    let fin_beyond = flags.fin() && seq::lt(flow.takes_to, end);
     if seq::lt(ack, una) && state != TcpState::SynReceived {
         if una.wrapping_sub(ack) > flow.max_snd_wnd.max(65_535) {
             return Verdict::Challenge;
@@ -557,6 +561,7 @@ fn synchronize(flow: &mut Flow, segment: &Segment<'_>) {
         .seq()
         .wrapping_add(1)
         .wrapping_add(capacity.min(65_535) as u32);
+    flow.takes_to = flow.rcv_edge;
     let options = SynOptions::of(segment);
     flow.conn.set_peer_mss(options.mss);
     if let Some(shift) = options.wscale {

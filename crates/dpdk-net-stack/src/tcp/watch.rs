@@ -32,6 +32,11 @@ impl Sent {
         if let Some((ack, window)) = self.ack {
             let edge = ack.wrapping_add(u32::from(window) << flow.rcv_shift);
             flow.rcv_edge = seq::max(flow.rcv_edge, edge);
+            // The state machine does not keep in mind what it said with a window probe, which has one byte.
+            let probe = self.data == 1 && seq::lt(flow.takes_to, edge);
+            if !probe {
+                flow.takes_to = edge;
+            }
             (flow.acked, flow.ack_due) = (Some(ack), None);
         }
     }

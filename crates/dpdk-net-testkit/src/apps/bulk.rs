@@ -1,6 +1,7 @@
 //! One end of a bulk transfer: sends a pattern, expects another one, or both at once, and checks every byte.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use dpdk_net_stack::Error;
 
@@ -15,6 +16,16 @@ enum Phase {
     Accept(ListenId),
     Open(ConnId),
     Over,
+}
+
+/// A reader that stops now and then.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    every: u64,
+    long: Duration,
+    /// The number of bytes received at which it stops next.
+    next: u64,
+    until: Option<Instant>,
 }
 
 /// One end of a bulk transfer over one connection.
@@ -32,6 +43,7 @@ pub struct Bulk {
     to_receive: u64,
     received: u64,
     end_received: bool,
+    rest: Option<Rest>,
     outcome: Result<(), AppError>,
     ended: Option<Instant>,
     buffer: Vec<u8>,
@@ -59,6 +71,7 @@ impl Bulk {
             to_receive: 0,
             received: 0,
             end_received: false,
+            rest: None,
             outcome: Ok(()),
             ended: None,
             buffer: vec![0; CHUNK],
@@ -80,6 +93,19 @@ impl Bulk {
     /// Moves at most `bytes` with one call (at least 1), to exercise small reads and writes.
     pub fn in_chunks_of(mut self, bytes: usize) -> Self {
         self.buffer = vec![0; bytes.max(1)];
+        self
+    }
+
+    /// Receives nothing for so `long` each time that it has received `every` bytes more (at least 1), so that the peer gets to see
+    /// its window closed.
+    pub fn resting(mut self, every: u64, long: Duration) -> Self {
+        let every = every.max(1);
+        self.rest = Some(Rest {
+            every,
+            long,
+            next: every,
+            until: None,
+        });
         self
     }
 
@@ -181,6 +207,20 @@ impl Bulk {
         Ok(busy)
     }
 
+    fn rests(&mut self, now: Instant) -> bool {
+        let Some(rest) = &mut self.rest else {
+            return false;
+        };
+        if rest.until.is_none() && self.received >= rest.next {
+            rest.next = self.received + rest.every;
+            rest.until = Some(now + rest.long);
+        }
+        if rest.until.is_some_and(|until| until <= now) {
+            rest.until = None;
+        }
+        rest.until.is_some()
+    }
+
     fn receive(
         &mut self,
         now: Instant,
@@ -189,6 +229,9 @@ impl Bulk {
     ) -> Result<bool, AppError> {
         let mut busy = false;
         while !self.end_received {
+            if self.rests(now) {
+                return Ok(busy);
+            }
             match host.recv(now, conn, &mut self.buffer) {
                 Ok(0) if self.received < self.to_receive => {
                     return Err(AppError::UnexpectedEof {
@@ -232,6 +275,13 @@ impl App for Bulk {
                     return true;
                 }
             }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Over => None,
+            _ => self.rest.and_then(|rest| rest.until),
         }
     }
 

@@ -7,7 +7,11 @@
 
 pub(crate) mod api;
 #[allow(dead_code)]
+pub(crate) mod assembler;
+#[allow(dead_code)]
 pub(crate) mod cc;
+#[allow(dead_code)]
+pub(crate) mod chunk;
 pub(crate) mod conn;
 pub(crate) mod cookie;
 pub(crate) mod egress;
@@ -18,8 +22,12 @@ pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod ports;
 #[allow(dead_code)]
+pub(crate) mod recv_buf;
+#[allow(dead_code)]
 pub(crate) mod rtt;
 pub(crate) mod segment;
+#[allow(dead_code)]
+pub(crate) mod send_buf;
 pub(crate) mod seq;
 pub(crate) mod table;
 pub(crate) mod time_wait;

@@ -1,0 +1,256 @@
+//! Payload written by the application, kept until it is acknowledged.
+//!
+//! Bytes are known by their sequence numbers. Small writes are gathered in a tail of our own, large buffers can be
+//! handed over whole. Chunks are freed as soon as their last byte is acknowledged. Room is the caller's business, and
+//! so is what was sent: this knows only what is there.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::chunk::{COPY_BELOW, Chunk, KEEP, KEEP_CHUNKS, capacity_for, recycle};
+use super::seq;
+
+#[derive(Debug)]
+struct Sealed {
+    /// Sequence number after its last byte. Chunks are found by their ends, as the front one may begin before `base`.
+    end: u32,
+    data: Chunk,
+}
+
+/// Payload from the first unacknowledged byte on.
+///
+/// The bytes are those of `sealed` in order, then those of `tail`; of the front one, what lies before `base` is
+/// acknowledged already. No chunk in `sealed` is empty or ends at or before `base`.
+#[derive(Debug)]
+pub(crate) struct SendBuf {
+    base: u32,
+    end: u32,
+    tail: Vec<u8>,
+    sealed: VecDeque<Sealed>,
+    /// Memory of the chunks in `sealed`.
+    sealed_bytes: usize,
+}
+
+impl SendBuf {
+    /// An empty buffer that begins at sequence number 0. Allocates nothing.
+    pub(crate) const fn new() -> Self {
+        SendBuf {
+            base: 0,
+            end: 0,
+            tail: Vec::new(),
+            sealed: VecDeque::new(),
+            sealed_bytes: 0,
+        }
+    }
+
+    /// Empties the buffer; the next byte written has this sequence number.
+    pub(crate) fn reset(&mut self, base: u32) {
+        self.clear();
+        self.base = base;
+        self.end = base;
+    }
+
+    /// Bytes in the buffer.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.end.wrapping_sub(self.base) as usize
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.base == self.end
+    }
+
+    /// Sequence number of the first byte.
+    #[inline]
+    pub(crate) fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Sequence number after the last byte.
+    #[inline]
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// Appends a copy of `data`. The caller sees to it that less than 2^31 bytes are queued.
+    #[inline]
+    pub(crate) fn write(&mut self, data: &[u8]) {
+        debug_assert!(self.len() + data.len() < 1 << 31);
+        if data.len() > self.tail.capacity() - self.tail.len() {
+            return self.write_across(data);
+        }
+        self.tail.extend_from_slice(data);
+        self.end = self.end.wrapping_add(data.len() as u32);
+    }
+
+    /// A write that does not fit the tail.
+    #[inline(never)]
+    fn write_across(&mut self, mut data: &[u8]) {
+        let queued = self.len();
+        self.end = self.end.wrapping_add(data.len() as u32);
+        if self.sealed.is_empty() {
+            // What is acknowledged makes room, if moving the rest is no more work than writing it was.
+            let acknowledged = self.tail.len() - queued;
+            if queued <= acknowledged && queued + data.len() <= self.tail.capacity() {
+                self.tail.drain(..acknowledged);
+                return self.tail.extend_from_slice(data);
+            }
+        }
+        let mut expected = queued + data.len();
+        loop {
+            let room = self.tail.capacity() - self.tail.len();
+            let (now, rest) = data.split_at(room.min(data.len()));
+            self.tail.extend_from_slice(now);
+            if rest.is_empty() {
+                return;
+            }
+            self.seal(self.end.wrapping_sub(rest.len() as u32));
+            expected = expected.max(rest.len());
+            self.tail = Vec::with_capacity(capacity_for(expected));
+            data = rest;
+        }
+    }
+
+    /// Ends the tail, whose last byte is the one before `end`.
+    fn seal(&mut self, end: u32) {
+        // The tail may hold nothing but acknowledged bytes.
+        let live = match self.sealed.back() {
+            Some(back) => end.wrapping_sub(back.end),
+            None => end.wrapping_sub(self.base),
+        };
+        if live == 0 {
+            return recycle(&mut self.tail);
+        }
+        let data = Chunk::Owned(mem::take(&mut self.tail));
+        self.sealed_bytes += data.heap_bytes();
+        self.sealed.push_back(Sealed { end, data });
+    }
+
+    /// Appends `data` without copying it, unless it is so short that copying is cheaper than keeping it.
+    pub(crate) fn push(&mut self, data: Bytes) {
+        if data.len() < COPY_BELOW {
+            return self.write(&data);
+        }
+        debug_assert!(self.len() + data.len() < 1 << 31);
+        self.seal(self.end);
+        self.end = self.end.wrapping_add(data.len() as u32);
+        let data = Chunk::Shared {
+            held: data.len(),
+            data,
+        };
+        self.sealed_bytes += data.heap_bytes();
+        self.sealed.push_back(Sealed {
+            end: self.end,
+            data,
+        });
+    }
+
+    /// Fills `out` with the bytes from sequence number `seq` on, which the caller knows to be there. What is not there
+    /// is left as it was.
+    #[inline]
+    pub(crate) fn copy_to(&self, seq: u32, out: &mut [u8]) {
+        debug_assert!(seq.wrapping_sub(self.base) as usize + out.len() <= self.len());
+        let back = self.end.wrapping_sub(seq) as usize;
+        if let Some(from) = self.tail.len().checked_sub(back)
+            && let Some(bytes) = self.tail[from..].get(..out.len())
+        {
+            return out.copy_from_slice(bytes);
+        }
+        self.copy_across(seq, out);
+    }
+
+    #[inline(never)]
+    fn copy_across(&self, mut seq: u32, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            let bytes = self.chunk_at(seq);
+            if bytes.is_empty() {
+                return;
+            }
+            let n = bytes.len().min(out.len());
+            let (now, rest) = out.split_at_mut(n);
+            now.copy_from_slice(&bytes[..n]);
+            seq = seq.wrapping_add(n as u32);
+            out = rest;
+        }
+    }
+
+    /// The contiguous bytes from sequence number `seq` on: at least one, if that byte is in the buffer.
+    pub(crate) fn chunk_at(&self, seq: u32) -> &[u8] {
+        let offset = seq.wrapping_sub(self.base);
+        if offset as usize >= self.len() {
+            return &[];
+        }
+        let index = self
+            .sealed
+            .partition_point(|chunk| chunk.end.wrapping_sub(self.base) <= offset);
+        let (bytes, end) = match self.sealed.get(index) {
+            Some(chunk) => (chunk.data.as_slice(), chunk.end),
+            None => (self.tail.as_slice(), self.end),
+        };
+        // By construction the chunk reaches back to `seq`.
+        let from = bytes.len().saturating_sub(end.wrapping_sub(seq) as usize);
+        &bytes[from..]
+    }
+
+    /// Drops the bytes before sequence number `to` and tells how many they were: 0 if `to` is not in the buffer.
+    #[inline]
+    pub(crate) fn ack(&mut self, to: u32) -> usize {
+        let n = to.wrapping_sub(self.base) as usize;
+        if n > self.len() {
+            return 0;
+        }
+        self.base = to;
+        if !self.sealed.is_empty() {
+            self.drop_sealed();
+        }
+        if self.base == self.end {
+            recycle(&mut self.tail);
+        }
+        n
+    }
+
+    /// Drops the sealed chunks that end at or before `base`.
+    #[inline(never)]
+    fn drop_sealed(&mut self) {
+        while let Some(front) = self.sealed.front()
+            && seq::le(front.end, self.base)
+        {
+            let Some(front) = self.sealed.pop_front() else {
+                return;
+            };
+            self.sealed_bytes -= front.data.heap_bytes();
+            if let Chunk::Owned(mut data) = front.data
+                && self.tail.capacity() == 0
+                && data.capacity() <= KEEP
+            {
+                data.clear();
+                self.tail = data;
+            }
+        }
+        if self.sealed.is_empty() && self.sealed.capacity() > KEEP_CHUNKS {
+            self.sealed = VecDeque::new();
+        }
+    }
+
+    /// The memory that the buffer takes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.tail.capacity() + self.sealed_bytes + self.sealed.capacity() * mem::size_of::<Sealed>()
+    }
+
+    /// Empties the buffer and keeps no more memory than an idle connection should. The next byte written has the
+    /// sequence number that it would have had.
+    pub(crate) fn clear(&mut self) {
+        self.base = self.end;
+        self.sealed_bytes = 0;
+        if self.sealed.capacity() > KEEP_CHUNKS {
+            self.sealed = VecDeque::new();
+        } else {
+            self.sealed.clear();
+        }
+        recycle(&mut self.tail);
+    }
+}

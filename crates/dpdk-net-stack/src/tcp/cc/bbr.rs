@@ -461,3 +461,6 @@ impl CongestionControl for Bbr {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

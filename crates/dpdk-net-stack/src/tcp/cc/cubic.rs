@@ -7,7 +7,7 @@ use super::window::{Saved, Window};
 use super::{Ack, CongestionControl, MAX_WINDOW, scale};
 use crate::time::{Duration, Instant, duration_nanos};
 
-/// The longest time that counts.
+/// The furthest from the plateau that counts.
 const MAX_TIME: u64 = (1 << 21) - 1;
 
 /// State of CUBIC.
@@ -106,11 +106,11 @@ fn cbrt(x: u64) -> u32 {
     root as u32
 }
 
-/// A duration in units of 2^-14 s.
+/// A duration in units of 2^-14 s; 18 minutes are for ever.
 fn ticks(duration: Duration) -> u64 {
     // 2^14 / 10^9 is 2^5 / 5^9.
     let nanos = duration_nanos(duration).min(1 << 40);
-    ((nanos << 5) / 1_953_125).min(MAX_TIME)
+    (nanos << 5) / 1_953_125
 }
 
 impl Cubic {
@@ -288,3 +288,6 @@ impl CongestionControl for Cubic {
         self.undo = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@
 mod bbr;
 mod cubic;
 mod hystart;
+#[cfg(test)]
+mod model;
 mod newreno;
 mod window;
 
@@ -325,3 +327,6 @@ fn scale(value: u32, numerator: u32, denominator: u32) -> u32 {
         None => value,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,12 +60,10 @@ impl Instant {
 
 /// A `Duration` in nanoseconds, saturating: 584 years are for ever.
 pub(crate) const fn duration_nanos(duration: Duration) -> u64 {
-    let nanos = duration.as_nanos();
-    if nanos > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        nanos as u64
-    }
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(duration.subsec_nanos() as u64)
 }
 
 impl Add<Duration> for Instant {

@@ -113,6 +113,7 @@ impl<K: Copy> Wheel<K> {
 
     /// As [`arm`](Self::arm), but a timer that is armed for an earlier time stays so: when it fires, its owner finds
     /// that nothing is due and arms it again. This keeps a deadline that moves with each packet off the wheel.
+    #[inline]
     pub(crate) fn arm_no_later(&mut self, id: TimerId, at: Instant) {
         let node = &self.nodes[id.0 as usize];
         if node.place != UNARMED && node.deadline <= at.as_nanos() >> TICK_SHIFT {

@@ -151,10 +151,29 @@ impl Tcp {
         if flow.has(FlowFlags::OVER) || flow.state() == TcpState::TimeWait {
             return Turn::Done;
         }
-        if let Some(wish) = flow.rests(now, self.config.ack_delay) {
-            self.set_timer(id, wish);
-            return Turn::Done;
-        }
+        let wish = match flow.rests(now, self.config.ack_delay) {
+            Some(wish) => wish,
+            None => match self.send_segments(now, link, id, sink) {
+                Ok(wish) => wish,
+                Err(turn) => return turn,
+            },
+        };
+        self.set_timer(id, wish);
+        Turn::Done
+    }
+
+    /// Sends what a connection has, within its turn; tells when it wants to run again, or how the turn ended before.
+    #[inline(always)]
+    fn send_segments<S: TxSink>(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        id: TcpId,
+        sink: &mut S,
+    ) -> Result<Wish, Turn> {
+        let Some(flow) = self.flows.get_mut(id) else {
+            return Err(Turn::Done);
+        };
         let remote = flow.key.remote_addr();
         let to = if now < flow.mac_until {
             Lookup::Ready(flow.mac)
@@ -177,12 +196,12 @@ impl Tcp {
             ethernet::TYPE_IPV4
         };
         ethernet::write_header(&mut header, dst, link.iface.mac, kind);
-        let wish = match to {
+        Ok(match to {
             Lookup::Ready(_) => {
                 let mut left = TURN;
                 loop {
                     if sink.capacity() == 0 {
-                        return Turn::Full;
+                        return Err(Turn::Full);
                     }
                     let out = ToSink {
                         sink: &mut *sink,
@@ -198,21 +217,19 @@ impl Tcp {
                         break Wish::At(now + RETRY);
                     }
                     if left == 0 {
-                        return Turn::More;
+                        return Err(Turn::More);
                     }
                 }
             }
             Lookup::Local => match self.loop_back(now, &mut link.loopback, id, &header) {
                 Some(wish) => wish,
-                None => return Turn::LoopFull,
+                None => return Err(Turn::LoopFull),
             },
             // A segment that would push another one out is better not made yet.
             Lookup::Pending(hop) if !link.neighbors.has_room(hop) => Wish::At(now + RETRY),
             Lookup::Pending(hop) => self.run_aside(now, link, id, Some(hop), &header),
             Lookup::NoRoute => self.run_aside(now, link, id, None, &header),
-        };
-        self.set_timer(id, wish);
-        Turn::Done
+        })
     }
 
     /// Asks for one segment; tells what was sent and when the connection wants to run again.

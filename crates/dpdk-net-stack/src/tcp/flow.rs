@@ -232,6 +232,7 @@ impl Flow {
     /// What its state machine would wish after having found nothing to send, where that is plain without asking it: all
     /// that was written is acknowledged, what was received may still wait for its ACK (RFC 9293 section 3.8.6.3), and
     /// the window is not worth telling.
+    #[inline(always)]
     pub(super) fn rests(&mut self, now: Instant, ack_delay: Duration) -> Option<Wish> {
         if self.conn.send_queue() > 0 || self.state() != TcpState::Established {
             return None;

@@ -293,6 +293,7 @@ impl Tcp {
         }
     }
 
+    #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         while let Some(key) = self.events.pop_front() {
             match key {
@@ -378,6 +379,7 @@ impl Tcp {
     }
 
     /// Sets the flow's timer to the earliest of what its state machine wishes and its surroundings have in mind.
+    #[inline]
     fn set_timer(&mut self, id: TcpId, wish: Wish) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;

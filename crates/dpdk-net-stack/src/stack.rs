@@ -139,12 +139,13 @@ impl Stack {
     }
 
     /// The next event, until there is none. Events are hints: what they tell may have passed already.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.tcp.poll_event().or_else(|| {
-            self.udp
-                .poll_event()
-                .map(|(id, ready)| Event::Udp(id, ready))
-        })
+        if let Some(event) = self.tcp.poll_event() {
+            return Some(event);
+        }
+        let (id, ready) = self.udp.poll_event()?;
+        Some(Event::Udp(id, ready))
     }
 
     pub(crate) fn advance(&mut self, now: Instant) {
@@ -248,6 +249,19 @@ impl Stack {
         self.tcp.recv(id, buf)
     }
 
+    /// As [`tcp_recv`](Self::tcp_recv), into the buffer that `buf` gives when it is told how many bytes there are. Where
+    /// there are none it is not asked.
+    ///
+    /// Errors: as [`tcp_recv`](Self::tcp_recv).
+    #[inline]
+    pub fn tcp_recv_into<'b>(
+        &mut self,
+        id: TcpId,
+        buf: impl FnOnce(usize) -> &'b mut [u8],
+    ) -> Result<usize, Error> {
+        self.tcp.recv_into(id, buf)
+    }
+
     /// As [`tcp_recv`](Self::tcp_recv), into several buffers.
     pub fn tcp_recv_vectored(&mut self, id: TcpId, bufs: &mut [&mut [u8]]) -> Result<usize, Error> {
         self.tcp.recv_vectored(id, bufs)
@@ -261,8 +275,9 @@ impl Stack {
     /// Writes as much as there is room for.
     ///
     /// Errors: `WouldBlock`, `BrokenPipe`, or once what ended the connection.
+    #[inline]
     pub fn tcp_send(&mut self, id: TcpId, data: &[u8]) -> Result<usize, Error> {
-        self.tcp.send_vectored(self.now, id, &[data])
+        self.tcp.send(self.now, id, data)
     }
 
     /// As [`tcp_send`](Self::tcp_send), from several buffers.

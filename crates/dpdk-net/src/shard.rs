@@ -226,14 +226,19 @@ impl<K: SocketKey> Socket<K> {
         let replaced = {
             let mut state = self.shard.lock();
             match f(&mut state, self.key) {
+                Ok(value) => {
+                    drop(state);
+                    budget.made_progress();
+                    return Poll::Ready(Ok(value));
+                }
                 Err(stack::Error::WouldBlock) if !state.ended => {
                     wakers(&mut state, self.key).and_then(|wakers| wakers.set(side, cx))
                 }
-                result => {
+                Err(error) => {
                     let ended = state.ended;
                     drop(state);
                     budget.made_progress();
-                    return Poll::Ready(finish(result, ended));
+                    return Poll::Ready(finish(Err(error), ended));
                 }
             }
         };
@@ -284,8 +289,19 @@ pub(crate) fn readiness<K: SocketKey>(
 }
 
 /// The wakers of a socket, made at the first wait.
+#[inline]
 fn wakers<K: SocketKey>(state: &mut State, key: K) -> Option<&mut SocketWakers> {
-    K::table(state).entry(key).map(|entry| entry.or_default())
+    if !K::table(state).contains_key(key) {
+        make_wakers(state, key);
+    }
+    K::table(state).get_mut(key)
+}
+
+#[cold]
+fn make_wakers<K: SocketKey>(state: &mut State, key: K) {
+    if let Some(entry) = K::table(state).entry(key) {
+        entry.or_default();
+    }
 }
 
 fn finish<R>(result: Result<R, stack::Error>, ended: bool) -> io::Result<R> {

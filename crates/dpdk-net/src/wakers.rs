@@ -50,6 +50,7 @@ pub(crate) struct SocketWakers {
 impl SocketWakers {
     /// Notes the caller of a `poll_*` method; returns the waker it replaces.
     #[must_use = "the replaced waker must be dropped outside the lock"]
+    #[inline]
     pub(crate) fn set(&mut self, side: Side, cx: &Context<'_>) -> Option<Waker> {
         let slot = match side {
             Side::Read => &mut self.read,
@@ -95,6 +96,7 @@ impl SocketWakers {
     }
 
     /// Moves the wakers of all that `readiness` concerns to `out`.
+    #[inline]
     pub(crate) fn take(&mut self, readiness: Readiness, out: &mut Vec<Waker>) {
         if readiness.intersects(Side::Read.mask()) {
             out.extend(self.read.take());
@@ -113,6 +115,7 @@ impl SocketWakers {
 }
 
 /// Puts the waker of `cx` into `slot` unless it is there already.
+#[inline]
 fn update(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match slot {
         Some(waker) if waker.will_wake(cx.waker()) => None,

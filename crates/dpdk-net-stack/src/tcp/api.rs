@@ -212,20 +212,19 @@ impl Tcp {
         flow.error.take().map_or(Ok(()), Err)
     }
 
-    fn before_recv(flow: &mut Flow) -> Result<bool, Error> {
-        if flow.conn.recv_queue() > 0 {
-            return Ok(true);
+    /// What a read returns that finds no data: 0 at the end.
+    #[inline]
+    fn recv_nothing(flow: &mut Flow) -> Result<usize, Error> {
+        let ends = FlowFlags::FIN_RECEIVED | FlowFlags::READ_SHUT | FlowFlags::OVER;
+        if flow.error.is_none() && !flow.flags.intersects(ends) {
+            return Err(Error::WouldBlock);
         }
         // As Linux: who has received the peer's FIN reads the end, whatever came after it; a send meets the error.
-        if flow.has(FlowFlags::FIN_RECEIVED) {
-            return Ok(false);
+        if !flow.has(FlowFlags::FIN_RECEIVED) {
+            Self::take_flow_error(flow)?;
         }
-        Self::take_flow_error(flow)?;
-        if flow
-            .flags
-            .intersects(FlowFlags::READ_SHUT | FlowFlags::OVER)
-        {
-            return Ok(false);
+        if flow.flags.intersects(ends) {
+            return Ok(0);
         }
         Err(Error::WouldBlock)
     }
@@ -235,8 +234,26 @@ impl Tcp {
     }
 
     pub(crate) fn recv(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
+        if buf.is_empty() {
+            return self.held(id).map(|_| 0);
+        }
+        self.recv_into(id, |_| buf)
+    }
+
+    /// Reads into the buffer that `buf` gives for so many bytes; it is asked only where there are any.
+    #[inline]
+    pub(crate) fn recv_into<'b>(
+        &mut self,
+        id: TcpId,
+        buf: impl FnOnce(usize) -> &'b mut [u8],
+    ) -> Result<usize, Error> {
         let flow = held(&mut self.flows, id)?;
-        if buf.is_empty() || !Self::before_recv(flow)? {
+        let queued = flow.conn.recv_queue();
+        if queued == 0 {
+            return Self::recv_nothing(flow);
+        }
+        let buf = buf(queued);
+        if buf.is_empty() {
             return Ok(0);
         }
         let len = flow.conn.recv(buf);
@@ -274,13 +291,26 @@ impl Tcp {
 
     pub(crate) fn peek(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
         let flow = self.held_mut(id)?;
-        if buf.is_empty() || !Self::before_recv(flow)? {
+        if buf.is_empty() {
             return Ok(0);
+        }
+        if flow.conn.recv_queue() == 0 {
+            return Self::recv_nothing(flow);
         }
         Ok(flow.conn.peek(buf))
     }
 
+    #[inline]
     fn before_send(flow: &mut Flow) -> Result<(), Error> {
+        let open = matches!(flow.state(), TcpState::Established | TcpState::CloseWait);
+        if open && flow.error.is_none() && !flow.has(FlowFlags::WRITE_SHUT) {
+            return Ok(());
+        }
+        Self::cannot_send(flow)
+    }
+
+    #[cold]
+    fn cannot_send(flow: &mut Flow) -> Result<(), Error> {
         Self::take_flow_error(flow)?;
         if flow
             .flags
@@ -296,6 +326,36 @@ impl Tcp {
             }
             _ => Err(Error::BrokenPipe),
         }
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, now: Instant, id: TcpId, data: &[u8]) -> Result<usize, Error> {
+        let flow = held(&mut self.flows, id)?;
+        Self::before_send(flow)?;
+        if flow.conn.send_queue() == 0 {
+            // The peer's silence counts from here.
+            flow.heard = flow.heard.max(now);
+        }
+        let len = flow.conn.send(data);
+        self.sent(id, len, len < data.len())
+    }
+
+    /// What follows from having taken `total` bytes to send; `blocked` if there were more.
+    #[inline]
+    fn sent(&mut self, id: TcpId, total: usize, blocked: bool) -> Result<usize, Error> {
+        let flow = held(&mut self.flows, id)?;
+        flow.written = flow.written.wrapping_add(total as u32);
+        // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
+        if blocked || flow.conn.send_queue() >= flow.conn.send_capacity() {
+            flow.flags |= FlowFlags::BLOCKED;
+        }
+        self.stats.tx_bytes += total as u64;
+        if total > 0 {
+            flow.mark_dirty(id, &mut self.dirty);
+        } else if blocked {
+            return Err(Error::WouldBlock);
+        }
+        Ok(total)
     }
 
     pub(crate) fn send_vectored(
@@ -320,18 +380,7 @@ impl Tcp {
                 break;
             }
         }
-        flow.written = flow.written.wrapping_add(total as u32);
-        // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
-        if blocked || flow.conn.send_queue() >= flow.conn.send_capacity() {
-            flow.flags |= FlowFlags::BLOCKED;
-        }
-        self.stats.tx_bytes += total as u64;
-        if total > 0 {
-            flow.mark_dirty(id, &mut self.dirty);
-        } else if blocked {
-            return Err(Error::WouldBlock);
-        }
-        Ok(total)
+        self.sent(id, total, blocked)
     }
 
     pub(crate) fn shutdown_write(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {

@@ -338,9 +338,14 @@ impl TcpStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = self.socket.poll(cx, Side::Read, |state, id| {
-            // Only what will be written is zeroed first; at least one byte, or the end could not be told.
-            let len = state.stack.tcp_recv_queue(id).max(1).min(buf.remaining());
-            state.stack.tcp_recv(id, buf.initialize_unfilled_to(len))
+            let room = buf.remaining();
+            if room == 0 {
+                return Ok(0);
+            }
+            // Only what will be written is zeroed first.
+            state
+                .stack
+                .tcp_recv_into(id, |len| buf.initialize_unfilled_to(len.min(room)))
         });
         polled.map_ok(|n| buf.advance(n))
     }

@@ -331,9 +331,9 @@ impl Bbr {
             } else if cwnd < target || ack.delivered < u64::from(self.initial_cwnd) {
                 cwnd = grown;
             }
-            cwnd = cwnd.max(self.min_cwnd());
         }
-        cwnd = cwnd.clamp(self.mss, MAX_WINDOW);
+        // Conserving may not end in so few segments that none is left to tell of the loss of the others.
+        cwnd = cwnd.clamp(self.min_cwnd(), MAX_WINDOW.max(self.min_cwnd()));
         if self.mode == Mode::ProbeRtt {
             cwnd = cwnd.min(self.min_cwnd());
         }

@@ -388,3 +388,6 @@ impl Assembler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,3 +248,6 @@ impl RecvBuf {
         recycle(&mut self.tail);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,6 @@ impl SendBuf {
         recycle(&mut self.tail);
     }
 }
+
+#[cfg(test)]
+mod tests;

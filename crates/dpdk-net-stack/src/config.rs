@@ -11,6 +11,7 @@ use core::str::FromStr;
 use dpdk_net_packet::MacAddr;
 
 use crate::tcp::Keepalive;
+use crate::tcp::cc::Algorithm;
 use crate::time::Duration;
 
 /// The smallest IP MTU a stack takes: what IPv6 demands of every link (RFC 8200 section 5).
@@ -175,10 +176,38 @@ pub(crate) fn prefix_contains(prefix: IpAddr, prefix_len: u8, addr: IpAddr) -> b
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpConfig {
-    /// Receive buffer of a connection, in bytes; its free part is the window offered. Default 64 KiB.
+    /// What a connection may hold unread at most, in bytes; the window offered grows up to it while the application reads
+    /// fast (`tcp_rmem`). Nothing is allocated before there are bytes. Default 6 MiB.
     pub recv_buffer: usize,
-    /// Send buffer of a connection, in bytes. Default 64 KiB.
+    /// The window offered at first, in bytes. Default 64 KiB.
+    pub recv_window: usize,
+    /// What a connection may hold unacknowledged at most, in bytes; what may be written grows up to it with the
+    /// congestion window (`tcp_wmem`). Default 4 MiB.
     pub send_buffer: usize,
+    /// What may be written at first before it is acknowledged, in bytes. Default 64 KiB.
+    pub send_room: usize,
+    /// Congestion control of connections that do not choose (`TCP_CONGESTION`). Default CUBIC.
+    pub congestion: Algorithm,
+    /// Explicit congestion notification (`tcp_ecn`). Default [`Ecn::Accept`].
+    pub ecn: Ecn,
+    /// Selective acknowledgments (`tcp_sack`). Default on.
+    pub sack: bool,
+    /// Timestamps (`tcp_timestamps`). Default on.
+    pub timestamps: bool,
+    /// Whether Nagle's algorithm is off for new connections (`TCP_NODELAY`). Default off, as with Linux: Nagle's
+    /// algorithm is on.
+    pub nodelay: bool,
+    /// Retransmission timeout of a SYN (RFC 6298 section 2.1). Default 1 s.
+    pub initial_rto: Duration,
+    /// The least retransmission timeout of an established connection (`tcp_rto_min_us`). Default 5 ms.
+    pub min_rto: Duration,
+    /// The largest retransmission timeout, back-off included. Default 60 s.
+    pub max_rto: Duration,
+    /// How late a peer may acknowledge a segment that is alone: so much longer it is waited for. Default 40 ms, what Linux
+    /// delays an ACK.
+    pub peer_ack_delay: Duration,
+    /// How often a SYN is repeated (`tcp_syn_retries`). Default 6.
+    pub syn_retries: u8,
     /// Half-open connections over all listeners; past it SYNs are answered with cookies (RFC 4987 section 3.6).
     /// Default 1024 (`tcp_max_syn_backlog`).
     pub syn_queue: usize,
@@ -208,7 +237,7 @@ pub struct TcpConfig {
     /// RSTs a second sent in answer to segments that belong to no connection. Default 20,000: as many clients may be
     /// refused at once, and a flood is answered with no more bytes than it brings.
     pub resets_per_second: u32,
-    /// Delay of an ACK that has nothing to ride on, at most. Default 10 ms.
+    /// Delay of an ACK that has nothing to ride on, at most (RFC 9293 section 3.8.6.3). Default 10 ms.
     pub ack_delay: Duration,
     /// Keep-alive of connections that switch it on. Default as Linux: 2 hours, 75 s, 9 probes.
     pub keepalive: Keepalive,
@@ -222,8 +251,20 @@ pub struct TcpConfig {
 impl Default for TcpConfig {
     fn default() -> Self {
         TcpConfig {
-            recv_buffer: 64 * 1024,
-            send_buffer: 64 * 1024,
+            recv_buffer: 6 * 1024 * 1024,
+            recv_window: 64 * 1024,
+            send_buffer: 4 * 1024 * 1024,
+            send_room: 64 * 1024,
+            congestion: Algorithm::default(),
+            ecn: Ecn::default(),
+            sack: true,
+            timestamps: true,
+            nodelay: false,
+            initial_rto: Duration::from_secs(1),
+            min_rto: Duration::from_millis(5),
+            max_rto: Duration::from_secs(60),
+            peer_ack_delay: Duration::from_millis(40),
+            syn_retries: 6,
             syn_queue: 1024,
             syn_ack_retries: 5,
             connect_timeout: Duration::from_secs(127),
@@ -241,6 +282,34 @@ impl Default for TcpConfig {
             ephemeral_first: 1_024,
             ephemeral_last: 65_535,
         }
+    }
+}
+
+/// Explicit congestion notification (RFC 3168), as `tcp_ecn` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ecn {
+    /// Never.
+    Off,
+    /// For connections from here too.
+    Request,
+    /// Where the peer asks for it.
+    #[default]
+    Accept,
+}
+
+impl TcpConfig {
+    /// The window offered at first.
+    pub(crate) fn initial_recv_window(&self) -> u32 {
+        self.recv_window.min(self.recv_buffer) as u32
+    }
+
+    /// What may be written at first.
+    pub(crate) fn initial_send_buffer(&self) -> u32 {
+        self.send_room.min(self.send_buffer) as u32
+    }
+
+    pub(crate) fn ecn_allowed(&self) -> bool {
+        self.ecn != Ecn::Off
     }
 }
 
@@ -418,6 +487,9 @@ impl Config {
         };
         range("tcp.recv_buffer", tcp.recv_buffer, 2 * 1024, (1 << 30) - 1)?;
         range("tcp.send_buffer", tcp.send_buffer, 2 * 1024, 1 << 30)?;
+        range("tcp.recv_window", tcp.recv_window, 2 * 1024, (1 << 30) - 1)?;
+        range("tcp.send_room", tcp.send_room, 2 * 1024, 1 << 30)?;
+        range("tcp.syn_retries", tcp.syn_retries.into(), 0, 30)?;
         range("tcp.syn_queue", tcp.syn_queue, 1, 1 << 24)?;
         range("tcp.syn_ack_retries", tcp.syn_ack_retries.into(), 0, 15)?;
         range("tcp.max_connections", tcp.max_connections, 1, 1 << 28)?;

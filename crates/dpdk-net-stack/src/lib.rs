@@ -40,7 +40,7 @@ mod udp;
 mod wheel;
 
 pub use config::{
-    Config, ConfigError, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig, UdpConfig,
+    Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig, UdpConfig,
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};

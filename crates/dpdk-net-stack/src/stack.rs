@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use dpdk_net_packet::MacAddr;
 
 use crate::config::{Config, IfAddr};
@@ -246,7 +247,7 @@ impl Stack {
     ///
     /// Errors: `WouldBlock`, or once what ended the connection.
     pub fn tcp_recv(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
-        self.tcp.recv(id, buf)
+        self.tcp.recv(self.now, id, buf)
     }
 
     /// As [`tcp_recv`](Self::tcp_recv), into the buffer that `buf` gives when it is told how many bytes there are. Where
@@ -259,12 +260,24 @@ impl Stack {
         id: TcpId,
         buf: impl FnOnce(usize) -> &'b mut [u8],
     ) -> Result<usize, Error> {
-        self.tcp.recv_into(id, buf)
+        self.tcp.recv_into(self.now, id, buf)
     }
 
     /// As [`tcp_recv`](Self::tcp_recv), into several buffers.
     pub fn tcp_recv_vectored(&mut self, id: TcpId, bufs: &mut [&mut [u8]]) -> Result<usize, Error> {
-        self.tcp.recv_vectored(id, bufs)
+        self.tcp.recv_vectored(self.now, id, bufs)
+    }
+
+    /// As [`tcp_recv`](Self::tcp_recv), but hands over at most `max` bytes as they lie, without copying them where they
+    /// lie in one piece. An empty buffer is the end of the stream.
+    pub fn tcp_recv_bytes(&mut self, id: TcpId, max: usize) -> Result<Bytes, Error> {
+        self.tcp.recv_bytes(self.now, id, max)
+    }
+
+    /// As [`tcp_send`](Self::tcp_send), but takes the buffer as it is, without copying it (small ones are copied
+    /// all the same). What there is no room for stays in `data`.
+    pub fn tcp_send_bytes(&mut self, id: TcpId, data: &mut Bytes) -> Result<usize, Error> {
+        self.tcp.send_bytes(self.now, id, data)
     }
 
     /// As [`tcp_recv`](Self::tcp_recv), but what is read stays.

@@ -123,6 +123,18 @@ counters! {
         rx_syn_out_of_place,
         /// Segments whose acknowledgment is of nothing sent, or too old.
         rx_ack_out_of_place,
+        /// Segments with data that lie outside the receive window, answered with an ACK.
+        rx_out_of_window,
+        /// Segments sent again.
+        retransmits,
+        /// Retransmission timeouts.
+        retransmission_timeouts,
+        /// Tail loss probes (RFC 8985 section 7).
+        tail_loss_probes,
+        /// Zero-window probes.
+        window_probes,
+        /// Times that segments were made smaller as larger ones vanish without a word (RFC 8899).
+        black_holes,
         /// Connections opened from here.
         active_opens,
         /// Connections opened by a peer that came past the handshake.

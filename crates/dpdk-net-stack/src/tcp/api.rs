@@ -1,14 +1,13 @@
 //! What applications do with connections and listeners. Nothing here blocks: what can't be done now is `WouldBlock`, and
 //! an event tells when to try again.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use slotmap::SlotMap;
 
-use super::conn::{Conn, Wish};
-use super::flow::{Flow, FlowFlags, KeepaliveState};
+use super::flow::{Flow, FlowFlags, KeepaliveState, Pool};
 use super::table::{FlowKey, FlowRef};
 use super::{EventKey, Keepalive, ListenOptions, Tcp, TcpInfo, TcpState, TimerKey};
 use crate::error::Error;
@@ -94,7 +93,6 @@ impl Tcp {
                 continue;
             };
             flow.flags.remove(FlowFlags::UNACCEPTED);
-            flow.listener = None;
             let (peer, ready) = (flow.key.remote(), flow.readiness());
             // More wait: whoever accepts one for each event must not sleep on the others.
             if !listener.queue.is_empty() && !listener.event {
@@ -154,7 +152,7 @@ impl Tcp {
                 .source_for_socket(remote.ip())
                 .ok_or(Error::AddrNotAvailable)?,
         };
-        if self.flows.len() >= self.config.max_connections {
+        if self.flows.len() >= self.settings.max_connections {
             self.stats.too_many += 1;
             return Err(Error::NoBufferSpace);
         }
@@ -174,19 +172,19 @@ impl Tcp {
         };
         let key = FlowKey::new(SocketAddr::new(addr, port), remote);
         let isn = self.initial_sequence(now, &key);
-        let conn = Conn::connect(&self.engines[0], &self.config, &key, isn, 64, now)
-            .ok_or(Error::AddrNotAvailable)?;
-        let wheel = &mut self.wheel;
-        let expires = now + self.config.connect_timeout;
+        let ts_offset = self.timestamp_offset(&key);
+        let (wheel, settings) = (&mut self.wheel, &self.settings);
+        let expires = now + settings.connect_timeout;
         let id = self.flows.insert_with_key(|id| {
-            let mut flow = Flow::new(key, conn, wheel.insert(TimerKey::Flow(id)), isn, now);
-            flow.flags = FlowFlags::CONNECTING;
-            flow.expires = Some(expires);
+            let timer = wheel.insert(TimerKey::Flow(id));
+            let mut flow = Flow::new(key, TcpState::SynSent, timer, isn, settings, now);
+            flow.flags |= FlowFlags::CONNECTING | FlowFlags::SYN_DUE;
+            flow.ts_offset = ts_offset;
+            flow.expires = expires;
             flow
         });
         self.table.insert(key, FlowRef::Conn(id));
         self.stats.active_opens += 1;
-        self.narrow(now, id, link.path_mtu(now, remote.ip()));
         self.mark_dirty(id);
         Ok(id)
     }
@@ -209,14 +207,16 @@ impl Tcp {
 
     /// What a call reports when there is neither data nor room: the error first, once.
     fn take_flow_error(flow: &mut Flow) -> Result<(), Error> {
-        flow.error.take().map_or(Ok(()), Err)
+        match &mut flow.rare {
+            Some(rare) => rare.error.take().map_or(Ok(()), Err),
+            None => Ok(()),
+        }
     }
 
     /// What a read returns that finds no data: 0 at the end.
-    #[inline]
     fn recv_nothing(flow: &mut Flow) -> Result<usize, Error> {
         let ends = FlowFlags::FIN_RECEIVED | FlowFlags::READ_SHUT | FlowFlags::OVER;
-        if flow.error.is_none() && !flow.flags.intersects(ends) {
+        if flow.rare.is_none() && !flow.flags.intersects(ends) {
             return Err(Error::WouldBlock);
         }
         // As Linux: who has received the peer's FIN reads the end, whatever came after it; a send meets the error.
@@ -230,48 +230,71 @@ impl Tcp {
     }
 
     pub(crate) fn recv_queue(&self, id: TcpId) -> usize {
-        self.held(id).map_or(0, |flow| flow.conn.recv_queue())
+        self.held(id).map_or(0, |flow| flow.recv_queue())
     }
 
-    pub(crate) fn recv(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
+    pub(crate) fn recv(&mut self, now: Instant, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
         if buf.is_empty() {
             return self.held(id).map(|_| 0);
         }
-        self.recv_into(id, |_| buf)
+        self.recv_into(now, id, |_| buf)
     }
 
     /// Reads into the buffer that `buf` gives for so many bytes; it is asked only where there are any.
     #[inline]
     pub(crate) fn recv_into<'b>(
         &mut self,
+        now: Instant,
         id: TcpId,
         buf: impl FnOnce(usize) -> &'b mut [u8],
     ) -> Result<usize, Error> {
         let flow = held(&mut self.flows, id)?;
-        let queued = flow.conn.recv_queue();
-        if queued == 0 {
+        let Some(busy) = flow.busy.as_mut().filter(|busy| !busy.recv.is_empty()) else {
             return Self::recv_nothing(flow);
-        }
-        let buf = buf(queued);
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let len = flow.conn.recv(buf);
-        flow.read = flow.read.wrapping_add(len as u32);
-        self.stats.rx_bytes += len as u64;
-        // The window has grown; the state machine decides whether that is worth a segment.
-        flow.mark_dirty(id, &mut self.dirty);
+        };
+        let len = busy.recv.read(buf(busy.recv.len()));
+        self.after_recv(now, id, len);
         Ok(len)
+    }
+
+    /// As [`recv`](Self::recv), but hands the bytes over as they came: at most `max` of them, none copied where they
+    /// lie in one piece.
+    pub(crate) fn recv_bytes(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        max: usize,
+    ) -> Result<Bytes, Error> {
+        let flow = held(&mut self.flows, id)?;
+        let Some(busy) = flow.busy.as_mut().filter(|busy| !busy.recv.is_empty()) else {
+            return Self::recv_nothing(flow).map(|_| Bytes::new());
+        };
+        let bytes = busy.recv.read_chunk(max).unwrap_or_default();
+        self.after_recv(now, id, bytes.len());
+        Ok(bytes)
+    }
+
+    /// Bytes were taken out: the window may be worth telling, the buffers may be of use to others.
+    #[inline]
+    fn after_recv(&mut self, now: Instant, id: TcpId, len: usize) {
+        self.stats.rx_bytes += len as u64;
+        if let Some(flow) = self.flows.get_mut(id) {
+            if flow.after_read(now, &self.settings) {
+                flow.mark_dirty(id, &mut self.dirty);
+            }
+            flow.relax(&mut self.pool);
+        }
     }
 
     pub(crate) fn recv_vectored(
         &mut self,
+        now: Instant,
         id: TcpId,
         bufs: &mut [&mut [u8]],
     ) -> Result<usize, Error> {
         let mut total = 0;
         for buf in bufs.iter_mut().filter(|buf| !buf.is_empty()) {
-            match self.recv(id, buf) {
+            match self.recv(now, id, buf) {
                 Ok(len) => {
                     total += len;
                     if len < buf.len() {
@@ -282,7 +305,7 @@ impl Tcp {
                 Err(error) => return Err(error),
             }
             // What comes after the data, an error or the end, is for the next call.
-            if self.held(id)?.conn.recv_queue() == 0 {
+            if self.held(id)?.recv_queue() == 0 {
                 break;
             }
         }
@@ -294,23 +317,22 @@ impl Tcp {
         if buf.is_empty() {
             return Ok(0);
         }
-        if flow.conn.recv_queue() == 0 {
+        if flow.recv_queue() == 0 {
             return Self::recv_nothing(flow);
         }
-        Ok(flow.conn.peek(buf))
+        Ok(flow.busy.as_ref().map_or(0, |busy| busy.recv.peek(buf)))
     }
 
     #[inline]
     fn before_send(flow: &mut Flow) -> Result<(), Error> {
-        let open = matches!(flow.state(), TcpState::Established | TcpState::CloseWait);
-        if open && flow.error.is_none() && !flow.has(FlowFlags::WRITE_SHUT) {
+        let open = matches!(flow.state, TcpState::Established | TcpState::CloseWait);
+        if open && flow.rare.is_none() && !flow.has(FlowFlags::WRITE_SHUT) {
             return Ok(());
         }
-        Self::cannot_send(flow)
+        Self::may_send(flow)
     }
 
-    #[cold]
-    fn cannot_send(flow: &mut Flow) -> Result<(), Error> {
+    fn may_send(flow: &mut Flow) -> Result<(), Error> {
         Self::take_flow_error(flow)?;
         if flow
             .flags
@@ -332,21 +354,76 @@ impl Tcp {
     pub(crate) fn send(&mut self, now: Instant, id: TcpId, data: &[u8]) -> Result<usize, Error> {
         let flow = held(&mut self.flows, id)?;
         Self::before_send(flow)?;
-        if flow.conn.send_queue() == 0 {
-            // The peer's silence counts from here.
-            flow.heard = flow.heard.max(now);
-        }
-        let len = flow.conn.send(data);
-        self.sent(id, len, len < data.len())
+        let room = flow.start_send(now);
+        let taken = data.get(..room).unwrap_or(data);
+        flow.queue(&mut self.pool, taken);
+        self.after_send(
+            id,
+            taken.len(),
+            taken.len() < data.len(),
+            room - taken.len(),
+        )
     }
 
-    /// What follows from having taken `total` bytes to send; `blocked` if there were more.
-    #[inline]
-    fn sent(&mut self, id: TcpId, total: usize, blocked: bool) -> Result<usize, Error> {
+    pub(crate) fn send_vectored(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        data: &[&[u8]],
+    ) -> Result<usize, Error> {
         let flow = held(&mut self.flows, id)?;
-        flow.written = flow.written.wrapping_add(total as u32);
+        Self::before_send(flow)?;
+        let mut room = flow.start_send(now);
+        let mut total = 0;
+        let mut blocked = false;
+        for part in data.iter().filter(|part| !part.is_empty()) {
+            let taken = part.get(..room).unwrap_or(part);
+            flow.queue(&mut self.pool, taken);
+            total += taken.len();
+            room -= taken.len();
+            if taken.len() < part.len() {
+                blocked = true;
+                break;
+            }
+        }
+        self.after_send(id, total, blocked, room)
+    }
+
+    /// Takes a buffer as it is, without copying it; as much of it as there is room for. What is left stays in `data`.
+    pub(crate) fn send_bytes(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        data: &mut Bytes,
+    ) -> Result<usize, Error> {
+        let flow = held(&mut self.flows, id)?;
+        Self::before_send(flow)?;
+        let room = flow.start_send(now);
+        let taken = data.split_to(data.len().min(room));
+        let total = taken.len();
+        if total > 0 {
+            let busy = flow.busy.get_or_insert_with(|| self.pool.take());
+            if busy.send.is_empty() {
+                busy.send.reset(flow.write_end);
+            }
+            busy.send.push(taken);
+            flow.write_end = flow.write_end.wrapping_add(total as u32);
+        }
+        let blocked = !data.is_empty();
+        self.after_send(id, total, blocked, room - total)
+    }
+
+    #[inline]
+    fn after_send(
+        &mut self,
+        id: TcpId,
+        total: usize,
+        blocked: bool,
+        room: usize,
+    ) -> Result<usize, Error> {
+        let flow = held(&mut self.flows, id)?;
         // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
-        if blocked || flow.conn.send_queue() >= flow.conn.send_capacity() {
+        if blocked || room == 0 {
             flow.flags |= FlowFlags::BLOCKED;
         }
         self.stats.tx_bytes += total as u64;
@@ -358,31 +435,6 @@ impl Tcp {
         Ok(total)
     }
 
-    pub(crate) fn send_vectored(
-        &mut self,
-        now: Instant,
-        id: TcpId,
-        data: &[&[u8]],
-    ) -> Result<usize, Error> {
-        let flow = held(&mut self.flows, id)?;
-        Self::before_send(flow)?;
-        if flow.conn.send_queue() == 0 {
-            // The peer's silence counts from here.
-            flow.heard = flow.heard.max(now);
-        }
-        let mut total = 0;
-        let mut blocked = false;
-        for part in data.iter().filter(|part| !part.is_empty()) {
-            let len = flow.conn.send(part);
-            total += len;
-            if len < part.len() {
-                blocked = true;
-                break;
-            }
-        }
-        self.sent(id, total, blocked)
-    }
-
     pub(crate) fn shutdown_write(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {
         let flow = self.held_mut(id)?;
         match flow.state() {
@@ -391,10 +443,9 @@ impl Tcp {
         }
         if !flow.has(FlowFlags::WRITE_SHUT) {
             flow.flags |= FlowFlags::WRITE_SHUT;
-            if flow.conn.send_queue() == 0 {
+            if flow.send_queue() == 0 {
                 flow.heard = flow.heard.max(now);
             }
-            flow.conn.close();
             self.mark_dirty(id);
         }
         Ok(())
@@ -437,33 +488,40 @@ impl Tcp {
             return;
         };
         let state = flow.state();
-        let unread = flow.conn.recv_queue() > 0;
-        let hard = flow.linger == Some(Duration::ZERO);
-        let nothing_queued = flow.conn.send_queue() == 0;
+        let unread = flow.recv_queue() > 0;
+        let hard = flow
+            .rare
+            .as_ref()
+            .is_some_and(|rare| rare.linger == Some(Duration::ZERO));
+        let nothing_queued = flow.send_queue() == 0;
         self.orphan(id);
         match state {
             TcpState::Closed => self.reap(id),
             // As Linux: nobody is told.
             TcpState::SynSent => self.free(id),
-            TcpState::TimeWait => self.retire(id),
+            TcpState::TimeWait => self.retire(now, id),
             // RFC 2525 section 2.17: the peer must learn that its data was not read.
             _ if unread || hard => self.abort(now, link, id, None),
-            _ if self.orphans > self.config.max_orphans => {
+            _ if self.orphans > self.settings.max_orphans => {
                 self.stats.orphans_reset += 1;
                 self.abort(now, link, id, None);
             }
             _ => {
-                let patience = self.config.fin_wait2_timeout;
+                let patience = self.settings.fin_wait2_timeout;
                 if let Some(flow) = self.flows.get_mut(id) {
                     if nothing_queued {
                         flow.heard = flow.heard.max(now);
                     }
-                    flow.conn.close();
+                    flow.flags |= FlowFlags::WRITE_SHUT;
                     // From here the patience with orphans counts, also if it is still connecting.
                     flow.flags.remove(FlowFlags::CONNECTING);
-                    flow.expires = (state == TcpState::FinWait2).then(|| now + patience);
+                    flow.expires = if state == TcpState::FinWait2 {
+                        now + patience
+                    } else {
+                        Instant::MAX
+                    };
                 }
-                self.set_timer(id, Wish::Never);
+                self.set_timer(id, Instant::MAX);
                 self.mark_dirty(id);
             }
         }
@@ -494,37 +552,37 @@ impl Tcp {
     }
 
     pub(crate) fn take_error(&mut self, id: TcpId) -> Option<Error> {
-        self.held_mut(id).ok()?.error.take()
+        self.held_mut(id).ok()?.rare.as_mut()?.error.take()
     }
 
     pub(crate) fn set_nodelay(&mut self, id: TcpId, nodelay: bool) -> Result<(), Error> {
-        self.held_mut(id)?.conn.set_nodelay(nodelay);
+        self.held_mut(id)?.flags.set(FlowFlags::NODELAY, nodelay);
         // What Nagle's algorithm held back may go now.
         self.mark_dirty(id);
         Ok(())
     }
 
     pub(crate) fn nodelay(&self, id: TcpId) -> Result<bool, Error> {
-        Ok(self.held(id)?.conn.nodelay())
+        Ok(self.held(id)?.has(FlowFlags::NODELAY))
     }
 
     pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
         check_ttl(ttl)?;
-        self.held_mut(id)?.conn.set_ttl(ttl);
+        self.held_mut(id)?.ttl = ttl;
         Ok(())
     }
 
     pub(crate) fn ttl(&self, id: TcpId) -> Result<u8, Error> {
-        Ok(self.held(id)?.conn.ttl())
+        Ok(self.held(id)?.ttl)
     }
 
     pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.held_mut(id)?.linger = linger;
+        self.held_mut(id)?.rare().linger = linger;
         Ok(())
     }
 
     pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        Ok(self.held(id)?.linger)
+        Ok(self.held(id)?.rare.as_ref().and_then(|rare| rare.linger))
     }
 
     pub(crate) fn set_keepalive(
@@ -538,7 +596,7 @@ impl Tcp {
             ));
         }
         let flow = self.held_mut(id)?;
-        flow.keepalive = keepalive.map(|config| Box::new(KeepaliveState { config, probes: 0 }));
+        flow.rare().keepalive = keepalive.map(|config| KeepaliveState { config, probes: 0 });
         // Egress looks at the timers.
         self.mark_dirty(id);
         Ok(())
@@ -547,14 +605,15 @@ impl Tcp {
     pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
         Ok(self
             .held(id)?
-            .keepalive
+            .rare
             .as_ref()
+            .and_then(|rare| rare.keepalive)
             .map(|keepalive| keepalive.config))
     }
 
     pub(crate) fn is_send_drained(&self, id: TcpId) -> bool {
         self.held(id).map_or(true, |flow| {
-            flow.conn.send_queue() == 0 && !flow.has_unacknowledged(flow.state())
+            flow.send_queue() == 0 && !flow.has_unacknowledged()
         })
     }
 
@@ -580,8 +639,8 @@ impl Tcp {
             local: flow.key.local(),
             peer: flow.key.remote(),
             state: flow.state(),
-            recv_queue: flow.conn.recv_queue(),
-            send_queue: flow.conn.send_queue(),
+            recv_queue: flow.recv_queue(),
+            send_queue: flow.send_queue(),
             orphan: flow.has(FlowFlags::ORPHAN),
         };
         self.flows.values().map(info).collect()
@@ -607,4 +666,31 @@ fn check_ttl(ttl: u8) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+impl Flow {
+    /// How much may be written now.
+    #[inline]
+    fn start_send(&mut self, now: Instant) -> usize {
+        let queued = self.send_queue();
+        if queued == 0 {
+            // The peer's silence counts from here.
+            self.heard = self.heard.max(now);
+        }
+        (self.send_max as usize).saturating_sub(queued)
+    }
+
+    /// Takes bytes to be sent.
+    #[inline]
+    fn queue(&mut self, pool: &mut Pool, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let busy = self.busy.get_or_insert_with(|| pool.take());
+        if busy.send.is_empty() {
+            busy.send.reset(self.write_end);
+        }
+        busy.send.write(data);
+        self.write_end = self.write_end.wrapping_add(data.len() as u32);
+    }
 }

@@ -96,6 +96,7 @@ impl Cookies {
             mss: Some(MSS[(low >> 5) as usize]),
             wscale: (wscale > 0).then(|| WSCALE[wscale]),
             sack: low & 2 != 0,
+            timestamps: None,
         })
     }
 }
@@ -125,7 +126,12 @@ mod tests {
         ] {
             for wscale in [None, Some(0), Some(2), Some(7), Some(14)] {
                 for sack in [false, true] {
-                    let peer = SynOptions { mss, wscale, sack };
+                    let peer = SynOptions {
+                        mss,
+                        wscale,
+                        sack,
+                        timestamps: None,
+                    };
                     let isn = cookies.make(now, &key(5_000), 42, &peer);
                     let back = cookies.read(now, &key(5_000), 42, isn).unwrap();
                     assert!(back.mss.unwrap() <= mss.unwrap_or(536).max(48));
@@ -139,6 +145,7 @@ mod tests {
             mss: Some(1_460),
             wscale: Some(7),
             sack: true,
+            timestamps: None,
         };
         let isn = cookies.make(now, &key(5_000), 42, &usual);
         assert_eq!(cookies.read(now, &key(5_000), 42, isn), Some(usual));

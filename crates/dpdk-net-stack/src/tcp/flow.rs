@@ -1,5 +1,10 @@
-//! A connection with what its state machine does not tell: sequence numbers for the guards of
-//! [`input`](super::input), what the application has done, and what is owed to the peer.
+//! A connection: its sequence numbers, windows, timers and flags (the transmission control block of RFC 9293 section
+//! 3.3.1). What takes a segment, gives one, or deals with an acknowledgment is in [`receive`](super::receive),
+//! [`output`](super::output) and [`ack`](super::ack).
+//!
+//! What holds: SND.UNA <= SND.NXT <= `write_end` (+ 1 with a FIN). SND.NXT never goes back: what is sent again is found
+//! in the scoreboard. Buffers and records are in [`Busy`], which exists only while there are bytes; what few connections
+//! need is in [`Rare`].
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -7,20 +12,26 @@ use alloc::collections::VecDeque;
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::tcp::Flags as SegmentFlags;
 
-use super::conn::{Conn, Wish};
+use super::assembler::Assembler;
+use super::cc::Algorithm;
+use super::options::Timestamps;
+use super::recv_buf::RecvBuf;
+use super::rtt::Rtt;
+use super::scoreboard::{Blocks, Scoreboard};
 use super::segment::Control;
-use super::seq;
+use super::send_buf::SendBuf;
+use super::sender::Sender;
 use super::table::FlowKey;
-use super::{EventKey, Keepalive, TcpState};
+use super::{EventKey, Keepalive, Settings, TcpState, seq};
 use crate::error::Error;
-use crate::event::{ListenerId, Readiness, TcpId};
+use crate::event::{Readiness, TcpId};
 use crate::time::{Duration, Instant};
 use crate::wheel::TimerId;
 
 bitflags::bitflags! {
     /// What is true of a flow.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct FlowFlags: u16 {
+    pub(crate) struct FlowFlags: u32 {
         /// In the list of flows that are to be asked for segments.
         const DIRTY = 1;
         /// In the queue of events.
@@ -33,27 +44,127 @@ bitflags::bitflags! {
         const BLOCKED = 1 << 4;
         /// A RST must still be sent; then the flow is freed.
         const RESET_OWED = 1 << 5;
-        /// An ACK found no room and must still be sent.
-        const ACK_OWED = 1 << 6;
+        /// An ACK is to be sent at once.
+        const ACK_NOW = 1 << 6;
         /// The application shut the receiving side.
         const READ_SHUT = 1 << 7;
-        /// The application shut the sending side.
+        /// The application shut the sending side: a FIN follows what is written.
         const WRITE_SHUT = 1 << 8;
         /// The peer's FIN has come, and all before it.
         const FIN_RECEIVED = 1 << 9;
-        /// No state machine runs any more: the connection is over and only what was received is left.
+        /// The connection is over and only what was received is left.
         const OVER = 1 << 10;
         /// Opened from here and not established yet.
         const CONNECTING = 1 << 11;
+        /// The FIN has been sent once.
+        const FIN_SENT = 1 << 12;
+        /// Timestamps are on (RFC 7323 section 3).
+        const TIMESTAMPS = 1 << 13;
+        /// The peer takes SACK blocks (RFC 2018).
+        const SACK = 1 << 14;
+        /// ECN is on (RFC 3168).
+        const ECN = 1 << 15;
+        /// A CE mark has come and no CWR since: ECE is to be set.
+        const ECE = 1 << 16;
+        /// The window was reduced for an ECE: CWR is to be set on the next new data.
+        const CWR = 1 << 17;
+        /// Nagle's algorithm is off.
+        const NODELAY = 1 << 18;
+        /// The SYN is to be sent, for the first time or again.
+        const SYN_DUE = 1 << 19;
+        /// A tail loss probe is to be sent (RFC 8985 section 7).
+        const PROBE = 1 << 20;
+        /// A zero-window probe is to be sent (RFC 9293 section 3.8.6.1).
+        const PERSIST = 1 << 21;
+        /// The congestion window kept something back since the last acknowledgment.
+        const CWND_LIMITED = 1 << 22;
+        /// A segment smaller than the MSS may go although something is unacknowledged: it has waited long enough.
+        const SHORT = 1 << 23;
+        /// ECN was asked for in the SYN.
+        const ECN_ASKED = 1 << 24;
+        /// The handshake's segment was sent more than once: its round trip tells nothing.
+        const SYN_AGAIN = 1 << 25;
+        /// Pacing kept something back.
+        const PACED = 1 << 26;
+        /// Every segment is acknowledged at once (`TCP_QUICKACK`).
+        const QUICKACK = 1 << 27;
     }
 }
 
+/// What the one retransmission timer of a connection runs for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Nothing,
+    /// The retransmission timeout (RFC 6298).
+    Retransmit,
+    /// A tail loss probe (RFC 8985 section 7.3).
+    Probe,
+    /// Something may have been reordered or lost; it is lost then (RFC 8985 section 6.2).
+    Reorder,
+    /// The peer's window is too small (RFC 9293 section 3.8.6.1).
+    Persist,
+}
+
 /// Keep-alive of one connection.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct KeepaliveState {
     pub(crate) config: Keepalive,
     /// Probes since the peer was heard last.
     pub(crate) probes: u8,
+}
+
+/// What exists only while there are bytes: written and not acknowledged, or received and not read.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    pub(crate) send: SendBuf,
+    pub(crate) sent: Scoreboard,
+    pub(crate) recv: RecvBuf,
+    pub(crate) gaps: Option<Box<Gaps>>,
+}
+
+impl Default for Busy {
+    fn default() -> Self {
+        Busy {
+            send: SendBuf::new(),
+            sent: Scoreboard::default(),
+            recv: RecvBuf::new(),
+            gaps: None,
+        }
+    }
+}
+
+/// What came out of order.
+#[derive(Debug)]
+pub(crate) struct Gaps {
+    pub(crate) assembler: Assembler,
+    /// The sequence number of a FIN that came before what is before it.
+    pub(crate) fin: Option<u32>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// What the application has not been told yet.
+    pub(crate) error: Option<Error>,
+    pub(crate) linger: Option<Duration>,
+    pub(crate) keepalive: Option<KeepaliveState>,
+    /// `TCP_USER_TIMEOUT` of this connection.
+    pub(crate) user_timeout: Option<Duration>,
+    /// `TCP_CONGESTION` of this connection.
+    pub(crate) congestion: Option<Algorithm>,
+    /// `SO_RCVBUF` and `SO_SNDBUF`: no tuning beyond.
+    pub(crate) recv_max: Option<u32>,
+    pub(crate) send_max: Option<u32>,
+    /// `SO_MAX_PACING_RATE`, in bytes a second.
+    pub(crate) pacing_max: Option<u64>,
+    /// A range that was received twice, to be told in the next ACK (RFC 2883).
+    pub(crate) duplicate: Option<(u32, u32)>,
+    /// ACKs that a peer without SACK is owed for what came out of order: it counts them (RFC 5681 section 4.2).
+    pub(crate) owed_acks: u8,
+    /// When a challenge ACK may be sent again.
+    pub(crate) challenge_after: Instant,
+    /// Segments retransmitted, over all.
+    pub(crate) retransmits: u32,
 }
 
 /// One connection.
@@ -61,87 +172,140 @@ pub(crate) struct KeepaliveState {
 pub(crate) struct Flow {
     pub(crate) key: FlowKey,
     pub(crate) flags: FlowFlags,
+    pub(crate) state: TcpState,
     /// Readiness to be told by the event that is queued.
     pub(crate) pending: Readiness,
-    /// The last window field that the state machine was given.
-    pub(crate) snd_wnd: u16,
     /// The peer's window scale.
     pub(crate) snd_shift: u8,
     /// Our window scale, zero unless both sides have one.
     pub(crate) rcv_shift: u8,
-    /// Which engine: the path MTU.
-    pub(crate) engine: u8,
-    /// Our initial sequence number.
-    pub(crate) iss: u32,
-    /// The peer's initial sequence number.
-    pub(crate) irs: u32,
-    /// Bytes the application has written, modulo 2^32.
-    pub(crate) written: u32,
-    /// Bytes the application has read, modulo 2^32.
-    pub(crate) read: u32,
-    /// The highest sequence number that was sent, plus one.
-    pub(crate) snd_max: u32,
+    /// SND.UNA: the oldest sequence number that is not acknowledged.
+    pub(crate) snd_una: u32,
+    /// SND.NXT: after the highest that was sent.
+    pub(crate) snd_nxt: u32,
+    /// After the last byte that the application has written.
+    pub(crate) write_end: u32,
+    /// SND.WND, in bytes.
+    pub(crate) snd_wnd: u32,
+    pub(crate) snd_wl1: u32,
+    pub(crate) snd_wl2: u32,
     /// The largest window the peer has offered.
     pub(crate) max_snd_wnd: u32,
-    /// The right edge of the window that was offered last.
+    /// RCV.NXT: what the peer is expected to send next.
+    pub(crate) rcv_nxt: u32,
+    /// The right edge of the window that was offered last. Never moves back.
     pub(crate) rcv_edge: u32,
-    /// How far the state machine takes data, at least: it goes by what it offered last, and the scale's rounding may have
-    /// taken that back a little.
-    pub(crate) takes_to: u32,
-    /// The acknowledgment number that the state machine has sent last.
-    pub(crate) acked: Option<u32>,
-    /// When what is not acknowledged has to be, if nothing else is sent before.
-    pub(crate) ack_due: Option<Instant>,
+    /// The acknowledgment number that was sent last (Last.ACK.sent of RFC 7323).
+    pub(crate) acked: u32,
+    pub(crate) iss: u32,
+    pub(crate) irs: u32,
+    /// TS.Recent, and the [coarse time](coarse_clock) at which it was set.
+    pub(crate) ts_recent: u32,
+    pub(crate) ts_recent_at: u32,
+    /// Added to the clock to make our timestamps (RFC 7323 section 5.4).
+    pub(crate) ts_offset: u32,
+    /// Bytes of data in a full segment, options deducted.
+    pub(crate) mss: u16,
+    /// The largest segment that the peer takes, by its SYN.
+    pub(crate) peer_mss: u16,
+    /// The largest segment that has come: what is taken for the peer's full segment.
+    pub(crate) rcv_mss: u16,
+    pub(crate) ttl: u8,
+    /// Timeouts in a row.
+    pub(crate) backoff: u8,
+    pub(crate) wait: Wait,
     pub(crate) timer: TimerId,
+    /// When `wait` is over.
+    pub(crate) wait_until: Instant,
+    /// When what is not acknowledged has to be; `MAX` if all is.
+    pub(crate) ack_at: Instant,
+    pub(crate) rtt: Rtt,
+    /// Bytes that may be received and not read: grows with use.
+    pub(crate) recv_max: u32,
+    /// Bytes that may be written and not acknowledged: grows with use.
+    pub(crate) send_max: u32,
+    /// Receive buffer tuning: where the reader was when the present round trip began, and when that was.
+    pub(crate) tune_from: u32,
+    pub(crate) tune_at: Instant,
     /// When the peer was heard last, or when the first of what is unacknowledged was written, whichever is later.
     pub(crate) heard: Instant,
-    /// When a challenge ACK may be sent again.
-    pub(crate) challenge_after: Instant,
-    pub(crate) conn: Conn,
     /// The MAC address of the next hop, to be looked up again after `mac_until`.
     pub(crate) mac: MacAddr,
     pub(crate) mac_until: Instant,
-    /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT.
-    pub(crate) expires: Option<Instant>,
-    /// Where it is to be accepted.
-    pub(crate) listener: Option<ListenerId>,
-    /// What the application has not been told yet.
-    pub(crate) error: Option<Error>,
-    pub(crate) linger: Option<Duration>,
-    pub(crate) keepalive: Option<Box<KeepaliveState>>,
+    /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT. `MAX` if there is none.
+    pub(crate) expires: Instant,
+    pub(crate) busy: Option<Box<Busy>>,
+    /// Congestion control and loss recovery, once something was sent.
+    pub(crate) sender: Option<Box<Sender>>,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// The clock of timestamps: a millisecond (RFC 7323 section 5.4).
+pub(crate) fn timestamp_clock(now: Instant) -> u32 {
+    now.as_millis() as u32
+}
+
+/// A clock of about a second, for what only has to be known roughly.
+pub(crate) fn coarse_clock(now: Instant) -> u32 {
+    (now.as_nanos() >> 30) as u32
 }
 
 impl Flow {
-    pub(crate) fn new(key: FlowKey, conn: Conn, timer: TimerId, iss: u32, now: Instant) -> Self {
+    pub(crate) fn new(
+        key: FlowKey,
+        state: TcpState,
+        timer: TimerId,
+        iss: u32,
+        config: &Settings,
+        now: Instant,
+    ) -> Self {
         Flow {
             key,
-            flags: FlowFlags::empty(),
+            flags: if config.nodelay {
+                FlowFlags::NODELAY
+            } else {
+                FlowFlags::empty()
+            },
+            state,
             pending: Readiness::empty(),
-            snd_wnd: 0,
             snd_shift: 0,
             rcv_shift: 0,
-            engine: 0,
+            snd_una: iss,
+            snd_nxt: iss,
+            write_end: iss.wrapping_add(1),
+            snd_wnd: 0,
+            snd_wl1: 0,
+            snd_wl2: 0,
+            max_snd_wnd: 0,
+            rcv_nxt: 0,
+            rcv_edge: 0,
+            acked: 0,
             iss,
             irs: 0,
-            written: 0,
-            read: 0,
-            snd_max: iss,
-            max_snd_wnd: 0,
-            rcv_edge: 0,
-            takes_to: 0,
-            acked: None,
-            ack_due: None,
+            ts_recent: 0,
+            ts_recent_at: 0,
+            ts_offset: 0,
+            mss: 536,
+            peer_mss: 536,
+            rcv_mss: 0,
+            ttl: 64,
+            backoff: 0,
+            wait: Wait::Nothing,
             timer,
+            wait_until: Instant::MAX,
+            ack_at: Instant::MAX,
+            rtt: Rtt::new(),
+            recv_max: config.initial_recv_window(),
+            send_max: config.initial_send_buffer(),
+            tune_from: 0,
+            tune_at: now,
             heard: now,
-            challenge_after: Instant::ZERO,
-            conn,
             mac: MacAddr::ZERO,
             mac_until: Instant::ZERO,
-            expires: None,
-            listener: None,
-            error: None,
-            linger: None,
-            keepalive: None,
+            expires: Instant::MAX,
+            busy: None,
+            sender: None,
+            rare: None,
         }
     }
 
@@ -173,138 +337,182 @@ impl Flow {
         self.flags.contains(flags)
     }
 
+    /// `Closed` once the connection is over.
     #[inline]
     pub(crate) fn state(&self) -> TcpState {
-        if self.has(FlowFlags::OVER) {
-            TcpState::Closed
-        } else {
-            self.conn.state()
-        }
+        self.state
     }
 
-    /// RCV.NXT: what the peer is expected to send next. Of meaning once its SYN has come.
-    #[inline]
-    pub(crate) fn rcv_nxt(&self) -> u32 {
-        let received = self.read.wrapping_add(self.conn.recv_queue() as u32);
-        let fin = u32::from(self.has(FlowFlags::FIN_RECEIVED));
-        self.irs
-            .wrapping_add(1)
-            .wrapping_add(received)
-            .wrapping_add(fin)
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
-    /// SND.UNA: the oldest sequence number that is not acknowledged.
+    /// Bytes received in order and not yet read.
     #[inline]
-    pub(crate) fn snd_una(&self, state: TcpState) -> u32 {
-        if matches!(state, TcpState::SynSent | TcpState::SynReceived) {
-            return self.iss;
-        }
-        let acknowledged = self.written.wrapping_sub(self.conn.send_queue() as u32);
-        let fin = u32::from(matches!(state, TcpState::FinWait2 | TcpState::TimeWait));
-        self.iss
-            .wrapping_add(1)
-            .wrapping_add(acknowledged)
-            .wrapping_add(fin)
+    pub(crate) fn recv_queue(&self) -> usize {
+        self.busy.as_ref().map_or(0, |busy| busy.recv.len())
     }
 
-    /// What is left of the window that was offered last.
+    /// Bytes written and not yet acknowledged.
     #[inline]
-    pub(crate) fn rcv_window(&self) -> u32 {
-        let rcv_nxt = self.rcv_nxt();
-        if seq::lt(rcv_nxt, self.rcv_edge) {
-            self.rcv_edge.wrapping_sub(rcv_nxt)
+    pub(crate) fn send_queue(&self) -> usize {
+        let from = seq::max(self.snd_una, self.iss.wrapping_add(1));
+        if seq::lt(from, self.write_end) {
+            self.write_end.wrapping_sub(from) as usize
         } else {
             0
         }
     }
 
+    /// How much more may be written.
+    #[inline]
+    pub(crate) fn send_room(&self) -> usize {
+        (self.send_max as usize).saturating_sub(self.send_queue())
+    }
+
+    /// Bytes that were sent and are neither acknowledged nor SACKed nor thought lost ("pipe" of RFC 6675).
+    #[inline]
+    pub(crate) fn in_flight(&self) -> u32 {
+        let outstanding = self.snd_nxt.wrapping_sub(self.snd_una);
+        let (sacked, lost) = self
+            .busy
+            .as_ref()
+            .map_or((0, 0), |busy| (busy.sent.sacked(), busy.sent.lost()));
+        let guessed = self
+            .sender
+            .as_ref()
+            .map_or(0, |sender| sender.guessed(self.mss));
+        outstanding.saturating_sub(sacked + lost + guessed)
+    }
+
+    /// What is left of the window that was offered last (RCV.WND).
+    #[inline]
+    pub(crate) fn rcv_window(&self) -> u32 {
+        if seq::lt(self.rcv_nxt, self.rcv_edge) {
+            self.rcv_edge.wrapping_sub(self.rcv_nxt)
+        } else {
+            0
+        }
+    }
+
+    /// The receive buffer's free part.
+    #[inline]
+    pub(crate) fn recv_room(&self) -> u32 {
+        self.recv_max.saturating_sub(self.recv_queue() as u32)
+    }
+
+    /// Moves the right edge of the receive window as far as there is room, and returns the window field to send. The
+    /// edge never moves back, and not by less than a segment (RFC 9293 section 3.8.6.2.2).
+    #[inline]
+    pub(crate) fn advertise(&mut self) -> u16 {
+        let window = self.rcv_window();
+        let room = self.recv_room();
+        let step = u32::from(self.rcv_mss.max(1)).min(self.recv_max / 2);
+        let field = if room >= window.saturating_add(step) {
+            room >> self.rcv_shift
+        } else {
+            // Rounded up, for the edge must not move back (RFC 7323 section 2.4).
+            (window + (1 << self.rcv_shift) - 1) >> self.rcv_shift
+        };
+        let field = u16::try_from(field).unwrap_or(u16::MAX);
+        let edge = self
+            .rcv_nxt
+            .wrapping_add(u32::from(field) << self.rcv_shift);
+        self.rcv_edge = seq::max(self.rcv_edge, edge);
+        field
+    }
+
     /// Whether something that was sent or is to be sent is not acknowledged.
     #[inline]
-    pub(crate) fn has_unacknowledged(&self, state: TcpState) -> bool {
-        match state {
+    pub(crate) fn has_unacknowledged(&self) -> bool {
+        match self.state {
             TcpState::Closed | TcpState::TimeWait | TcpState::FinWait2 => false,
             TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => true,
             TcpState::SynSent | TcpState::SynReceived => true,
-            TcpState::Established | TcpState::CloseWait => self.conn.send_queue() > 0,
+            TcpState::Established | TcpState::CloseWait => self.snd_una != self.write_end,
         }
     }
 
-    /// What its state machine would wish after having found nothing to send, where that is plain without asking it: all
-    /// that was written is acknowledged, what was received may still wait for its ACK (RFC 9293 section 3.8.6.3), and
-    /// the window is not worth telling.
-    #[inline(always)]
-    pub(super) fn rests(&mut self, now: Instant, ack_delay: Duration) -> Option<Wish> {
-        if self.conn.send_queue() > 0 || self.state() != TcpState::Established {
-            return None;
-        }
-        // The window is told when it has doubled; rounding by its scale may hide two steps.
-        let free = (self.conn.recv_capacity() - self.conn.recv_queue()) as u32;
-        if self.rcv_window() <= free / 2 + (2 << self.rcv_shift) {
-            return None;
-        }
-        let waiting = self.rcv_nxt().wrapping_sub(self.acked?);
-        if waiting == 0 {
-            return Some(Wish::Never);
-        }
-        if waiting > u32::from(self.conn.peer_mss()) {
-            return None;
-        }
-        let due = *self.ack_due.get_or_insert(now + ack_delay);
-        (now < due).then_some(Wish::At(due))
+    /// The timestamps option of a segment that leaves now.
+    #[inline]
+    pub(crate) fn timestamps(&self, now: Instant) -> Option<Timestamps> {
+        self.has(FlowFlags::TIMESTAMPS).then(|| Timestamps {
+            value: self.timestamp(now),
+            echo: self.ts_recent,
+        })
     }
 
-    /// An ACK of all that has come, from the present state.
-    pub(crate) fn ack(&self) -> Control {
-        let mut control = Control::new(self.key, SegmentFlags::ACK, self.snd_max, self.rcv_nxt());
+    #[inline]
+    pub(crate) fn timestamp(&self, now: Instant) -> u32 {
+        timestamp_clock(now).wrapping_add(self.ts_offset)
+    }
+
+    /// SACK blocks to be told, a range received twice first (RFC 2883 section 4).
+    pub(crate) fn sack_blocks(&self) -> Blocks {
+        let mut blocks = Blocks::new();
+        if !self.has(FlowFlags::SACK) {
+            return blocks;
+        }
+        let most = if self.has(FlowFlags::TIMESTAMPS) {
+            3
+        } else {
+            4
+        };
+        if let Some(duplicate) = self.rare.as_ref().and_then(|rare| rare.duplicate) {
+            blocks.push(duplicate);
+        }
+        if let Some(gaps) = self.busy.as_ref().and_then(|busy| busy.gaps.as_ref()) {
+            let mut ranges = Blocks::new();
+            gaps.assembler.sack_blocks(&mut ranges);
+            for range in ranges {
+                if blocks.len() < most {
+                    blocks.push(range);
+                }
+            }
+        }
+        blocks
+    }
+
+    /// An ACK of all that has come, from the present state. The window offered is the one that was told last.
+    pub(crate) fn ack(&self, now: Instant) -> Control {
+        let mut control = Control::new(self.key, SegmentFlags::ACK, self.snd_nxt, self.rcv_nxt);
         control.window = u16::try_from(self.rcv_window() >> self.rcv_shift).unwrap_or(u16::MAX);
-        control.hop_limit = self.conn.ttl();
+        control.hop_limit = self.ttl;
+        control.options.timestamps = self.timestamps(now);
         control
     }
 
-    /// The peer's last ACK once more, the window changed in some bits.
-    pub(super) fn last_ack(&self, changed: u16) -> Control {
-        let key = FlowKey::new(self.key.remote(), self.key.local());
-        let una = self.snd_una(self.state());
-        let mut ack = Control::new(key, SegmentFlags::ACK, self.rcv_nxt(), una);
-        ack.window = self.snd_wnd ^ changed;
-        ack
-    }
-
     /// The RST that ends it from here.
-    pub(crate) fn reset(&self) -> Control {
-        let mut control = Control::new(
-            self.key,
-            SegmentFlags::RST | SegmentFlags::ACK,
-            self.snd_max,
-            self.rcv_nxt(),
-        );
-        control.hop_limit = self.conn.ttl();
+    pub(crate) fn reset(&self, now: Instant) -> Control {
+        let mut control = self.ack(now);
+        control.flags = SegmentFlags::RST | SegmentFlags::ACK;
+        control.window = 0;
         control
     }
 
     /// What would not block now.
     pub(crate) fn readiness(&self) -> Readiness {
-        let state = self.state();
         let mut ready = Readiness::empty();
         let ended = self
             .flags
             .intersects(FlowFlags::FIN_RECEIVED | FlowFlags::READ_SHUT | FlowFlags::OVER);
-        if self.conn.recv_queue() > 0 || ended || self.error.is_some() {
+        let error = self.rare.as_ref().is_some_and(|rare| rare.error.is_some());
+        if ended || error || self.recv_queue() > 0 {
             ready |= Readiness::READABLE;
         }
-        let can_send = matches!(state, TcpState::Established | TcpState::CloseWait);
-        if can_send && self.conn.send_queue() < self.conn.send_capacity()
-            || self.error.is_some()
+        let can_send = matches!(self.state, TcpState::Established | TcpState::CloseWait);
+        if can_send && self.send_room() > 0
+            || error
             || self
                 .flags
                 .intersects(FlowFlags::WRITE_SHUT | FlowFlags::OVER)
         {
             ready |= Readiness::WRITABLE;
         }
-        if state.is_synchronized() {
+        if self.state.is_synchronized() {
             ready |= Readiness::CONNECTED;
         }
-        if matches!(state, TcpState::Closed | TcpState::TimeWait) {
+        if matches!(self.state, TcpState::Closed | TcpState::TimeWait) {
             ready |= Readiness::CLOSED;
         }
         ready
@@ -313,7 +521,74 @@ impl Flow {
     /// Whether enough room has become free to be worth waking a writer: a third, as with Linux.
     #[inline]
     pub(crate) fn is_writable_again(&self) -> bool {
-        let capacity = self.conn.send_capacity();
-        self.has(FlowFlags::BLOCKED) && capacity - self.conn.send_queue() >= capacity / 3
+        self.has(FlowFlags::BLOCKED) && self.send_room() >= self.send_max as usize / 3
+    }
+
+    /// Sets what a full segment holds, from the peer's MSS option and the path's MTU (RFC 6691, RFC 9293 section 3.7.1).
+    pub(crate) fn set_mss(&mut self, path_mtu: usize) {
+        let headers = if self.key.is_v6() { 60 } else { 40 };
+        let by_path = path_mtu
+            .saturating_sub(headers)
+            .clamp(1, usize::from(u16::MAX)) as u16;
+        let options = if self.has(FlowFlags::TIMESTAMPS) {
+            12
+        } else {
+            0
+        };
+        let mss = self
+            .peer_mss
+            .min(by_path)
+            .saturating_sub(options)
+            .max(MIN_MSS);
+        let old = core::mem::replace(&mut self.mss, mss);
+        if let Some(sender) = &mut self.sender
+            && old != mss
+        {
+            sender.on_mss(old.into(), mss.into());
+        }
+    }
+
+    /// Gives the buffers back to the pool if nothing is in them.
+    #[inline]
+    pub(crate) fn relax(&mut self, pool: &mut Pool) {
+        if let Some(busy) = &self.busy
+            && busy.recv.is_empty()
+            && busy.send.is_empty()
+            && busy.sent.is_empty()
+            && busy.gaps.is_none()
+            && let Some(busy) = self.busy.take()
+        {
+            pool.put(busy);
+        }
+    }
+}
+
+/// No segment is made smaller than this for options or paths: what remains of the smallest MSS that Linux takes (88)
+/// less the options.
+pub(crate) const MIN_MSS: u16 = 48;
+
+/// Buffers that no connection needs now.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    free: alloc::vec::Vec<Box<Busy>>,
+}
+
+/// Buffers kept for the next connection that has bytes.
+const POOLED: usize = 256;
+
+impl Pool {
+    #[inline]
+    pub(crate) fn take(&mut self) -> Box<Busy> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn put(&mut self, mut busy: Box<Busy>) {
+        if self.free.len() < POOLED {
+            busy.send.clear();
+            busy.sent.clear();
+            busy.recv.clear();
+            self.free.push(busy);
+        }
     }
 }

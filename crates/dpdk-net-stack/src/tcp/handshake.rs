@@ -1,15 +1,16 @@
 //! From a SYN to a connection: answering SYNs, repeating the answers, and what the ACK makes of them.
 
+use core::net::IpAddr;
+
 use dpdk_net_packet::IpPacket;
 use dpdk_net_packet::tcp::{Flags, Segment};
 
-use super::conn::{Conn, can_connect};
-use super::flow::{Flow, FlowFlags};
+use super::flow::{Flow, FlowFlags, timestamp_clock};
 use super::listener::{Half, HalfId};
-use super::options::{SynOptions, window_scale_for};
+use super::options::{SegmentOptions, SynOptions, Timestamps, window_scale_for};
 use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
-use super::{EventKey, Tcp, TimerKey};
+use super::{EventKey, Tcp, TcpState, TimerKey};
 use crate::event::{ListenerId, TcpId};
 use crate::link::Link;
 use crate::time::{Duration, Instant};
@@ -26,8 +27,10 @@ struct Opening {
     peer: SynOptions,
     /// The window field of the SYN, or what is known instead.
     window: u16,
-    /// When the SYN-ACK was sent, or now if that can't be told.
-    answered_at: Instant,
+    /// When the SYN-ACK was sent, if that can be told.
+    answered_at: Option<Instant>,
+    /// ECN is on.
+    ecn: bool,
 }
 
 impl Tcp {
@@ -61,9 +64,11 @@ impl Tcp {
         }
         if flags.ack() && !flags.syn() && !flags.rst() {
             let (irs, iss) = (segment.seq().wrapping_sub(1), segment.ack().wrapping_sub(1));
-            if let Some(peer) = self.cookies.read(now, &key, irs, iss)
+            if let Some(mut peer) = self.cookies.read(now, &key, irs, iss)
                 && let Some(listener) = self.listeners.lookup(key.local_addr(), key.local_port())
             {
+                // Whoever sends timestamps now was offered them then (RFC 7323 section 3.2).
+                peer.timestamps = SegmentOptions::of(segment).timestamps;
                 let opening = Opening {
                     key,
                     listener,
@@ -71,7 +76,8 @@ impl Tcp {
                     iss,
                     peer,
                     window: segment.window(),
-                    answered_at: now,
+                    answered_at: None,
+                    ecn: false,
                 };
                 self.stats.syn_cookies_valid += 1;
                 self.complete(now, link, &opening, (ip, segment));
@@ -122,11 +128,7 @@ impl Tcp {
             self.stats.accept_overflows += 1;
             return true;
         }
-        let mut peer = SynOptions::of(segment);
-        if key.is_v6() {
-            // RFC 9293 section 3.7.1; the state machine takes IPv4's figure for both.
-            peer.mss = peer.mss.or(Some(1_220));
-        }
+        let peer = SynOptions::of(segment);
         if self.syn_queue.is_full() {
             self.stats.syn_cookies_sent += 1;
             let cookie = self.cookies.make(now, &key, segment.seq(), &peer);
@@ -135,7 +137,7 @@ impl Tcp {
                 .map
                 .get(id)
                 .map_or(64, |listener| listener.ttl);
-            self.send_syn_ack(now, link, key, (cookie, segment.seq()), &peer, ttl);
+            self.send_syn_ack(now, link, key, (cookie, segment.seq()), &peer, ttl, false);
             return true;
         }
         self.stats.syn_received += 1;
@@ -146,6 +148,8 @@ impl Tcp {
             irs: segment.seq(),
             iss: isn,
             peer,
+            // RFC 3168 section 6.1.1.
+            ecn: self.settings.ecn_allowed() && segment.flags().contains(Flags::ECE | Flags::CWR),
             window: segment.window(),
             retries: 0,
             answered_at: now,
@@ -170,6 +174,7 @@ impl Tcp {
             retries,
             timer,
             listener,
+            ecn,
             ..
         } = *half;
         let ttl = self
@@ -177,7 +182,7 @@ impl Tcp {
             .map
             .get(listener)
             .map_or(64, |listener| listener.ttl);
-        self.send_syn_ack(now, link, key, (iss, irs), &peer, ttl);
+        self.send_syn_ack(now, link, key, (iss, irs), &peer, ttl, ecn);
         self.wheel
             .arm(timer, now + FIRST_RETRY * (1 << retries.min(6)));
     }
@@ -190,16 +195,28 @@ impl Tcp {
         (iss, irs): (u32, u32),
         peer: &SynOptions,
         ttl: u8,
+        ecn: bool,
     ) {
         let mut control = Control::new(key, Flags::SYN | Flags::ACK, iss, irs.wrapping_add(1));
-        control.window = u16::try_from(self.config.recv_buffer).unwrap_or(u16::MAX);
+        control.window = u16::try_from(self.settings.initial_recv_window()).unwrap_or(u16::MAX);
+        if ecn {
+            control.flags = control.flags | Flags::ECE;
+        }
+        let offset = self.timestamp_offset(&key);
         control.options = SynOptions {
-            mss: Some(self.engines[0].mss(key.is_v6())),
+            mss: Some(self.settings.offered_mss(key.is_v6())),
             // RFC 7323 section 1.3, RFC 2018 section 2: offered back only to who offered.
             wscale: peer
                 .wscale
-                .map(|_| window_scale_for(self.config.recv_buffer)),
-            sack: peer.sack,
+                .map(|_| window_scale_for(self.settings.recv_buffer)),
+            sack: peer.sack && self.settings.sack,
+            timestamps: peer
+                .timestamps
+                .filter(|_| self.settings.timestamps)
+                .map(|theirs| Timestamps {
+                    value: timestamp_clock(now).wrapping_add(offset),
+                    echo: theirs.value,
+                }),
         };
         control.hop_limit = ttl;
         let _ = self.send_control(now, link, &control);
@@ -209,7 +226,7 @@ impl Tcp {
         let Some(half) = self.syn_queue.entries.get_mut(id) else {
             return;
         };
-        if half.retries >= self.config.syn_ack_retries
+        if half.retries >= self.settings.syn_ack_retries
             || !self.listeners.map.contains_key(half.listener)
         {
             self.stats.syn_expired += 1;
@@ -241,7 +258,7 @@ impl Tcp {
         };
         let flags = segment.flags();
         let offset = segment.seq().wrapping_sub(half.irs.wrapping_add(1));
-        let in_window = (offset as usize) < self.config.recv_buffer.min(65_535);
+        let in_window = (offset as usize) < self.settings.recv_buffer.min(65_535);
         if flags.rst() {
             // RFC 5961 section 3.2.
             if offset == 0 {
@@ -254,7 +271,10 @@ impl Tcp {
         }
         if flags.syn() {
             if !flags.ack() && segment.seq() == half.irs {
-                // Repeated: our answer was lost.
+                // Repeated: our answer was lost. What is echoed is of the later one.
+                if let Some(half) = self.syn_queue.entries.get_mut(id) {
+                    half.peer.timestamps = SynOptions::of(segment).timestamps;
+                }
                 self.answer(now, link, id);
             } else {
                 self.stats.rx_syn_out_of_place += 1;
@@ -287,11 +307,8 @@ impl Tcp {
             peer: half.peer,
             window: half.window,
             // An RTT measured across a repeated SYN-ACK would be ambiguous (RFC 6298 section 3).
-            answered_at: if half.retries == 0 {
-                half.answered_at
-            } else {
-                now
-            },
+            answered_at: (half.retries == 0).then_some(half.answered_at),
+            ecn: half.ecn,
         };
         if self.complete(now, link, &opening, (ip, segment)) {
             self.remove_half(id);
@@ -315,15 +332,16 @@ impl Tcp {
             self.stats.accept_overflows += 1;
             return false;
         }
-        if self.flows.len() >= self.config.max_connections {
+        if self.flows.len() >= self.settings.max_connections {
             self.stats.too_many += 1;
             return false;
         }
         let ttl = listener.ttl;
-        if let Some(flow) = self.establish(now, opening, ttl) {
-            self.narrow(now, flow, link.path_mtu(now, opening.key.remote_addr()));
-            self.flow_segment(now, link, flow, ip, segment);
+        let id = self.establish(now, opening, ttl);
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.set_mss(link.path_mtu(now, opening.key.remote_addr()));
         }
+        self.flow_segment(now, link, id, ip, segment);
         true
     }
 
@@ -335,43 +353,35 @@ impl Tcp {
         self.stats.challenge_acks += 1;
         let (seq, ack) = (half.iss.wrapping_add(1), half.irs.wrapping_add(1));
         let mut control = Control::new(half.key, Flags::ACK, seq, ack);
-        control.window = u16::try_from(self.config.recv_buffer).unwrap_or(u16::MAX);
+        control.window = u16::try_from(self.settings.initial_recv_window()).unwrap_or(u16::MAX);
+        let offset = self.timestamp_offset(&half.key);
+        control.options.timestamps = half.peer.timestamps.map(|theirs| Timestamps {
+            value: timestamp_clock(now).wrapping_add(offset),
+            echo: theirs.value,
+        });
         let _ = self.send_control(now, link, &control);
     }
 
-    /// Makes a connection, in SYN-RECEIVED, of a half-open one and puts it into the accept queue.
-    fn establish(&mut self, now: Instant, half: &Opening, ttl: u8) -> Option<TcpId> {
-        let sequence = (half.iss, half.irs);
-        let peer = (half.peer, half.window);
-        let conn = Conn::accept(
-            &self.engines[0],
-            &self.config,
-            &half.key,
-            sequence,
-            peer,
-            ttl,
-            half.answered_at,
-        )?;
-        let wheel = &mut self.wheel;
-        let recv_buffer = self.config.recv_buffer;
+    /// Makes a connection of a half-open one and puts it into the accept queue.
+    fn establish(&mut self, now: Instant, half: &Opening, ttl: u8) -> TcpId {
+        let ts_offset = self.timestamp_offset(&half.key);
+        let (wheel, settings) = (&mut self.wheel, &self.settings);
         let id = self.flows.insert_with_key(|id| {
             let timer = wheel.insert(TimerKey::Flow(id));
-            let mut flow = Flow::new(half.key, conn, timer, half.iss, now);
-            flow.flags = FlowFlags::UNACCEPTED;
-            flow.irs = half.irs;
-            flow.snd_max = half.iss.wrapping_add(1);
-            flow.snd_wnd = half.window;
-            flow.max_snd_wnd = half.window.into();
-            flow.rcv_edge = half
-                .irs
-                .wrapping_add(1)
-                .wrapping_add(recv_buffer.min(65_535) as u32);
-            flow.takes_to = flow.rcv_edge;
-            if let Some(shift) = half.peer.wscale {
-                flow.snd_shift = shift;
-                flow.rcv_shift = window_scale_for(recv_buffer);
+            let state = TcpState::Established;
+            let mut flow = Flow::new(half.key, state, timer, half.iss, settings, now);
+            flow.flags |= FlowFlags::UNACCEPTED;
+            flow.flags.set(FlowFlags::ECN, half.ecn);
+            flow.ttl = ttl;
+            flow.ts_offset = ts_offset;
+            flow.synchronized_at(half.irs, now, settings, &half.peer);
+            flow.snd_una = half.iss.wrapping_add(1);
+            flow.snd_nxt = flow.snd_una;
+            (flow.snd_wnd, flow.max_snd_wnd) = (half.window.into(), half.window.into());
+            (flow.snd_wl1, flow.snd_wl2) = (half.irs, flow.snd_una);
+            if let Some(answered_at) = half.answered_at {
+                flow.rtt.sample(now, now - answered_at, 1);
             }
-            flow.listener = Some(half.listener);
             flow
         });
         self.table.insert(half.key, FlowRef::Conn(id));
@@ -383,6 +393,11 @@ impl Tcp {
                 self.events.push_back(EventKey::Listener(half.listener));
             }
         }
-        Some(id)
+        id
     }
+}
+
+/// Whether there can be a connection between these.
+pub(crate) fn can_connect(local: IpAddr, remote: IpAddr) -> bool {
+    local.is_ipv4() == remote.is_ipv4() && !local.is_unspecified() && !remote.is_unspecified()
 }

@@ -1,43 +1,40 @@
-//! A received segment on its way to a connection, and the guards that it has to pass first.
+//! A received segment of a connection: what RFC 9293 section 3.10.7.4 and RFC 5961 say about it, state by state.
 //!
-//! The state machine behind the seam believes too much: a RST or SYN anywhere in the window, an acknowledgment of data
-//! that was never sent, a FIN beyond the window. What it would get wrong is decided here (RFC 5961, RFC 9293 section
-//! 3.10.7.4); what passes is given to it as it came.
+//! Acknowledgments go on to [`ack`](super::ack), data to [`receive`](super::receive).
 
-use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
-use dpdk_net_packet::{IpPacket, Protocol, ipv4, ipv6};
+use dpdk_net_packet::IpPacket;
+use dpdk_net_packet::tcp::{Flags, Segment};
 
-use super::flow::{Flow, FlowFlags};
-use super::options::{self, SynOptions, window_scale_for};
+use super::ack::Acknowledgment;
+use super::flow::{Flow, FlowFlags, Wait, coarse_clock, timestamp_clock};
+use super::options::{SegmentOptions, SynOptions, Timestamps, window_scale_for};
+use super::receive::Context;
 use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
 use super::time_wait::TimeWaitId;
-use super::watch::{Sent, Watched};
-use super::{Tcp, TcpState, seq};
-use crate::emit::{self, IpMeta};
+use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
 use crate::icmp::{ErrorKind, ErrorReport};
-use crate::link::{Link, Queue};
+use crate::link::Link;
 use crate::time::{Duration, Instant};
 
 /// Challenge ACKs of one connection are at least this far apart (Linux' `tcp_invalid_ratelimit`).
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often progress of a connection is told to the neighbour cache.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
+/// A timestamp that is older than 24 days says nothing any more (RFC 7323 section 5.5).
+const PAWS_LIFETIME: u32 = (24 * 24 * 3_600 * 1_000_000_000u64 >> 30) as u32;
+/// The codepoint of an IP packet that met congestion (RFC 3168 section 5).
+const CE: u8 = 3;
 
-/// What becomes of a segment.
-enum Verdict {
-    /// It is given to the state machine as it is.
-    Pass,
-    /// It is given to the state machine with this acknowledgment number and window, and with or without its FIN.
-    Patch {
-        ack: u32,
-        window: u16,
-        fin: bool,
-    },
+/// Why a segment is not taken.
+enum Refusal {
     Drop,
+    /// It is out of place: the peer is told where we stand (RFC 5961).
     Challenge,
+    /// The same, for a segment that took sequence space or asks for an answer.
+    Answer,
     /// The peer reset the connection.
     Reset,
     /// Data for which there is no application any more.
@@ -75,32 +72,108 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        let state = flow.state();
-        if state == TcpState::TimeWait {
-            return self.flow_in_time_wait(now, link, id, segment);
+        let state = flow.state;
+        match state {
+            TcpState::Closed => return,
+            TcpState::TimeWait => return self.flow_in_time_wait(now, link, id, segment),
+            TcpState::SynSent => return self.syn_sent_segment(now, link, id, ip, segment),
+            _ => {}
         }
-        let patch = match judge(flow, state, segment) {
-            Verdict::Pass => None,
-            Verdict::Patch { ack, window, fin } => Some((ack, window, fin)),
-            verdict => return self.refuse_segment(now, link, id, state, segment, verdict),
+        let options = SegmentOptions::of(segment);
+        if let Err(refusal) = check(flow, now, segment, &options) {
+            return self.refuse_segment(now, link, id, segment, refusal);
+        }
+        let mut ready = Readiness::empty();
+        if state == TcpState::SynReceived {
+            // Both had sent a SYN; ours is acknowledged now.
+            flow.established(now, segment);
+            ready |= Readiness::CONNECTED | Readiness::WRITABLE;
+        }
+        let (start, data) = (segment.seq(), segment.payload());
+        let flags = segment.flags();
+        if let Some(timestamps) = options.timestamps
+            && seq::le(start, flow.acked)
+        {
+            // RFC 7323 section 4.3: what is echoed is of the segment that the next ACK answers.
+            (flow.ts_recent, flow.ts_recent_at) = (timestamps.value, coarse_clock(now));
+        }
+        if flow.has(FlowFlags::ECN) {
+            if flags.contains(Flags::CWR) {
+                flow.flags.remove(FlowFlags::ECE);
+            }
+            if ip.ecn() == CE {
+                flow.flags |= FlowFlags::ECE | FlowFlags::ACK_NOW;
+            }
+        }
+        let mut context = Context {
+            now,
+            config: &self.settings,
+            pool: &mut self.pool,
         };
-        self.deliver(now, link, id, state, ip, segment, patch);
+        let advanced = flow.acknowledge(
+            &context,
+            &Acknowledgment {
+                seq: start,
+                ack: segment.ack(),
+                window: segment.window(),
+                has_data: !data.is_empty() || flags.fin(),
+                echo: flags.contains(Flags::ECE),
+                options: &options,
+            },
+        );
+        if advanced {
+            if flow.is_writable_again() {
+                flow.flags.remove(FlowFlags::BLOCKED);
+                ready |= Readiness::WRITABLE;
+            }
+            flow.after_fin_acknowledged();
+        }
+        if (!data.is_empty() || flags.fin()) && !flow.has(FlowFlags::FIN_RECEIVED) {
+            ready |= flow.receive(&mut context, start, data, flags.fin());
+        }
+        let after = flow.state;
+        if after == TcpState::TimeWait {
+            ready |= Readiness::CLOSED;
+        }
+        if after == TcpState::FinWait2 && state != after && flow.has(FlowFlags::ORPHAN) {
+            flow.expires = now + self.settings.fin_wait2_timeout;
+        }
+        // Something of ours was acknowledged: the way there works (RFC 4861 section 7.3.1).
+        let confirm = advanced && now - flow.heard >= CONFIRM_INTERVAL || state != after;
+        flow.heard = now;
+        if let Some(rare) = &mut flow.rare
+            && let Some(keepalive) = &mut rare.keepalive
+        {
+            keepalive.probes = 0;
+        }
+        flow.notify(id, ready, &mut self.events);
+        flow.mark_dirty(id, &mut self.dirty);
+        if confirm {
+            link.confirm(now, ip.src());
+        }
+        match after {
+            TcpState::Closed => self.finish(id, None),
+            TcpState::TimeWait => self.enter_time_wait(now, link, id),
+            _ => {}
+        }
     }
 
-    /// A segment that the state machine must not see.
+    /// Does what a segment deserves that is not taken.
     #[cold]
     fn refuse_segment(
         &mut self,
         now: Instant,
         link: &mut Link,
         id: TcpId,
-        state: TcpState,
         segment: &Segment<'_>,
-        verdict: Verdict,
+        refusal: Refusal,
     ) {
-        match verdict {
-            Verdict::Pass | Verdict::Patch { .. } | Verdict::Drop => {}
-            Verdict::Challenge => {
+        let Some(flow) = self.flows.get_mut(id) else {
+            return;
+        };
+        match refusal {
+            Refusal::Drop => {}
+            Refusal::Challenge => {
                 if segment.flags().rst() {
                     self.stats.rx_rst_out_of_place += 1;
                 } else if segment.flags().syn() {
@@ -110,171 +183,113 @@ impl Tcp {
                 }
                 self.challenge(now, link, id);
             }
-            Verdict::Reset => {
+            Refusal::Answer => {
+                self.stats.rx_out_of_window += 1;
+                let end = segment.seq().wrapping_add(segment.payload().len() as u32);
+                if !segment.payload().is_empty() && seq::le(end, flow.rcv_nxt) {
+                    flow.rare().duplicate = Some((segment.seq(), end));
+                }
+                flow.flags |= FlowFlags::ACK_NOW;
+                flow.heard = now;
+                self.mark_dirty(id);
+            }
+            Refusal::Reset => {
                 self.stats.rx_resets += 1;
                 // As Linux: after the peer's FIN it is a broken pipe.
-                let error = if state == TcpState::CloseWait {
-                    Error::BrokenPipe
-                } else {
-                    Error::ConnectionReset
+                let error = match flow.state {
+                    TcpState::CloseWait => Some(Error::BrokenPipe),
+                    TcpState::Closing | TcpState::LastAck => None,
+                    TcpState::SynReceived => Some(Error::ConnectionRefused),
+                    _ => Some(Error::ConnectionReset),
                 };
-                let over = matches!(state, TcpState::Closing | TcpState::LastAck);
-                self.finish(id, (!over).then_some(error));
+                self.finish(id, error);
             }
-            Verdict::NoReader => {
+            Refusal::NoReader => {
                 self.stats.orphans_reset += 1;
                 self.abort(now, link, id, None);
             }
         }
     }
 
-    /// Gives a segment to the state machine and does what follows from it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one caller, and all of it is about one segment"
-    )]
-    #[inline(always)]
-    fn deliver(
+    /// A segment of a connection that was opened from here and has not been answered (RFC 9293 section 3.10.7.3).
+    fn syn_sent_segment(
         &mut self,
         now: Instant,
         link: &mut Link,
         id: TcpId,
-        state: TcpState,
         ip: &IpPacket<'_>,
         segment: &Segment<'_>,
-        patch: Option<(u32, u16, bool)>,
     ) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        let plain = ip.header_len()
-            == if ip.is_v6() {
-                ipv6::HEADER_LEN
-            } else {
-                ipv4::HEADER_LEN
-            };
-        // The state machine drops a segment for one bad option.
-        let odd = segment.header_len() > HEADER_LEN
-            && options::first_odd(&segment.bytes()[HEADER_LEN..segment.header_len()]).is_some();
-        let packet = if patch.is_none() && plain && !odd {
-            ip.bytes()
-        } else {
-            rewrite(&mut self.scratch, ip, segment, patch);
-            &self.scratch
-        };
-        let (recv_before, send_before) = (flow.conn.recv_queue(), flow.conn.send_queue());
-        let mut sent = Sent::default();
-        self.reply.clear();
-        let Some(engine) = self.engines.get_mut(usize::from(flow.engine)) else {
+        let (flags, ack) = (segment.flags(), segment.ack());
+        if flags.ack() && (seq::le(ack, flow.iss) || seq::lt(flow.snd_nxt, ack)) {
+            if !flags.rst() {
+                let key = flow.key;
+                self.refuse(now, link, key, segment);
+            }
             return;
-        };
-        let mut reply = Watched {
-            to: &mut self.reply,
-            sent: &mut sent,
-            key: flow.key,
-            snd_max: flow.snd_max,
-            checksum: self.tx_checksum,
-        };
-        flow.conn.ingress(engine, now, packet, &mut reply);
-
-        let after = flow.state();
-        let flags = segment.flags();
-        let mut ready = Readiness::empty();
-        if state == TcpState::SynSent
-            && flags.syn()
-            && after != TcpState::SynSent
-            && after != TcpState::Closed
-        {
-            synchronize(flow, segment);
         }
-        if matches!(
-            after,
-            TcpState::CloseWait | TcpState::Closing | TcpState::TimeWait | TcpState::LastAck
-        ) && !flow.has(FlowFlags::FIN_RECEIVED)
-        {
-            flow.flags |= FlowFlags::FIN_RECEIVED;
-            ready |= Readiness::READABLE;
+        if flags.rst() {
+            if flags.ack() {
+                self.stats.rx_resets += 1;
+                self.finish(id, Some(Error::ConnectionRefused));
+            }
+            return;
         }
-        sent.apply(flow);
-        let (recv_after, send_after) = (flow.conn.recv_queue(), flow.conn.send_queue());
         if !flags.syn() {
-            let window = patch.map_or(segment.window(), |(_, window, _)| window);
-            flow.snd_wnd = window;
-            flow.max_snd_wnd = flow.max_snd_wnd.max(u32::from(window) << flow.snd_shift);
+            return;
         }
-        if recv_after > recv_before {
-            ready |= Readiness::READABLE;
+        let offer = SynOptions::of(segment);
+        flow.synchronize(now, &self.settings, segment, &offer);
+        if self.settings.ecn_allowed()
+            && flow.has(FlowFlags::ECN_ASKED)
+            && flags.ack()
+            && flags.contains(Flags::ECE)
+            && !flags.contains(Flags::CWR)
+        {
+            flow.flags |= FlowFlags::ECN;
         }
-        if send_after < send_before && flow.is_writable_again() {
-            flow.flags.remove(FlowFlags::BLOCKED);
-            ready |= Readiness::WRITABLE;
-        }
-        if flow.has(FlowFlags::CONNECTING) && after.is_synchronized() {
-            flow.flags.remove(FlowFlags::CONNECTING);
-            flow.expires = None;
+        flow.set_mss(link.path_mtu(now, ip.src()));
+        let mut ready = Readiness::empty();
+        if flags.ack() {
+            let echo = offer.timestamps.map_or(0, |ts| ts.echo);
+            if !flow.has(FlowFlags::SYN_AGAIN) {
+                flow.rtt.sample(now, now - flow.tune_at, 1);
+            } else if flow.has(FlowFlags::TIMESTAMPS) && echo != 0 {
+                let elapsed = flow.timestamp(now).wrapping_sub(echo);
+                flow.rtt.sample(
+                    now,
+                    Duration::from_millis(elapsed.clamp(1, 60_000).into()),
+                    1,
+                );
+            }
+            flow.established(now, segment);
+            // The window of a SYN is not scaled (RFC 7323 section 2.2).
+            flow.snd_wnd = segment.window().into();
+            flow.flags |= FlowFlags::ACK_NOW;
             ready |= Readiness::CONNECTED | Readiness::WRITABLE;
-        }
-        if after == TcpState::TimeWait {
-            ready |= Readiness::CLOSED;
-        }
-        // Something of ours was acknowledged: the way there works (RFC 4861 section 7.3.1).
-        let confirm =
-            send_after < send_before && flow.heard + CONFIRM_INTERVAL <= now || state != after;
-        flow.heard = now;
-        if let Some(keepalive) = &mut flow.keepalive {
-            keepalive.probes = 0;
-        }
-        if after == TcpState::FinWait2 && state != after && flow.has(FlowFlags::ORPHAN) {
-            flow.expires = Some(now + self.config.fin_wait2_timeout);
-        }
-        flow.notify(id, ready, &mut self.events);
-        if !matches!(after, TcpState::Closed | TcpState::TimeWait) {
-            flow.mark_dirty(id, &mut self.dirty);
-        }
-        if confirm {
-            link.confirm(now, ip.src());
-        }
-        if !self.reply.is_empty() {
-            self.send_reply(now, link, id, ip);
-        }
-        match after {
-            TcpState::Closed => {
-                let error = (state == TcpState::SynSent).then_some(Error::ConnectionRefused);
-                self.finish(id, error);
-            }
-            TcpState::TimeWait => self.enter_time_wait(now, link, id),
-            _ => {}
-        }
-    }
-
-    /// Sends what the state machine answered at once.
-    fn send_reply(&mut self, now: Instant, link: &mut Link, id: TcpId, ip: &IpPacket<'_>) {
-        let reply = core::mem::take(&mut self.reply);
-        let header = if ip.is_v6() {
-            ipv6::HEADER_LEN
-        } else {
-            ipv4::HEADER_LEN
-        };
-        if let Some(segment) = reply.get(header..) {
-            let meta = IpMeta {
-                dont_fragment: true,
-                ..IpMeta::new(ip.dst(), ip.src(), Protocol::Tcp)
+            let mut context = Context {
+                now,
+                config: &self.settings,
+                pool: &mut self.pool,
             };
-            let result = link.output(now, Queue::Replies, &meta, segment.len(), |buf| {
-                buf.copy_from_slice(segment)
-            });
-            match result {
-                Ok(()) => self.stats.tx_segments += 1,
-                // No room: an ACK will follow when there is some.
-                Err(_) => {
-                    if let Some(flow) = self.flows.get_mut(id) {
-                        flow.flags |= FlowFlags::ACK_OWED;
-                    }
-                    self.mark_dirty(id);
-                }
+            let data = segment.payload();
+            if !data.is_empty() || flags.fin() {
+                // RFC 9293 section 3.10.7.3, fourth: data on the SYN counts from behind it.
+                ready |= flow.receive(&mut context, flow.rcv_nxt, data, flags.fin());
             }
+        } else {
+            // Both at once (RFC 9293 section 3.5, figure 7).
+            flow.state = TcpState::SynReceived;
+            flow.flags |= FlowFlags::SYN_DUE;
+            flow.backoff = 0;
         }
-        self.reply = reply;
+        flow.heard = now;
+        flow.notify(id, ready, &mut self.events);
+        flow.mark_dirty(id, &mut self.dirty);
+        link.confirm(now, ip.src());
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
@@ -282,12 +297,12 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        if now < flow.challenge_after || !self.challenges.take(now) {
+        if now < flow.rare().challenge_after || !self.challenges.take(now) {
             self.stats.challenge_acks_limited += 1;
             return;
         }
-        flow.challenge_after = now + CHALLENGE_INTERVAL;
-        let ack = flow.ack();
+        flow.rare().challenge_after = now + CHALLENGE_INTERVAL;
+        let ack = flow.ack(now);
         self.stats.challenge_acks += 1;
         let _ = self.send_control(now, link, &ack);
     }
@@ -304,8 +319,9 @@ impl Tcp {
             return;
         };
         let key = flow.key;
-        let ack = flow.ack();
-        match in_time_wait(segment, ack.ack) {
+        let ack = flow.ack(now);
+        let recent = flow.has(FlowFlags::TIMESTAMPS).then_some(flow.ts_recent);
+        match in_time_wait(segment, ack.ack, recent) {
             InTimeWait::Reset => self.finish(id, None),
             InTimeWait::New => {
                 self.stats.time_wait_reused += 1;
@@ -313,7 +329,7 @@ impl Tcp {
                 self.reopen(now, link, key, segment, ack.seq);
             }
             InTimeWait::FinAgain => {
-                flow.expires = Some(now + self.config.time_wait);
+                flow.expires = now + self.settings.time_wait;
                 let _ = self.send_control(now, link, &ack);
             }
             InTimeWait::Answer => self.challenge(now, link, id),
@@ -335,7 +351,12 @@ impl Tcp {
         let mut ack = Control::new(entry.key, Flags::ACK, entry.snd_nxt, entry.rcv_nxt);
         ack.window = entry.window;
         ack.hop_limit = entry.hop_limit;
-        match in_time_wait(segment, entry.rcv_nxt) {
+        ack.options.timestamps = entry.timestamps.map(|(recent, offset)| Timestamps {
+            value: timestamp_clock(now).wrapping_add(offset),
+            echo: recent,
+        });
+        let recent = entry.timestamps.map(|(recent, _)| recent);
+        match in_time_wait(segment, entry.rcv_nxt, recent) {
             InTimeWait::Reset => self.remove_time_wait(id),
             InTimeWait::New => {
                 self.stats.time_wait_reused += 1;
@@ -343,7 +364,7 @@ impl Tcp {
                 self.reopen(now, link, entry.key, segment, entry.snd_nxt);
             }
             InTimeWait::FinAgain => {
-                self.arm_time_wait(id, now + self.config.time_wait);
+                self.arm_time_wait(id, now + self.settings.time_wait);
                 let _ = self.send_control(now, link, &ack);
             }
             InTimeWait::Answer => {
@@ -385,19 +406,16 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        let state = flow.state();
-        let una = flow.snd_una(state);
         if let Some(quoted) = report.seq {
-            let in_flight = seq::le(una, quoted)
-                && seq::lt(quoted, seq::max(flow.snd_max, una.wrapping_add(1)));
-            if !in_flight {
+            let end = seq::max(flow.snd_nxt, flow.snd_una.wrapping_add(1));
+            if !(seq::le(flow.snd_una, quoted) && seq::lt(quoted, end)) {
                 return;
             }
         }
         if let ErrorKind::PacketTooBig { mtu } = report.kind {
             link.note_path_mtu(now, report.remote.ip(), mtu as usize);
             let mtu = link.path_mtu(now, report.remote.ip());
-            self.narrow(now, id, mtu);
+            self.narrow(id, mtu);
             return;
         }
         let Some(error) = report.kind.to_error() else {
@@ -409,165 +427,171 @@ impl Tcp {
         }
     }
 
-    /// Lets a connection send smaller segments from now on.
-    pub(super) fn narrow(&mut self, now: Instant, id: TcpId, mtu: usize) {
-        let Ok(mtu) = u16::try_from(mtu) else {
-            return;
-        };
+    /// Lets a connection send smaller segments from now on; what was too large is sent again at once, cut smaller, and
+    /// counts as no congestion (RFC 1191 section 6.4, RFC 8201 section 5.4).
+    pub(super) fn narrow(&mut self, id: TcpId, mtu: usize) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        let current = self
-            .engines
-            .get(usize::from(flow.engine))
-            .map_or(0, |engine| engine.mtu());
-        if mtu >= current {
-            return;
+        let old = flow.mss;
+        flow.set_mss(mtu);
+        let mss = flow.mss;
+        if mss < old {
+            if let Some(busy) = &mut flow.busy {
+                busy.sent.lose_longer_than(mss.into());
+            }
+            self.mark_dirty(id);
         }
-        let fits = |engine: &super::Engine| engine.mtu() == mtu;
-        let index = match self.engines.iter().position(fits) {
-            Some(index) => index,
-            None if self.engines.len() < 64 => {
-                self.engines.push(super::Engine::new(mtu, now));
-                self.engines.len() - 1
-            }
-            // More widths of path than anyone has: the widest that is narrower than this one.
-            None => {
-                let narrower = self
-                    .engines
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, engine)| engine.mtu() < mtu);
-                match narrower.max_by_key(|(_, engine)| engine.mtu()) {
-                    Some((index, _)) => index,
-                    None => return,
-                }
-            }
-        };
-        flow.engine = index as u8;
-        self.mark_dirty(id);
     }
 }
 
-/// What a segment may do to a connection that is not in TIME-WAIT.
-#[inline(always)]
-fn judge(flow: &Flow, state: TcpState, segment: &Segment<'_>) -> Verdict {
-    let flags = segment.flags();
-    match state {
-        TcpState::Closed => return Verdict::Drop,
-        // The state machine checks acknowledgment numbers itself, and there is no window yet.
-        TcpState::SynSent => return Verdict::Pass,
-        _ => {}
+impl Flow {
+    /// Takes over what a SYN says, or a SYN-ACK.
+    pub(super) fn synchronize(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        segment: &Segment<'_>,
+        offer: &SynOptions,
+    ) {
+        self.irs = segment.seq();
+        self.synchronized_at(self.irs, now, config, offer);
+        self.snd_wnd = segment.window().into();
+        self.max_snd_wnd = self.snd_wnd;
+        (self.snd_wl1, self.snd_wl2) = (segment.seq(), segment.ack());
     }
-    let rcv_nxt = flow.rcv_nxt();
+
+    /// Sets everything that follows from the peer's initial sequence number and what both sides offered.
+    pub(super) fn synchronized_at(
+        &mut self,
+        irs: u32,
+        now: Instant,
+        config: &Settings,
+        offer: &SynOptions,
+    ) {
+        self.irs = irs;
+        self.rcv_nxt = irs.wrapping_add(1);
+        self.acked = self.rcv_nxt;
+        self.tune_from = self.rcv_nxt;
+        self.rcv_edge = self
+            .rcv_nxt
+            .wrapping_add(self.recv_max.min(u16::MAX.into()));
+        if let Some(shift) = offer.wscale {
+            self.snd_shift = shift;
+            self.rcv_shift = window_scale_for(config.recv_buffer);
+        }
+        self.flags.set(FlowFlags::SACK, offer.sack && config.sack);
+        if config.timestamps
+            && let Some(timestamps) = offer.timestamps
+        {
+            self.flags |= FlowFlags::TIMESTAMPS;
+            (self.ts_recent, self.ts_recent_at) = (timestamps.value, coarse_clock(now));
+        }
+        // RFC 9293 section 3.7.1: what counts where the peer says nothing.
+        let default = if self.key.is_v6() { 1_220 } else { 536 };
+        self.peer_mss = offer.mss.unwrap_or(default).max(super::flow::MIN_MSS);
+    }
+
+    /// Our SYN is acknowledged.
+    pub(super) fn established(&mut self, now: Instant, segment: &Segment<'_>) {
+        self.state = TcpState::Established;
+        self.snd_una = segment.ack();
+        self.snd_wnd = u32::from(segment.window()) << self.snd_shift;
+        self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
+        (self.snd_wl1, self.snd_wl2) = (segment.seq(), segment.ack());
+        self.flags
+            .remove(FlowFlags::CONNECTING | FlowFlags::SYN_DUE);
+        self.expires = Instant::MAX;
+        self.backoff = 0;
+        (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
+        self.tune_at = now;
+    }
+}
+
+/// Whether a segment may be taken by a connection that has seen the peer's SYN and is not in TIME-WAIT.
+#[inline]
+fn check(
+    flow: &mut Flow,
+    now: Instant,
+    segment: &Segment<'_>,
+    options: &SegmentOptions,
+) -> Result<(), Refusal> {
+    let flags = segment.flags();
+    let (start, ack) = (segment.seq(), segment.ack());
+    let len = segment.payload().len() as u32;
+    let space = len + u32::from(flags.fin());
+    if flow.has(FlowFlags::TIMESTAMPS) && !flags.rst() && !flags.syn() {
+        let Some(timestamps) = options.timestamps else {
+            // RFC 7323 section 3.2: who agreed to timestamps sends them.
+            return Err(Refusal::Drop);
+        };
+        if seq::lt(timestamps.value, flow.ts_recent)
+            && coarse_clock(now).wrapping_sub(flow.ts_recent_at) < PAWS_LIFETIME
+        {
+            // RFC 7323 section 5.3: an old duplicate.
+            return Err(if space > 0 {
+                Refusal::Answer
+            } else {
+                Refusal::Challenge
+            });
+        }
+    }
     if flags.rst() {
         // RFC 5961 section 3.2: exactly in sequence, or else the peer has to say it again.
-        let offset = segment.seq().wrapping_sub(rcv_nxt);
-        return if offset == 0 {
-            Verdict::Reset
-        } else if offset < flow.rcv_window() {
-            Verdict::Challenge
+        return Err(if start == flow.rcv_nxt {
+            Refusal::Reset
+        } else if flow.is_acceptable(start, 0) {
+            Refusal::Challenge
         } else {
-            Verdict::Drop
-        };
-    }
-    if flags.syn()
-        && flags.ack()
-        && state == TcpState::SynReceived
-        && flow.has(FlowFlags::CONNECTING)
-        && segment.seq() == flow.irs
-        && segment.ack() == flow.iss.wrapping_add(1)
-    {
-        // The SYNs have crossed, and this is the answer to ours: an ACK, where the state machine knows the SYN already.
-        return Verdict::Patch {
-            ack: segment.ack(),
-            window: segment.window() >> flow.snd_shift,
-            fin: false,
-        };
+            Refusal::Drop
+        });
     }
     if flags.syn() {
+        // The SYNs have crossed, and this is the answer to ours: as an ACK, the SYN is known already.
+        let answer = flow.state == TcpState::SynReceived
+            && flags.ack()
+            && start == flow.irs
+            && ack == flow.iss.wrapping_add(1);
         // RFC 5961 section 4.2. A repeated SYN-ACK, whose ACK was lost, gets its ACK this way too.
-        return Verdict::Challenge;
+        return if answer {
+            Ok(())
+        } else {
+            Err(Refusal::Challenge)
+        };
+    }
+    if !flow.is_acceptable(start, space) {
+        // An ACK without data is answered too, for it may be a keep-alive probe (RFC 1122 section 4.2.3.6), but not
+        // often: the peer may do the same.
+        return Err(if space > 0 {
+            Refusal::Answer
+        } else {
+            Refusal::Challenge
+        });
     }
     if !flags.ack() {
-        return Verdict::Drop;
+        return Err(Refusal::Drop);
     }
-    let len = segment.payload().len() as u32;
-    let end = segment.seq().wrapping_add(len);
-    if flow.acked.is_none() && len > 0 && seq::lt(flow.rcv_edge, end) {
-        // The window of a SYN has no scale, but the state machine applies it, and would take more than it has room for.
-        return Verdict::Drop;
-    }
-    if flow.has(FlowFlags::FIN_RECEIVED) && seq::lt(rcv_nxt, end) {
-        // Nothing comes after the end of a stream (RFC 9293 section 3.10.7.4, seventh); the state machine would deliver it.
-        return Verdict::Drop;
+    if flow.state == TcpState::SynReceived {
+        return if ack == flow.iss.wrapping_add(1) {
+            Ok(())
+        } else {
+            Err(Refusal::Challenge)
+        };
     }
     // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
-    let una = flow.snd_una(state);
-    let ack = segment.ack();
-    if seq::lt(flow.snd_max, ack) {
-        return Verdict::Challenge;
+    if seq::lt(flow.snd_nxt, ack) {
+        return Err(Refusal::Challenge);
     }
-    if flow.has(FlowFlags::ORPHAN) && len > 0 && seq::lt(rcv_nxt, end) {
-        // RFC 1122 section 4.2.2.13: data after close can't be delivered, and the peer should know.
-        return Verdict::NoReader;
-    }
-    // The FIN of a segment of which the window has only a part would be taken for the end of that part.
-    let fin_beyond = flags.fin() && seq::lt(flow.takes_to, end);
-    if seq::lt(ack, una) && state != TcpState::SynReceived {
-        if una.wrapping_sub(ack) > flow.max_snd_wnd.max(65_535) {
-            return Verdict::Challenge;
-        }
-        if len == 0 && !flags.fin() {
-            return Verdict::Drop;
-        }
-        // An old acknowledgment is to be ignored, not the data that it came with (RFC 9293 section 3.10.7.4).
-        return Verdict::Patch {
-            ack: una,
-            window: flow.snd_wnd,
-            fin: flags.fin() && !fin_beyond,
-        };
-    }
-    if matches!(state, TcpState::FinWait1 | TcpState::Closing)
-        && (ack, len) == (una, 0)
-        && flow.conn.send_queue() == 0
+    if seq::lt(ack, flow.snd_una)
+        && flow.snd_una.wrapping_sub(ack) > flow.max_snd_wnd.max(u16::MAX.into())
     {
-        // All that it can be a duplicate acknowledgment for is our FIN. At the third the state machine would stop its
-        // retransmission timer for a fast retransmit of data, find none, and never send the FIN again. It does not count
-        // one that changes the window, which is of no use to us any more.
-        return Verdict::Patch {
-            ack,
-            window: flow.snd_wnd ^ 1,
-            fin: flags.fin() && !fin_beyond,
-        };
+        return Err(Refusal::Challenge);
     }
-    if fin_beyond {
-        return Verdict::Patch {
-            ack,
-            window: segment.window(),
-            fin: false,
-        };
+    if len > 0 && flow.has(FlowFlags::ORPHAN) && seq::lt(flow.rcv_nxt, start.wrapping_add(len)) {
+        // RFC 1122 section 4.2.2.13: data after close can't be delivered, and the peer should know.
+        return Err(Refusal::NoReader);
     }
-    Verdict::Pass
-}
-
-/// Takes over what a SYN-ACK (or a SYN that crossed ours) says.
-fn synchronize(flow: &mut Flow, segment: &Segment<'_>) {
-    flow.irs = segment.seq();
-    flow.snd_wnd = segment.window();
-    flow.max_snd_wnd = segment.window().into();
-    let capacity = flow.conn.recv_capacity();
-    flow.rcv_edge = segment
-        .seq()
-        .wrapping_add(1)
-        .wrapping_add(capacity.min(65_535) as u32);
-    flow.takes_to = flow.rcv_edge;
-    let options = SynOptions::of(segment);
-    flow.conn.set_peer_mss(options.mss);
-    if let Some(shift) = options.wscale {
-        flow.snd_shift = shift;
-        flow.rcv_shift = window_scale_for(capacity);
-    }
+    Ok(())
 }
 
 enum InTimeWait {
@@ -579,9 +603,9 @@ enum InTimeWait {
     Ignore,
 }
 
-/// RFC 9293 section 3.10.7.4 for TIME-WAIT, with RFC 1122's and RFC 6191's reuse by a SYN whose sequence number is
-/// above all that the old connection has used.
-fn in_time_wait(segment: &Segment<'_>, rcv_nxt: u32) -> InTimeWait {
+/// RFC 9293 section 3.10.7.4 for TIME-WAIT, with the reuse by a SYN that is surely of a new connection: its sequence
+/// number is above all that the old one has used (RFC 1122 section 4.2.2.13), or its timestamp is newer (RFC 6191).
+fn in_time_wait(segment: &Segment<'_>, rcv_nxt: u32, recent: Option<u32>) -> InTimeWait {
     let flags = segment.flags();
     let len = segment.payload().len() as u32;
     if flags.rst() {
@@ -590,7 +614,7 @@ fn in_time_wait(segment: &Segment<'_>, rcv_nxt: u32) -> InTimeWait {
         } else {
             InTimeWait::Ignore
         }
-    } else if flags.syn() && !flags.ack() && !flags.fin() && seq::le(rcv_nxt, segment.seq()) {
+    } else if flags.syn() && !flags.ack() && !flags.fin() && is_new(segment, rcv_nxt, recent) {
         InTimeWait::New
     } else if flags.fin() && segment.seq().wrapping_add(len).wrapping_add(1) == rcv_nxt {
         InTimeWait::FinAgain
@@ -601,51 +625,13 @@ fn in_time_wait(segment: &Segment<'_>, rcv_nxt: u32) -> InTimeWait {
     }
 }
 
-/// Writes the segment anew, behind a plain IP header, with other figures where `patch` has them. Checksums are not
-/// filled in: whoever reads it does not look at them.
-fn rewrite(
-    buf: &mut alloc::vec::Vec<u8>,
-    ip: &IpPacket<'_>,
-    segment: &Segment<'_>,
-    patch: Option<(u32, u16, bool)>,
-) {
-    let meta = IpMeta {
-        dont_fragment: true,
-        ..IpMeta::new(ip.src(), ip.dst(), Protocol::Tcp)
-    };
-    let bytes = segment.bytes();
-    let header = meta.ip_header_len();
-    // The Ethernet header that is written too is cut off again.
-    buf.clear();
-    buf.resize(14 + header + bytes.len(), 0);
-    let at = emit::write_headers(
-        buf,
-        Default::default(),
-        Default::default(),
-        &meta,
-        0,
-        bytes.len(),
-    );
-    buf[at..].copy_from_slice(bytes);
-    if let Some((ack, window, fin)) = patch
-        && let Some(tcp) = buf
-            .get_mut(at..)
-            .and_then(|tcp| tcp.first_chunk_mut::<HEADER_LEN>())
-    {
-        tcp[8..12].copy_from_slice(&ack.to_be_bytes());
-        tcp[14..16].copy_from_slice(&window.to_be_bytes());
-        if !fin {
-            tcp[13] &= !Flags::FIN.0;
+/// RFC 6191 section 2.
+fn is_new(syn: &Segment<'_>, rcv_nxt: u32, recent: Option<u32>) -> bool {
+    let higher = seq::le(rcv_nxt, syn.seq());
+    match (recent, SynOptions::of(syn).timestamps) {
+        (Some(recent), Some(timestamps)) if timestamps.value != recent => {
+            seq::lt(recent, timestamps.value)
         }
-        if segment.flags().syn() {
-            tcp[13] &= !Flags::SYN.0;
-            tcp[4..8].copy_from_slice(&segment.seq().wrapping_add(1).to_be_bytes());
-        }
+        _ => higher,
     }
-    if let Some(options) = buf.get_mut(at + HEADER_LEN..at + segment.header_len()) {
-        while let Some(odd) = options::first_odd(options) {
-            options[odd].fill(options::NOP);
-        }
-    }
-    buf.drain(..14);
 }

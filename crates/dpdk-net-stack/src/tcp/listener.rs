@@ -33,6 +33,8 @@ pub(crate) struct Half {
     pub(crate) irs: u32,
     pub(crate) iss: u32,
     pub(crate) peer: SynOptions,
+    /// ECN was asked for and is agreed to.
+    pub(crate) ecn: bool,
     /// The window field of the SYN.
     pub(crate) window: u16,
     /// SYN-ACKs sent beyond the first one.

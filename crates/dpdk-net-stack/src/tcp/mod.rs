@@ -1,18 +1,15 @@
 //! TCP: connections, listeners, the SYN queue, TIME-WAIT and the flow table that leads to them.
 //!
-//! The state machine of one connection is behind the seam in [`conn`]: it takes one packet, gives one segment, and says
-//! when it wants to run again. All around it is here and does not care which state machine that is: what a segment may
-//! do to a connection ([`input`]), when a connection is asked for segments ([`egress`]), and what applications call
-//! ([`api`]).
+//! A connection is a [`Flow`]. A segment comes in through [`input`], which knows the states, and goes on to [`ack`] with
+//! its acknowledgment and to [`receive`] with its data; what is sent is decided in [`output`], when [`egress`] has
+//! room. What the sender thinks of the path is in [`sender`], [`scoreboard`], [`rtt`] and [`cc`]; what applications call
+//! in [`api`].
 
+pub(crate) mod ack;
 pub(crate) mod api;
-#[allow(dead_code)]
 pub(crate) mod assembler;
-#[allow(dead_code)]
 pub(crate) mod cc;
-#[allow(dead_code)]
 pub(crate) mod chunk;
-pub(crate) mod conn;
 pub(crate) mod cookie;
 pub(crate) mod egress;
 pub(crate) mod flow;
@@ -20,24 +17,21 @@ pub(crate) mod handshake;
 pub(crate) mod input;
 pub(crate) mod listener;
 pub(crate) mod options;
+pub(crate) mod output;
 pub(crate) mod ports;
-#[allow(dead_code)]
+pub(crate) mod receive;
 pub(crate) mod recv_buf;
-#[allow(dead_code)]
 pub(crate) mod rtt;
+pub(crate) mod scoreboard;
 pub(crate) mod segment;
-#[allow(dead_code)]
 pub(crate) mod send_buf;
+pub(crate) mod sender;
 pub(crate) mod seq;
 pub(crate) mod table;
 pub(crate) mod time_wait;
-pub(crate) mod watch;
-#[allow(dead_code)]
 pub(crate) mod windowed;
 
 use alloc::collections::VecDeque;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::net::SocketAddr;
 
@@ -53,9 +47,8 @@ use crate::stats::TcpStats;
 use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 
-use conn::{Engine, Wish};
 use cookie::Cookies;
-use flow::{Flow, FlowFlags};
+use flow::{Flow, FlowFlags, Pool, Wait};
 use listener::{HalfId, Listeners, SynQueue};
 use ports::PortPicker;
 use segment::Control;
@@ -178,14 +171,49 @@ enum EventKey {
     Listener(ListenerId),
 }
 
+/// What all connections are told at the start.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    tcp: TcpConfig,
+    /// The interface's IP MTU.
+    pub(crate) mtu: u16,
+}
+
+impl core::ops::Deref for Settings {
+    type Target = TcpConfig;
+
+    fn deref(&self) -> &TcpConfig {
+        &self.tcp
+    }
+}
+
+/// Timeouts in a row after which full segments are suspected to be too large for the path.
+const BLACK_HOLE_TIMEOUTS: u8 = 2;
+
+impl Settings {
+    /// How long the peer of this connection may be silent while something is unacknowledged.
+    fn patience(&self, flow: &Flow) -> Duration {
+        let own = flow.rare.as_ref().and_then(|rare| rare.user_timeout);
+        let patience = own.unwrap_or(self.user_timeout);
+        if flow.has(FlowFlags::ORPHAN) {
+            self.orphan_timeout.min(patience)
+        } else {
+            patience
+        }
+    }
+
+    /// The MSS to offer: what the interface's MTU leaves for data (RFC 6691).
+    pub(crate) fn offered_mss(&self, v6: bool) -> u16 {
+        self.mtu - if v6 { 60 } else { 40 }
+    }
+}
+
 /// All of TCP. Nothing here is ever searched from end to end on the way of a packet: flows are found through the
 /// table, those that want to send are in `dirty`, those with a deadline on the wheel, those to be told of in `events`.
 #[derive(Debug)]
 pub(crate) struct Tcp {
-    config: TcpConfig,
+    settings: Settings,
     tx_checksum: bool,
-    /// The first one has the interface's MTU, the others those of narrower paths.
-    engines: Vec<Engine>,
     pub(crate) flows: SlotMap<TcpId, Flow>,
     pub(crate) table: FlowTable,
     listeners: Listeners,
@@ -201,9 +229,7 @@ pub(crate) struct Tcp {
     resets: RateLimit,
     orphans: usize,
     refuse_new: bool,
-    /// Holds the reply of a state machine, and packets that have to be rewritten before it sees them.
-    reply: Vec<u8>,
-    scratch: Vec<u8>,
+    pool: Pool,
     pub(crate) stats: TcpStats,
 }
 
@@ -220,9 +246,11 @@ impl Tcp {
         table_key[..8].copy_from_slice(&key.hash_one(1u8).to_ne_bytes());
         table_key[8..].copy_from_slice(&key.hash_one(2u8).to_ne_bytes());
         Tcp {
-            config: tcp.clone(),
+            settings: Settings {
+                tcp: tcp.clone(),
+                mtu: config.mtu,
+            },
             tx_checksum: config.tx_checksum,
-            engines: vec![Engine::new(config.mtu, now)],
             flows: SlotMap::with_key(),
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),
@@ -238,8 +266,7 @@ impl Tcp {
             resets: RateLimit::new(tcp.resets_per_second),
             orphans: 0,
             refuse_new: false,
-            reply: Vec::new(),
-            scratch: Vec::new(),
+            pool: Pool::default(),
             stats: TcpStats::default(),
         }
     }
@@ -248,6 +275,12 @@ impl Tcp {
     fn initial_sequence(&self, now: Instant, key: &FlowKey) -> u32 {
         let clock = (now.as_nanos() / 4_000) as u32;
         clock.wrapping_add(self.isn_key.hash_one((key.local(), key.remote())) as u32)
+    }
+
+    /// What is added to the clock to make the timestamps of a connection (RFC 7323 section 5.4): the same for the next
+    /// connection of the same 4-tuple, so that its SYN can follow TIME-WAIT.
+    fn timestamp_offset(&self, key: &FlowKey) -> u32 {
+        (self.isn_key.hash_one((key.local(), key.remote())) >> 32) as u32
     }
 
     /// Sends a segment without data.
@@ -320,11 +353,14 @@ impl Tcp {
 
     /// Forgets a flow altogether.
     fn free(&mut self, id: TcpId) {
-        let Some(flow) = self.flows.remove(id) else {
+        let Some(mut flow) = self.flows.remove(id) else {
             return;
         };
         self.table.remove(&flow.key, FlowRef::Conn(id));
         self.wheel.remove(flow.timer);
+        if let Some(busy) = flow.busy.take() {
+            self.pool.put(busy);
+        }
         if flow.has(FlowFlags::ORPHAN) {
             self.orphans -= 1;
         }
@@ -337,6 +373,8 @@ impl Tcp {
             return;
         };
         self.table.remove(&flow.key, FlowRef::Conn(id));
+        flow.state = TcpState::Closed;
+        flow.flags |= FlowFlags::OVER;
         if flow.has(FlowFlags::ORPHAN) {
             if !flow.has(FlowFlags::RESET_OWED) {
                 self.free(id);
@@ -344,10 +382,17 @@ impl Tcp {
             return;
         }
         self.wheel.disarm(flow.timer);
-        flow.flags |= FlowFlags::OVER;
-        flow.expires = None;
+        flow.expires = Instant::MAX;
+        (flow.wait, flow.wait_until, flow.ack_at) = (Wait::Nothing, Instant::MAX, Instant::MAX);
+        flow.sender = None;
+        if let Some(busy) = &mut flow.busy {
+            busy.send.clear();
+            busy.sent.clear();
+            busy.gaps = None;
+        }
+        flow.relax(&mut self.pool);
         if error.is_some() {
-            flow.error = error;
+            flow.rare().error = error;
         }
         let mut ready = Readiness::READABLE | Readiness::WRITABLE | Readiness::CLOSED;
         if flow.has(FlowFlags::CONNECTING) {
@@ -366,44 +411,42 @@ impl Tcp {
         let state = flow.state();
         if state.is_synchronized() && state != TcpState::TimeWait || state == TcpState::SynReceived
         {
-            let reset = flow.reset();
+            let reset = flow.reset(now);
             self.stats.tx_resets += 1;
             if self.send_control(now, link, &reset) == Err(Error::NoBufferSpace)
                 && let Some(flow) = self.flows.get_mut(id)
             {
-                flow.flags |= FlowFlags::RESET_OWED | FlowFlags::OVER;
+                flow.flags |= FlowFlags::RESET_OWED;
                 self.mark_dirty(id);
             }
         }
         self.finish(id, error);
     }
 
-    /// Sets the flow's timer to the earliest of what its state machine wishes and its surroundings have in mind.
+    /// Arms the flow's timer for the earliest of its deadlines. A timer that runs for less is left alone: what it
+    /// finds nothing to do for costs less than to move it each time.
     #[inline]
-    fn set_timer(&mut self, id: TcpId, wish: Wish) {
+    fn set_timer(&mut self, id: TcpId, retry: Instant) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        let mut at = match wish {
-            Wish::At(at) => at,
-            _ => Instant::MAX,
-        };
-        if let Some(expires) = flow.expires {
-            at = at.min(expires);
+        let mut at = flow
+            .wait_until
+            .min(flow.ack_at)
+            .min(flow.expires)
+            .min(retry);
+        if flow.flags.intersects(FlowFlags::PACED)
+            && let Some(sender) = &flow.sender
+        {
+            at = at.min(sender.paced_until);
         }
-        let state = flow.state();
-        if flow.has(FlowFlags::CONNECTING) {
-            // `expires` tells how long that may take, however short the patience with data is.
-        } else if flow.has_unacknowledged(state) {
-            let patience = if flow.has(FlowFlags::ORPHAN) {
-                self.config.orphan_timeout
-            } else {
-                self.config.user_timeout
-            };
-            at = at.min(flow.heard + patience);
-        } else if let Some(keepalive) = &flow.keepalive
-            && state.is_synchronized()
-            && state != TcpState::TimeWait
+        // Otherwise the retransmission timer looks after the patience in time.
+        if flow.backoff > 0 && flow.has_unacknowledged() && !flow.has(FlowFlags::CONNECTING) {
+            at = at.min(flow.heard + self.settings.patience(flow));
+        } else if let Some(rare) = &flow.rare
+            && let Some(keepalive) = &rare.keepalive
+            && flow.state.is_synchronized()
+            && flow.state != TcpState::TimeWait
         {
             let config = keepalive.config;
             at = at.min(flow.heard + config.idle + config.interval * u32::from(keepalive.probes));
@@ -433,30 +476,22 @@ impl Tcp {
             return;
         };
         let state = flow.state();
-        if flow.expires.is_some_and(|at| at <= now) {
+        if flow.expires <= now {
             match state {
-                TcpState::SynSent | TcpState::SynReceived => {
-                    self.stats.timeouts += 1;
-                    self.finish(id, Some(Error::TimedOut));
-                }
+                TcpState::SynSent | TcpState::SynReceived => self.time_out(id),
                 // An orphan in FIN-WAIT-2, or the end of TIME-WAIT.
                 _ => self.finish(id, None),
             }
             return;
         }
-        if flow.has_unacknowledged(state) {
-            let orphan = flow.has(FlowFlags::ORPHAN);
-            let patience = if orphan {
-                self.config.orphan_timeout
-            } else {
-                self.config.user_timeout
-            };
-            if !flow.has(FlowFlags::CONNECTING) && flow.heard + patience <= now {
-                self.stats.timeouts += 1;
-                self.finish(id, Some(Error::TimedOut));
+        if flow.has_unacknowledged() {
+            if !flow.has(FlowFlags::CONNECTING) && flow.heard + self.settings.patience(flow) <= now
+            {
+                self.time_out(id);
                 return;
             }
-        } else if let Some(keepalive) = &mut flow.keepalive
+        } else if let Some(rare) = &mut flow.rare
+            && let Some(keepalive) = &mut rare.keepalive
             && state.is_synchronized()
             && state != TcpState::TimeWait
             && flow.heard
@@ -471,37 +506,106 @@ impl Tcp {
             }
             keepalive.probes += 1;
             // RFC 1122 section 4.2.3.6: a sequence number that has been acknowledged draws an ACK.
-            let mut probe = flow.ack();
-            probe.seq = probe.seq.wrapping_sub(1);
+            let mut probe = flow.ack(now);
+            probe.seq = flow.snd_una.wrapping_sub(1);
             let _ = self.send_control(now, link, &probe);
         }
+        let Some(flow) = self.flows.get_mut(id) else {
+            return;
+        };
+        if flow.wait_until <= now {
+            match flow.wait {
+                Wait::Retransmit if !state.is_synchronized() => {
+                    if flow.backoff >= self.settings.syn_retries {
+                        self.time_out(id);
+                        return;
+                    }
+                    flow.backoff += 1;
+                    flow.flags |= FlowFlags::SYN_DUE | FlowFlags::SYN_AGAIN;
+                    flow.wait_until = Instant::MAX;
+                    self.stats.retransmits += 1;
+                }
+                Wait::Retransmit => {
+                    self.stats.retransmission_timeouts += 1;
+                    flow.on_retransmission_timeout(&self.settings, now);
+                    self.suspect_black_hole(id);
+                }
+                Wait::Probe => {
+                    self.stats.tail_loss_probes += 1;
+                    flow.flags |= FlowFlags::PROBE;
+                    let rto = flow.retransmission_timeout(&self.settings);
+                    (flow.wait, flow.wait_until) = (Wait::Retransmit, now + rto);
+                }
+                Wait::Reorder => flow.on_reorder_timer(&self.settings, now),
+                Wait::Persist => {
+                    self.stats.window_probes += 1;
+                    flow.flags |= FlowFlags::PERSIST;
+                    flow.wait_until = Instant::MAX;
+                }
+                Wait::Nothing => flow.wait_until = Instant::MAX,
+            }
+        }
         if state == TcpState::TimeWait {
-            self.set_timer(id, Wish::Never);
+            self.set_timer(id, Instant::MAX);
         } else {
             self.mark_dirty(id);
         }
     }
 
-    /// The flow has just entered TIME-WAIT: its last ACK goes out at once, and its state machine is not run again
-    /// (smoltcp's would throw away unread data when its own TIME-WAIT ends).
+    /// The peer has been silent for too long.
+    fn time_out(&mut self, id: TcpId) {
+        self.stats.timeouts += 1;
+        self.finish(id, Some(Error::TimedOut));
+    }
+
+    /// Full segments get lost again and again while nothing says why: perhaps they are too large for the path, and whoever
+    /// should tell does not (RFC 2923 section 2.1, RFC 8899). Smaller ones are tried.
+    fn suspect_black_hole(&mut self, id: TcpId) {
+        let Some(flow) = self.flows.get_mut(id) else {
+            return;
+        };
+        let base = if flow.key.is_v6() { 1_220 } else { 536 };
+        let longest = flow
+            .busy
+            .as_ref()
+            .and_then(|busy| busy.sent.front())
+            .map_or(0, |first| first.len());
+        if flow.backoff >= BLACK_HOLE_TIMEOUTS && flow.mss > base && longest > base.into() {
+            // Between the two lies what tunnels leave of 1,500 bytes.
+            let smaller = if flow.mss > 1_320 && flow.backoff == BLACK_HOLE_TIMEOUTS {
+                1_200.max(base)
+            } else {
+                base
+            };
+            self.stats.black_holes += 1;
+            let old = core::mem::replace(&mut flow.mss, smaller);
+            if let Some(sender) = &mut flow.sender {
+                sender.on_mss(old.into(), smaller.into());
+            }
+        }
+    }
+
+    /// The flow has just entered TIME-WAIT: its last ACK goes out at once.
     fn enter_time_wait(&mut self, now: Instant, link: &mut Link, id: TcpId) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
         self.stats.time_wait += 1;
-        let expires = now + self.config.time_wait;
-        flow.expires = Some(expires);
-        let (ack, orphan) = (flow.ack(), flow.has(FlowFlags::ORPHAN));
+        flow.expires = now + self.settings.time_wait;
+        (flow.wait, flow.wait_until, flow.ack_at) = (Wait::Nothing, Instant::MAX, Instant::MAX);
+        flow.flags.remove(FlowFlags::ACK_NOW);
+        flow.sender = None;
+        let (ack, orphan) = (flow.ack(now), flow.has(FlowFlags::ORPHAN));
         let _ = self.send_control(now, link, &ack);
         if orphan {
-            self.retire(id);
+            self.retire(now, id);
         } else {
-            self.set_timer(id, Wish::Never);
+            self.set_timer(id, Instant::MAX);
         }
     }
 
     /// Replaces an orphan in TIME-WAIT by what little has to be kept of it.
-    fn retire(&mut self, id: TcpId) {
+    fn retire(&mut self, now: Instant, id: TcpId) {
         if self.time_waits.is_full()
             && let Some(oldest) = self.time_waits.oldest()
         {
@@ -511,9 +615,12 @@ impl Tcp {
         let Some(flow) = self.flows.get(id) else {
             return;
         };
-        let ack = flow.ack();
+        let ack = flow.ack(now);
         let key = flow.key;
-        let expires = flow.expires.unwrap_or(Instant::ZERO);
+        let expires = flow.expires;
+        let timestamps = flow
+            .has(FlowFlags::TIMESTAMPS)
+            .then_some((flow.ts_recent, flow.ts_offset));
         let wheel = &mut self.wheel;
         let time_wait = self.time_waits.insert_with_key(|id| TimeWait {
             key,
@@ -521,6 +628,7 @@ impl Tcp {
             rcv_nxt: ack.ack,
             window: ack.window,
             hop_limit: ack.hop_limit,
+            timestamps,
             timer: wheel.insert(TimerKey::TimeWait(id)),
         });
         self.arm_time_wait(time_wait, expires);

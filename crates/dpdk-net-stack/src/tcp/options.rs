@@ -1,16 +1,34 @@
-//! The options of a SYN: what the peer offers, and what is offered back.
-//!
-//! Timestamps are not offered: the state machine in use would gain nothing from them.
+//! TCP options: what the SYNs offer, and what other segments carry (RFC 9293 section 3.2, RFC 7323, RFC 2018).
 
-use core::ops::Range;
+use dpdk_net_packet::tcp::{HEADER_LEN, Segment, TcpOption};
 
-use dpdk_net_packet::tcp::{Segment, TcpOption};
+use super::scoreboard::Blocks;
 
 /// The largest window scale there may be (RFC 7323 section 2.3).
 const MAX_WSCALE: u8 = 14;
 
-/// Room for all the options this stack puts into a SYN.
-pub(crate) const MAX_LEN: usize = 12;
+/// Room for all the options this stack puts into a segment without data: those of a SYN.
+pub(crate) const MAX_LEN: usize = 20;
+
+/// Bytes of the timestamps option, aligned as RFC 7323 appendix A advises.
+pub(crate) const TIMESTAMPS_LEN: usize = 12;
+
+/// The timestamps option (RFC 7323 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Timestamps {
+    pub(crate) value: u32,
+    pub(crate) echo: u32,
+}
+
+impl Timestamps {
+    /// With two bytes of padding in front.
+    #[inline]
+    pub(crate) fn bytes(&self) -> [u8; TIMESTAMPS_LEN] {
+        let [a, b, c, d] = self.value.to_be_bytes();
+        let [e, f, g, h] = self.echo.to_be_bytes();
+        [1, 1, 8, 10, a, b, c, d, e, f, g, h]
+    }
+}
 
 /// What a SYN says beside its sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,10 +37,11 @@ pub(crate) struct SynOptions {
     pub(crate) mss: Option<u16>,
     pub(crate) wscale: Option<u8>,
     pub(crate) sack: bool,
+    pub(crate) timestamps: Option<Timestamps>,
 }
 
 impl SynOptions {
-    /// Reads the options of a segment. Unknown, truncated and malformed ones are passed over; of repeated ones the
+    /// Reads the options of a SYN. Unknown, truncated and malformed ones are passed over; of repeated ones the
     /// first counts.
     pub(crate) fn of(segment: &Segment<'_>) -> Self {
         let mut found = SynOptions::default();
@@ -33,6 +52,10 @@ impl SynOptions {
                     found.wscale = found.wscale.or(Some(shift.min(MAX_WSCALE)))
                 }
                 TcpOption::SackPermitted => found.sack = true,
+                TcpOption::Timestamps { value, echo } => {
+                    let timestamps = Timestamps { value, echo };
+                    found.timestamps = found.timestamps.or(Some(timestamps));
+                }
                 _ => {}
             }
         }
@@ -50,8 +73,14 @@ impl SynOptions {
             let [a, b] = mss.to_be_bytes();
             put(&[2, 4, a, b]);
         }
-        if self.sack {
-            put(&[1, 1, 4, 2]);
+        match (self.sack, &self.timestamps) {
+            (true, Some(timestamps)) => {
+                put(&[4, 2]);
+                put(&timestamps.bytes()[2..]);
+            }
+            (false, Some(timestamps)) => put(&timestamps.bytes()),
+            (true, None) => put(&[1, 1, 4, 2]),
+            (false, None) => {}
         }
         if let Some(shift) = self.wscale {
             put(&[1, 3, 3, shift]);
@@ -60,40 +89,61 @@ impl SynOptions {
     }
 }
 
-/// The option that means nothing.
-pub(crate) const NOP: u8 = 1;
-
-/// The bytes of the first option that is not as its RFC says: of a known kind with another length, or running over the
-/// end. Putting [`NOP`]s there leaves the others as they are.
-pub(crate) fn first_odd(options: &[u8]) -> Option<Range<usize>> {
-    let mut at = 0;
-    while let Some(&kind) = options.get(at) {
-        match kind {
-            0 => return None,
-            NOP => at += 1,
-            _ => {
-                let len = usize::from(options.get(at + 1).copied().unwrap_or(0));
-                if len < 2 || at + len > options.len() {
-                    return Some(at..options.len());
-                }
-                let as_it_should = match kind {
-                    2 => len == 4,
-                    3 => len == 3,
-                    4 => len == 2,
-                    5 => len >= 10 && (len - 2).is_multiple_of(8),
-                    _ => true,
-                };
-                if !as_it_should {
-                    return Some(at..at + len);
-                }
-                at += len;
-            }
-        }
-    }
-    None
+/// The options of a segment that is no SYN.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SegmentOptions {
+    pub(crate) timestamps: Option<Timestamps>,
+    pub(crate) sack: Blocks,
 }
 
-/// The window scale with which a receive buffer of `capacity` bytes fits into 16 bits, as the state machine takes it.
+impl SegmentOptions {
+    /// Reads them. What is malformed is passed over.
+    #[inline]
+    pub(crate) fn of(segment: &Segment<'_>) -> Self {
+        let bytes = &segment.bytes()[HEADER_LEN..segment.header_len()];
+        match bytes {
+            [] => SegmentOptions::default(),
+            // Nearly all segments have just this (RFC 7323 appendix A).
+            &[1, 1, 8, 10, a, b, c, d, e, f, g, h] => SegmentOptions {
+                timestamps: Some(Timestamps {
+                    value: u32::from_be_bytes([a, b, c, d]),
+                    echo: u32::from_be_bytes([e, f, g, h]),
+                }),
+                sack: Blocks::new(),
+            },
+            _ => Self::any(segment),
+        }
+    }
+
+    fn any(segment: &Segment<'_>) -> Self {
+        let mut found = SegmentOptions::default();
+        for option in segment.options() {
+            match option {
+                TcpOption::Timestamps { value, echo } => {
+                    let timestamps = Timestamps { value, echo };
+                    found.timestamps = found.timestamps.or(Some(timestamps));
+                }
+                TcpOption::Sack(bytes) if found.sack.is_empty() => {
+                    for block in bytes.chunks_exact(8) {
+                        let word = |at: usize| {
+                            u32::from_be_bytes([
+                                block[at],
+                                block[at + 1],
+                                block[at + 2],
+                                block[at + 3],
+                            ])
+                        };
+                        let _ = found.sack.try_push((word(0), word(4)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// The window scale with which a receive buffer of `capacity` bytes fits into 16 bits.
 pub(crate) fn window_scale_for(capacity: usize) -> u8 {
     let bits = (usize::BITS - capacity.leading_zeros()) as u8;
     bits.saturating_sub(16).min(MAX_WSCALE)
@@ -122,11 +172,13 @@ mod tests {
                 mss: Some(1460),
                 wscale: Some(7),
                 sack: true,
+                timestamps: None,
             },
             SynOptions {
                 mss: Some(536),
                 wscale: None,
                 sack: false,
+                timestamps: Some(Timestamps { value: 7, echo: 9 }),
             },
             SynOptions::default(),
         ] {
@@ -150,14 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn the_first_odd_option_is_found_and_no_good_one() {
-        assert_eq!(first_odd(&[2, 4, 5, 180, 1, 3, 3, 7, 4, 2, 1, 1]), None);
-        assert_eq!(first_odd(&[1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(first_odd(&[0, 2, 0, 9]), None);
-        assert_eq!(first_odd(&[1, 2, 3, 9]), Some(1..4));
-        assert_eq!(first_odd(&[1, 1, 9, 0]), Some(2..4));
-        assert_eq!(first_odd(&[1, 1, 1, 9]), Some(3..4));
-        assert_eq!(first_odd(&[5, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]), Some(0..9));
+    fn options_of_other_segments_are_read_in_any_order_and_alignment() {
+        let of =
+            |options: &[u8]| SegmentOptions::of(&Segment::parse(&segment_with(options)).unwrap());
+        let timestamps = Timestamps {
+            value: 0x0102_0304,
+            echo: 0x0506_0708,
+        };
+        assert_eq!(of(&timestamps.bytes()).timestamps, Some(timestamps));
+        let mut all = alloc::vec![8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 5, 18];
+        all.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 9]);
+        let found = of(&all);
+        assert_eq!(found.timestamps, Some(timestamps));
+        assert_eq!(found.sack.as_slice(), [(1, 2), (5, 9)]);
+        assert_eq!(of(&[5, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]).sack.len(), 0);
+        assert_eq!(of(&[]).timestamps, None);
     }
 
     #[test]

@@ -105,6 +105,7 @@ mod tests {
                 mss: Some(1_440),
                 wscale: Some(3),
                 sack: true,
+                timestamps: None,
             };
             let (len, bytes) = control.bytes(true);
             let segment = Segment::parse(&bytes[..len]).unwrap();

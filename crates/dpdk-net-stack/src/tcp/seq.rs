@@ -15,6 +15,11 @@ pub(crate) const fn max(a: u32, b: u32) -> u32 {
     if lt(a, b) { b } else { a }
 }
 
+/// The earlier of both.
+pub(crate) const fn min(a: u32, b: u32) -> u32 {
+    if lt(b, a) { b } else { a }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

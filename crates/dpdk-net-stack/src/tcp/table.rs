@@ -2,7 +2,7 @@
 //!
 //! Keys come from strangers, so the hash is SipHash-1-3 under a secret key: nobody outside can make entries collide.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use dpdk_net_packet::Protocol;
 use dpdk_net_packet::checksum::{self, Sum};
@@ -69,6 +69,25 @@ impl FlowKey {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         SocketAddr::new(self.remote_addr(), self.remote_port())
+    }
+
+    /// Local and remote port, as they stand in a segment that is sent.
+    #[inline]
+    pub(crate) fn ports(&self) -> u32 {
+        self.ports
+    }
+
+    /// Local and remote address, if they are IPv4's.
+    #[inline]
+    pub(crate) fn v4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        (!self.is_v6()).then(|| ((self.local as u32).into(), (self.remote as u32).into()))
+    }
+
+    /// Local and remote address, if they are IPv6's.
+    #[inline]
+    pub(crate) fn v6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
+        self.is_v6()
+            .then(|| (self.local.into(), self.remote.into()))
     }
 
     #[inline]

@@ -21,6 +21,8 @@ pub(crate) struct TimeWait {
     pub(crate) rcv_nxt: u32,
     pub(crate) window: u16,
     pub(crate) hop_limit: u8,
+    /// TS.Recent, and what is added to the clock to make our own, if timestamps are on.
+    pub(crate) timestamps: Option<(u32, u32)>,
     pub(crate) timer: TimerId,
 }
 

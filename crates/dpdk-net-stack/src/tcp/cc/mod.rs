@@ -298,7 +298,8 @@ impl CongestionControl for Controller {
 
 /// RFC 6928 section 2: ten segments, at most 14,600 bytes, and two segments whatever their size.
 pub(crate) fn initial_window(mss: u32) -> u32 {
-    mss.saturating_mul(10).min(mss.saturating_mul(2).max(14_600))
+    mss.saturating_mul(10)
+        .min(mss.saturating_mul(2).max(14_600))
 }
 
 /// What may be sent in one go at a rate: as much as goes in the millisecond that timers are apart, and two segments at

@@ -1,0 +1,556 @@
+//! Which segment a connection sends next, and how it is written (RFC 9293 section 3.8, RFC 1122 section 4.2.3.4).
+
+use dpdk_net_packet::checksum::Sum;
+use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
+use dpdk_net_packet::{Protocol, ipv4, ipv6};
+
+use super::cc::CongestionControl;
+use super::flow::{Flow, FlowFlags, Pool, Wait};
+use super::options::{SynOptions, TIMESTAMPS_LEN, Timestamps, window_scale_for};
+use super::scoreboard::Blocks;
+use super::segment::Control;
+use super::sender::{Frto, Sender};
+use super::{Settings, TcpState, seq};
+use crate::config::Ecn;
+use crate::time::{Duration, Instant};
+
+/// A segment that is to be written.
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) seq: u32,
+    /// Bytes of data.
+    pub(crate) len: u32,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    timestamps: Option<Timestamps>,
+    blocks: Blocks,
+    /// Marked as capable of ECN (RFC 3168 section 5): new data only.
+    ect: bool,
+}
+
+/// What a connection has to send.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Segment(Out),
+    /// A SYN, or the answer to one.
+    Syn(Control),
+    /// Nothing now; the connection's own deadlines tell when to ask again.
+    Nothing,
+}
+
+/// Data that is paced leaves in pieces of so much time: the timers are no finer.
+const PACING_QUANTUM: Duration = Duration::from_millis(1);
+
+impl Flow {
+    /// Decides what is sent next, and takes it for sent: there must be room for it. No segment holds more than `limit`
+    /// bytes of data, or one MSS if that is more.
+    pub(crate) fn next_segment(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        pool: &mut Pool,
+        limit: u32,
+    ) -> Next {
+        match self.state {
+            TcpState::Closed => return Next::Nothing,
+            TcpState::SynSent | TcpState::SynReceived => return self.next_syn(now, config),
+            _ => {}
+        }
+        if !matches!(self.state, TcpState::TimeWait | TcpState::FinWait2)
+            && (self.snd_una != self.write_end || self.has(FlowFlags::WRITE_SHUT))
+            && let Some(out) = self.next_data(now, config, pool, limit)
+        {
+            return Next::Segment(out);
+        }
+        if self.has(FlowFlags::ACK_NOW) || self.ack_at <= now {
+            let out = self.segment(now, self.snd_nxt, 0, Flags::ACK);
+            if let Some(rare) = &mut self.rare
+                && rare.owed_acks > 0
+            {
+                rare.owed_acks -= 1;
+                self.flags.set(FlowFlags::ACK_NOW, rare.owed_acks > 0);
+            }
+            return Next::Segment(out);
+        }
+        Next::Nothing
+    }
+
+    /// A segment with everything that rides on it, which is taken for told.
+    #[inline]
+    fn segment(&mut self, now: Instant, seq: u32, len: u32, flags: Flags) -> Out {
+        let odd = self.busy.as_ref().is_some_and(|busy| busy.gaps.is_some())
+            || self
+                .rare
+                .as_ref()
+                .is_some_and(|rare| rare.duplicate.is_some());
+        let blocks = if odd {
+            self.sack_blocks()
+        } else {
+            Blocks::new()
+        };
+        if odd && let Some(rare) = &mut self.rare {
+            rare.duplicate = None;
+        }
+        let mut flags = flags;
+        if self.flags.intersects(FlowFlags::ECE | FlowFlags::CWR) {
+            if self.has(FlowFlags::ECE) {
+                flags = flags | Flags::ECE;
+            }
+            if self.has(FlowFlags::CWR) && len > 0 {
+                flags = flags | Flags::CWR;
+                self.flags.remove(FlowFlags::CWR);
+            }
+        }
+        let window = self.advertise();
+        self.acked = self.rcv_nxt;
+        self.ack_at = Instant::MAX;
+        self.flags.remove(FlowFlags::ACK_NOW);
+        Out {
+            seq,
+            len,
+            flags,
+            window,
+            timestamps: self.timestamps(now),
+            blocks,
+            ect: false,
+        }
+    }
+
+    /// Bytes of options beside timestamps.
+    fn odd_options(&self) -> u32 {
+        let gaps = self.busy.as_ref().is_some_and(|busy| busy.gaps.is_some());
+        let duplicate = self
+            .rare
+            .as_ref()
+            .is_some_and(|rare| rare.duplicate.is_some());
+        if !gaps && !duplicate {
+            return 0;
+        }
+        match self.sack_blocks().len() as u32 {
+            0 => 0,
+            count => 4 + 8 * count,
+        }
+    }
+
+    /// Data, new or again, and the FIN.
+    fn next_data(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        pool: &mut Pool,
+        limit: u32,
+    ) -> Option<Out> {
+        if self.sender.is_none() {
+            let algorithm = self.rare.as_ref().and_then(|rare| rare.congestion);
+            let algorithm = algorithm.unwrap_or(config.congestion);
+            self.sender = Some(alloc::boxed::Box::new(Sender::new(
+                algorithm,
+                self.mss.into(),
+                now,
+            )));
+        }
+        self.busy.get_or_insert_with(|| pool.take());
+        let idle = self.snd_una == self.snd_nxt;
+        let mss = u32::from(self.mss)
+            .saturating_sub(self.odd_options())
+            .max(1);
+        let limit = limit.max(mss) / mss * mss;
+        let flight = self.in_flight();
+        let fin_due = self.has(FlowFlags::WRITE_SHUT) && !self.has(FlowFlags::FIN_SENT);
+        let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) else {
+            return None;
+        };
+        let unsent = if seq::lt(self.snd_nxt, self.write_end) {
+            self.write_end.wrapping_sub(self.snd_nxt)
+        } else {
+            0
+        };
+        let probing = self.flags.contains(FlowFlags::PROBE);
+
+        // What is lost goes first (RFC 6675 section 5).
+        if busy.sent.lost() > 0 {
+            if sender.frto == Frto::Probing && unsent == 0 {
+                sender.frto = Frto::Off;
+            }
+            let hold = sender.frto == Frto::Probing;
+            let fits = sender.window() >= flight.saturating_add(mss) || flight == 0;
+            if !hold && !fits {
+                self.flags |= FlowFlags::CWND_LIMITED;
+            }
+            if !hold && fits && is_paced(sender, now, &mut self.flags) {
+                let room = sender.window().saturating_sub(flight).max(mss) / mss * mss;
+                if let Some((start, end)) = busy.sent.next_lost(limit.min(room)) {
+                    return Some(self.send_again(now, config, start, end));
+                }
+            }
+            if !hold {
+                return None;
+            }
+        }
+
+        // New data, as far as both windows reach.
+        let by_peer = self
+            .snd_una
+            .wrapping_add(self.snd_wnd)
+            .wrapping_sub(self.snd_nxt);
+        let by_peer = if (by_peer as i32) < 0 { 0 } else { by_peer };
+        let mut by_path = sender.window().saturating_sub(flight);
+        if flight == 0 || probing {
+            by_path = by_path.max(mss);
+        }
+        if unsent > 0 {
+            if idle && self.backoff == 0 {
+                let since = now - sender.last_sent;
+                let rto = self.rtt.rto(config.min_rto, config.max_rto);
+                if since > rto && sender.delivered > 0 {
+                    // RFC 5681 section 4.1.
+                    sender.control.on_idle_restart(now, since, rto, mss);
+                }
+            }
+            // A full segment, all there is, or half of the largest window the peer has ever had (RFC 1122 section
+            // 4.2.3.4). Nagle: a short one only if nothing is unacknowledged.
+            let usable = by_peer.min(by_path);
+            let mut len = unsent.min(limit).min(usable);
+            if len > mss {
+                len = len / mss * mss;
+            }
+            let all = len == unsent;
+            let short_may_go = self
+                .flags
+                .intersects(FlowFlags::NODELAY | FlowFlags::WRITE_SHUT | FlowFlags::SHORT)
+                || idle;
+            let worth = len >= mss
+                || all && short_may_go
+                || len > 0 && len >= self.max_snd_wnd / 2 && by_peer < mss;
+            if len > 0 && worth && (probing || is_paced(sender, now, &mut self.flags)) {
+                let fin = all && fin_due;
+                return Some(self.send_new(now, config, len, fin));
+            }
+            if len > 0 && worth {
+                return self.probe_tail(now, config, mss, probing);
+            }
+            if by_path < mss.min(unsent) && by_path < by_peer {
+                self.flags |= FlowFlags::CWND_LIMITED;
+            } else if idle && by_peer < mss.min(unsent) {
+                // Nothing will come by itself: the peer is asked (RFC 9293 section 3.8.6.1).
+                return self.ask_for_window(now, config, by_peer.min(unsent).min(mss));
+            }
+        } else if fin_due {
+            return Some(self.send_new(now, config, 0, true));
+        }
+        if unsent == 0 && flight < sender.window() {
+            sender.set_app_limited(flight);
+        }
+        self.probe_tail(now, config, mss, probing)
+    }
+
+    /// Sends bytes, and perhaps the FIN, for the first time.
+    #[inline]
+    fn send_new(&mut self, now: Instant, config: &Settings, len: u32, fin: bool) -> Out {
+        let idle = self.snd_una == self.snd_nxt;
+        let start = self.snd_nxt;
+        let data_end = start.wrapping_add(len);
+        let end = data_end.wrapping_add(u32::from(fin));
+        let flight = self.in_flight();
+        if let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) {
+            let record = sender.stamp(now, (start, end), flight, idle);
+            busy.sent.push(record);
+            pace(sender, now, end.wrapping_sub(start));
+            if self.flags.contains(FlowFlags::PROBE) {
+                sender.probe = Some((end, false));
+            }
+        }
+        self.snd_nxt = end;
+        let probe = self.has(FlowFlags::PROBE);
+        self.flags
+            .remove(FlowFlags::PROBE | FlowFlags::PERSIST | FlowFlags::SHORT);
+        let mut flags = Flags::ACK;
+        if len > 0 && data_end == self.write_end {
+            flags = flags | Flags::PSH;
+        }
+        if fin {
+            flags = flags | Flags::FIN;
+            self.flags |= FlowFlags::FIN_SENT;
+            self.state = match self.state {
+                TcpState::CloseWait => TcpState::LastAck,
+                TcpState::Established => TcpState::FinWait1,
+                other => other,
+            };
+        }
+        if probe {
+            // After the probe the retransmission timer runs (RFC 8985 section 7.3).
+            (self.wait, self.wait_until) =
+                (Wait::Retransmit, now + self.retransmission_timeout(config));
+        } else if idle || matches!(self.wait, Wait::Nothing | Wait::Persist | Wait::Probe) {
+            self.restart_timer(config, now, None);
+        }
+        let ect = self.has(FlowFlags::ECN) && len > 0;
+        let mut out = self.segment(now, start, len, flags);
+        out.ect = ect;
+        out
+    }
+
+    /// Sends bytes, and perhaps the FIN, again.
+    fn send_again(&mut self, now: Instant, config: &Settings, start: u32, end: u32) -> Out {
+        let timestamp = self.timestamp(now);
+        let flight = self.in_flight();
+        if let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) {
+            let stamp = sender.stamp(now, (start, end), flight, false);
+            busy.sent.sent_again(start, end, stamp);
+            sender.on_retransmit(timestamp);
+            pace(sender, now, end.wrapping_sub(start));
+        }
+        self.rare().retransmits += 1;
+        // RFC 6298 section 5.1: the timer runs whenever something is outstanding; a retransmission does not put it off.
+        if matches!(self.wait, Wait::Nothing | Wait::Persist) {
+            self.restart_timer(config, now, None);
+        }
+        self.again(now, start, end)
+    }
+
+    fn again(&mut self, now: Instant, start: u32, end: u32) -> Out {
+        let fin = self.has(FlowFlags::FIN_SENT) && end == self.write_end.wrapping_add(1);
+        let len = end.wrapping_sub(start) - u32::from(fin);
+        let mut flags = Flags::ACK;
+        if len > 0 && start.wrapping_add(len) == self.write_end {
+            flags = flags | Flags::PSH;
+        }
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        self.segment(now, start, len, flags)
+    }
+
+    /// A probe of the tail for which there is no new data: the last segment again (RFC 8985 section 7.3).
+    fn probe_tail(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        mss: u32,
+        probing: bool,
+    ) -> Option<Out> {
+        if !probing {
+            return None;
+        }
+        self.flags.remove(FlowFlags::PROBE);
+        let last = *self.busy.as_ref()?.sent.back()?;
+        let start = seq::max(last.start, last.end.wrapping_sub(mss));
+        let (start, end) = (start, last.end);
+        let out = self.send_again(now, config, start, end);
+        if let Some(sender) = &mut self.sender {
+            sender.probe = Some((self.snd_nxt, true));
+        }
+        (self.wait, self.wait_until) =
+            (Wait::Retransmit, now + self.retransmission_timeout(config));
+        Some(out)
+    }
+
+    /// The peer's window is too small for what there is: wait for it to open, and ask from time to time.
+    fn ask_for_window(&mut self, now: Instant, config: &Settings, room: u32) -> Option<Out> {
+        if self.has(FlowFlags::PERSIST) {
+            self.flags.remove(FlowFlags::PERSIST);
+            self.backoff = self.backoff.saturating_add(1);
+            let wait = self.persist_timeout(config);
+            (self.wait, self.wait_until) = (Wait::Persist, now + wait);
+            if room > 0 {
+                // The window is open, if only a little: what fits is sent rather than nothing for ever.
+                let out = self.send_new(now, config, room, false);
+                return Some(out);
+            }
+            // RFC 9293 section 3.8.6.1: a sequence number that has been acknowledged draws an ACK with the window.
+            return Some(self.segment(now, self.snd_una.wrapping_sub(1), 0, Flags::ACK));
+        }
+        if self.wait != Wait::Persist {
+            let wait = self.persist_timeout(config);
+            (self.wait, self.wait_until) = (Wait::Persist, now + wait);
+        }
+        None
+    }
+
+    /// RFC 1122 section 4.2.2.17: as the retransmission timeout, backed off the same way. No shorter than a peer may take to tell
+    /// of its window by itself.
+    fn persist_timeout(&self, config: &Settings) -> Duration {
+        self.retransmission_timeout(config)
+            .max(Duration::from_millis(200))
+    }
+
+    /// The SYN of a connection opened from here, or the SYN-ACK where both opened at once.
+    fn next_syn(&mut self, now: Instant, config: &Settings) -> Next {
+        if !self.has(FlowFlags::SYN_DUE) {
+            return Next::Nothing;
+        }
+        self.flags.remove(FlowFlags::SYN_DUE);
+        let answer = self.state == TcpState::SynReceived;
+        let flags = if answer {
+            Flags::SYN | Flags::ACK
+        } else {
+            Flags::SYN
+        };
+        let mut control = Control::new(
+            self.key,
+            flags,
+            self.iss,
+            if answer { self.rcv_nxt } else { 0 },
+        );
+        control.hop_limit = self.ttl;
+        control.window = u16::try_from(self.recv_max).unwrap_or(u16::MAX);
+        control.options = SynOptions {
+            mss: Some(config.offered_mss(self.key.is_v6())),
+            wscale: (!answer || self.snd_shift > 0 || self.rcv_shift > 0)
+                .then(|| window_scale_for(config.recv_buffer)),
+            sack: config.sack && (!answer || self.has(FlowFlags::SACK)),
+            timestamps: (config.timestamps && (!answer || self.has(FlowFlags::TIMESTAMPS))).then(
+                || Timestamps {
+                    value: self.timestamp(now),
+                    echo: if answer { self.ts_recent } else { 0 },
+                },
+            ),
+        };
+        // RFC 3168 section 6.1.1; without it from the second SYN on, in case something on the way drops such.
+        if !answer && config.ecn == Ecn::Request && !self.has(FlowFlags::SYN_AGAIN) {
+            control.flags = control.flags | Flags::ECE | Flags::CWR;
+            self.flags |= FlowFlags::ECN_ASKED;
+        }
+        self.snd_nxt = self.iss.wrapping_add(1);
+        self.tune_at = now;
+        let wait = config.initial_rto * (1u32 << self.backoff.min(6));
+        (self.wait, self.wait_until) = (Wait::Retransmit, now + wait);
+        Next::Syn(control)
+    }
+
+    /// Writes a segment of this connection behind the Ethernet header: IP header, TCP header and data.
+    #[inline]
+    pub(crate) fn write(&self, out: &Out, packet: &mut [u8], checksum: bool) {
+        let ip_len = if self.key.is_v6() {
+            ipv6::HEADER_LEN
+        } else {
+            ipv4::HEADER_LEN
+        };
+        let Some((ip, segment)) = packet.split_at_mut_checked(ip_len) else {
+            return;
+        };
+        let len = segment.len();
+        let ecn = u8::from(out.ect) * 2;
+        self.key.write_ip_header(ip, self.ttl, ecn, len, checksum);
+        let header = HEADER_LEN + out.options_len();
+        let Some((tcp, data)) = segment.split_at_mut_checked(header) else {
+            return;
+        };
+        if let Some((fixed, options)) = tcp.split_first_chunk_mut::<HEADER_LEN>() {
+            let ports = self.key.ports();
+            fixed[0..4].copy_from_slice(&ports.to_be_bytes());
+            fixed[4..8].copy_from_slice(&out.seq.to_be_bytes());
+            fixed[8..12].copy_from_slice(&self.rcv_nxt.to_be_bytes());
+            fixed[12] = ((header / 4) << 4) as u8;
+            fixed[13] = out.flags.0;
+            fixed[14..16].copy_from_slice(&out.window.to_be_bytes());
+            fixed[16..20].fill(0);
+            out.write_options(options);
+        }
+        if out.len > 0
+            && let Some(busy) = &self.busy
+        {
+            busy.send.copy_to(out.seq, data);
+        }
+        if checksum {
+            let sum: Sum = self.key.pseudo_header(len).add_bytes(segment);
+            let sum = sum.finish();
+            if let Some(field) = segment.get_mut(16..18) {
+                field.copy_from_slice(&sum.to_be_bytes());
+            }
+        }
+    }
+}
+
+impl Out {
+    #[inline]
+    fn options_len(&self) -> usize {
+        let timestamps = if self.timestamps.is_some() {
+            TIMESTAMPS_LEN
+        } else {
+            0
+        };
+        let blocks = if self.blocks.is_empty() {
+            0
+        } else {
+            4 + 8 * self.blocks.len()
+        };
+        timestamps + blocks
+    }
+
+    /// Bytes of the segment: header, options and data.
+    #[inline]
+    pub(crate) fn segment_len(&self) -> usize {
+        HEADER_LEN + self.options_len() + self.len as usize
+    }
+
+    #[inline]
+    fn write_options(&self, options: &mut [u8]) {
+        let mut at = 0;
+        if let Some(timestamps) = &self.timestamps
+            && let Some(place) = options.first_chunk_mut::<TIMESTAMPS_LEN>()
+        {
+            *place = timestamps.bytes();
+            at = TIMESTAMPS_LEN;
+        }
+        if self.blocks.is_empty() {
+            return;
+        }
+        if let Some(place) = options.get_mut(at..at + 4) {
+            place.copy_from_slice(&[1, 1, 5, (2 + 8 * self.blocks.len()) as u8]);
+            at += 4;
+        }
+        for &(start, end) in &self.blocks {
+            if let Some(place) = options.get_mut(at..at + 8) {
+                place[..4].copy_from_slice(&start.to_be_bytes());
+                place[4..].copy_from_slice(&end.to_be_bytes());
+                at += 8;
+            }
+        }
+    }
+}
+
+/// Whether pacing lets something leave now; if not, the connection is asked again when it does.
+#[inline]
+fn is_paced(sender: &Sender, now: Instant, flags: &mut FlowFlags) -> bool {
+    let may = sender.paced_until <= now + PACING_QUANTUM;
+    flags.set(FlowFlags::PACED, !may);
+    may
+}
+
+/// Takes what leaves off the rate.
+#[inline]
+fn pace(sender: &mut Sender, now: Instant, bytes: u32) {
+    if let Some(rate) = sender.control.pacing_rate() {
+        let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
+        let from = sender.paced_until.max(now);
+        sender.paced_until = from + Duration::from_nanos(nanos);
+    }
+}
+
+impl super::table::FlowKey {
+    /// Writes the IP header of a TCP segment of `len` bytes from here to there.
+    #[inline]
+    fn write_ip_header(&self, header: &mut [u8], ttl: u8, ecn: u8, len: usize, checksum: bool) {
+        if let (Some((from, to)), true) = (self.v4(), header.len() == ipv4::HEADER_LEN) {
+            let header_v4 = ipv4::Header {
+                ttl,
+                traffic_class: ecn,
+                dont_fragment: true,
+                ..ipv4::Header::new(from, to, Protocol::Tcp, len)
+            };
+            if checksum {
+                header_v4.write(header);
+            } else {
+                header_v4.write_without_checksum(header);
+            }
+        } else if let Some((from, to)) = self.v6() {
+            let header_v6 = ipv6::Header {
+                hop_limit: ttl,
+                traffic_class: ecn,
+                ..ipv6::Header::new(from, to, Protocol::Tcp, len)
+            };
+            header_v6.write(header);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Data on its way in: what is taken of a segment, when it is acknowledged, and how much more the peer may send.
+
+use alloc::boxed::Box;
+
+use super::assembler::{Assembler, Payload};
+use super::flow::{Busy, Flow, FlowFlags, Gaps, Pool};
+use super::{Settings, TcpState, seq};
+use crate::event::Readiness;
+use crate::time::{Duration, Instant};
+
+/// What all connections share while a segment is dealt with.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Settings,
+    pub(crate) pool: &'a mut Pool,
+}
+
+/// Round trips shorter than this are taken for it where buffers are tuned: the clock of a turn is no finer.
+const LEAST_ROUND: Duration = Duration::from_micros(100);
+
+impl Flow {
+    /// Whether a segment that takes `len` of sequence space from `start` has something within the receive window (RFC
+    /// 9293 section 3.10.7.4, first). With the window closed the next byte is let through, for its acknowledgment.
+    #[inline]
+    pub(crate) fn is_acceptable(&self, start: u32, len: u32) -> bool {
+        let end = start.wrapping_add(len);
+        let behind = if len == 0 {
+            seq::lt(start, self.rcv_nxt)
+        } else {
+            seq::le(end, self.rcv_nxt)
+        };
+        let ahead = seq::le(self.rcv_edge, start) && start != self.rcv_nxt;
+        // A peer may number an ACK by the very edge of the window.
+        !behind && (!ahead || len == 0 && start == self.rcv_edge)
+    }
+
+    /// Takes the data of an acceptable segment, and its FIN. Tells what the application may want to know.
+    #[inline]
+    pub(crate) fn receive(
+        &mut self,
+        context: &mut Context<'_>,
+        start: u32,
+        data: &[u8],
+        fin: bool,
+    ) -> Readiness {
+        let gaps = self.busy.as_ref().is_some_and(|busy| busy.gaps.is_some());
+        let room = self.rcv_window() as usize;
+        if start != self.rcv_nxt || gaps || data.len() > room {
+            return self.receive_odd(context, start, data, fin);
+        }
+        if !data.is_empty() {
+            self.append(context.pool, data);
+            self.rcv_nxt = start.wrapping_add(data.len() as u32);
+            self.acknowledge_soon(context, data.len());
+        }
+        let mut ready = Readiness::empty();
+        if !data.is_empty() {
+            ready |= Readiness::READABLE;
+        }
+        if fin {
+            ready |= self.receive_fin();
+        }
+        ready
+    }
+
+    fn busy_mut(&mut self, pool: &mut Pool) -> &mut Busy {
+        self.busy.get_or_insert_with(|| pool.take())
+    }
+
+    /// Keeps data that is next in order.
+    #[inline]
+    fn append(&mut self, pool: &mut Pool, data: &[u8]) {
+        if !self.has(FlowFlags::READ_SHUT) {
+            self.busy_mut(pool).recv.push_copy(data);
+        }
+    }
+
+    /// Out of order, repeated, or more than the window holds.
+    #[cold]
+    fn receive_odd(
+        &mut self,
+        context: &mut Context<'_>,
+        start: u32,
+        data: &[u8],
+        fin: bool,
+    ) -> Readiness {
+        self.flags |= FlowFlags::ACK_NOW;
+        let (mut start, mut data, mut fin) = (start, data, fin);
+        let end = start.wrapping_add(data.len() as u32);
+        if seq::lt(start, self.rcv_nxt) {
+            let repeated_to = seq::min(end, self.rcv_nxt);
+            if seq::lt(start, repeated_to) {
+                self.rare().duplicate = Some((start, repeated_to));
+            }
+            let skip = repeated_to.wrapping_sub(start) as usize;
+            data = data.get(skip..).unwrap_or_default();
+            start = repeated_to;
+            if seq::lt(start, self.rcv_nxt) {
+                return Readiness::empty();
+            }
+        }
+        let room = if seq::lt(start, self.rcv_edge) {
+            self.rcv_edge.wrapping_sub(start) as usize
+        } else {
+            0
+        };
+        if data.len() > room {
+            data = &data[..room];
+            fin = false;
+        }
+        let mut ready = Readiness::empty();
+        if start == self.rcv_nxt {
+            if !data.is_empty() {
+                self.append(context.pool, data);
+                self.rcv_nxt = start.wrapping_add(data.len() as u32);
+                self.note_segment(context, data.len());
+                ready |= Readiness::READABLE;
+            }
+            ready |= self.close_gaps();
+            if fin && !self.has(FlowFlags::FIN_RECEIVED) {
+                let fin_at = start.wrapping_add(data.len() as u32);
+                if fin_at == self.rcv_nxt {
+                    ready |= self.receive_fin();
+                }
+            }
+            return ready;
+        }
+        if !self.has(FlowFlags::SACK) {
+            let rare = self.rare();
+            rare.owed_acks = rare.owed_acks.saturating_add(1);
+        }
+        // Ahead of what is expected. Out-of-order bytes count as the window they lie in, and their overhead as bytes.
+        let (rcv_nxt, limit) = (self.rcv_nxt, self.recv_max as usize);
+        let busy = self.busy_mut(context.pool);
+        let gaps = busy.gaps.get_or_insert_with(|| {
+            Box::new(Gaps {
+                assembler: Assembler::new(),
+                fin: None,
+            })
+        });
+        if fin {
+            gaps.fin = Some(start.wrapping_add(data.len() as u32));
+        }
+        if !data.is_empty() {
+            let inserted = gaps
+                .assembler
+                .insert(rcv_nxt, start, &Payload::Copy(data), limit);
+            if let Some(range) = inserted.duplicate {
+                self.rare().duplicate = Some(range);
+            }
+        }
+        ready
+    }
+
+    /// Takes what has become next in order out of the gaps' other side.
+    fn close_gaps(&mut self) -> Readiness {
+        let mut ready = Readiness::empty();
+        let shut = self.has(FlowFlags::READ_SHUT);
+        let Some(busy) = &mut self.busy else {
+            return ready;
+        };
+        let Some(gaps) = &mut busy.gaps else {
+            return ready;
+        };
+        while let Some(chunk) = gaps.assembler.take_ready(self.rcv_nxt) {
+            self.rcv_nxt = self.rcv_nxt.wrapping_add(chunk.len() as u32);
+            ready |= Readiness::READABLE;
+            if !shut {
+                busy.recv.push_chunk(chunk);
+            }
+        }
+        let fin = gaps.fin == Some(self.rcv_nxt);
+        if fin || gaps.assembler.is_empty() && gaps.fin.is_none() {
+            busy.gaps = None;
+        }
+        if fin {
+            ready |= self.receive_fin();
+        }
+        ready
+    }
+
+    /// The peer has no more to send, and all of it is here.
+    fn receive_fin(&mut self) -> Readiness {
+        if self.has(FlowFlags::FIN_RECEIVED) {
+            return Readiness::empty();
+        }
+        self.rcv_nxt = self.rcv_nxt.wrapping_add(1);
+        self.rcv_edge = seq::max(self.rcv_edge, self.rcv_nxt);
+        self.flags |= FlowFlags::FIN_RECEIVED | FlowFlags::ACK_NOW;
+        self.state = match self.state {
+            TcpState::SynReceived | TcpState::Established => TcpState::CloseWait,
+            TcpState::FinWait1 => TcpState::Closing,
+            TcpState::FinWait2 => TcpState::TimeWait,
+            other => other,
+        };
+        Readiness::READABLE
+    }
+
+    /// Takes note of how large the peer's segments are.
+    #[inline]
+    fn note_segment(&mut self, context: &Context<'_>, len: usize) {
+        let len = u16::try_from(len)
+            .unwrap_or(u16::MAX)
+            .min(context.config.offered_mss(self.key.is_v6()));
+        self.rcv_mss = self.rcv_mss.max(len);
+    }
+
+    /// Data came in order: it is acknowledged with the second full segment, or soon (RFC 5681 section 4.2, RFC 9293
+    /// section 3.8.6.3).
+    #[inline]
+    fn acknowledge_soon(&mut self, context: &Context<'_>, len: usize) {
+        self.note_segment(context, len);
+        let waiting = self.rcv_nxt.wrapping_sub(self.acked);
+        if waiting >= 2 * u32::from(self.rcv_mss) || self.has(FlowFlags::QUICKACK) {
+            self.flags |= FlowFlags::ACK_NOW;
+        } else if self.ack_at == Instant::MAX {
+            self.ack_at = context.now + context.config.ack_delay;
+        }
+    }
+
+    /// The application has read: the buffer grows if it reads fast, and the peer is told if that is worth a segment.
+    #[inline]
+    pub(crate) fn after_read(&mut self, now: Instant, config: &Settings) -> bool {
+        if now >= self.tune_at {
+            self.tune(now, config);
+        }
+        let (window, room) = (self.rcv_window(), self.recv_room());
+        // As Linux: when the window has doubled. It is never told in small pieces (RFC 9293 section 3.8.6.2.2).
+        if room < window.saturating_mul(2)
+            || room - window < u32::from(self.rcv_mss).min(self.recv_max / 2).max(1)
+            || !self.state.is_synchronized()
+            || self.has(FlowFlags::FIN_RECEIVED)
+        {
+            return false;
+        }
+        self.flags |= FlowFlags::ACK_NOW;
+        true
+    }
+
+    /// Once a round trip: a reader that took most of the buffer gets a larger one (dynamic right-sizing, as Linux does).
+    fn tune(&mut self, now: Instant, config: &Settings) {
+        let read = self.rcv_nxt.wrapping_sub(self.recv_queue() as u32);
+        let took = read.wrapping_sub(self.tune_from);
+        self.tune_from = read;
+        self.tune_at = now + self.rtt.srtt().unwrap_or_default().max(LEAST_ROUND);
+        let most = self.rare.as_ref().and_then(|rare| rare.recv_max);
+        let most = most.unwrap_or(config.recv_buffer as u32);
+        // Twice for the sender's window, which may double in a round trip, and twice for what is on its way meanwhile.
+        let wanted = took.saturating_mul(4).min(most);
+        self.recv_max = self.recv_max.max(wanted);
+    }
+}

@@ -1,0 +1,299 @@
+//! The sending side's judgement: congestion control, the phase of loss recovery, and what is kept to find out that a
+//! recovery was in vain. It decides how much may be in flight; what is sent is decided in [`output`](super::output).
+
+use super::cc::{Ack, Algorithm, CongestionControl, Controller, RateSample};
+use super::scoreboard::{Delivery, Mark, Sent};
+use super::seq;
+use crate::time::{Duration, Instant};
+
+/// Where loss recovery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing is thought lost.
+    Open,
+    /// Losses are being repaired (RFC 6675), until everything sent before `high` is acknowledged.
+    Recovery,
+    /// The retransmission timer has expired, until everything sent before `high` is acknowledged.
+    Loss,
+}
+
+/// F-RTO's progress (RFC 5682 section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frto {
+    Off,
+    /// The first segment was sent again; nothing else is, before its acknowledgment has come.
+    Waiting,
+    /// It was acknowledged, and not all the rest with it: new data is sent to see what happens.
+    Probing,
+}
+
+/// What the sender knows of the path.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) control: Controller,
+    /// Bytes delivered in all, and when the last of them were (draft-cheng-iccrg-delivery-rate-estimation).
+    pub(crate) delivered: u64,
+    delivered_at: Instant,
+    first_sent_at: Instant,
+    /// Until so much is delivered, samples tell what the application sent, not what the path can carry.
+    app_limited: u64,
+    pub(crate) phase: Phase,
+    /// SND.NXT when the phase began.
+    pub(crate) high: u32,
+    /// Proportional rate reduction (RFC 6937): delivered and sent since recovery began, and what was in flight then.
+    prr_delivered: u32,
+    prr_out: u32,
+    prr_flight: u32,
+    /// Duplicate ACKs in a row from a peer without SACK.
+    pub(crate) dupacks: u16,
+    /// Of reordering (RFC 8985 section 6.2, step 4): the window's multiple, and recoveries until it is one again.
+    reordering: bool,
+    window_steps: u8,
+    window_lasts: u8,
+    /// The window was widened for a DSACK at this SND.NXT; once a round trip is enough.
+    widened_at: Option<u32>,
+    /// Retransmissions of this phase that no DSACK has told to be in vain. `None` once that can't be told any more.
+    undo_left: Option<u32>,
+    /// Our timestamp when the first retransmission of this phase left (RFC 3522).
+    pub(crate) undo_timestamp: Option<u32>,
+    pub(crate) frto: Frto,
+    /// A tail loss probe is out: SND.NXT then, and whether it was a retransmission.
+    pub(crate) probe: Option<(u32, bool)>,
+    /// No more reactions to ECE before this is acknowledged (RFC 3168 section 6.1.2).
+    pub(crate) ecn_high: Option<u32>,
+    /// When the next segment may leave, where sending is paced.
+    pub(crate) paced_until: Instant,
+    pub(crate) last_sent: Instant,
+}
+
+/// Duplicates after which a segment is lost (RFC 5681 section 3.2).
+pub(crate) const DUP_THRESHOLD: u32 = 3;
+/// Recoveries for which a widened reordering window lasts (RFC 8985 section 6.2, step 4).
+const WINDOW_LASTS: u8 = 16;
+
+impl Sender {
+    pub(crate) fn new(algorithm: Algorithm, mss: u32, now: Instant) -> Self {
+        Sender {
+            control: Controller::new(algorithm, mss, now),
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+            app_limited: 0,
+            phase: Phase::Open,
+            high: 0,
+            prr_delivered: 0,
+            prr_out: 0,
+            prr_flight: 0,
+            dupacks: 0,
+            reordering: false,
+            window_steps: 1,
+            window_lasts: 0,
+            widened_at: None,
+            undo_left: None,
+            undo_timestamp: None,
+            frto: Frto::Off,
+            probe: None,
+            ecn_high: None,
+            paced_until: now,
+            last_sent: now,
+        }
+    }
+
+    pub(crate) fn on_mss(&mut self, old: u32, new: u32) {
+        self.control.on_mss(old, new);
+    }
+
+    /// Bytes that duplicate ACKs of a peer without SACK tell to have arrived.
+    #[inline]
+    pub(crate) fn guessed(&self, mss: u16) -> u32 {
+        u32::from(self.dupacks) * u32::from(mss)
+    }
+
+    /// What may be in flight.
+    #[inline]
+    pub(crate) fn window(&self) -> u32 {
+        self.control.cwnd()
+    }
+
+    /// Notes bytes that leave; returns the record that they are to be kept in.
+    #[inline]
+    pub(crate) fn stamp(
+        &mut self,
+        now: Instant,
+        (start, end): (u32, u32),
+        in_flight: u32,
+        idle: bool,
+    ) -> Sent {
+        self.control
+            .on_sent(now, end.wrapping_sub(start), in_flight);
+        if idle {
+            (self.first_sent_at, self.delivered_at) = (now, now);
+        }
+        let mut marks = Mark::empty();
+        if self.app_limited > self.delivered {
+            marks |= Mark::APP_LIMITED;
+        }
+        self.last_sent = now;
+        self.prr_out = self.prr_out.saturating_add(end.wrapping_sub(start));
+        Sent {
+            start,
+            end,
+            marks,
+            sent_at: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+        }
+    }
+
+    /// The application has no more to send although more might be in flight.
+    #[inline]
+    pub(crate) fn set_app_limited(&mut self, in_flight: u32) {
+        self.app_limited = (self.delivered + u64::from(in_flight)).max(1);
+    }
+
+    /// Takes what an acknowledgment delivered, and makes a sample of the delivery rate of it.
+    #[inline]
+    pub(crate) fn on_delivery(&mut self, now: Instant, delivery: &Delivery) -> Option<RateSample> {
+        if delivery.bytes == 0 {
+            return None;
+        }
+        self.delivered += u64::from(delivery.bytes);
+        self.delivered_at = now;
+        let newest = delivery.newest.as_ref()?;
+        self.first_sent_at = newest.sent_at;
+        let sending = newest.sent_at - newest.first_sent_at;
+        let acknowledging = now - newest.delivered_at;
+        Some(RateSample {
+            delivered: u32::try_from(self.delivered - newest.delivered).unwrap_or(u32::MAX),
+            interval: sending.max(acknowledging),
+            prior_delivered: newest.delivered,
+            app_limited: newest.marks.contains(Mark::APP_LIMITED),
+        })
+    }
+
+    /// How long a segment may come late before it is lost (RFC 8985 section 6.2, step 4).
+    pub(crate) fn reordering_window(
+        &mut self,
+        sacked_records: u32,
+        min_rtt: Duration,
+        srtt: Duration,
+    ) -> Duration {
+        if !self.reordering && (self.phase != Phase::Open || sacked_records >= DUP_THRESHOLD) {
+            return Duration::ZERO;
+        }
+        (min_rtt / 4 * u32::from(self.window_steps)).min(srtt)
+    }
+
+    /// The network was seen to deliver out of order.
+    pub(crate) fn saw_reordering(&mut self) {
+        self.reordering = true;
+    }
+
+    /// A DSACK: something was sent again in vain (RFC 2883). `true` if all of this phase was.
+    pub(crate) fn on_duplicate(&mut self, snd_una: u32, snd_nxt: u32) -> bool {
+        if self.widened_at.is_none_or(|at| seq::le(at, snd_una)) {
+            self.widened_at = Some(snd_nxt);
+            self.window_steps = self.window_steps.saturating_add(1).min(20);
+            self.window_lasts = WINDOW_LASTS;
+            self.reordering = true;
+        }
+        match &mut self.undo_left {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                *left == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Something was sent again.
+    pub(crate) fn on_retransmit(&mut self, timestamp: u32) {
+        if let Some(left) = &mut self.undo_left {
+            *left += 1;
+        }
+        self.undo_timestamp.get_or_insert(timestamp);
+    }
+
+    fn begin(&mut self, phase: Phase, snd_nxt: u32) {
+        self.phase = phase;
+        self.high = snd_nxt;
+        self.undo_left = Some(0);
+        self.undo_timestamp = None;
+        self.frto = Frto::Off;
+    }
+
+    /// Losses were found: recovery begins (RFC 6675 section 5, RFC 6937).
+    pub(crate) fn enter_recovery(&mut self, now: Instant, snd_nxt: u32, flight: u32, mss: u32) {
+        self.begin(Phase::Recovery, snd_nxt);
+        (self.prr_delivered, self.prr_out, self.prr_flight) = (0, 0, flight.max(1));
+        self.control.on_congestion(now, flight, mss, false);
+    }
+
+    /// The retransmission timer has expired (RFC 5681 section 3.1).
+    pub(crate) fn enter_loss(&mut self, now: Instant, snd_nxt: u32, flight: u32, mss: u32) {
+        // The window has been cut for these losses already, if they are the same (RFC 6582 section 3.2, step 4).
+        let first = self.phase == Phase::Open;
+        if self.phase != Phase::Loss {
+            self.begin(Phase::Loss, snd_nxt);
+        }
+        self.dupacks = 0;
+        self.probe = None;
+        self.control.on_rto(now, flight, mss, first);
+    }
+
+    /// The window that PRR allows after an acknowledgment in recovery (RFC 6937 section 3, with SSRB).
+    pub(crate) fn reduce(&mut self, delivered: u32, in_flight: u32, mss: u32, advanced: bool) {
+        self.prr_delivered = self.prr_delivered.saturating_add(delivered);
+        let target = self.control.ssthresh();
+        let more = if in_flight > target {
+            let due = u64::from(self.prr_delivered) * u64::from(target);
+            let due = due.div_ceil(u64::from(self.prr_flight)) as u32;
+            due.saturating_sub(self.prr_out)
+        } else {
+            let mut limit = self
+                .prr_delivered
+                .saturating_sub(self.prr_out)
+                .max(delivered);
+            if advanced {
+                limit = limit.saturating_add(mss);
+            }
+            (target - in_flight).min(limit)
+        };
+        // The first retransmission leaves at once.
+        let more = if self.prr_out == 0 {
+            more.max(mss)
+        } else {
+            more
+        };
+        self.control.set_cwnd(in_flight.saturating_add(more));
+    }
+
+    /// Everything that was sent before the phase is acknowledged.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        if self.phase != Phase::Open {
+            self.control.on_recovery_exit(now);
+            self.window_lasts = self.window_lasts.saturating_sub(1);
+            if self.window_lasts == 0 {
+                self.window_steps = 1;
+            }
+        }
+        self.phase = Phase::Open;
+        self.frto = Frto::Off;
+        self.dupacks = 0;
+        (self.undo_left, self.undo_timestamp) = (None, None);
+    }
+
+    /// Nothing was lost: the window is what it was (RFC 4015).
+    pub(crate) fn undo(&mut self, now: Instant) {
+        self.control.undo(now);
+        self.phase = Phase::Open;
+        self.dupacks = 0;
+        self.frto = Frto::Off;
+        (self.undo_left, self.undo_timestamp) = (None, None);
+    }
+
+    pub(crate) fn on_ack(&mut self, ack: &Ack) {
+        self.control.on_ack(ack);
+    }
+}

@@ -35,11 +35,12 @@ impl Flow {
         context: &Context<'_>,
         segment: &Acknowledgment<'_>,
     ) -> bool {
-        let window_moved = self.update_window(segment);
         let ack = segment.ack;
         if seq::lt(ack, self.snd_una) {
+            // Late: neither its window nor anything else of it is news.
             return false;
         }
+        let window_moved = self.update_window(segment);
         if self.snd_una == self.snd_nxt {
             // Nothing is outstanding, so nothing is learnt but the window.
             return false;

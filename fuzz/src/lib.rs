@@ -10,12 +10,18 @@ pub mod ingest;
 pub mod tcp;
 
 use dpdk_net_packet::{ChecksumVerdict, Network, parse};
+use dpdk_net_stack::Config;
 use dpdk_net_testkit::addr;
 use dpdk_net_testkit::by_hand::{ByHand, HOST};
 use dpdk_net_testkit::hosts::StackHost;
 
 /// A stack with small buffers and tables, so that short runs reach their bounds.
 pub fn small_stack() -> ByHand {
+    small_stack_with(|_| {})
+}
+
+/// The same, with something else about it.
+pub fn small_stack_with(change: impl FnOnce(&mut Config)) -> ByHand {
     let mut config = StackHost::config(HOST, 1);
     config.tcp.recv_buffer = 8 * 1024;
     config.tcp.send_buffer = 8 * 1024;
@@ -26,6 +32,7 @@ pub fn small_stack() -> ByHand {
     config.limits.neighbors = 8;
     config.limits.pending_per_neighbor = 4;
     config.limits.reassembly_bytes = 32 * 1024;
+    change(&mut config);
     ByHand::with_config(config)
 }
 

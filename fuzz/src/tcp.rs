@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use dpdk_net_stack::Error;
+use dpdk_net_stack::{CongestionAlgorithm, Error};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::by_hand::{HOST, tcp_to};
 use dpdk_net_testkit::frames::{Path, Segment, flags};
 
-use crate::{check_sent, small_stack};
+use crate::{check_sent, small_stack_with};
 
 const PORT: u16 = 2_000;
 
@@ -33,6 +33,19 @@ pub enum Step {
     },
     /// The peer sends what comes next, as it should.
     InOrder(u16),
+    /// The peer sends something from further on, as if what is before it were lost.
+    Ahead { skip: u16, len: u16 },
+    /// The peer acknowledges all but the last `back` bytes that it has, and tells of blocks among these: their starts from
+    /// there, and their lengths. The timestamp echoed is so many milliseconds older.
+    Ack {
+        back: u16,
+        blocks: [(u16, u16); 3],
+        window: u16,
+        age: u8,
+        echo: bool,
+    },
+    /// Seconds pass.
+    Sleep(u8),
     /// Milliseconds pass.
     Wait(u16),
     /// The application reads.
@@ -48,7 +61,22 @@ pub enum Step {
 pub struct Run {
     pub v6: bool,
     pub seq: u32,
+    /// What the SYN offers: SACK, timestamps, a window scale of 0 to 3, ECN.
+    pub sack: bool,
+    pub timestamps: bool,
+    pub scale: Option<u8>,
+    pub ecn: bool,
+    /// Congestion control.
+    pub algorithm: u8,
     pub steps: Vec<Step>,
+}
+
+/// The timestamps option, padded.
+fn timestamps(value: u32, echo: u32) -> Vec<u8> {
+    let mut bytes = vec![1, 1, 8, 10];
+    bytes.extend(value.to_be_bytes());
+    bytes.extend(echo.to_be_bytes());
+    bytes
 }
 
 /// The peer's byte at a sequence number.
@@ -66,13 +94,36 @@ fn bytes_at(seq: u32, len: u16) -> Vec<u8> {
 pub fn run(run: &Run) {
     let family = if run.v6 { Family::V6 } else { Family::V4 };
     let path = Path::new(family, 2, HOST);
-    let mut lab = small_stack();
+    let mut lab = small_stack_with(|config| {
+        config.tcp.congestion = match run.algorithm % 3 {
+            0 => CongestionAlgorithm::Cubic,
+            1 => CongestionAlgorithm::NewReno,
+            _ => CongestionAlgorithm::Bbr,
+        };
+    });
+    let mut offer = vec![2, 4, 0x05, 0x78];
+    if run.sack {
+        offer.extend([1, 1, 4, 2]);
+    }
+    if run.timestamps {
+        offer.extend(timestamps(0, 0));
+    }
+    if let Some(scale) = run.scale {
+        offer.extend([1, 3, 3, scale % 4]);
+    }
+    let ecn = if run.ecn { flags::ECE | flags::CWR } else { 0 };
     let (id, mut peer) = lab
-        .open(path, PORT, run.seq)
+        .open_with(path, PORT, run.seq, flags::SYN | ecn, offer)
         .unwrap_or_else(|what| panic!("{what}"));
+    let mut theirs = 0;
     let first = peer.seq;
     let (mut read, mut buffer) = (0u32, vec![0; 4_096]);
     for step in run.steps.iter().take(256) {
+        peer.options = if run.timestamps {
+            timestamps(lab.now().as_millis() as u32, theirs)
+        } else {
+            Vec::new()
+        };
         let sent = match *step {
             Step::Segment {
                 seq,
@@ -105,6 +156,46 @@ pub fn run(run: &Run) {
                 };
                 lab.feed(path.tcp(&segment))
             }
+            Step::Ahead { skip, len } => {
+                let seq = peer.seq.wrapping_add(skip.into());
+                let segment = Segment {
+                    seq,
+                    payload: bytes_at(seq, len % 1_400),
+                    ..peer.clone()
+                };
+                lab.feed(path.tcp(&segment))
+            }
+            Step::Ack {
+                back,
+                ref blocks,
+                window,
+                age,
+                echo,
+            } => {
+                let ack = peer.ack.wrapping_sub(back.into());
+                let mut options = Vec::new();
+                if run.timestamps {
+                    let now = lab.now().as_millis() as u32;
+                    options = timestamps(now, theirs.wrapping_sub(age.into()));
+                }
+                if run.sack {
+                    options.extend([1, 1, 5, 26]);
+                    for &(from, len) in blocks {
+                        let start = ack.wrapping_add(from.into());
+                        options.extend(start.to_be_bytes());
+                        options.extend(start.wrapping_add(len.into()).to_be_bytes());
+                    }
+                }
+                let segment = Segment {
+                    ack,
+                    window,
+                    options,
+                    flags: flags::ACK | if echo { flags::ECE } else { 0 },
+                    ..peer.clone()
+                };
+                lab.feed(path.tcp(&segment))
+            }
+            Step::Sleep(seconds) => lab.wait(Duration::from_secs(seconds.into())),
             Step::Wait(millis) => lab.wait(Duration::from_millis(millis.into())),
             Step::Recv(len) => {
                 let len = usize::from(len) % buffer.len();
@@ -140,6 +231,9 @@ pub fn run(run: &Run) {
         check_sent(&sent);
         for (segment, payload) in sent.iter().filter_map(|frame| tcp_to(frame, PORT)) {
             // The peer follows: it has all that is sent, and knows what is acknowledged.
+            if let [1, 1, 8, 10, a, b, c, d, ..] = segment.options[..] {
+                theirs = u32::from_be_bytes([a, b, c, d]);
+            }
             let control = u32::from(segment.flags & (flags::SYN | flags::FIN) != 0);
             let end = segment
                 .seq

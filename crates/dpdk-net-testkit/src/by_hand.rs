@@ -196,14 +196,31 @@ impl ByHand {
     /// Opens a connection to the listener as a peer whose next sequence number is `seq + 1`; the id of the accepted connection and
     /// the peer's view of it, ready to send from.
     pub fn open(&mut self, path: Path, port: u16, seq: u32) -> Result<(TcpId, Segment), String> {
+        // An MSS of 1,400.
+        self.open_with(path, port, seq, flags::SYN, vec![2, 4, 0x05, 0x78])
+    }
+
+    /// As [`open`](Self::open), by a SYN with these flags and options. What the options demand of later segments is the
+    /// caller's business; the ACK of the handshake repeats the timestamp of the SYN, if that has one.
+    pub fn open_with(
+        &mut self,
+        path: Path,
+        port: u16,
+        seq: u32,
+        syn_flags: u8,
+        options: Vec<u8>,
+    ) -> Result<(TcpId, Segment), String> {
+        let timestamp = options
+            .windows(6)
+            .find(|bytes| bytes[0] == 8 && bytes[1] == 10)
+            .map(|bytes| [bytes[2], bytes[3], bytes[4], bytes[5]]);
         let syn = Segment {
             src_port: port,
             dst_port: TCP_PORT,
             seq,
-            flags: flags::SYN,
+            flags: syn_flags,
             window: 65_535,
-            // An MSS of 1,400.
-            options: vec![2, 4, 0x05, 0x78],
+            options,
             ..Segment::default()
         };
         let isn = self
@@ -215,11 +232,15 @@ impl ByHand {
                 .then_some(segment.seq)
             })
             .ok_or("the SYN was not answered by a SYN-ACK")?;
+        let options = match timestamp {
+            Some([a, b, c, d]) => vec![1, 1, 8, 10, a, b, c, d, 0, 0, 0, 0],
+            None => Vec::new(),
+        };
         let mut peer = Segment {
             seq: seq.wrapping_add(1),
             ack: isn.wrapping_add(1),
             flags: flags::ACK,
-            options: Vec::new(),
+            options,
             ..syn
         };
         self.feed(path.tcp(&peer));

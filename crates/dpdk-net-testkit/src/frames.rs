@@ -31,6 +31,10 @@ pub mod flags {
     pub const PSH: u8 = 0x08;
     /// The acknowledgment field is significant.
     pub const ACK: u8 = 0x10;
+    /// ECN-Echo.
+    pub const ECE: u8 = 0x40;
+    /// Congestion window reduced.
+    pub const CWR: u8 = 0x80;
     /// The urgent pointer is significant.
     pub const URG: u8 = 0x20;
 }

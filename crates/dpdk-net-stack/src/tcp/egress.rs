@@ -103,6 +103,8 @@ impl Tcp {
         if flow.state() == TcpState::Closed {
             return Turn::Done;
         }
+        // If pacing still holds something back, it says so again.
+        flow.flags.remove(FlowFlags::PACED);
         let remote = flow.key.remote_addr();
         let to = if now < flow.mac_until {
             Lookup::Ready(flow.mac)
@@ -189,9 +191,6 @@ impl Tcp {
                 Turn::Done
             }
         };
-        if matches!(turn, Turn::Done) {
-            flow.relax(&mut self.pool);
-        }
         self.set_timer(id, retry);
         turn
     }

@@ -177,7 +177,7 @@ impl Tcp {
         let expires = now + settings.connect_timeout;
         let id = self.flows.insert_with_key(|id| {
             let timer = wheel.insert(TimerKey::Flow(id));
-            let mut flow = Flow::new(key, TcpState::SynSent, timer, isn, settings, now);
+            let mut flow = Flow::new((id, key), TcpState::SynSent, timer, isn, settings, now);
             flow.flags |= FlowFlags::CONNECTING | FlowFlags::SYN_DUE;
             flow.ts_offset = ts_offset;
             flow.expires = expires;
@@ -282,7 +282,6 @@ impl Tcp {
             if flow.after_read(now, &self.settings) {
                 flow.mark_dirty(id, &mut self.dirty);
             }
-            flow.relax(&mut self.pool);
         }
     }
 
@@ -402,9 +401,10 @@ impl Tcp {
         let taken = data.split_to(data.len().min(room));
         let total = taken.len();
         if total > 0 {
-            let busy = flow.busy.get_or_insert_with(|| self.pool.take());
+            let end = flow.write_end;
+            let busy = flow.busy_mut(&mut self.pool);
             if busy.send.is_empty() {
-                busy.send.reset(flow.write_end);
+                busy.send.reset(end);
             }
             busy.send.push(taken);
             flow.write_end = flow.write_end.wrapping_add(total as u32);
@@ -686,11 +686,12 @@ impl Flow {
         if data.is_empty() {
             return;
         }
-        let busy = self.busy.get_or_insert_with(|| pool.take());
+        let end = self.write_end;
+        let busy = self.busy_mut(pool);
         if busy.send.is_empty() {
-            busy.send.reset(self.write_end);
+            busy.send.reset(end);
         }
         busy.send.write(data);
-        self.write_end = self.write_end.wrapping_add(data.len() as u32);
+        self.write_end = end.wrapping_add(data.len() as u32);
     }
 }

@@ -11,6 +11,7 @@ use alloc::collections::VecDeque;
 
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::tcp::Flags as SegmentFlags;
+use slotmap::SlotMap;
 
 use super::assembler::Assembler;
 use super::cc::Algorithm;
@@ -113,7 +114,8 @@ pub(crate) struct KeepaliveState {
     pub(crate) probes: u8,
 }
 
-/// What exists only while there are bytes: written and not acknowledged, or received and not read.
+/// What exists only while there are bytes: written and not acknowledged, or received and not read. It stays for a
+/// while after the last of them ([`Pool`]).
 #[derive(Debug)]
 pub(crate) struct Busy {
     pub(crate) send: SendBuf,
@@ -171,6 +173,7 @@ pub(crate) struct Rare {
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) key: FlowKey,
+    pub(crate) id: TcpId,
     pub(crate) flags: FlowFlags,
     pub(crate) state: TcpState,
     /// Readiness to be told by the event that is queued.
@@ -252,7 +255,7 @@ pub(crate) fn coarse_clock(now: Instant) -> u32 {
 
 impl Flow {
     pub(crate) fn new(
-        key: FlowKey,
+        (id, key): (TcpId, FlowKey),
         state: TcpState,
         timer: TimerId,
         iss: u32,
@@ -261,6 +264,7 @@ impl Flow {
     ) -> Self {
         Flow {
             key,
+            id,
             flags: if config.nodelay {
                 FlowFlags::NODELAY
             } else {
@@ -548,8 +552,14 @@ impl Flow {
         }
     }
 
-    /// Gives the buffers back to the pool if nothing is in them.
+    /// Buffers and records, which are taken from the pool if there are none.
     #[inline]
+    pub(crate) fn busy_mut(&mut self, pool: &mut Pool) -> &mut Busy {
+        let id = self.id;
+        self.busy.get_or_insert_with(|| pool.take(id))
+    }
+
+    /// Gives the buffers back to the pool if nothing is in them.
     pub(crate) fn relax(&mut self, pool: &mut Pool) {
         if let Some(busy) = &self.busy
             && busy.recv.is_empty()
@@ -567,19 +577,75 @@ impl Flow {
 /// less the options.
 pub(crate) const MIN_MSS: u16 = 48;
 
-/// Buffers that no connection needs now.
+/// Buffers: those that no connection has, and who has the others.
+///
+/// A connection that takes some keeps them through its next requests. About once a second all that have any are looked
+/// at ([`Pool::due`]), and those that are silent and have no bytes give theirs back.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     free: alloc::vec::Vec<Box<Busy>>,
+    lent: VecDeque<TcpId>,
+    /// How many of `lent`, from the front, this round has still to look at.
+    left: usize,
+    /// When some are to be looked at; meaningless while `lent` is empty.
+    next_look: Instant,
 }
 
 /// Buffers kept for the next connection that has bytes.
 const POOLED: usize = 256;
 
+/// How long a silent connection keeps its buffers, about.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections looked at in one go, and the time until the next go.
+const LOOKS: usize = 256;
+const LOOKS_INTERVAL: Duration = Duration::from_millis(1);
+
 impl Pool {
-    #[inline]
-    pub(crate) fn take(&mut self) -> Box<Busy> {
+    #[cold]
+    fn take(&mut self, id: TcpId) -> Box<Busy> {
+        self.lent.push_back(id);
         self.free.pop().unwrap_or_default()
+    }
+
+    /// Whether connections are to be looked at by [`look`](Self::look).
+    #[inline]
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        !self.lent.is_empty() && self.next_look <= now
+    }
+
+    /// When [`is_due`](Self::is_due) will be true.
+    #[inline]
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        (!self.lent.is_empty()).then_some(self.next_look)
+    }
+
+    /// Has connections give back what they don't use.
+    #[cold]
+    pub(crate) fn look(&mut self, now: Instant, flows: &mut SlotMap<TcpId, Flow>) {
+        if self.left == 0 {
+            self.left = self.lent.len();
+        }
+        for _ in 0..self.left.min(LOOKS) {
+            self.left -= 1;
+            let Some(id) = self.lent.pop_front() else {
+                break;
+            };
+            let Some(flow) = flows.get_mut(id) else {
+                continue;
+            };
+            if flow.heard + LOOK_INTERVAL <= now {
+                flow.relax(self);
+            }
+            if flow.busy.is_some() {
+                self.lent.push_back(id);
+            }
+        }
+        self.next_look = now
+            + if self.left == 0 {
+                LOOK_INTERVAL
+            } else {
+                LOOKS_INTERVAL
+            };
     }
 
     #[inline]

@@ -369,7 +369,7 @@ impl Tcp {
         let id = self.flows.insert_with_key(|id| {
             let timer = wheel.insert(TimerKey::Flow(id));
             let state = TcpState::Established;
-            let mut flow = Flow::new(half.key, state, timer, half.iss, settings, now);
+            let mut flow = Flow::new((id, half.key), state, timer, half.iss, settings, now);
             flow.flags |= FlowFlags::UNACCEPTED;
             flow.flags.set(FlowFlags::ECN, half.ecn);
             flow.ttl = ttl;

@@ -458,7 +458,10 @@ impl Tcp {
 
     #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        match (self.wheel.next_deadline(), self.pool.next_look()) {
+            (Some(timer), Some(look)) => Some(timer.min(look)),
+            (timer, look) => timer.or(look),
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, link: &mut Link) {
@@ -468,6 +471,9 @@ impl Tcp {
                 TimerKey::Half(id) => self.half_timer(now, link, id),
                 TimerKey::TimeWait(id) => self.remove_time_wait(id),
             }
+        }
+        if self.pool.is_due(now) {
+            self.pool.look(now, &mut self.flows);
         }
     }
 

@@ -149,7 +149,7 @@ impl Flow {
                 now,
             )));
         }
-        self.busy.get_or_insert_with(|| pool.take());
+        self.busy_mut(pool);
         let idle = self.snd_una == self.snd_nxt;
         let mss = u32::from(self.mss)
             .saturating_sub(self.odd_options())

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::assembler::{Assembler, Payload};
-use super::flow::{Busy, Flow, FlowFlags, Gaps, Pool};
+use super::flow::{Flow, FlowFlags, Gaps, Pool};
 use super::{Settings, TcpState, seq};
 use crate::event::Readiness;
 use crate::time::{Duration, Instant};
@@ -61,10 +61,6 @@ impl Flow {
             ready |= self.receive_fin();
         }
         ready
-    }
-
-    fn busy_mut(&mut self, pool: &mut Pool) -> &mut Busy {
-        self.busy.get_or_insert_with(|| pool.take())
     }
 
     /// Keeps data that is next in order.

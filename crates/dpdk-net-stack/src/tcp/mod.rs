@@ -451,6 +451,10 @@ impl Tcp {
             let config = keepalive.config;
             at = at.min(flow.heard + config.idle + config.interval * u32::from(keepalive.probes));
         }
+        if retry < Instant::MAX {
+            // What is due can't be sent before there is a way to the peer again.
+            at = at.max(retry);
+        }
         if at < Instant::MAX {
             self.wheel.arm_no_later(flow.timer, at);
         }

@@ -52,6 +52,18 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// The point `nanos` nanoseconds later (saturating).
+    #[inline]
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Instant(self.0.saturating_add(nanos))
+    }
+
+    /// Nanoseconds from `earlier` to `self`, zero if `earlier` is the later one.
+    #[inline]
+    pub(crate) const fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Time from `earlier` to `self`, zero if `earlier` is the later one.
     pub const fn saturating_duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -1,7 +1,7 @@
 //! The round-trip time of a connection and its retransmission time-out (RFC 6298), in integers.
 
 use super::windowed::Windowed;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, duration_nanos};
 
 /// Fractions of a microsecond that the averages keep: 1/64.
 const FRACTION: u32 = 6;
@@ -10,7 +10,7 @@ const MAX_RTT: u32 = 60_000_000;
 /// How long the least round-trip time holds, in milliseconds: routes change.
 const MIN_RTT_WINDOW: u32 = 300_000;
 /// RFC 6298 section 2.1: without a sample.
-const INITIAL_RTO: Duration = Duration::from_secs(1);
+const INITIAL_RTO_NANOS: u64 = 1_000_000_000;
 
 /// The estimator.
 #[derive(Debug, Clone)]
@@ -41,7 +41,19 @@ impl Rtt {
     /// counts for less, so that the averages remember as long as with one of them (RFC 7323 appendix G). 1 is RFC 6298.
     #[inline]
     pub(crate) fn sample(&mut self, now: Instant, rtt: Duration, expected_samples: u32) {
-        let rtt = micros(rtt).clamp(1, MAX_RTT);
+        self.sample_micros(now, micros(rtt), expected_samples);
+    }
+
+    /// As [`sample`](Self::sample) with 1, of the round trip that began at `from`.
+    #[inline]
+    pub(crate) fn sample_since(&mut self, now: Instant, from: Instant) {
+        let micros = now.nanos_since(from) / 1_000;
+        self.sample_micros(now, u32::try_from(micros).unwrap_or(u32::MAX), 1);
+    }
+
+    #[inline(always)]
+    fn sample_micros(&mut self, now: Instant, micros: u32, expected_samples: u32) {
+        let rtt = micros.clamp(1, MAX_RTT);
         let clock = now.as_millis() as u32;
         let first = self.srtt == 0;
         self.latest = rtt;
@@ -93,11 +105,25 @@ impl Rtt {
     /// most. So `min` is a floor of the time-out, and it is the room for jitter too: a path whose round-trip time never
     /// varied does not time out at the first acknowledgment that is late by a millisecond.
     pub(crate) fn rto(&self, min: Duration, max: Duration) -> Duration {
+        Duration::from_nanos(self.rto_nanos(duration_nanos(min), duration_nanos(max)))
+    }
+
+    /// As [`rto`](Self::rto), all in nanoseconds.
+    #[inline]
+    pub(crate) fn rto_nanos(&self, min: u64, max: u64) -> u64 {
         if self.srtt == 0 {
-            return INITIAL_RTO.clamp(min.min(max), max);
+            return INITIAL_RTO_NANOS.max(min).min(max);
         }
-        let variance = unscaled(self.rttvar) * 4;
-        (unscaled(self.srtt) + variance.max(min)).min(max)
+        let variance = unscaled_nanos(self.rttvar) * 4;
+        unscaled_nanos(self.srtt)
+            .saturating_add(variance.max(min))
+            .min(max)
+    }
+
+    /// The smoothed round-trip time in nanoseconds, zero before the first sample.
+    #[inline]
+    pub(crate) fn srtt_nanos(&self) -> u64 {
+        unscaled_nanos(self.srtt)
     }
 }
 
@@ -112,7 +138,12 @@ fn approach(value: u32, target: u32, divisor: u64) -> u32 {
 }
 
 fn unscaled(value: u32) -> Duration {
-    Duration::from_nanos((u64::from(value) * 1_000) >> FRACTION)
+    Duration::from_nanos(unscaled_nanos(value))
+}
+
+#[inline]
+fn unscaled_nanos(value: u32) -> u64 {
+    (u64::from(value) * 1_000) >> FRACTION
 }
 
 fn micros(duration: Duration) -> u32 {

@@ -19,7 +19,9 @@ use crate::link::Link;
 use crate::neighbor::NeighborInfo;
 use crate::reassembly::Reassembler;
 use crate::stats::{FrameStats, Stats};
-use crate::tcp::{Keepalive, ListenOptions, Tcp, TcpInfo, TcpState};
+use crate::tcp::info::{TcpConnection, TcpInfo};
+use crate::tcp::sockopt::{TcpOption, TcpOptions};
+use crate::tcp::{Keepalive, ListenOptions, Tcp, TcpState};
 use crate::time::{Duration, Instant};
 use crate::tx::{FrameQueue, TxSink};
 use crate::udp::{UdpOptions, UdpRecv, UdpTable};
@@ -234,8 +236,22 @@ impl Stack {
         local: Option<SocketAddr>,
         remote: SocketAddr,
     ) -> Result<TcpId, Error> {
+        self.tcp_connect_with(now, local, remote, &TcpOptions::default())
+    }
+
+    /// As [`tcp_connect`](Self::tcp_connect), with options that hold from the SYN on.
+    ///
+    /// Errors: as [`tcp_connect`](Self::tcp_connect), `InvalidInput` for an option with a value that it can't have too.
+    pub fn tcp_connect_with(
+        &mut self,
+        now: Instant,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+        options: &TcpOptions,
+    ) -> Result<TcpId, Error> {
         self.advance(now);
-        self.tcp.connect(now, &mut self.link, local, remote)
+        self.tcp
+            .connect(now, &mut self.link, local, remote, options)
     }
 
     /// Bytes received in order and not yet read.
@@ -345,50 +361,73 @@ impl Stack {
         self.tcp.take_error(id)
     }
 
+    /// Whether [`tcp_take_error`](Self::tcp_take_error) would have one to tell (`POLLERR`).
+    pub fn tcp_has_error(&self, id: TcpId) -> bool {
+        self.tcp.has_error(id)
+    }
+
+    /// Changes an option of a connection.
+    ///
+    /// Errors: `InvalidInput` for a value that it can't have.
+    pub fn tcp_set_option(&mut self, id: TcpId, option: TcpOption) -> Result<(), Error> {
+        self.tcp.set_option(self.now, &self.link, id, option)
+    }
+
+    /// The options of a connection as they stand: buffer sizes and the largest segment are those in force, the congestion
+    /// control is the one that it has.
+    pub fn tcp_options(&self, id: TcpId) -> Result<TcpOptions, Error> {
+        self.tcp.options(id)
+    }
+
+    /// What a connection tells of itself: the kernel's `TCP_INFO`.
+    pub fn tcp_info(&self, id: TcpId) -> Result<TcpInfo, Error> {
+        self.tcp.info(self.now, id)
+    }
+
     /// Switches Nagle's algorithm off (`true`) or on.
     pub fn tcp_set_nodelay(&mut self, id: TcpId, nodelay: bool) -> Result<(), Error> {
-        self.tcp.set_nodelay(id, nodelay)
+        self.tcp_set_option(id, TcpOption::NoDelay(nodelay))
     }
 
     /// Whether Nagle's algorithm is off.
     pub fn tcp_nodelay(&self, id: TcpId) -> Result<bool, Error> {
-        self.tcp.nodelay(id)
+        Ok(self.tcp_options(id)?.nodelay.unwrap_or_default())
     }
 
     /// Sets the time to live or hop limit.
     pub fn tcp_set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
-        self.tcp.set_ttl(id, ttl)
+        self.tcp_set_option(id, TcpOption::Ttl(ttl))
     }
 
     /// The time to live or hop limit.
     pub fn tcp_ttl(&self, id: TcpId) -> Result<u8, Error> {
-        self.tcp.ttl(id)
+        Ok(self.tcp_options(id)?.hop_limit())
     }
 
     /// Sets `SO_LINGER`: with zero, closing resets. A longer time is kept, but closing never blocks here, so the connection
     /// finishes by itself as without.
     pub fn tcp_set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.tcp.set_linger(id, linger)
+        self.tcp_set_option(id, TcpOption::Linger(linger))
     }
 
     /// What [`tcp_set_linger`](Self::tcp_set_linger) set.
     pub fn tcp_linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        self.tcp.linger(id)
+        Ok(self.tcp_options(id)?.linger)
     }
 
     /// Switches keep-alive on, with the configuration's times, or off.
     pub fn tcp_set_keepalive(&mut self, id: TcpId, on: bool) -> Result<(), Error> {
-        self.tcp.set_keepalive(id, on.then_some(self.keepalive))
+        self.tcp_set_option(id, TcpOption::Keepalive(on.then_some(self.keepalive)))
     }
 
     /// Switches keep-alive on with these times.
     pub fn tcp_set_keepalive_times(&mut self, id: TcpId, times: Keepalive) -> Result<(), Error> {
-        self.tcp.set_keepalive(id, Some(times))
+        self.tcp_set_option(id, TcpOption::Keepalive(Some(times)))
     }
 
     /// The times of keep-alive, if it is on.
     pub fn tcp_keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
-        self.tcp.keepalive(id)
+        Ok(self.tcp_options(id)?.keepalive)
     }
 
     /// Whether all that was written has been acknowledged, the FIN too if there is one.
@@ -422,7 +461,7 @@ impl Stack {
     }
 
     /// All connections. Takes as long as there are many: for people, not for the packet path.
-    pub fn tcp_connections(&self) -> Vec<TcpInfo> {
+    pub fn tcp_connections(&self) -> Vec<TcpConnection> {
         self.tcp.connections()
     }
 

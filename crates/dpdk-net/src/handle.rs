@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dpdk_net_stack::TcpInfo;
+use dpdk_net_stack::TcpConnection;
 
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State};
@@ -97,7 +97,7 @@ impl Handle {
 
     /// Every TCP connection of the shard. The cost grows with their number, and the worker waits
     /// meanwhile: this is for people, not for a loop.
-    pub fn connections(&self) -> Vec<TcpInfo> {
+    pub fn connections(&self) -> Vec<TcpConnection> {
         self.with(|state| state.stack.tcp_connections().into_iter().collect())
     }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use dpdk_net_rte::port::PortStats;
-use dpdk_net_stack::{Stats as StackStats, TcpInfo};
+use dpdk_net_stack::{Stats as StackStats, TcpConnection};
 
 /// What a worker's loop did since it started. All are counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Snapshot {
     /// The port's counters, if the driver gives any.
     pub port: Option<PortStats>,
     /// Every TCP connection.
-    pub connections: Vec<TcpInfo>,
+    pub connections: Vec<TcpConnection>,
     /// TCP connections that their application let go of and that finish by themselves.
     pub tcp_orphans: usize,
 }

@@ -24,7 +24,7 @@ pub(crate) struct Acknowledgment<'a> {
 }
 
 /// The wheel's tick: no timer is finer.
-const TICK: Duration = Duration::from_millis(2);
+const TICK_NANOS: u64 = 2_000_000;
 
 impl Flow {
     /// Takes an acknowledgment that is neither too old nor of what was never sent. `true` if something was
@@ -288,14 +288,23 @@ impl Flow {
 
     /// The retransmission timeout that counts from now, back-off included (RFC 6298).
     pub(crate) fn retransmission_timeout(&self, config: &Settings) -> Duration {
-        let mut rto = self.rtt.rto(config.min_rto, config.max_rto);
-        // A segment that is alone may be acknowledged late (RFC 9293 section 3.8.6.3).
-        if self.is_alone() {
-            rto += config.peer_ack_delay;
-        }
-        (rto * (1u32 << self.backoff.min(16))).min(config.max_rto)
+        Duration::from_nanos(self.timeout_nanos(config, self.is_alone()))
     }
 
+    #[inline]
+    fn timeout_nanos(&self, config: &Settings, is_alone: bool) -> u64 {
+        let nanos = &config.nanos;
+        let mut rto = self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto);
+        // A segment that is alone may be acknowledged late (RFC 9293 section 3.8.6.3).
+        if is_alone {
+            rto = rto.saturating_add(nanos.peer_ack_delay);
+        }
+        // No `max_rto` is so long that the product is not.
+        let shift = self.backoff.min(16);
+        rto.min(u64::MAX >> 16).wrapping_shl(shift.into()).min(nanos.max_rto)
+    }
+
+    #[inline]
     fn is_alone(&self) -> bool {
         self.busy.as_ref().is_none_or(|busy| busy.sent.len() <= 1)
     }
@@ -310,9 +319,13 @@ impl Flow {
     ) {
         if self.snd_una == self.snd_nxt {
             (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
+            if let Some(sender) = &mut self.sender {
+                sender.became_idle(now);
+            }
             return;
         }
-        let rto = now + self.retransmission_timeout(config);
+        let is_alone = self.is_alone();
+        let rto = now.after_nanos(self.timeout_nanos(config, is_alone));
         if let Some(at) = look_again
             && at < rto
         {
@@ -320,9 +333,10 @@ impl Flow {
             return;
         }
         (self.wait, self.wait_until) = (Wait::Retransmit, rto);
+        let srtt = self.rtt.srtt_nanos();
         if self.backoff == 0
             && self.flags.contains(FlowFlags::SACK)
-            && let Some(srtt) = self.rtt.srtt()
+            && srtt != 0
             && let Some(sender) = &self.sender
             && sender.phase == Phase::Open
             && sender.probe.is_none()
@@ -331,12 +345,13 @@ impl Flow {
                 .as_ref()
                 .is_some_and(|busy| busy.sent.sacked() == 0)
         {
-            let mut timeout = (srtt * 2).max(TICK);
-            if self.is_alone() {
-                timeout += config.peer_ack_delay;
+            let mut timeout = (srtt * 2).max(TICK_NANOS);
+            if is_alone {
+                timeout = timeout.saturating_add(config.nanos.peer_ack_delay);
             }
-            if now + timeout < rto {
-                (self.wait, self.wait_until) = (Wait::Probe, now + timeout);
+            let probe = now.after_nanos(timeout);
+            if probe < rto {
+                (self.wait, self.wait_until) = (Wait::Probe, probe);
             }
         }
     }

@@ -7,9 +7,11 @@ use core::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use slotmap::SlotMap;
 
-use super::flow::{Flow, FlowFlags, KeepaliveState, Pool};
+use super::flow::{Flow, FlowFlags, Pool};
+use super::info::TcpConnection;
+use super::sockopt::{TcpOption, TcpOptions};
 use super::table::{FlowKey, FlowRef};
-use super::{EventKey, Keepalive, ListenOptions, Tcp, TcpInfo, TcpState, TimerKey};
+use super::{EventKey, ListenOptions, Tcp, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::iface::NextHop;
@@ -32,14 +34,14 @@ fn held(flows: &mut SlotMap<TcpId, Flow>, id: TcpId) -> Result<&mut Flow, Error>
 
 impl Tcp {
     /// The flow, if the application still holds it.
-    fn held(&self, id: TcpId) -> Result<&Flow, Error> {
+    pub(super) fn held(&self, id: TcpId) -> Result<&Flow, Error> {
         self.flows
             .get(id)
             .filter(|flow| !flow.has(FlowFlags::ORPHAN))
             .ok_or(Error::UnknownSocket)
     }
 
-    fn held_mut(&mut self, id: TcpId) -> Result<&mut Flow, Error> {
+    pub(super) fn held_mut(&mut self, id: TcpId) -> Result<&mut Flow, Error> {
         held(&mut self.flows, id)
     }
 
@@ -48,7 +50,7 @@ impl Tcp {
         link: &Link,
         options: &ListenOptions,
     ) -> Result<ListenerId, Error> {
-        check_ttl(options.ttl)?;
+        options.options.check()?;
         let mut options = *options;
         options.local = canonical(options.local);
         let addr = options.local.ip();
@@ -73,17 +75,14 @@ impl Tcp {
     }
 
     pub(crate) fn set_listener_ttl(&mut self, id: ListenerId, ttl: u8) -> Result<(), Error> {
-        check_ttl(ttl)?;
-        self.listeners
-            .map
-            .get_mut(id)
-            .ok_or(Error::UnknownSocket)?
-            .ttl = ttl;
-        Ok(())
+        let listener = self.listeners.map.get_mut(id);
+        let options = &mut listener.ok_or(Error::UnknownSocket)?.options;
+        options.set(TcpOption::Ttl(ttl))
     }
 
     pub(crate) fn listener_ttl(&self, id: ListenerId) -> Result<u8, Error> {
-        Ok(self.listeners.map.get(id).ok_or(Error::UnknownSocket)?.ttl)
+        let listener = self.listeners.map.get(id).ok_or(Error::UnknownSocket)?;
+        Ok(listener.options.hop_limit())
     }
 
     pub(crate) fn accept(&mut self, id: ListenerId) -> Result<(TcpId, SocketAddr), Error> {
@@ -123,7 +122,9 @@ impl Tcp {
         link: &mut Link,
         local: Option<SocketAddr>,
         remote: SocketAddr,
+        options: &TcpOptions,
     ) -> Result<TcpId, Error> {
+        options.check()?;
         let remote = canonical(remote);
         let local = local.map(canonical);
         if remote.port() == 0 {
@@ -157,21 +158,31 @@ impl Tcp {
             return Err(Error::NoBufferSpace);
         }
         let port = match local.map_or(0, |local| local.port()) {
-            0 => self.ephemeral_port(addr, remote)?,
+            0 => self.ephemeral_port(now, addr, remote)?,
             port => {
-                if !self.listeners.is_port_free(addr, port, false)
-                    || self
-                        .table
-                        .get(&FlowKey::new((addr, port).into(), remote))
-                        .is_some()
-                {
+                let key = FlowKey::new((addr, port).into(), remote);
+                let free = match self.table.get(&key) {
+                    None => true,
+                    Some(FlowRef::TimeWait(id)) => {
+                        options.reuseaddr && self.time_waits.may_reopen(now, id)
+                    }
+                    Some(_) => false,
+                };
+                if !free || !self.listeners.is_port_free(addr, port, false) {
                     return Err(Error::AddrInUse);
                 }
                 port
             }
         };
         let key = FlowKey::new(SocketAddr::new(addr, port), remote);
-        let isn = self.initial_sequence(now, &key);
+        let mut isn = self.initial_sequence(now, &key);
+        if let Some(FlowRef::TimeWait(id)) = self.table.get(&key) {
+            if let Some(old) = self.time_waits.entries.get(id) {
+                isn = seq::max(isn, old.snd_nxt.wrapping_add(65_537));
+            }
+            self.stats.time_wait_reused += 1;
+            self.remove_time_wait(id);
+        }
         let ts_offset = self.timestamp_offset(&key);
         let (wheel, settings) = (&mut self.wheel, &self.settings);
         let expires = now + settings.connect_timeout;
@@ -181,6 +192,7 @@ impl Tcp {
             flow.flags |= FlowFlags::CONNECTING | FlowFlags::SYN_DUE;
             flow.ts_offset = ts_offset;
             flow.expires = expires;
+            flow.adopt(now, options);
             flow
         });
         self.table.insert(key, FlowRef::Conn(id));
@@ -190,18 +202,30 @@ impl Tcp {
     }
 
     /// RFC 6056: a port that no other connection to this peer uses, and no listener.
-    fn ephemeral_port(&mut self, addr: IpAddr, remote: SocketAddr) -> Result<u16, Error> {
-        let (table, listeners) = (&self.table, &self.listeners);
-        let is_free = |port| {
+    ///
+    /// Where there is none, one whose last connection is in TIME-WAIT and can be told from a new one by its timestamps
+    /// (RFC 6191, Linux' `tcp_tw_reuse`).
+    fn ephemeral_port(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        remote: SocketAddr,
+    ) -> Result<u16, Error> {
+        let (table, listeners, time_waits) = (&self.table, &self.listeners, &self.time_waits);
+        let is_free = |port, reopen| {
             // A connection to itself is nobody's intent.
             (port != remote.port() || addr != remote.ip())
-                && table
-                    .get(&FlowKey::new(SocketAddr::new(addr, port), remote))
-                    .is_none()
+                && match table.get(&FlowKey::new(SocketAddr::new(addr, port), remote)) {
+                    None => true,
+                    Some(FlowRef::TimeWait(id)) => reopen && time_waits.may_reopen(now, id),
+                    Some(_) => false,
+                }
                 && listeners.is_port_free(addr, port, false)
         };
-        self.ports
-            .pick(addr, remote, is_free)
+        let ports = &mut self.ports;
+        ports
+            .pick(addr, remote, |port| is_free(port, false))
+            .or_else(|| ports.pick(addr, remote, |port| is_free(port, true)))
             .ok_or(Error::AddrNotAvailable)
     }
 
@@ -555,60 +579,9 @@ impl Tcp {
         self.held_mut(id).ok()?.rare.as_mut()?.error.take()
     }
 
-    pub(crate) fn set_nodelay(&mut self, id: TcpId, nodelay: bool) -> Result<(), Error> {
-        self.held_mut(id)?.flags.set(FlowFlags::NODELAY, nodelay);
-        // What Nagle's algorithm held back may go now.
-        self.mark_dirty(id);
-        Ok(())
-    }
-
-    pub(crate) fn nodelay(&self, id: TcpId) -> Result<bool, Error> {
-        Ok(self.held(id)?.has(FlowFlags::NODELAY))
-    }
-
-    pub(crate) fn set_ttl(&mut self, id: TcpId, ttl: u8) -> Result<(), Error> {
-        check_ttl(ttl)?;
-        self.held_mut(id)?.ttl = ttl;
-        Ok(())
-    }
-
-    pub(crate) fn ttl(&self, id: TcpId) -> Result<u8, Error> {
-        Ok(self.held(id)?.ttl)
-    }
-
-    pub(crate) fn set_linger(&mut self, id: TcpId, linger: Option<Duration>) -> Result<(), Error> {
-        self.held_mut(id)?.rare().linger = linger;
-        Ok(())
-    }
-
-    pub(crate) fn linger(&self, id: TcpId) -> Result<Option<Duration>, Error> {
-        Ok(self.held(id)?.rare.as_ref().and_then(|rare| rare.linger))
-    }
-
-    pub(crate) fn set_keepalive(
-        &mut self,
-        id: TcpId,
-        keepalive: Option<Keepalive>,
-    ) -> Result<(), Error> {
-        if keepalive.is_some_and(|k| k.idle.is_zero() || k.interval.is_zero() || k.count == 0) {
-            return Err(Error::InvalidInput(
-                "keep-alive times and count must not be zero",
-            ));
-        }
-        let flow = self.held_mut(id)?;
-        flow.rare().keepalive = keepalive.map(|config| KeepaliveState { config, probes: 0 });
-        // Egress looks at the timers.
-        self.mark_dirty(id);
-        Ok(())
-    }
-
-    pub(crate) fn keepalive(&self, id: TcpId) -> Result<Option<Keepalive>, Error> {
-        Ok(self
-            .held(id)?
-            .rare
-            .as_ref()
-            .and_then(|rare| rare.keepalive)
-            .map(|keepalive| keepalive.config))
+    pub(crate) fn has_error(&self, id: TcpId) -> bool {
+        self.held(id)
+            .is_ok_and(|flow| flow.rare.as_ref().is_some_and(|rare| rare.error.is_some()))
     }
 
     pub(crate) fn is_send_drained(&self, id: TcpId) -> bool {
@@ -634,16 +607,8 @@ impl Tcp {
         listeners.map(|listener| listener.queue.len()).sum()
     }
 
-    pub(crate) fn connections(&self) -> Vec<TcpInfo> {
-        let info = |flow: &Flow| TcpInfo {
-            local: flow.key.local(),
-            peer: flow.key.remote(),
-            state: flow.state(),
-            recv_queue: flow.recv_queue(),
-            send_queue: flow.send_queue(),
-            orphan: flow.has(FlowFlags::ORPHAN),
-        };
-        self.flows.values().map(info).collect()
+    pub(crate) fn connections(&self) -> Vec<TcpConnection> {
+        self.flows.values().map(Flow::connection).collect()
     }
 
     /// Ends everything with a RST; for a shutdown whose deadline has passed.
@@ -659,15 +624,6 @@ impl Tcp {
     }
 }
 
-fn check_ttl(ttl: u8) -> Result<(), Error> {
-    if ttl == 0 {
-        return Err(Error::InvalidInput(
-            "a time to live of 0 goes nowhere; 1 to 255 is possible",
-        ));
-    }
-    Ok(())
-}
-
 impl Flow {
     /// How much may be written now.
     #[inline]
@@ -677,7 +633,7 @@ impl Flow {
             // The peer's silence counts from here.
             self.heard = self.heard.max(now);
         }
-        (self.send_max as usize).saturating_sub(queued)
+        self.send_room()
     }
 
     /// Takes bytes to be sent.

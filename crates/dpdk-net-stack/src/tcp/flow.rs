@@ -165,8 +165,10 @@ pub(crate) struct Rare {
     pub(crate) owed_acks: u8,
     /// When a challenge ACK may be sent again.
     pub(crate) challenge_after: Instant,
-    /// Segments retransmitted, over all.
-    pub(crate) retransmits: u32,
+    /// `TCP_MAXSEG`.
+    pub(crate) max_segment: Option<u16>,
+    /// `TCP_NOTSENT_LOWAT`.
+    pub(crate) notsent_lowat: Option<u32>,
 }
 
 /// One connection.
@@ -214,6 +216,8 @@ pub(crate) struct Flow {
     /// The largest segment that has come: what is taken for the peer's full segment.
     pub(crate) rcv_mss: u16,
     pub(crate) ttl: u8,
+    /// The DSCP, in the upper six bits.
+    pub(crate) tos: u8,
     /// Timeouts in a row.
     pub(crate) backoff: u8,
     pub(crate) wait: Wait,
@@ -237,6 +241,10 @@ pub(crate) struct Flow {
     pub(crate) mac_until: Instant,
     /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT. `MAX` if there is none.
     pub(crate) expires: Instant,
+    /// Segments sent and received, and bytes received in order, since the beginning.
+    pub(crate) segments_out: u32,
+    pub(crate) segments_in: u32,
+    pub(crate) received: u64,
     pub(crate) busy: Option<Box<Busy>>,
     /// Congestion control and loss recovery, once something was sent.
     pub(crate) sender: Option<Box<Sender>>,
@@ -293,6 +301,7 @@ impl Flow {
             peer_mss: 536,
             rcv_mss: 0,
             ttl: 64,
+            tos: 0,
             backoff: 0,
             wait: Wait::Nothing,
             timer,
@@ -307,6 +316,9 @@ impl Flow {
             mac: MacAddr::ZERO,
             mac_until: Instant::ZERO,
             expires: Instant::MAX,
+            segments_out: 0,
+            segments_in: 0,
+            received: 0,
             busy: None,
             sender: None,
             rare: None,
@@ -371,7 +383,14 @@ impl Flow {
     /// How much more may be written.
     #[inline]
     pub(crate) fn send_room(&self) -> usize {
-        (self.send_max as usize).saturating_sub(self.send_queue())
+        let room = (self.send_max as usize).saturating_sub(self.send_queue());
+        match &self.rare {
+            Some(rare) => match rare.notsent_lowat {
+                Some(lowat) => room.min(lowat.saturating_sub(self.unsent()) as usize),
+                None => room,
+            },
+            None => room,
+        }
     }
 
     /// Bytes that were sent and are neither acknowledged nor SACKed nor thought lost ("pipe" of RFC 6675).
@@ -482,6 +501,7 @@ impl Flow {
         let mut control = Control::new(self.key, SegmentFlags::ACK, self.snd_nxt, self.rcv_nxt);
         control.window = u16::try_from(self.rcv_window() >> self.rcv_shift).unwrap_or(u16::MAX);
         control.hop_limit = self.ttl;
+        control.tos = self.tos;
         control.options.timestamps = self.timestamps(now);
         control
     }
@@ -525,7 +545,18 @@ impl Flow {
     /// Whether enough room has become free to be worth waking a writer: a third, as with Linux.
     #[inline]
     pub(crate) fn is_writable_again(&self) -> bool {
-        self.has(FlowFlags::BLOCKED) && self.send_room() >= self.send_max as usize / 3
+        if !self.has(FlowFlags::BLOCKED) {
+            return false;
+        }
+        let most = self.send_max as usize;
+        let lowat = self.rare.as_ref().and_then(|rare| rare.notsent_lowat);
+        match lowat {
+            Some(lowat) => {
+                self.unsent() <= lowat / 2
+                    && most.saturating_sub(self.send_queue()) >= most / 3
+            }
+            None => self.send_room() >= most / 3,
+        }
     }
 
     /// Sets what a full segment holds, from the peer's MSS option and the path's MTU (RFC 6691, RFC 9293 section 3.7.1).
@@ -539,9 +570,11 @@ impl Flow {
         } else {
             0
         };
+        let chosen = self.rare.as_ref().and_then(|rare| rare.max_segment);
         let mss = self
             .peer_mss
             .min(by_path)
+            .min(chosen.unwrap_or(u16::MAX))
             .saturating_sub(options)
             .max(MIN_MSS);
         let old = core::mem::replace(&mut self.mss, mss);

@@ -9,6 +9,7 @@ use super::flow::{Flow, FlowFlags, timestamp_clock};
 use super::listener::{Half, HalfId};
 use super::options::{SegmentOptions, SynOptions, Timestamps, window_scale_for};
 use super::segment::Control;
+use super::sockopt::TcpOptions;
 use super::table::{FlowKey, FlowRef};
 use super::{EventKey, Tcp, TcpState, TimerKey};
 use crate::event::{ListenerId, TcpId};
@@ -17,6 +18,16 @@ use crate::time::{Duration, Instant};
 
 /// First wait for the ACK of a SYN-ACK; doubles with each repetition (RFC 6298 section 2).
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// What a SYN is answered with.
+struct Answer {
+    key: FlowKey,
+    iss: u32,
+    irs: u32,
+    peer: SynOptions,
+    ecn: bool,
+    listener: ListenerId,
+}
 
 /// What is known of a connection whose handshake has just been completed, from the SYN queue or from a cookie.
 struct Opening {
@@ -132,12 +143,15 @@ impl Tcp {
         if self.syn_queue.is_full() {
             self.stats.syn_cookies_sent += 1;
             let cookie = self.cookies.make(now, &key, segment.seq(), &peer);
-            let ttl = self
-                .listeners
-                .map
-                .get(id)
-                .map_or(64, |listener| listener.ttl);
-            self.send_syn_ack(now, link, key, (cookie, segment.seq()), &peer, ttl, false);
+            let answer = Answer {
+                key,
+                iss: cookie,
+                irs: segment.seq(),
+                peer,
+                ecn: false,
+                listener: id,
+            };
+            self.send_syn_ack(now, link, &answer);
             return true;
         }
         self.stats.syn_received += 1;
@@ -177,38 +191,37 @@ impl Tcp {
             ecn,
             ..
         } = *half;
-        let ttl = self
-            .listeners
-            .map
-            .get(listener)
-            .map_or(64, |listener| listener.ttl);
-        self.send_syn_ack(now, link, key, (iss, irs), &peer, ttl, ecn);
+        let answer = Answer {
+            key,
+            iss,
+            irs,
+            peer,
+            ecn,
+            listener,
+        };
+        self.send_syn_ack(now, link, &answer);
         self.wheel
             .arm(timer, now + FIRST_RETRY * (1 << retries.min(6)));
     }
 
-    fn send_syn_ack(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        key: FlowKey,
-        (iss, irs): (u32, u32),
-        peer: &SynOptions,
-        ttl: u8,
-        ecn: bool,
-    ) {
-        let mut control = Control::new(key, Flags::SYN | Flags::ACK, iss, irs.wrapping_add(1));
-        control.window = u16::try_from(self.settings.initial_recv_window()).unwrap_or(u16::MAX);
-        if ecn {
+    fn send_syn_ack(&mut self, now: Instant, link: &mut Link, answer: &Answer) {
+        let Answer { key, peer, .. } = answer;
+        let listener = self.listeners.map.get(answer.listener);
+        let options = listener.map(|listener| listener.options);
+        let options = options.unwrap_or_default();
+        let (seq, ack) = (answer.iss, answer.irs.wrapping_add(1));
+        let mut control = Control::new(*key, Flags::SYN | Flags::ACK, seq, ack);
+        control.window = options.first_window(&self.settings);
+        if answer.ecn {
             control.flags = control.flags | Flags::ECE;
         }
-        let offset = self.timestamp_offset(&key);
+        let offset = self.timestamp_offset(key);
         control.options = SynOptions {
-            mss: Some(self.settings.offered_mss(key.is_v6())),
+            mss: Some(options.offered_mss(&self.settings, key.is_v6())),
             // RFC 7323 section 1.3, RFC 2018 section 2: offered back only to who offered.
             wscale: peer
                 .wscale
-                .map(|_| window_scale_for(self.settings.recv_buffer)),
+                .map(|_| window_scale_for(options.most_recv(&self.settings))),
             sack: peer.sack && self.settings.sack,
             timestamps: peer
                 .timestamps
@@ -218,7 +231,8 @@ impl Tcp {
                     echo: theirs.value,
                 }),
         };
-        control.hop_limit = ttl;
+        control.hop_limit = options.hop_limit();
+        control.tos = options.tos;
         let _ = self.send_control(now, link, &control);
     }
 
@@ -336,8 +350,8 @@ impl Tcp {
             self.stats.too_many += 1;
             return false;
         }
-        let ttl = listener.ttl;
-        let id = self.establish(now, opening, ttl);
+        let options = listener.options;
+        let id = self.establish(now, opening, &options);
         if let Some(flow) = self.flows.get_mut(id) {
             flow.set_mss(link.path_mtu(now, opening.key.remote_addr()));
         }
@@ -363,7 +377,7 @@ impl Tcp {
     }
 
     /// Makes a connection of a half-open one and puts it into the accept queue.
-    fn establish(&mut self, now: Instant, half: &Opening, ttl: u8) -> TcpId {
+    fn establish(&mut self, now: Instant, half: &Opening, options: &TcpOptions) -> TcpId {
         let ts_offset = self.timestamp_offset(&half.key);
         let (wheel, settings) = (&mut self.wheel, &self.settings);
         let id = self.flows.insert_with_key(|id| {
@@ -372,7 +386,7 @@ impl Tcp {
             let mut flow = Flow::new((id, half.key), state, timer, half.iss, settings, now);
             flow.flags |= FlowFlags::UNACCEPTED;
             flow.flags.set(FlowFlags::ECN, half.ecn);
-            flow.ttl = ttl;
+            flow.adopt(now, options);
             flow.ts_offset = ts_offset;
             flow.synchronized_at(half.irs, now, settings, &half.peer);
             flow.snd_una = half.iss.wrapping_add(1);

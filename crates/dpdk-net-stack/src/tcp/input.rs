@@ -73,6 +73,7 @@ impl Tcp {
             return;
         };
         let state = flow.state;
+        flow.segments_in = flow.segments_in.wrapping_add(1);
         match state {
             TcpState::Closed => return,
             TcpState::TimeWait => return self.flow_in_time_wait(now, link, id, segment),
@@ -351,6 +352,7 @@ impl Tcp {
         let mut ack = Control::new(entry.key, Flags::ACK, entry.snd_nxt, entry.rcv_nxt);
         ack.window = entry.window;
         ack.hop_limit = entry.hop_limit;
+        ack.tos = entry.tos;
         ack.options.timestamps = entry.timestamps.map(|(recent, offset)| Timestamps {
             value: timestamp_clock(now).wrapping_add(offset),
             echo: recent,
@@ -478,7 +480,7 @@ impl Flow {
             .wrapping_add(self.recv_max.min(u16::MAX.into()));
         if let Some(shift) = offer.wscale {
             self.snd_shift = shift;
-            self.rcv_shift = window_scale_for(config.recv_buffer);
+            self.rcv_shift = window_scale_for(self.most_recv(config));
         }
         self.flags.set(FlowFlags::SACK, offer.sack && config.sack);
         if config.timestamps

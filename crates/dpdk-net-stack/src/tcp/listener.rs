@@ -13,6 +13,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use super::ListenOptions;
 use super::options::SynOptions;
+use super::sockopt::TcpOptions;
 use super::table::FlowKey;
 use crate::error::Error;
 use crate::event::{ListenerId, TcpId};
@@ -73,7 +74,7 @@ impl SynQueue {
 pub(crate) struct Listener {
     pub(crate) local: SocketAddr,
     pub(crate) only_v6: bool,
-    pub(crate) ttl: u8,
+    pub(crate) options: TcpOptions,
     backlog: usize,
     /// Connections past the handshake, in the order they came.
     pub(crate) queue: VecDeque<TcpId>,
@@ -148,7 +149,7 @@ impl Listeners {
         let id = self.map.insert(Listener {
             local,
             only_v6: options.only_v6,
-            ttl: options.ttl,
+            options: options.options,
             backlog: options.backlog as usize,
             queue: VecDeque::new(),
             event: false,

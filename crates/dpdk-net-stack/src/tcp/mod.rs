@@ -14,6 +14,7 @@ pub(crate) mod cookie;
 pub(crate) mod egress;
 pub(crate) mod flow;
 pub(crate) mod handshake;
+pub(crate) mod info;
 pub(crate) mod input;
 pub(crate) mod listener;
 pub(crate) mod options;
@@ -27,6 +28,7 @@ pub(crate) mod segment;
 pub(crate) mod send_buf;
 pub(crate) mod sender;
 pub(crate) mod seq;
+pub(crate) mod sockopt;
 pub(crate) mod table;
 pub(crate) mod time_wait;
 pub(crate) mod windowed;
@@ -44,7 +46,7 @@ use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
 use crate::stats::TcpStats;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
 
 use cookie::Cookies;
@@ -52,6 +54,7 @@ use flow::{Flow, FlowFlags, Pool, Wait};
 use listener::{HalfId, Listeners, SynQueue};
 use ports::PortPicker;
 use segment::Control;
+use sockopt::TcpOptions;
 use table::{FlowKey, FlowRef, FlowTable};
 use time_wait::{TimeWait, TimeWaitId, TimeWaits};
 
@@ -101,8 +104,8 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Whether the unspecified IPv6 address takes IPv6 connections only (`IPV6_V6ONLY`).
     pub only_v6: bool,
-    /// Time to live or hop limit of accepted connections, not 0. Default 64.
-    pub ttl: u8,
+    /// What connections that are accepted from it have.
+    pub options: TcpOptions,
 }
 
 impl ListenOptions {
@@ -112,7 +115,7 @@ impl ListenOptions {
             local,
             backlog: 1024,
             only_v6: false,
-            ttl: 64,
+            options: TcpOptions::default(),
         }
     }
 }
@@ -139,24 +142,6 @@ impl Default for Keepalive {
     }
 }
 
-/// A connection as an administrator wants to see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TcpInfo {
-    /// The local address and port.
-    pub local: SocketAddr,
-    /// The peer's address and port.
-    pub peer: SocketAddr,
-    /// The state.
-    pub state: TcpState,
-    /// Bytes received and not yet read.
-    pub recv_queue: usize,
-    /// Bytes written and not yet acknowledged.
-    pub send_queue: usize,
-    /// Whether the application has let go of it.
-    pub orphan: bool,
-}
-
 /// Whose timer it is.
 #[derive(Debug, Clone, Copy)]
 enum TimerKey {
@@ -175,8 +160,19 @@ enum EventKey {
 #[derive(Debug)]
 pub(crate) struct Settings {
     tcp: TcpConfig,
+    /// Times of the configuration in nanoseconds, as it takes long to make them from what they are there.
+    pub(crate) nanos: Nanos,
     /// The interface's IP MTU.
     pub(crate) mtu: u16,
+}
+
+/// Fields of [`TcpConfig`] in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nanos {
+    pub(crate) min_rto: u64,
+    pub(crate) max_rto: u64,
+    pub(crate) peer_ack_delay: u64,
+    pub(crate) ack_delay: u64,
 }
 
 impl core::ops::Deref for Settings {
@@ -248,6 +244,12 @@ impl Tcp {
         Tcp {
             settings: Settings {
                 tcp: tcp.clone(),
+                nanos: Nanos {
+                    min_rto: duration_nanos(tcp.min_rto),
+                    max_rto: duration_nanos(tcp.max_rto),
+                    peer_ack_delay: duration_nanos(tcp.peer_ack_delay),
+                    ack_delay: duration_nanos(tcp.ack_delay),
+                },
                 mtu: config.mtu,
             },
             tx_checksum: config.tx_checksum,
@@ -509,12 +511,17 @@ impl Tcp {
                 + keepalive.config.interval * u32::from(keepalive.probes)
                 <= now
         {
-            if keepalive.probes >= keepalive.config.count {
+            // As Linux: with a user timeout that decides, and not the count.
+            let over = match rare.user_timeout {
+                Some(timeout) => keepalive.probes > 0 && flow.heard + timeout <= now,
+                None => keepalive.probes >= keepalive.config.count,
+            };
+            if over {
                 self.stats.timeouts += 1;
                 self.abort(now, link, id, Some(Error::TimedOut));
                 return;
             }
-            keepalive.probes += 1;
+            keepalive.probes = keepalive.probes.saturating_add(1);
             // RFC 1122 section 4.2.3.6: a sequence number that has been acknowledged draws an ACK.
             let mut probe = flow.ack(now);
             probe.seq = flow.snd_una.wrapping_sub(1);
@@ -638,6 +645,8 @@ impl Tcp {
             rcv_nxt: ack.ack,
             window: ack.window,
             hop_limit: ack.hop_limit,
+            tos: ack.tos,
+            since: now,
             timestamps,
             timer: wheel.insert(TimerKey::TimeWait(id)),
         });

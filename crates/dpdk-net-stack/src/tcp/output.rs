@@ -104,6 +104,7 @@ impl Flow {
         let window = self.advertise();
         self.acked = self.rcv_nxt;
         self.ack_at = Instant::MAX;
+        self.segments_out = self.segments_out.wrapping_add(1);
         self.flags.remove(FlowFlags::ACK_NOW);
         Out {
             seq,
@@ -141,12 +142,13 @@ impl Flow {
         limit: u32,
     ) -> Option<Out> {
         if self.sender.is_none() {
-            let algorithm = self.rare.as_ref().and_then(|rare| rare.congestion);
-            let algorithm = algorithm.unwrap_or(config.congestion);
+            let algorithm = self.algorithm(config);
+            let pacing_max = self.rare.as_ref().and_then(|rare| rare.pacing_max);
             self.sender = Some(alloc::boxed::Box::new(Sender::new(
                 algorithm,
                 self.mss.into(),
                 now,
+                pacing_max,
             )));
         }
         self.busy_mut(pool);
@@ -297,10 +299,9 @@ impl Flow {
         if let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) {
             let stamp = sender.stamp(now, (start, end), flight, false);
             busy.sent.sent_again(start, end, stamp);
-            sender.on_retransmit(timestamp);
+            sender.on_retransmit(timestamp, end.wrapping_sub(start));
             pace(sender, now, end.wrapping_sub(start));
         }
-        self.rare().retransmits += 1;
         // RFC 6298 section 5.1: the timer runs whenever something is outstanding; a retransmission does not put it off.
         if matches!(self.wait, Wait::Nothing | Wait::Persist) {
             self.restart_timer(config, now, None);
@@ -393,11 +394,12 @@ impl Flow {
             if answer { self.rcv_nxt } else { 0 },
         );
         control.hop_limit = self.ttl;
+        control.tos = self.tos;
         control.window = u16::try_from(self.recv_max).unwrap_or(u16::MAX);
         control.options = SynOptions {
-            mss: Some(config.offered_mss(self.key.is_v6())),
+            mss: Some(self.offered_mss(config)),
             wscale: (!answer || self.snd_shift > 0 || self.rcv_shift > 0)
-                .then(|| window_scale_for(config.recv_buffer)),
+                .then(|| window_scale_for(self.most_recv(config))),
             sack: config.sack && (!answer || self.has(FlowFlags::SACK)),
             timestamps: (config.timestamps && (!answer || self.has(FlowFlags::TIMESTAMPS))).then(
                 || Timestamps {
@@ -430,8 +432,9 @@ impl Flow {
             return;
         };
         let len = segment.len();
-        let ecn = u8::from(out.ect) * 2;
-        self.key.write_ip_header(ip, self.ttl, ecn, len, checksum);
+        let traffic_class = self.tos | u8::from(out.ect) * 2;
+        self.key
+            .write_ip_header(ip, self.ttl, traffic_class, len, checksum);
         let header = HEADER_LEN + out.options_len();
         let Some((tcp, data)) = segment.split_at_mut_checked(header) else {
             return;
@@ -521,7 +524,7 @@ fn is_paced(sender: &Sender, now: Instant, flags: &mut FlowFlags) -> bool {
 /// Takes what leaves off the rate.
 #[inline]
 fn pace(sender: &mut Sender, now: Instant, bytes: u32) {
-    if let Some(rate) = sender.control.pacing_rate() {
+    if let Some(rate) = sender.pacing_rate() {
         let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
         let from = sender.paced_until.max(now);
         sender.paced_until = from + Duration::from_nanos(nanos);
@@ -531,11 +534,18 @@ fn pace(sender: &mut Sender, now: Instant, bytes: u32) {
 impl super::table::FlowKey {
     /// Writes the IP header of a TCP segment of `len` bytes from here to there.
     #[inline]
-    fn write_ip_header(&self, header: &mut [u8], ttl: u8, ecn: u8, len: usize, checksum: bool) {
+    fn write_ip_header(
+        &self,
+        header: &mut [u8],
+        ttl: u8,
+        traffic_class: u8,
+        len: usize,
+        checksum: bool,
+    ) {
         if let (Some((from, to)), true) = (self.v4(), header.len() == ipv4::HEADER_LEN) {
             let header_v4 = ipv4::Header {
                 ttl,
-                traffic_class: ecn,
+                traffic_class,
                 dont_fragment: true,
                 ..ipv4::Header::new(from, to, Protocol::Tcp, len)
             };
@@ -547,7 +557,7 @@ impl super::table::FlowKey {
         } else if let Some((from, to)) = self.v6() {
             let header_v6 = ipv6::Header {
                 hop_limit: ttl,
-                traffic_class: ecn,
+                traffic_class,
                 ..ipv6::Header::new(from, to, Protocol::Tcp, len)
             };
             header_v6.write(header);

@@ -51,6 +51,7 @@ impl Flow {
         if !data.is_empty() {
             self.append(context.pool, data);
             self.rcv_nxt = start.wrapping_add(data.len() as u32);
+            self.received += data.len() as u64;
             self.acknowledge_soon(context, data.len());
         }
         let mut ready = Readiness::empty();
@@ -109,6 +110,7 @@ impl Flow {
             if !data.is_empty() {
                 self.append(context.pool, data);
                 self.rcv_nxt = start.wrapping_add(data.len() as u32);
+                self.received += data.len() as u64;
                 self.note_segment(context, data.len());
                 ready |= Readiness::READABLE;
             }
@@ -160,6 +162,7 @@ impl Flow {
         };
         while let Some(chunk) = gaps.assembler.take_ready(self.rcv_nxt) {
             self.rcv_nxt = self.rcv_nxt.wrapping_add(chunk.len() as u32);
+            self.received += chunk.len() as u64;
             ready |= Readiness::READABLE;
             if !shut {
                 busy.recv.push_chunk(chunk);
@@ -239,8 +242,7 @@ impl Flow {
         let took = read.wrapping_sub(self.tune_from);
         self.tune_from = read;
         self.tune_at = now + self.rtt.srtt().unwrap_or_default().max(LEAST_ROUND);
-        let most = self.rare.as_ref().and_then(|rare| rare.recv_max);
-        let most = most.unwrap_or(config.recv_buffer as u32);
+        let most = self.most_recv(config) as u32;
         // Twice for the sender's window, which may double in a round trip, and twice for what is on its way meanwhile.
         let wanted = took.saturating_mul(4).min(most);
         self.recv_max = self.recv_max.max(wanted);

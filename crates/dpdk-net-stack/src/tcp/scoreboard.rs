@@ -149,6 +149,14 @@ impl Scoreboard {
         self.sacked_records
     }
 
+    /// Records that were sent again and have not arrived as far as is known.
+    pub(crate) fn sent_again_records(&self) -> u32 {
+        let again = |record: &&Sent| {
+            record.has(Mark::RETRANSMITTED) && !record.has(Mark::LOST) && !record.has(Mark::SACKED)
+        };
+        self.records.iter().filter(again).count() as u32
+    }
+
     /// Records in all.
     pub(crate) fn len(&self) -> usize {
         self.records.len()

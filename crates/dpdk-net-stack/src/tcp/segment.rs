@@ -13,6 +13,8 @@ use crate::emit::IpMeta;
 pub(crate) struct Control {
     pub(crate) key: FlowKey,
     pub(crate) hop_limit: u8,
+    /// The DSCP, in the upper six bits.
+    pub(crate) tos: u8,
     pub(crate) seq: u32,
     pub(crate) ack: u32,
     pub(crate) flags: Flags,
@@ -25,6 +27,7 @@ impl Control {
         Control {
             key,
             hop_limit: 64,
+            tos: 0,
             seq,
             ack,
             flags,
@@ -50,6 +53,7 @@ impl Control {
     pub(crate) fn meta(&self) -> IpMeta {
         IpMeta {
             hop_limit: self.hop_limit,
+            traffic_class: self.tos,
             dont_fragment: true,
             ..IpMeta::new(self.key.local_addr(), self.key.remote_addr(), Protocol::Tcp)
         }

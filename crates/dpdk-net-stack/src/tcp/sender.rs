@@ -63,7 +63,30 @@ pub(crate) struct Sender {
     pub(crate) ecn_high: Option<u32>,
     /// When the next segment may leave, where sending is paced.
     pub(crate) paced_until: Instant,
+    /// `SO_MAX_PACING_RATE`, `u64::MAX` if there is none.
+    pacing_max: u64,
     pub(crate) last_sent: Instant,
+    /// The last sample of the delivery rate.
+    pub(crate) rate: Option<RateSample>,
+    pub(crate) totals: Totals,
+    /// Since when something is unacknowledged, and how long something was before.
+    busy_since: Option<Instant>,
+    busy_time: Duration,
+}
+
+/// What a connection has sent since its beginning, for those who watch it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    /// Bytes of data, those sent again included.
+    pub(crate) bytes: u64,
+    /// Bytes sent again.
+    pub(crate) bytes_again: u64,
+    /// Segments with data or a FIN.
+    pub(crate) data_segments: u32,
+    /// Of these, those sent again.
+    pub(crate) retransmits: u32,
+    /// DSACKs.
+    pub(crate) duplicates: u32,
 }
 
 /// Duplicates after which a segment is lost (RFC 5681 section 3.2).
@@ -72,7 +95,12 @@ pub(crate) const DUP_THRESHOLD: u32 = 3;
 const WINDOW_LASTS: u8 = 16;
 
 impl Sender {
-    pub(crate) fn new(algorithm: Algorithm, mss: u32, now: Instant) -> Self {
+    pub(crate) fn new(
+        algorithm: Algorithm,
+        mss: u32,
+        now: Instant,
+        pacing_max: Option<u64>,
+    ) -> Self {
         Sender {
             control: Controller::new(algorithm, mss, now),
             delivered: 0,
@@ -95,12 +123,50 @@ impl Sender {
             probe: None,
             ecn_high: None,
             paced_until: now,
+            pacing_max: pacing_max.unwrap_or(u64::MAX),
             last_sent: now,
+            rate: None,
+            totals: Totals::default(),
+            busy_since: None,
+            busy_time: Duration::ZERO,
         }
     }
 
     pub(crate) fn on_mss(&mut self, old: u32, new: u32) {
         self.control.on_mss(old, new);
+    }
+
+    /// Sets or lifts the bound on the pacing rate. What was held back by the old one is not any more.
+    pub(crate) fn limit_pacing(&mut self, now: Instant, rate: Option<u64>) {
+        self.pacing_max = rate.unwrap_or(u64::MAX);
+        self.paced_until = self.paced_until.min(now);
+    }
+
+    /// Bytes a second that sending is paced at, if it is.
+    #[inline]
+    pub(crate) fn pacing_rate(&self) -> Option<u64> {
+        match self.control.pacing_rate() {
+            Some(rate) => Some(rate.min(self.pacing_max)),
+            None => (self.pacing_max != u64::MAX).then_some(self.pacing_max),
+        }
+    }
+
+    pub(crate) fn has_seen_reordering(&self) -> bool {
+        self.reordering
+    }
+
+    /// Everything that was sent is acknowledged.
+    #[inline]
+    pub(crate) fn became_idle(&mut self, now: Instant) {
+        if let Some(since) = self.busy_since.take() {
+            self.busy_time += now - since;
+        }
+    }
+
+    /// How long something was unacknowledged, over all.
+    pub(crate) fn busy_time(&self, now: Instant) -> Duration {
+        let present = self.busy_since.map_or(Duration::ZERO, |since| now - since);
+        self.busy_time + present
     }
 
     /// Bytes that duplicate ACKs of a peer without SACK tell to have arrived.
@@ -128,12 +194,15 @@ impl Sender {
             .on_sent(now, end.wrapping_sub(start), in_flight);
         if idle {
             (self.first_sent_at, self.delivered_at) = (now, now);
+            self.busy_since = Some(now);
         }
         let mut marks = Mark::empty();
         if self.app_limited > self.delivered {
             marks |= Mark::APP_LIMITED;
         }
         self.last_sent = now;
+        self.totals.bytes += u64::from(end.wrapping_sub(start));
+        self.totals.data_segments = self.totals.data_segments.wrapping_add(1);
         self.prr_out = self.prr_out.saturating_add(end.wrapping_sub(start));
         Sent {
             start,
@@ -164,12 +233,13 @@ impl Sender {
         self.first_sent_at = newest.sent_at;
         let sending = newest.sent_at - newest.first_sent_at;
         let acknowledging = now - newest.delivered_at;
-        Some(RateSample {
+        self.rate = Some(RateSample {
             delivered: u32::try_from(self.delivered - newest.delivered).unwrap_or(u32::MAX),
             interval: sending.max(acknowledging),
             prior_delivered: newest.delivered,
             app_limited: newest.marks.contains(Mark::APP_LIMITED),
-        })
+        });
+        self.rate
     }
 
     /// How long a segment may come late before it is lost (RFC 8985 section 6.2, step 4).
@@ -192,6 +262,7 @@ impl Sender {
 
     /// A DSACK: something was sent again in vain (RFC 2883). `true` if all of this phase was.
     pub(crate) fn on_duplicate(&mut self, snd_una: u32, snd_nxt: u32) -> bool {
+        self.totals.duplicates = self.totals.duplicates.wrapping_add(1);
         if self.widened_at.is_none_or(|at| seq::le(at, snd_una)) {
             self.widened_at = Some(snd_nxt);
             self.window_steps = self.window_steps.saturating_add(1).min(20);
@@ -208,7 +279,9 @@ impl Sender {
     }
 
     /// Something was sent again.
-    pub(crate) fn on_retransmit(&mut self, timestamp: u32) {
+    pub(crate) fn on_retransmit(&mut self, timestamp: u32, bytes: u32) {
+        self.totals.retransmits = self.totals.retransmits.wrapping_add(1);
+        self.totals.bytes_again += u64::from(bytes);
         if let Some(left) = &mut self.undo_left {
             *left += 1;
         }

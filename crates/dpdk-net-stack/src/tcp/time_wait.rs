@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use slotmap::{SlotMap, new_key_type};
 
 use super::table::FlowKey;
+use crate::time::{Duration, Instant};
 use crate::wheel::TimerId;
 
 new_key_type! {
@@ -21,10 +22,16 @@ pub(crate) struct TimeWait {
     pub(crate) rcv_nxt: u32,
     pub(crate) window: u16,
     pub(crate) hop_limit: u8,
+    pub(crate) tos: u8,
+    /// When the application let go of it, or it came to TIME-WAIT, whichever was later.
+    pub(crate) since: Instant,
     /// TS.Recent, and what is added to the clock to make our own, if timestamps are on.
     pub(crate) timestamps: Option<(u32, u32)>,
     pub(crate) timer: TimerId,
 }
+
+/// The clock of timestamps has moved by then, whatever its granularity.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// All of them.
 #[derive(Debug)]
@@ -46,6 +53,14 @@ impl TimeWaits {
 
     pub(crate) fn is_full(&self) -> bool {
         self.entries.len() >= self.capacity
+    }
+
+    /// Whether a connection may be opened in place of this one: its timestamps are newer for sure (RFC 6191 section 2, as
+    /// `tcp_tw_reuse`).
+    pub(crate) fn may_reopen(&self, now: Instant, id: TimeWaitId) -> bool {
+        self.entries
+            .get(id)
+            .is_some_and(|entry| entry.timestamps.is_some() && now - entry.since >= REOPEN_AFTER)
     }
 
     pub(crate) fn oldest(&mut self) -> Option<TimeWaitId> {

@@ -115,6 +115,14 @@ pub(crate) struct RateSample {
     pub(crate) app_limited: bool,
 }
 
+impl RateSample {
+    /// The rate, `None` if it took no time.
+    pub(crate) fn bytes_per_second(&self) -> Option<u64> {
+        let nanos = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        (u64::from(self.delivered) * 1_000_000_000).checked_div(nanos)
+    }
+}
+
 /// The window of one connection, and its rate.
 pub(crate) trait CongestionControl: fmt::Debug + Send + Sync {
     /// The name as `TCP_CONGESTION` has it.

@@ -7,6 +7,7 @@
 //! - [`apps`]: small applications for the hosts, which check every byte.
 //! - [`frames`]: frames made by hand, valid or not.
 //! - [`addr`]: the address plan of simulations and beds.
+//! - `relay` (feature `vdev`): forwards frames between two interfaces of the kernel and does to them what the simulated links do.
 //! - `bed` (feature `vdev`): network namespaces, veth pairs and programs of the kernel's side, cleaned up when dropped.
 //!
 //! A dev-dependency only. Helpers panic when they are misused, with a message that says how; what a stack under test does wrong is
@@ -20,6 +21,8 @@ pub mod bed;
 pub mod by_hand;
 pub mod frames;
 pub mod hosts;
+#[cfg(feature = "vdev")]
+pub mod relay;
 pub mod sim;
 
 pub use dpdk_net_stack::Instant;

@@ -121,7 +121,7 @@ impl LinkConfig {
         self
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         for (name, p) in [
             ("loss", self.loss),
             ("reorder", self.reorder),

@@ -20,6 +20,8 @@ mod segment;
 mod trace;
 
 pub use host::{App, AppError, AppId, ConnId, Host, HostId, ListenId, TcpHost};
+#[cfg(feature = "vdev")]
+pub(crate) use link::Link;
 pub use link::{Fate, LinkConfig, LinkStats};
 pub use pair::Pair;
 pub use seed::{BYTES_VAR, PCAP_VAR, SEED_VAR, bulk_bytes, seeds};

@@ -6,10 +6,12 @@
 
 mod netns;
 mod process;
+mod relayed;
 mod veth;
 
 pub use netns::Netns;
 pub use process::{Output, Process, run};
+pub use relayed::{KernelHost, RelayedBed};
 pub use veth::{Veth, disable_tx_offloads};
 
 use std::fs;

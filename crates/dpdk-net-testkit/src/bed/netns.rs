@@ -1,8 +1,13 @@
 //! A network namespace of its own for a test, with the loopback interface up.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{COMMAND_TIMEOUT, Output, Process, require_root, run, unique_name};
 
@@ -69,6 +74,46 @@ impl Netns {
     pub fn adopt(&self, interface: &str) -> io::Result<()> {
         run(
             &["ip", "link", "set", interface, "netns", &self.name],
+            COMMAND_TIMEOUT,
+        )
+        .map(drop)
+    }
+
+    /// Moves the calling thread into it, for the rest of the thread's life: sockets and devices that it makes are of this
+    /// namespace.
+    pub fn enter(&self) -> io::Result<()> {
+        let file = File::open(self.path())?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(())
+    }
+
+    /// Runs `work` on a thread of its own within it: the kernel's sockets of this namespace, without a program.
+    ///
+    /// # Panics
+    /// In that thread, if it can't enter.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let path = self.path();
+        thread::spawn(move || {
+            let entered = File::open(&path).and_then(|file| {
+                Ok(move_into_link_name_space(
+                    file.as_fd(),
+                    Some(LinkNameSpaceType::Network),
+                )?)
+            });
+            if let Err(error) = entered {
+                panic!("cannot enter {path}: {error}");
+            }
+            work()
+        })
+    }
+
+    /// Sets a kernel variable of this namespace, such as `net.ipv4.tcp_congestion_control`.
+    pub fn sysctl(&self, name: &str, value: &str) -> io::Result<()> {
+        self.run(
+            &["sysctl", "-qw", &format!("{name}={value}")],
             COMMAND_TIMEOUT,
         )
         .map(drop)

@@ -296,6 +296,14 @@ impl Stack {
         self.tcp.send_bytes(self.now, id, data)
     }
 
+    /// Takes all of the buffer as it is if there is room for any of it: its memory is taken already. So what is queued may
+    /// exceed the send buffer by one such call.
+    ///
+    /// Errors: as [`tcp_send`](Self::tcp_send), and `InvalidInput` for more than 512 MiB at once.
+    pub fn tcp_send_all_bytes(&mut self, id: TcpId, data: &Bytes) -> Result<(), Error> {
+        self.tcp.send_all_bytes(self.now, id, data)
+    }
+
     /// As [`tcp_recv`](Self::tcp_recv), but what is read stays.
     pub fn tcp_peek(&mut self, id: TcpId, buf: &mut [u8]) -> Result<usize, Error> {
         self.tcp.peek(id, buf)
@@ -377,6 +385,17 @@ impl Stack {
     /// control is the one that it has.
     pub fn tcp_options(&self, id: TcpId) -> Result<TcpOptions, Error> {
         self.tcp.options(id)
+    }
+
+    /// What a connection to be made with these options would have: as [`tcp_options`](Self::tcp_options), where none is
+    /// chosen the configuration's.
+    pub fn tcp_defaults(&self, options: &TcpOptions, v6: bool) -> TcpOptions {
+        self.tcp.defaults(options, v6)
+    }
+
+    /// The times of keep-alive of connections that only switch it on.
+    pub fn tcp_default_keepalive(&self) -> Keepalive {
+        self.keepalive
     }
 
     /// What a connection tells of itself: the kernel's `TCP_INFO`.

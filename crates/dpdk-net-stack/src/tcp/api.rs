@@ -23,6 +23,10 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
+/// What one call takes at most beyond the room there is: together with the largest send buffer less than half of the
+/// sequence space.
+const MAX_AT_ONCE: usize = 512 * 1024 * 1024;
+
 /// The flow, if the application still holds it; for those who need more of [`Tcp`] beside it.
 #[inline]
 fn held(flows: &mut SlotMap<TcpId, Flow>, id: TcpId) -> Result<&mut Flow, Error> {
@@ -424,17 +428,30 @@ impl Tcp {
         let room = flow.start_send(now);
         let taken = data.split_to(data.len().min(room));
         let total = taken.len();
-        if total > 0 {
-            let end = flow.write_end;
-            let busy = flow.busy_mut(&mut self.pool);
-            if busy.send.is_empty() {
-                busy.send.reset(end);
-            }
-            busy.send.push(taken);
-            flow.write_end = flow.write_end.wrapping_add(total as u32);
+        flow.queue_bytes(&mut self.pool, taken);
+        self.after_send(id, total, !data.is_empty(), room - total)
+    }
+
+    /// Takes a buffer as it is, all of it if there is room for any.
+    pub(crate) fn send_all_bytes(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        data: &Bytes,
+    ) -> Result<(), Error> {
+        if data.len() > MAX_AT_ONCE {
+            return Err(Error::InvalidInput("at most 512 MiB are taken at once"));
         }
-        let blocked = !data.is_empty();
-        self.after_send(id, total, blocked, room - total)
+        let flow = held(&mut self.flows, id)?;
+        Self::before_send(flow)?;
+        let room = flow.start_send(now);
+        let total = if room > 0 { data.len() } else { 0 };
+        if total > 0 {
+            flow.queue_bytes(&mut self.pool, data.clone());
+        }
+        let blocked = total < data.len();
+        self.after_send(id, total, blocked, room.saturating_sub(total))
+            .map(drop)
     }
 
     #[inline]
@@ -634,6 +651,21 @@ impl Flow {
             self.heard = self.heard.max(now);
         }
         self.send_room()
+    }
+
+    /// Takes a buffer to be sent.
+    fn queue_bytes(&mut self, pool: &mut Pool, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        let end = self.write_end;
+        let len = data.len() as u32;
+        let busy = self.busy_mut(pool);
+        if busy.send.is_empty() {
+            busy.send.reset(end);
+        }
+        busy.send.push(data);
+        self.write_end = end.wrapping_add(len);
     }
 
     /// Takes bytes to be sent.

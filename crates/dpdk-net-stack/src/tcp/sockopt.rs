@@ -348,6 +348,19 @@ impl Tcp {
         Ok(())
     }
 
+    pub(crate) fn defaults(&self, chosen: &TcpOptions, v6: bool) -> TcpOptions {
+        let config = &self.settings;
+        TcpOptions {
+            nodelay: Some(chosen.nodelay.unwrap_or(config.nodelay)),
+            ttl: Some(chosen.hop_limit()),
+            congestion: Some(chosen.congestion.unwrap_or(config.congestion)),
+            recv_buffer: Some(chosen.recv_buffer.unwrap_or(config.initial_recv_window())),
+            send_buffer: Some(chosen.send_buffer.unwrap_or(config.initial_send_buffer())),
+            max_segment: Some(chosen.offered_mss(config, v6)),
+            ..*chosen
+        }
+    }
+
     pub(crate) fn options(&self, id: TcpId) -> Result<TcpOptions, Error> {
         Ok(self.held(id)?.options(&self.settings))
     }

@@ -13,6 +13,7 @@
 
 mod addr;
 mod tcp_listener;
+mod tcp_options;
 mod tcp_socket;
 mod tcp_stream;
 mod udp_socket;
@@ -25,9 +26,12 @@ mod futures_io;
 #[cfg(feature = "stream")]
 pub use tcp_listener::Incoming;
 pub use tcp_listener::TcpListener;
+pub use tcp_options::TcpKeepalive;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
 pub use udp_socket::UdpSocket;
+
+pub use dpdk_net_stack::{CaState, CongestionAlgorithm, TcpInfo};
 
 #[doc(no_inline)]
 pub use tokio::net::{ToSocketAddrs, lookup_host};

@@ -44,8 +44,6 @@ const BACKLOG: u32 = 1024;
 pub struct TcpListener {
     socket: Socket<ListenerId>,
     family: Family,
-    /// What accepted connections inherit.
-    options: Options,
 }
 
 impl TcpListener {
@@ -76,15 +74,15 @@ impl TcpListener {
         options: Options,
     ) -> io::Result<Self> {
         let id = {
-            let mut options = ListenOptions::new(to_stack(addr));
-            options.backlog = backlog;
-            shard.lock().stack.tcp_listen(options)
+            let mut listen = ListenOptions::new(to_stack(addr));
+            listen.backlog = backlog;
+            listen.options = options.tcp;
+            shard.lock().stack.tcp_listen(listen)
         }
         .map_err(io_error)?;
         Ok(Self {
             socket: Socket::own(shard, id),
             family: Family::of(addr),
-            options,
         })
     }
 
@@ -107,8 +105,6 @@ impl TcpListener {
     fn stream(&self, (id, peer): (TcpId, SocketAddr)) -> (TcpStream, SocketAddr) {
         let shard: Arc<Shard> = self.socket.shard().clone();
         let stream = TcpStream::own(Socket::own(shard, id), self.family);
-        // Fails only for an id that is unknown, and this one was just given out.
-        let _ = stream.apply(self.options);
         (stream, self.family.show(peer))
     }
 

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dpdk_net_stack::{TcpOption, TcpOptions};
+
 use super::addr::Family;
 use super::{TcpListener, TcpStream};
+use crate::error::io_error;
 use crate::handle::Handle;
 use crate::shard::Shard;
 
@@ -28,11 +31,7 @@ pub struct TcpSocket {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
     local: Option<SocketAddr>,
-    reuseaddr: bool,
-    reuseport: bool,
-    pub(crate) nodelay: bool,
-    pub(crate) keepalive: bool,
-    pub(crate) linger: Option<Duration>,
+    pub(crate) tcp: TcpOptions,
 }
 
 impl TcpSocket {
@@ -63,16 +62,38 @@ impl TcpSocket {
         change(&mut self.options.lock());
     }
 
-    /// Sets `SO_REUSEADDR`. Kept for its readers: here a listener may always take an address of which
+    /// Changes what the stack is told of the connection to be made.
+    pub(super) fn change(
+        &self,
+        change: impl FnOnce(&mut TcpOptions) -> Result<(), dpdk_net_stack::Error>,
+    ) -> io::Result<()> {
+        change(&mut self.options.lock().tcp).map_err(io_error)
+    }
+
+    pub(super) fn chosen(&self) -> TcpOptions {
+        self.get().tcp
+    }
+
+    pub(super) fn with_defaults(&self) -> TcpOptions {
+        let chosen = self.chosen();
+        let v6 = self.family == Family::V6;
+        self.shard.lock().stack.tcp_defaults(&chosen, v6)
+    }
+
+    pub(super) fn default_keepalive(&self) -> dpdk_net_stack::Keepalive {
+        self.shard.lock().stack.tcp_default_keepalive()
+    }
+
+    /// Sets `SO_REUSEADDR`: a connection may be made from a local port whose last connection to the same peer is in
+    /// TIME-WAIT, where timestamps tell the two apart (RFC 6191). A listener may always take an address of which
     /// connections in TIME-WAIT remain, and two listeners may never share one.
     pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
-        self.set(|o| o.reuseaddr = reuseaddr);
-        Ok(())
+        self.option(TcpOption::ReuseAddr(reuseaddr))
     }
 
     /// What [`set_reuseaddr`](Self::set_reuseaddr) was given; `false` at first.
     pub fn reuseaddr(&self) -> io::Result<bool> {
-        Ok(self.get().reuseaddr)
+        Ok(self.chosen().reuseaddr)
     }
 
     /// Refuses `true`: one listener has an address in a shard. Let several tasks accept from it instead.
@@ -86,41 +107,38 @@ impl TcpSocket {
                 "SO_REUSEPORT: one listener has an address in a shard; let several tasks accept from it",
             ));
         }
-        self.set(|o| o.reuseport = reuseport);
         Ok(())
     }
 
     /// Always `false`.
     pub fn reuseport(&self) -> io::Result<bool> {
-        Ok(self.get().reuseport)
+        Ok(false)
     }
 
     /// Sets `TCP_NODELAY` of the connection to be made, or of those accepted.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.set(|o| o.nodelay = nodelay);
-        Ok(())
+        self.option(TcpOption::NoDelay(nodelay))
     }
 
-    /// What [`set_nodelay`](Self::set_nodelay) was given; `false` at first.
+    /// What [`set_nodelay`](Self::set_nodelay) was given; as the stack's configuration has it at first.
     pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(self.get().nodelay)
+        Ok(self.with_defaults().nodelay.unwrap_or_default())
     }
 
     /// Sets `SO_KEEPALIVE` of the connection to be made, or of those accepted.
     pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
-        self.set(|o| o.keepalive = keepalive);
-        Ok(())
+        let times = self.chosen().keepalive.unwrap_or(self.default_keepalive());
+        self.option(TcpOption::Keepalive(keepalive.then_some(times)))
     }
 
     /// What [`set_keepalive`](Self::set_keepalive) was given; `false` at first.
     pub fn keepalive(&self) -> io::Result<bool> {
-        Ok(self.get().keepalive)
+        Ok(self.chosen().keepalive.is_some())
     }
 
     /// Sets `SO_LINGER` of the connection to be made, or of those accepted. See [`TcpStream::set_linger`].
     pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
-        self.set(|o| o.linger = dur);
-        Ok(())
+        self.option(TcpOption::Linger(dur))
     }
 
     /// Makes dropping the connection to be made reset it: [`set_linger`](Self::set_linger) with zero.
@@ -130,7 +148,7 @@ impl TcpSocket {
 
     /// What [`set_linger`](Self::set_linger) was given; `None` at first.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        Ok(self.get().linger)
+        Ok(self.chosen().linger)
     }
 
     /// The address given to [`bind`](Self::bind), or the unspecified one.
@@ -167,9 +185,7 @@ impl TcpSocket {
         if !stack_addr.ip().is_unspecified() {
             let ours = Handle::new(self.shard.clone()).addresses();
             if !ours.contains(&stack_addr.ip()) {
-                return Err(crate::error::io_error(
-                    dpdk_net_stack::Error::AddrNotAvailable,
-                ));
+                return Err(io_error(dpdk_net_stack::Error::AddrNotAvailable));
             }
         }
         self.set(|o| o.local = Some(addr));

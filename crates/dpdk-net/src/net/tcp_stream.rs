@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use dpdk_net_stack::{self as stack, Readiness, TcpId, TcpState};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
@@ -73,13 +73,13 @@ impl TcpStream {
         let id = {
             let mut state = shard.lock();
             let now = state.now;
+            let (local, remote) = (local.map(to_stack), to_stack(remote));
             state
                 .stack
-                .tcp_connect(now, local.map(to_stack), to_stack(remote))
+                .tcp_connect_with(now, local, remote, &options.tcp)
         }
         .map_err(io_error)?;
         let stream = Self::own(Socket::own(shard, id), Family::of(remote));
-        stream.apply(options)?;
         stream.socket.wait(Side::Write.mask(), connected).await?;
         Ok(stream)
     }
@@ -88,18 +88,8 @@ impl TcpStream {
         Self { socket, family }
     }
 
-    /// Sets what a [`TcpSocket`](super::TcpSocket) was given, where it differs from the defaults.
-    pub(crate) fn apply(&self, options: Options) -> io::Result<()> {
-        if options.nodelay {
-            self.set_nodelay(true)?;
-        }
-        if options.linger.is_some() {
-            self.set_linger(options.linger)?;
-        }
-        if options.keepalive {
-            self.set_keepalive(true)?;
-        }
-        Ok(())
+    pub(super) fn socket(&self) -> &Socket<TcpId> {
+        &self.socket
     }
 
     /// The local address.
@@ -215,6 +205,54 @@ impl TcpStream {
         self.socket.call(|state, id| send_vectored(state, id, bufs))
     }
 
+    /// Waits for data, and takes at most `max` bytes of it as they lie in the stack: without a copy where they are in one
+    /// piece. Empty bytes are the end of the stream (or `max` is 0).
+    ///
+    /// The bytes may keep a packet buffer taken: hold them for as long as a packet is worth, and copy what is to be kept.
+    ///
+    /// # Errors
+    /// As [`try_read`](Self::try_read), without `WouldBlock`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if dropped, no byte was taken.
+    pub async fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        let op = move |state: &mut State, id| recv_bytes(state, id, max);
+        self.socket.wait(Side::Read.mask(), op).await
+    }
+
+    /// As [`recv_bytes`](Self::recv_bytes), where something is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there, else as [`try_read`](Self::try_read).
+    pub fn try_recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        self.socket.call(|state, id| recv_bytes(state, id, max))
+    }
+
+    /// Waits for room, and hands all of `data` over to be sent, without a copy unless it is short (under a KiB).
+    ///
+    /// One buffer may exceed the room there is, for its memory is taken already; the next call waits until there is room
+    /// again. So at most the send buffer and one `data` of each caller are held.
+    ///
+    /// # Errors
+    /// `BrokenPipe` after a shutdown of the write side or a reset, `InvalidInput` for more than 512 MiB at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if dropped, nothing of `data` was taken. To have it back then, keep a clone, which costs nothing.
+    pub async fn send_bytes(&self, data: Bytes) -> io::Result<()> {
+        let op = move |state: &mut State, id| state.stack.tcp_send_all_bytes(id, &data);
+        self.socket.wait(Side::Write.mask(), op).await
+    }
+
+    /// Hands over as much of `data` as there is room for, without a copy unless it is short, and tells how much. The rest
+    /// stays in `data`.
+    ///
+    /// # Errors
+    /// As [`try_write`](Self::try_write).
+    pub fn try_send_bytes(&self, data: &mut Bytes) -> io::Result<usize> {
+        self.socket
+            .call(|state, id| state.stack.tcp_send_bytes(id, data))
+    }
+
     /// Runs `f` if the socket is ready for `interest`, else returns `WouldBlock`.
     pub fn try_io<R>(
         &self,
@@ -312,12 +350,6 @@ impl TcpStream {
         let ttl = hop_limit(ttl)?;
         self.socket
             .call(|state, id| state.stack.tcp_set_ttl(id, ttl))
-    }
-
-    /// Switches keep-alive probes (`SO_KEEPALIVE`) on, with Linux's times, or off.
-    pub(crate) fn set_keepalive(&self, on: bool) -> io::Result<()> {
-        self.socket
-            .call(|state, id| state.stack.tcp_set_keepalive(id, on))
     }
 
     /// Splits into a reading and a writing half that borrow the stream. Costs nothing.
@@ -436,6 +468,13 @@ fn connected(state: &mut State, id: TcpId) -> Result<(), stack::Error> {
         return Err(stack::Error::ConnectionAborted);
     }
     Err(stack::Error::WouldBlock)
+}
+
+fn recv_bytes(state: &mut State, id: TcpId, max: usize) -> Result<Bytes, stack::Error> {
+    if max == 0 {
+        return Ok(Bytes::new());
+    }
+    state.stack.tcp_recv_bytes(id, max)
 }
 
 fn send_vectored(

@@ -60,6 +60,19 @@ macro_rules! read_half {
                 self.0.try_read_buf(buf)
             }
 
+            /// Waits for data and takes it without a copy. See [`TcpStream::recv_bytes`].
+            ///
+            /// # Cancel safety
+            /// Cancel safe.
+            pub async fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
+                self.0.recv_bytes(max).await
+            }
+
+            /// Takes data without a copy, or returns `WouldBlock`. See [`TcpStream::try_recv_bytes`].
+            pub fn try_recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+                self.0.try_recv_bytes(max)
+            }
+
             /// The peer's address.
             pub fn peer_addr(&self) -> io::Result<SocketAddr> {
                 self.0.peer_addr()
@@ -111,6 +124,20 @@ macro_rules! write_half {
             /// As [`try_write`](Self::try_write), from several buffers in order.
             pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
                 self.stream().try_write_vectored(bufs)
+            }
+
+            /// Waits for room and hands `data` over without a copy. See [`TcpStream::send_bytes`].
+            ///
+            /// # Cancel safety
+            /// Cancel safe.
+            pub async fn send_bytes(&mut self, data: Bytes) -> io::Result<()> {
+                self.stream().send_bytes(data).await
+            }
+
+            /// Hands over what there is room for without a copy, or returns `WouldBlock`. See
+            /// [`TcpStream::try_send_bytes`].
+            pub fn try_send_bytes(&self, data: &mut Bytes) -> io::Result<usize> {
+                self.stream().try_send_bytes(data)
             }
 
             /// The peer's address.

@@ -206,15 +206,15 @@ pub struct TcpConfig {
     /// How late a peer may acknowledge a segment that is alone: so much longer it is waited for. Default 40 ms, what Linux
     /// delays an ACK.
     pub peer_ack_delay: Duration,
-    /// How often a SYN is repeated (`tcp_syn_retries`). Default 6.
+    /// How often a SYN is repeated (`tcp_syn_retries`). Default 7, which fills `connect_timeout`.
     pub syn_retries: u8,
     /// Half-open connections over all listeners; past it SYNs are answered with cookies (RFC 4987 section 3.6).
     /// Default 1024 (`tcp_max_syn_backlog`).
     pub syn_queue: usize,
     /// How often a SYN-ACK is repeated before the half-open connection is given up. Default 5 (`tcp_synack_retries`).
     pub syn_ack_retries: u8,
-    /// How long an outgoing connection may take before it fails with `TimedOut`. Default 127 s, what six SYN
-    /// retransmits of Linux come to.
+    /// How long an outgoing connection may take before it fails with `TimedOut`. Default three minutes (RFC
+    /// 9293 section 3.8.3); applications that want to know earlier set a timeout of their own.
     pub connect_timeout: Duration,
     /// How long sent data may stay unacknowledged with nothing heard from the peer before the connection fails with
     /// `TimedOut` (`TCP_USER_TIMEOUT`, RFC 5482). An idle connection is never hit. Default 924 s, Linux' 15 retries.
@@ -264,10 +264,10 @@ impl Default for TcpConfig {
             min_rto: Duration::from_millis(5),
             max_rto: Duration::from_secs(60),
             peer_ack_delay: Duration::from_millis(40),
-            syn_retries: 6,
+            syn_retries: 7,
             syn_queue: 1024,
             syn_ack_retries: 5,
-            connect_timeout: Duration::from_secs(127),
+            connect_timeout: Duration::from_secs(180),
             user_timeout: Duration::from_secs(924),
             orphan_timeout: Duration::from_secs(100),
             fin_wait2_timeout: Duration::from_secs(60),

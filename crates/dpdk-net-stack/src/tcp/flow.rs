@@ -148,6 +148,9 @@ pub(crate) struct Gaps {
 pub(crate) struct Rare {
     /// What the application has not been told yet.
     pub(crate) error: Option<Error>,
+    /// What ICMP has said of the way to the peer, and SND.UNA then: told as the reason if nothing is acknowledged any more
+    /// (RFC 9293 section 3.9.2.2).
+    pub(crate) soft_error: Option<(Error, u32)>,
     pub(crate) linger: Option<Duration>,
     pub(crate) keepalive: Option<KeepaliveState>,
     /// `TCP_USER_TIMEOUT` of this connection.

@@ -296,16 +296,17 @@ impl Tcp {
             }
             return;
         }
+        // RFC 9293 section 3.10.7.4: the sequence number is looked at first.
+        if !in_window {
+            self.half_challenge(now, link, &half);
+            return;
+        }
         if !flags.ack() {
             return;
         }
         if segment.ack() != half.iss.wrapping_add(1) {
             self.stats.rx_ack_out_of_place += 1;
             self.refuse(now, link, half.key, segment);
-            return;
-        }
-        if !in_window {
-            self.half_challenge(now, link, &half);
             return;
         }
         if !self.listeners.map.contains_key(half.listener) {

@@ -72,6 +72,15 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
+        if let Some(taken) = flow.take_expected(now, &self.settings, segment) {
+            flow.notify(id, taken.ready, &mut self.events);
+            if taken.ask {
+                flow.mark_dirty(id, &mut self.dirty);
+            } else if flow.ack_at < Instant::MAX {
+                self.wheel.arm_no_later(flow.timer, flow.ack_at);
+            }
+            return;
+        }
         let state = flow.state;
         flow.segments_in = flow.segments_in.wrapping_add(1);
         match state {
@@ -426,6 +435,9 @@ impl Tcp {
         // Hard only while connecting: RFC 1122 section 4.2.3.9 wants established ones to live on (RFC 5927 section 4).
         if flow.has(FlowFlags::CONNECTING) {
             self.finish(id, Some(error));
+        } else {
+            let since = flow.snd_una;
+            flow.rare().soft_error = Some((error, since));
         }
     }
 

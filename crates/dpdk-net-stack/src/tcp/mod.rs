@@ -12,6 +12,7 @@ pub(crate) mod cc;
 pub(crate) mod chunk;
 pub(crate) mod cookie;
 pub(crate) mod egress;
+pub(crate) mod fast;
 pub(crate) mod flow;
 pub(crate) mod handshake;
 pub(crate) mod info;
@@ -196,6 +197,13 @@ impl Settings {
         } else {
             patience
         }
+    }
+
+    /// The send buffer that a window of `cwnd` bytes wants: it lets the window fill, and as much again be written
+    /// meanwhile.
+    #[inline]
+    pub(crate) fn full_send(&self, cwnd: u32) -> u32 {
+        cwnd.saturating_mul(2).min(self.send_buffer as u32)
     }
 
     /// The MSS to offer: what the interface's MTU leaves for data (RFC 6691).
@@ -569,10 +577,14 @@ impl Tcp {
         }
     }
 
-    /// The peer has been silent for too long.
+    /// The peer has been silent for too long. If ICMP has said why, that is the error (as Linux).
     fn time_out(&mut self, id: TcpId) {
         self.stats.timeouts += 1;
-        self.finish(id, Some(Error::TimedOut));
+        let reason = self.flows.get_mut(id).and_then(|flow| {
+            let (error, since) = flow.rare.as_mut()?.soft_error.take()?;
+            (since == flow.snd_una).then_some(error)
+        });
+        self.finish(id, Some(reason.unwrap_or(Error::TimedOut)));
     }
 
     /// Full segments get lost again and again while nothing says why: perhaps they are too large for the path, and whoever

@@ -371,8 +371,11 @@ impl Flow {
     /// RFC 1122 section 4.2.2.17: as the retransmission timeout, backed off the same way. No shorter than a peer may take to tell
     /// of its window by itself.
     fn persist_timeout(&self, config: &Settings) -> Duration {
-        self.retransmission_timeout(config)
-            .max(Duration::from_millis(200))
+        let first = self
+            .rtt
+            .rto(config.min_rto, config.max_rto)
+            .max(Duration::from_millis(200));
+        (first * (1u32 << self.backoff.min(16))).min(config.max_rto)
     }
 
     /// The SYN of a connection opened from here, or the SYN-ACK where both opened at once.

@@ -314,6 +314,15 @@ pub struct Seg {
     pub window: u16,
     pub mss: Option<u16>,
     pub wscale: Option<u8>,
+    pub sack_ok: bool,
+    /// Value and echo.
+    pub timestamps: Option<(u32, u32)>,
+    pub sack: Vec<(u32, u32)>,
+    /// Options byte by byte, behind the others; only of those made by hand.
+    pub options: Vec<u8>,
+    pub urgent: u16,
+    /// The ECN field of the IP header.
+    pub ecn: u8,
     pub payload: Vec<u8>,
 }
 
@@ -322,6 +331,9 @@ pub const ACK: u8 = Flags::ACK.0;
 pub const RST: u8 = Flags::RST.0;
 pub const FIN: u8 = Flags::FIN.0;
 pub const PSH: u8 = Flags::PSH.0;
+pub const URG: u8 = Flags::URG.0;
+pub const ECE: u8 = Flags::ECE.0;
+pub const CWR: u8 = Flags::CWR.0;
 
 /// The frame of a segment from one test host to another.
 pub fn frame(family: Family, from_host: u16, to_host: u16, seg: &Seg) -> Vec<u8> {
@@ -333,6 +345,23 @@ pub fn frame(family: Family, from_host: u16, to_host: u16, seg: &Seg) -> Vec<u8>
     if let Some(shift) = seg.wscale {
         tcp.extend([1, 3, 3, shift]);
     }
+    if seg.sack_ok {
+        tcp.extend([1, 1, 4, 2]);
+    }
+    if let Some((value, echo)) = seg.timestamps {
+        tcp.extend([1, 1, 8, 10]);
+        tcp.extend(value.to_be_bytes());
+        tcp.extend(echo.to_be_bytes());
+    }
+    if !seg.sack.is_empty() {
+        tcp.extend([1, 1, 5, 2 + 8 * seg.sack.len() as u8]);
+        for (start, end) in &seg.sack {
+            tcp.extend(start.to_be_bytes());
+            tcp.extend(end.to_be_bytes());
+        }
+    }
+    tcp.extend(&seg.options);
+    tcp.resize(tcp.len().next_multiple_of(4), 0);
     tcp[0..2].copy_from_slice(&seg.from.to_be_bytes());
     tcp[2..4].copy_from_slice(&seg.to.to_be_bytes());
     tcp[4..8].copy_from_slice(&seg.seq.to_be_bytes());
@@ -340,18 +369,27 @@ pub fn frame(family: Family, from_host: u16, to_host: u16, seg: &Seg) -> Vec<u8>
     tcp[12] = ((tcp.len() / 4) << 4) as u8;
     tcp[13] = seg.flags;
     tcp[14..16].copy_from_slice(&seg.window.to_be_bytes());
+    tcp[18..20].copy_from_slice(&seg.urgent.to_be_bytes());
     tcp.extend_from_slice(&seg.payload);
     let (src, dst) = (family.host(from_host), family.host(to_host));
     checksum::fill_tcp(src, dst, &mut tcp);
     let (ether_type, header) = match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let mut header = vec![0; ipv4::HEADER_LEN];
-            ipv4::Header::new(src, dst, Protocol::Tcp, tcp.len()).write(&mut header);
+            let ip = ipv4::Header {
+                traffic_class: seg.ecn,
+                ..ipv4::Header::new(src, dst, Protocol::Tcp, tcp.len())
+            };
+            ip.write(&mut header);
             (ethernet::TYPE_IPV4, header)
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let mut header = vec![0; ipv6::HEADER_LEN];
-            ipv6::Header::new(src, dst, Protocol::Tcp, tcp.len()).write(&mut header);
+            let ip = ipv6::Header {
+                traffic_class: seg.ecn,
+                ..ipv6::Header::new(src, dst, Protocol::Tcp, tcp.len())
+            };
+            ip.write(&mut header);
             (ethernet::TYPE_IPV6, header)
         }
         _ => unreachable!("one family"),
@@ -374,10 +412,20 @@ pub fn read(frame: &[u8]) -> Option<Seg> {
         "checksum of {tcp:?}"
     );
     let mut seg = seg_of(&tcp);
+    seg.ecn = ip.ecn();
     for option in tcp.options() {
         match option {
             TcpOption::MaxSegmentSize(mss) => seg.mss = Some(mss),
             TcpOption::WindowScale(shift) => seg.wscale = Some(shift),
+            TcpOption::SackPermitted => seg.sack_ok = true,
+            TcpOption::Timestamps { value, echo } => seg.timestamps = Some((value, echo)),
+            TcpOption::Sack(bytes) => {
+                let word = |at: &[u8]| u32::from_be_bytes(at.try_into().unwrap());
+                let blocks = bytes.chunks_exact(8);
+                seg.sack = blocks
+                    .map(|block| (word(&block[..4]), word(&block[4..])))
+                    .collect();
+            }
             _ => {}
         }
     }
@@ -392,9 +440,9 @@ fn seg_of(tcp: &Segment<'_>) -> Seg {
         ack: tcp.ack(),
         flags: tcp.flags().0,
         window: tcp.window(),
-        mss: None,
-        wscale: None,
+        urgent: tcp.urgent(),
         payload: tcp.payload().to_vec(),
+        ..Seg::default()
     }
 }
 
@@ -408,6 +456,14 @@ pub struct Hand {
     pub seq: u32,
     pub ack: u32,
     pub window: u16,
+    /// The stack's port.
+    pub local_port: u16,
+    /// What the peer offers in its SYN.
+    pub mss: Option<u16>,
+    pub wscale: Option<u8>,
+    pub sack_ok: bool,
+    /// Value and echo in each of its segments.
+    pub timestamps: Option<(u32, u32)>,
 }
 
 impl Hand {
@@ -427,6 +483,11 @@ impl Hand {
             seq: 1_000_000,
             ack: 0,
             window: 65_535,
+            local_port: PORT,
+            mss: Some(1_400),
+            wscale: None,
+            sack_ok: false,
+            timestamps: None,
         };
         hand.out();
         hand
@@ -450,11 +511,12 @@ impl Hand {
     pub fn seg(&self, flags: u8, payload: &[u8]) -> Seg {
         Seg {
             from: self.port,
-            to: PORT,
+            to: self.local_port,
             seq: self.seq,
             ack: self.ack,
             flags,
             window: self.window,
+            timestamps: self.timestamps,
             payload: payload.to_vec(),
             ..Seg::default()
         }
@@ -463,9 +525,55 @@ impl Hand {
     pub fn syn(&self) -> Seg {
         Seg {
             ack: 0,
-            mss: Some(1_400),
+            mss: self.mss,
+            wscale: self.wscale,
+            sack_ok: self.sack_ok,
             ..self.seg(SYN, &[])
         }
+    }
+
+    /// Gives a segment in sequence, and takes what it occupies for sent.
+    pub fn send(&mut self, flags: u8, payload: &[u8]) -> Vec<Seg> {
+        let seg = self.seg(flags, payload);
+        let space = payload.len() as u32 + u32::from(flags & FIN != 0);
+        self.seq = self.seq.wrapping_add(space);
+        self.give(&seg)
+    }
+
+    /// Acknowledges so many bytes more.
+    pub fn acknowledge(&mut self, bytes: u32) -> Vec<Seg> {
+        self.ack = self.ack.wrapping_add(bytes);
+        self.give(&self.seg(ACK, &[]))
+    }
+
+    /// Opens a connection from the stack to the peer and tells its SYN.
+    pub fn start_connect(&mut self) -> (TcpId, Seg) {
+        let remote = self.family.at(2, self.port);
+        let id = self.stack.tcp_connect(self.now, None, remote).unwrap();
+        let mut sent = self.out();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        assert_eq!(sent[0].flags & !(ECE | CWR), SYN);
+        self.local_port = sent[0].from;
+        self.ack = sent[0].seq.wrapping_add(1);
+        (id, sent.remove(0))
+    }
+
+    /// The peer's answer to a SYN.
+    pub fn syn_ack(&self) -> Seg {
+        Seg {
+            flags: SYN | ACK,
+            ack: self.ack,
+            ..self.syn()
+        }
+    }
+
+    /// A connection opened by the stack.
+    pub fn connect(&mut self) -> TcpId {
+        let (id, _) = self.start_connect();
+        let answers = self.give(&self.syn_ack());
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        self.seq = self.seq.wrapping_add(1);
+        id
     }
 
     /// Lets time pass, timers run, and gathers what is sent.

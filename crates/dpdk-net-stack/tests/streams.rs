@@ -85,7 +85,7 @@ both_families! {
         pair.listen(family);
         pair.filter = Box::new(|to, frame| to != SERVER || read(frame).is_none());
         let client = pair.connect(family);
-        pair.run(Duration::from_secs(126));
+        pair.run(Duration::from_secs(179));
         assert_eq!(pair.client().tcp_state(client), TcpState::SynSent);
         pair.run(Duration::from_secs(3));
         assert_eq!(pair.client().tcp_take_error(client), Some(Error::TimedOut));

@@ -125,8 +125,39 @@ counters! {
         rx_ack_out_of_place,
         /// Segments with data that lie outside the receive window, answered with an ACK.
         rx_out_of_window,
-        /// Segments sent again.
+        /// Segments sent again, SYNs and probes of the tail included (`RetransSegs`; SYN-ACKs are counted apart).
         retransmits,
+        /// Of these, those of fast recovery (`TCPFastRetrans`).
+        fast_retransmits,
+        /// Of these, those after a retransmission timeout (`TCPSlowStartRetrans`).
+        slow_start_retransmits,
+        /// Times that fast recovery began (`TCPSackRecovery`, `TCPRenoRecovery`).
+        recoveries,
+        /// Recoveries taken back as timestamps told that nothing was lost (`TCPFullUndo`; RFC 3522).
+        undone_by_timestamp,
+        /// Recoveries taken back as DSACKs told that nothing was lost (`TCPDSACKUndo`; RFC 3708).
+        undone_by_dsack,
+        /// Timeouts taken back as F-RTO found that nothing was lost (`TCPSpuriousRTOs`; RFC 5682).
+        spurious_timeouts,
+        /// Times that a peer gave up what it had acknowledged selectively (`TCPSACKReneging`; RFC 2018 section 8).
+        sack_reneging,
+        /// Duplicates that peers told of (`TCPDSACKRecv`; RFC 2883).
+        rx_dsack,
+        /// ACKs that told of a segment delivered after one sent later (`TCPSACKReorder`).
+        reordering,
+        /// Window reductions for congestion marks that peers echoed (RFC 3168 section 6.1.2).
+        ecn_reductions,
+        /// Segments that came with a congestion mark (`InCEPkts`).
+        rx_ce,
+        /// Segments dropped for a timestamp older than what has come (`PAWSEstab`; RFC 7323 section 5).
+        paws_drops,
+        /// Segments kept that came out of order (`TCPOFOQueue`).
+        out_of_order,
+        /// Segments out of order of which not all was kept, for want of memory (`TCPOFODrop`).
+        out_of_order_dropped,
+        /// Segments of which some had been received before, reported by a DSACK where the peer takes it
+        /// (`TCPDSACKOldSent`, `TCPDSACKOfoSent`).
+        duplicate_data,
         /// Retransmission timeouts.
         retransmission_timeouts,
         /// Tail loss probes (RFC 8985 section 7).

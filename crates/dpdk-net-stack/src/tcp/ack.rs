@@ -32,7 +32,7 @@ impl Flow {
     #[inline]
     pub(crate) fn acknowledge(
         &mut self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         segment: &Acknowledgment<'_>,
     ) -> bool {
         let ack = segment.ack;
@@ -101,9 +101,12 @@ impl Flow {
         {
             // RFC 3522: what is acknowledged is what was sent first, before anything was sent again.
             undone = true;
+            context.stats.undone_by_timestamp += 1;
         }
         if let Some((start, end)) = duplicate {
+            context.stats.rx_dsack += 1;
             if sender.on_duplicate(self.snd_una, self.snd_nxt) && sender.phase != Phase::Open {
+                context.stats.undone_by_dsack += u64::from(!undone);
                 undone = true;
             }
             if let Some((high, true)) = sender.probe
@@ -115,6 +118,7 @@ impl Flow {
             }
         }
         if delivery.reordered {
+            context.stats.reordering += 1;
             sender.saw_reordering();
         }
         if sender.phase == Phase::Loss
@@ -125,6 +129,7 @@ impl Flow {
                 .is_some_and(|end| seq::le(end, sender.high))
         {
             // RFC 5682 section 3.1 step 3 b: what was never sent again has arrived.
+            context.stats.spurious_timeouts += u64::from(!undone);
             undone = true;
         }
         if undone {
@@ -164,6 +169,7 @@ impl Flow {
         match sender.phase {
             Phase::Open => {
                 if newly_lost > 0 {
+                    context.stats.recoveries += 1;
                     sender.enter_recovery(now, self.snd_nxt, prior_outstanding, mss);
                 }
             }
@@ -218,6 +224,7 @@ impl Flow {
             && sender.phase == Phase::Open
             && sender.ecn_high.is_none_or(|high| seq::le(high, ack))
         {
+            context.stats.ecn_reductions += 1;
             sender.ecn_high = Some(self.snd_nxt);
             sender
                 .control

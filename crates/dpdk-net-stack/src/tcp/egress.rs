@@ -13,7 +13,7 @@ use super::output::Next;
 use super::{Tcp, TcpState};
 use crate::emit;
 use crate::error::Error;
-use crate::event::TcpId;
+use crate::event::{Readiness, TcpId};
 use crate::link::{Link, Lookup};
 use crate::time::{Duration, Instant};
 use crate::tx::TxSink;
@@ -131,8 +131,13 @@ impl Tcp {
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let mut ask = |flow: &mut Flow| {
             let next = flow.next_segment(now, settings, pool, 0);
-            if !matches!(next, Next::Nothing) {
-                stats.tx_segments += 1;
+            match &next {
+                Next::Nothing => {}
+                Next::Segment(out) if out.again => {
+                    stats.tx_segments += 1;
+                    flow.count_again(stats);
+                }
+                _ => stats.tx_segments += 1,
             }
             next
         };
@@ -191,6 +196,11 @@ impl Tcp {
                 Turn::Done
             }
         };
+        // With a bound on what is not sent, sending makes room to write.
+        if flow.rare.is_some() && flow.is_writable_again() {
+            flow.flags.remove(FlowFlags::BLOCKED);
+            flow.notify(id, Readiness::WRITABLE, &mut self.events);
+        }
         self.set_timer(id, retry);
         turn
     }

@@ -8,6 +8,7 @@ use super::sender::Phase;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::TcpId;
+use crate::stats::TcpStats;
 use crate::time::{Duration, Instant};
 
 /// A connection in the list of all.
@@ -195,6 +196,17 @@ impl Flow {
                 CaState::Disorder
             }
             Phase::Open => CaState::Open,
+        }
+    }
+
+    /// Counts a segment that is sent again.
+    #[cold]
+    pub(crate) fn count_again(&self, stats: &mut TcpStats) {
+        stats.retransmits += 1;
+        match self.sender.as_ref().map(|sender| sender.phase) {
+            Some(Phase::Recovery) => stats.fast_retransmits += 1,
+            Some(Phase::Loss) => stats.slow_start_retransmits += 1,
+            _ => {}
         }
     }
 

@@ -24,7 +24,7 @@ const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often progress of a connection is told to the neighbour cache.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 /// A timestamp that is older than 24 days says nothing any more (RFC 7323 section 5.5).
-const PAWS_LIFETIME: u32 = (24 * 24 * 3_600 * 1_000_000_000u64 >> 30) as u32;
+const PAWS_LIFETIME: u32 = ((24 * 24 * 3_600 * 1_000_000_000u64) >> 30) as u32;
 /// The codepoint of an IP packet that met congestion (RFC 3168 section 5).
 const CE: u8 = 3;
 
@@ -35,6 +35,8 @@ enum Refusal {
     Challenge,
     /// The same, for a segment that took sequence space or asks for an answer.
     Answer,
+    /// Its timestamp is older than what has come.
+    Old,
     /// The peer reset the connection.
     Reset,
     /// Data for which there is no application any more.
@@ -112,6 +114,7 @@ impl Tcp {
                 flow.flags.remove(FlowFlags::ECE);
             }
             if ip.ecn() == CE {
+                self.stats.rx_ce += 1;
                 flow.flags |= FlowFlags::ECE | FlowFlags::ACK_NOW;
             }
         }
@@ -119,9 +122,10 @@ impl Tcp {
             now,
             config: &self.settings,
             pool: &mut self.pool,
+            stats: &mut self.stats,
         };
         let advanced = flow.acknowledge(
-            &context,
+            &mut context,
             &Acknowledgment {
                 seq: start,
                 ack: segment.ack(),
@@ -181,8 +185,19 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
+        let refusal = match refusal {
+            Refusal::Old => {
+                self.stats.paws_drops += 1;
+                if segment.payload().is_empty() && !segment.flags().fin() {
+                    Refusal::Challenge
+                } else {
+                    Refusal::Answer
+                }
+            }
+            other => other,
+        };
         match refusal {
-            Refusal::Drop => {}
+            Refusal::Drop | Refusal::Old => {}
             Refusal::Challenge => {
                 if segment.flags().rst() {
                     self.stats.rx_rst_out_of_place += 1;
@@ -197,6 +212,7 @@ impl Tcp {
                 self.stats.rx_out_of_window += 1;
                 let end = segment.seq().wrapping_add(segment.payload().len() as u32);
                 if !segment.payload().is_empty() && seq::le(end, flow.rcv_nxt) {
+                    self.stats.duplicate_data += 1;
                     flow.rare().duplicate = Some((segment.seq(), end));
                 }
                 flow.flags |= FlowFlags::ACK_NOW;
@@ -284,6 +300,7 @@ impl Tcp {
                 now,
                 config: &self.settings,
                 pool: &mut self.pool,
+                stats: &mut self.stats,
             };
             let data = segment.payload();
             if !data.is_empty() || flags.fin() {
@@ -543,11 +560,7 @@ fn check(
             && coarse_clock(now).wrapping_sub(flow.ts_recent_at) < PAWS_LIFETIME
         {
             // RFC 7323 section 5.3: an old duplicate.
-            return Err(if space > 0 {
-                Refusal::Answer
-            } else {
-                Refusal::Challenge
-            });
+            return Err(Refusal::Old);
         }
     }
     if flags.rst() {

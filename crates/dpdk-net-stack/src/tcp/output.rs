@@ -26,6 +26,8 @@ pub(crate) struct Out {
     blocks: Blocks,
     /// Marked as capable of ECN (RFC 3168 section 5): new data only.
     ect: bool,
+    /// Data that was sent before.
+    pub(crate) again: bool,
 }
 
 /// What a connection has to send.
@@ -114,6 +116,7 @@ impl Flow {
             timestamps: self.timestamps(now),
             blocks,
             ect: false,
+            again: false,
         }
     }
 
@@ -319,7 +322,9 @@ impl Flow {
         if fin {
             flags = flags | Flags::FIN;
         }
-        self.segment(now, start, len, flags)
+        let mut out = self.segment(now, start, len, flags);
+        out.again = true;
+        out
     }
 
     /// A probe of the tail for which there is no new data: the last segment again (RFC 8985 section 7.3).

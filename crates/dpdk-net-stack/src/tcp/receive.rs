@@ -6,6 +6,7 @@ use super::assembler::{Assembler, Payload};
 use super::flow::{Flow, FlowFlags, Gaps, Pool};
 use super::{Settings, TcpState, seq};
 use crate::event::Readiness;
+use crate::stats::TcpStats;
 use crate::time::{Duration, Instant};
 
 /// What all connections share while a segment is dealt with.
@@ -13,6 +14,7 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Settings,
     pub(crate) pool: &'a mut Pool,
+    pub(crate) stats: &'a mut TcpStats,
 }
 
 /// Round trips shorter than this are taken for it where buffers are tuned: the clock of a turn is no finer.
@@ -87,6 +89,7 @@ impl Flow {
         if seq::lt(start, self.rcv_nxt) {
             let repeated_to = seq::min(end, self.rcv_nxt);
             if seq::lt(start, repeated_to) {
+                context.stats.duplicate_data += 1;
                 self.rare().duplicate = Some((start, repeated_to));
             }
             let skip = repeated_to.wrapping_sub(start) as usize;
@@ -143,7 +146,10 @@ impl Flow {
             let inserted = gaps
                 .assembler
                 .insert(rcv_nxt, start, &Payload::Copy(data), limit);
+            context.stats.out_of_order += u64::from(inserted.new > 0);
+            context.stats.out_of_order_dropped += u64::from(inserted.dropped);
             if let Some(range) = inserted.duplicate {
+                context.stats.duplicate_data += 1;
                 self.rare().duplicate = Some(range);
             }
         }

@@ -149,6 +149,13 @@ impl Scoreboard {
         self.sacked_records
     }
 
+    /// Whether the peer has the next that it must have, and does not acknowledge it: it has thrown away what it had told
+    /// to have (RFC 2018 section 8).
+    pub(crate) fn is_reneged(&self) -> bool {
+        let front = self.records.front();
+        front.is_some_and(|front| front.has(Mark::SACKED))
+    }
+
     /// Records that were sent again and have not arrived as far as is known.
     pub(crate) fn sent_again_records(&self) -> u32 {
         let again = |record: &&Sent| {
@@ -441,10 +448,7 @@ impl Scoreboard {
     /// The retransmission timer has expired: everything the peer does not have is thought lost. If the first record is
     /// SACKED the peer has dropped what it told to have, and none of it counts any more (RFC 2018 section 8).
     pub(crate) fn lose_all(&mut self) -> u32 {
-        let reneged = self
-            .records
-            .front()
-            .is_some_and(|front| front.has(Mark::SACKED));
+        let reneged = self.is_reneged();
         if reneged {
             (self.sacked, self.sacked_records) = (0, 0);
             self.blocks.clear();

@@ -61,7 +61,6 @@ impl Flow {
                 busy.send.ack(of_data);
             }
             self.snd_una = ack;
-            self.backoff = 0;
         }
         let mut duplicate = None;
         if !segment.options.sack.is_empty() && self.flags.contains(FlowFlags::SACK) {
@@ -72,13 +71,20 @@ impl Flow {
             }
         }
 
-        // The round trip.
-        let rtt = delivery.once_sent_at.map(|at| now - at);
+        // The round trip. An acknowledgment that tells of a duplicate was sent because of that duplicate, after others that
+        // were lost: neither what it acknowledges nor what it echoes tells of the path.
+        let told = duplicate.is_none();
+        let rtt = delivery.once_sent_at.filter(|_| told).map(|at| now - at);
         let echo = segment.options.timestamps.map_or(0, |ts| ts.echo);
+        if advanced && (rtt.is_some() || echo != 0 || !told) {
+            // Otherwise the timeout stays backed off: it may be that it is the round trip which is longer, and that nothing
+            // sent in time will ever tell (RFC 6298 section 5, Karn's algorithm).
+            self.backoff = 0;
+        }
         if let Some(rtt) = rtt {
             let samples = (busy.sent.len() as u32 >> 1) + 1;
             self.rtt.sample(now, rtt, samples);
-        } else if advanced && delivery.retransmitted && echo != 0 {
+        } else if advanced && delivery.retransmitted && echo != 0 && told {
             // RFC 7323 section 4.1: the timestamp tells which of the sendings is acknowledged.
             let elapsed = super::flow::timestamp_clock(now)
                 .wrapping_add(self.ts_offset)
@@ -255,8 +261,11 @@ impl Flow {
                 mss,
             });
             self.flags.remove(FlowFlags::CWND_LIMITED);
-            // The buffer lets the window fill, and as much again be written meanwhile.
+            // The buffer lets the window fill, and as much again be written meanwhile. What waits behind a gap is in it, but
+            // not in the window.
+            let waiting = busy.sent.sacked().saturating_add(busy.sent.lost());
             let wanted = sender.control.cwnd().saturating_mul(2);
+            let wanted = wanted.saturating_add(waiting.saturating_mul(2));
             if wanted > self.send_max {
                 self.grow_send_buffer(context.config, wanted);
             }
@@ -308,7 +317,9 @@ impl Flow {
         }
         // No `max_rto` is so long that the product is not.
         let shift = self.backoff.min(16);
-        rto.min(u64::MAX >> 16).wrapping_shl(shift.into()).min(nanos.max_rto)
+        rto.min(u64::MAX >> 16)
+            .wrapping_shl(shift.into())
+            .min(nanos.max_rto)
     }
 
     #[inline]

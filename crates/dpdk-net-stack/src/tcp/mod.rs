@@ -184,8 +184,11 @@ impl core::ops::Deref for Settings {
     }
 }
 
-/// Timeouts in a row after which full segments are suspected to be too large for the path.
-const BLACK_HOLE_TIMEOUTS: u8 = 2;
+/// Timeouts in a row after which full segments may be suspected to be too large for the path.
+const BLACK_HOLE_TIMEOUTS: u8 = 3;
+/// And the least that the timeout has been backed off to by then: on a short path three go by in a moment, in which a burst
+/// of losses is the likelier cause.
+const BLACK_HOLE_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Settings {
     /// How long the peer of this connection may be silent while something is unacknowledged.
@@ -448,7 +451,7 @@ impl Tcp {
         if flow.flags.intersects(FlowFlags::PACED)
             && let Some(sender) = &flow.sender
         {
-            at = at.min(sender.paced_until);
+            at = at.min(sender.paced_from());
         }
         // Otherwise the retransmission timer looks after the patience in time.
         if flow.backoff > 0 && flow.has_unacknowledged() && !flow.has(FlowFlags::CONNECTING) {
@@ -601,9 +604,13 @@ impl Tcp {
             .as_ref()
             .and_then(|busy| busy.sent.front())
             .map_or(0, |first| first.len());
-        if flow.backoff >= BLACK_HOLE_TIMEOUTS && flow.mss > base && longest > base.into() {
+        if flow.backoff >= BLACK_HOLE_TIMEOUTS
+            && flow.retransmission_timeout(&self.settings) >= BLACK_HOLE_PATIENCE
+            && flow.mss > base
+            && longest > base.into()
+        {
             // Between the two lies what tunnels leave of 1,500 bytes.
-            let smaller = if flow.mss > 1_320 && flow.backoff == BLACK_HOLE_TIMEOUTS {
+            let smaller = if flow.mss > 1_320 {
                 1_200.max(base)
             } else {
                 base

@@ -40,9 +40,6 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// Data that is paced leaves in pieces of so much time: the timers are no finer.
-const PACING_QUANTUM: Duration = Duration::from_millis(1);
-
 impl Flow {
     /// Decides what is sent next, and takes it for sent: there must be room for it. No segment holds more than `limit`
     /// bytes of data, or one MSS if that is more.
@@ -260,7 +257,7 @@ impl Flow {
         if let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) {
             let record = sender.stamp(now, (start, end), flight, idle);
             busy.sent.push(record);
-            pace(sender, now, end.wrapping_sub(start));
+            sender.pace(now, end.wrapping_sub(start));
             if self.flags.contains(FlowFlags::PROBE) {
                 sender.probe = Some((end, false));
             }
@@ -303,7 +300,7 @@ impl Flow {
             let stamp = sender.stamp(now, (start, end), flight, false);
             busy.sent.sent_again(start, end, stamp);
             sender.on_retransmit(timestamp, end.wrapping_sub(start));
-            pace(sender, now, end.wrapping_sub(start));
+            sender.pace(now, end.wrapping_sub(start));
         }
         // RFC 6298 section 5.1: the timer runs whenever something is outstanding; a retransmission does not put it off.
         if matches!(self.wait, Wait::Nothing | Wait::Persist) {
@@ -524,19 +521,9 @@ impl Out {
 /// Whether pacing lets something leave now; if not, the connection is asked again when it does.
 #[inline]
 fn is_paced(sender: &Sender, now: Instant, flags: &mut FlowFlags) -> bool {
-    let may = sender.paced_until <= now + PACING_QUANTUM;
+    let may = sender.paced_from() <= now;
     flags.set(FlowFlags::PACED, !may);
     may
-}
-
-/// Takes what leaves off the rate.
-#[inline]
-fn pace(sender: &mut Sender, now: Instant, bytes: u32) {
-    if let Some(rate) = sender.pacing_rate() {
-        let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
-        let from = sender.paced_until.max(now);
-        sender.paced_until = from + Duration::from_nanos(nanos);
-    }
 }
 
 impl super::table::FlowKey {

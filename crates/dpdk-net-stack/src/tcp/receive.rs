@@ -152,8 +152,20 @@ impl Flow {
                 context.stats.duplicate_data += 1;
                 self.rare().duplicate = Some(range);
             }
+            self.widen(context, start.wrapping_add(data.len() as u32));
         }
         ready
+    }
+
+    /// Bytes up to `end` have come ahead of a gap. While it lasts nothing can be read, and the reader's speed tells nothing;
+    /// but a peer that fills the window behind it must not be stopped by it, or what is repaired late is never found out by
+    /// what is sent after it. So the buffer grows, if the reader had kept up.
+    fn widen(&mut self, context: &Context<'_>, end: u32) {
+        let ahead = end.wrapping_sub(self.rcv_nxt);
+        if ahead > self.recv_max / 2 && (self.recv_queue() as u32) < self.recv_max / 8 {
+            let most = self.most_recv(context.config) as u32;
+            self.recv_max = self.recv_max.max(self.recv_max.saturating_mul(2).min(most));
+        }
     }
 
     /// Takes what has become next in order out of the gaps' other side.

@@ -62,7 +62,7 @@ pub(crate) struct Sender {
     /// No more reactions to ECE before this is acknowledged (RFC 3168 section 6.1.2).
     pub(crate) ecn_high: Option<u32>,
     /// When the next segment may leave, where sending is paced.
-    pub(crate) paced_until: Instant,
+    paced_until: Instant,
     /// `SO_MAX_PACING_RATE`, `u64::MAX` if there is none.
     pacing_max: u64,
     pub(crate) last_sent: Instant,
@@ -93,6 +93,8 @@ pub(crate) struct Totals {
 pub(crate) const DUP_THRESHOLD: u32 = 3;
 /// Recoveries for which a widened reordering window lasts (RFC 8985 section 6.2, step 4).
 const WINDOW_LASTS: u8 = 16;
+/// Data that is paced may leave so much ahead of its time: the timers are no finer.
+const PACING_QUANTUM: Duration = Duration::from_millis(1);
 
 impl Sender {
     pub(crate) fn new(
@@ -212,6 +214,21 @@ impl Sender {
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             first_sent_at: self.first_sent_at,
+        }
+    }
+
+    /// From when on pacing lets something leave.
+    #[inline]
+    pub(crate) fn paced_from(&self) -> Instant {
+        self.paced_until - PACING_QUANTUM
+    }
+
+    /// Takes what leaves off the rate.
+    #[inline]
+    pub(crate) fn pace(&mut self, now: Instant, bytes: u32) {
+        if let Some(rate) = self.pacing_rate() {
+            let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
+            self.paced_until = self.paced_until.max(now) + Duration::from_nanos(nanos);
         }
     }
 

@@ -90,6 +90,8 @@ pub(crate) struct Bbr {
     probe_rtt_round_done: bool,
     seen_rtt: bool,
     idle_restart: bool,
+    /// A time-out is being recovered from, with the window that it left.
+    timed_out: bool,
 }
 
 impl Bbr {
@@ -118,6 +120,7 @@ impl Bbr {
             probe_rtt_round_done: false,
             seen_rtt: false,
             idle_restart: false,
+            timed_out: false,
         };
         // Section 4.2.1: nothing is known, a millisecond is the guess.
         bbr.guess_rate(1_000);
@@ -350,6 +353,7 @@ impl Bbr {
 
     /// Section 4.2.3.4: the window as it was before the recovery.
     fn restore_cwnd(&mut self) {
+        self.timed_out = false;
         if self.recovery != Recovery::None {
             self.recovery = Recovery::None;
             if self.mode != Mode::ProbeRtt {
@@ -385,6 +389,11 @@ impl CongestionControl for Bbr {
         self.mss = ack.mss;
         self.delivered = ack.delivered;
         self.round_start = false;
+        if self.timed_out {
+            // The window that a time-out leaves limits the rate: what is delivered meanwhile neither tells that the pipe
+            // is full nor replaces what is known of it.
+            self.limited_until = ack.delivered + u64::from(ack.in_flight);
+        }
         if let Some(sample) = &ack.rate {
             self.update_bandwidth(ack, sample);
         }
@@ -417,6 +426,8 @@ impl CongestionControl for Bbr {
         // The rounds in which nothing came say nothing of the pipe being full.
         self.full_bandwidth = 0;
         self.next_round_delivered = self.delivered;
+        self.limited_until = self.delivered + 1;
+        self.timed_out = true;
         self.cwnd = mss;
     }
 

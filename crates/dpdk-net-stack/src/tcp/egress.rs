@@ -51,6 +51,17 @@ impl Tcp {
                 continue;
             };
             flow.flags.remove(FlowFlags::DIRTY);
+            if now < flow.mac_until
+                && let Some(sent) = flow.send_all(now, &self.settings)
+            {
+                let (from, with_checksum) = (link.iface.mac, self.tx_checksum);
+                sink.send(flow.frame_len(&sent), |frame| {
+                    flow.write_all(now, &sent, from, frame, with_checksum);
+                });
+                self.stats.tx_segments += 1;
+                self.wheel.arm_no_later(flow.timer, flow.wait_until);
+                continue;
+            }
             let turn = self.turn(now, link, id, sink);
             if matches!(turn, Turn::Done) {
                 continue;

@@ -164,6 +164,26 @@ impl Scoreboard {
         self.records.iter().filter(again).count() as u32
     }
 
+    /// Whether nothing is SACKED, LOST or sent again.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.sacked | self.lost == 0 && self.again.is_empty()
+    }
+
+    /// Everything is acknowledged, `ack` being the end of it, where [`is_plain`](Self::is_plain). Tells when the last of
+    /// it left; `None`, and nothing is done, if that was not the first time.
+    #[inline]
+    pub(crate) fn acknowledge_plain(&mut self, ack: u32) -> Option<Instant> {
+        let last = self.records.back()?;
+        if last.end != ack || last.has(Mark::RETRANSMITTED) {
+            return None;
+        }
+        let sent_at = last.sent_at;
+        self.records.clear();
+        self.blocks.clear();
+        Some(sent_at)
+    }
+
     /// Records in all.
     pub(crate) fn len(&self) -> usize {
         self.records.len()

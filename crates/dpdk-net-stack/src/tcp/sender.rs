@@ -71,7 +71,7 @@ pub(crate) struct Sender {
     pub(crate) totals: Totals,
     /// Since when something is unacknowledged, and how long something was before.
     busy_since: Option<Instant>,
-    busy_time: Duration,
+    busy_nanos: u64,
 }
 
 /// What a connection has sent since its beginning, for those who watch it.
@@ -130,7 +130,7 @@ impl Sender {
             rate: None,
             totals: Totals::default(),
             busy_since: None,
-            busy_time: Duration::ZERO,
+            busy_nanos: 0,
         }
     }
 
@@ -161,20 +161,30 @@ impl Sender {
     #[inline]
     pub(crate) fn became_idle(&mut self, now: Instant) {
         if let Some(since) = self.busy_since.take() {
-            self.busy_time += now - since;
+            self.busy_nanos += now.nanos_since(since);
         }
     }
 
     /// How long something was unacknowledged, over all.
     pub(crate) fn busy_time(&self, now: Instant) -> Duration {
-        let present = self.busy_since.map_or(Duration::ZERO, |since| now - since);
-        self.busy_time + present
+        let present = self.busy_since.map_or(0, |since| now.nanos_since(since));
+        Duration::from_nanos(self.busy_nanos + present)
     }
 
     /// Bytes that duplicate ACKs of a peer without SACK tell to have arrived.
     #[inline]
     pub(crate) fn guessed(&self, mss: u16) -> u32 {
         u32::from(self.dupacks) * u32::from(mss)
+    }
+
+    /// What may be in flight, if nothing is being repaired or probed for, and if it is of no interest to the algorithm
+    /// when what was sent, unless the window kept something back.
+    #[inline]
+    pub(crate) fn calm_window(&self) -> Option<u32> {
+        if self.phase != Phase::Open || self.dupacks != 0 || self.probe.is_some() {
+            return None;
+        }
+        self.control.plain_window()
     }
 
     /// What may be in flight.
@@ -194,6 +204,17 @@ impl Sender {
     ) -> Sent {
         self.control
             .on_sent(now, end.wrapping_sub(start), in_flight);
+        self.stamp_plain(now, (start, end), idle)
+    }
+
+    /// As [`stamp`](Self::stamp), where [`calm_window`](Self::calm_window) is known.
+    #[inline]
+    pub(crate) fn stamp_plain(
+        &mut self,
+        now: Instant,
+        (start, end): (u32, u32),
+        idle: bool,
+    ) -> Sent {
         if idle {
             (self.first_sent_at, self.delivered_at) = (now, now);
             self.busy_since = Some(now);
@@ -236,6 +257,17 @@ impl Sender {
     #[inline]
     pub(crate) fn set_app_limited(&mut self, in_flight: u32) {
         self.app_limited = (self.delivered + u64::from(in_flight)).max(1);
+    }
+
+    /// Everything is acknowledged, and the window kept nothing back: `bytes`, the last of them sent at `sent_at`, where
+    /// [`calm_window`](Self::calm_window) is known. Such samples of the delivery rate tell what the application sent.
+    #[inline]
+    pub(crate) fn on_plain_delivery(&mut self, now: Instant, bytes: u32, sent_at: Instant) {
+        self.delivered += u64::from(bytes);
+        self.delivered_at = now;
+        self.first_sent_at = sent_at;
+        self.became_idle(now);
+        self.control.on_unlimited_ack(now);
     }
 
     /// Takes what an acknowledgment delivered, and makes a sample of the delivery rate of it.

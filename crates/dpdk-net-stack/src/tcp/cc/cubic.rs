@@ -129,13 +129,17 @@ impl Cubic {
         self.window.ssthresh = ssthresh;
     }
 
+    /// RFC 9438 section 5.8 (and 4.2): time in which the application limits the flow does not count.
+    #[inline]
+    pub(super) fn pause(&mut self, now: Instant) {
+        if self.curve.epoch.is_some() && self.stalled.is_none() && !self.window.in_slow_start() {
+            self.stalled = Some(now);
+        }
+    }
+
     fn avoid_congestion(&mut self, ack: &Ack, acked: u32) {
-        // RFC 9438 section 5.8 (and 4.2): time in which the application limits the flow does not count.
         if !ack.cwnd_limited {
-            if self.curve.epoch.is_some() && self.stalled.is_none() {
-                self.stalled = Some(ack.now);
-            }
-            return;
+            return self.pause(ack.now);
         }
         let cwnd = self.window.cwnd;
         let stalled = self.stalled.take();

@@ -214,6 +214,24 @@ impl Controller {
         }
     }
 
+    /// The window, of an algorithm that need not see acknowledgments of what the window did not limit.
+    #[inline]
+    pub(crate) fn plain_window(&self) -> Option<u32> {
+        match self {
+            Controller::NewReno(reno) => Some(reno.cwnd()),
+            Controller::Cubic(cubic) => Some(cubic.cwnd()),
+            Controller::Bbr(_) => None,
+        }
+    }
+
+    /// An acknowledgment that [`on_ack`](CongestionControl::on_ack) need not see, of less than half a window.
+    #[inline]
+    pub(crate) fn on_unlimited_ack(&mut self, now: Instant) {
+        if let Controller::Cubic(cubic) = self {
+            cubic.pause(now);
+        }
+    }
+
     fn with_window(algorithm: Algorithm, mss: u32, cwnd: u32, now: Instant) -> Self {
         match algorithm {
             Algorithm::NewReno => Controller::NewReno(NewReno::new(cwnd)),

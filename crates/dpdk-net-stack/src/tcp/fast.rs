@@ -1,0 +1,299 @@
+//! The common case: a connection on which everything arrives, in order, and is acknowledged at once.
+//!
+//! A segment that is exactly what was expected (Van Jacobson's header prediction) and one that carries all there is to
+//! send are dealt with here, by the same rules as in [`input`](super::input), [`ack`](super::ack),
+//! [`receive`](super::receive) and [`output`](super::output), of which only those parts are left that such a segment can
+//! need. Whoever is in doubt says so before anything is changed, and the segment goes the long way. Nothing here is
+//! needed for TCP to work.
+
+use dpdk_net_packet::MacAddr;
+use dpdk_net_packet::checksum::{self, Sum};
+use dpdk_net_packet::ethernet;
+use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
+use dpdk_net_packet::{ipv4, ipv6};
+
+use super::chunk::COPY_BELOW;
+use super::flow::{Flow, FlowFlags, Wait, coarse_clock, timestamp_clock};
+use super::options::TIMESTAMPS_LEN;
+use super::{Settings, TcpState, seq};
+use crate::event::Readiness;
+use crate::time::Instant;
+
+/// A TCP header with timestamps and nothing else.
+const TCP_LEN: usize = HEADER_LEN + TIMESTAMPS_LEN;
+/// What stands before the timestamps themselves (RFC 7323 appendix A).
+const TIMESTAMPS_START: u32 = 0x0101_080a;
+/// Data offset and flags of a segment with timestamps and an acknowledgment: PSH says nothing.
+const EXPECTED: u32 = 0x8010;
+const IGNORED: u32 = Flags::PSH.0 as u32;
+/// How often progress is told to the neighbour cache, in nanoseconds: that is the long way's.
+const CONFIRM_NANOS: u64 = 1_000_000_000;
+
+/// With any of these a segment that comes in goes the long way.
+const NOT_IN: FlowFlags = FlowFlags::UNACCEPTED
+    .union(FlowFlags::ORPHAN)
+    .union(FlowFlags::BLOCKED)
+    .union(FlowFlags::RESET_OWED)
+    .union(FlowFlags::READ_SHUT)
+    .union(FlowFlags::WRITE_SHUT)
+    .union(FlowFlags::FIN_RECEIVED)
+    .union(FlowFlags::OVER)
+    .union(FlowFlags::CONNECTING)
+    .union(FlowFlags::ECN)
+    .union(FlowFlags::CWND_LIMITED);
+
+/// With any of these a segment that is to leave goes the long way.
+const NOT_OUT: FlowFlags = FlowFlags::RESET_OWED
+    .union(FlowFlags::WRITE_SHUT)
+    .union(FlowFlags::OVER)
+    .union(FlowFlags::CONNECTING)
+    .union(FlowFlags::ECN)
+    .union(FlowFlags::ECE)
+    .union(FlowFlags::CWR)
+    .union(FlowFlags::PROBE)
+    .union(FlowFlags::PERSIST)
+    .union(FlowFlags::SHORT)
+    .union(FlowFlags::PACED);
+
+/// What an expected segment leaves to be done.
+pub(super) struct Taken {
+    pub(super) ready: Readiness,
+    /// Whether the connection has something to send.
+    pub(super) ask: bool,
+}
+
+/// A segment that leaves: all there is to send.
+pub(super) struct Sent {
+    seq: u32,
+    /// Bytes of data.
+    len: u32,
+    window: u16,
+}
+
+#[inline(always)]
+fn word(bytes: &[u8; TCP_LEN], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+impl Flow {
+    /// Takes a segment that is exactly what was expected. `None`, and nothing is changed, if it is not.
+    #[inline(always)]
+    pub(super) fn take_expected(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        segment: &Segment<'_>,
+    ) -> Option<Taken> {
+        let (header, data) = segment.bytes().split_first_chunk::<TCP_LEN>()?;
+        let (start, ack) = (word(header, 4), word(header, 8));
+        let control = word(header, 12);
+        let len = data.len() as u32;
+        let outstanding = self.snd_nxt.wrapping_sub(self.snd_una);
+        let advance = ack.wrapping_sub(self.snd_una);
+        if control >> 16 & !IGNORED != EXPECTED
+            || word(header, HEADER_LEN) != TIMESTAMPS_START
+            || start != self.rcv_nxt
+            || advance != 0 && advance != outstanding
+            || len >= COPY_BELOW as u32
+            || self.state != TcpState::Established
+            || self.flags.intersects(NOT_IN)
+            || !self.flags.contains(FlowFlags::TIMESTAMPS)
+            || self.rare.is_some()
+            || self.wait == Wait::Persist
+            || now.nanos_since(self.heard) >= CONFIRM_NANOS
+        {
+            return None;
+        }
+        let stamp = word(header, HEADER_LEN + 4);
+        // With nothing new in it, it is a duplicate or a window update.
+        if seq::lt(stamp, self.ts_recent) || len > self.rcv_window() || len | advance == 0 {
+            return None;
+        }
+        let busy = self.busy.as_deref_mut()?;
+        if busy.gaps.is_some() {
+            return None;
+        }
+        if advance != 0 {
+            let sender = self.sender.as_deref_mut()?;
+            let cwnd = sender.calm_window()?;
+            // A window that is filled grows, which is the long way's. So is a buffer that holds less than it.
+            if !busy.sent.is_plain() || advance >= cwnd / 2 || self.send_max < config.full_send(cwnd) {
+                return None;
+            }
+            let sent_at = busy.sent.acknowledge_plain(ack)?;
+            busy.send.ack(ack);
+            self.rtt.sample_since(now, sent_at);
+            sender.on_plain_delivery(now, advance, sent_at);
+            self.snd_una = ack;
+            self.backoff = 0;
+            (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
+        }
+        self.segments_in = self.segments_in.wrapping_add(1);
+        // RFC 7323 section 4.3: what is echoed is of the segment that the next ACK answers.
+        if seq::le(start, self.acked) {
+            (self.ts_recent, self.ts_recent_at) = (stamp, coarse_clock(now));
+        }
+        // RFC 9293 section 3.10.7.4. Nothing that came before has a higher sequence number.
+        if seq::le(self.snd_wl1, start) && seq::le(self.snd_wl2, ack) {
+            (self.snd_wl1, self.snd_wl2) = (start, ack);
+            self.snd_wnd = (control & 0xffff) << self.snd_shift;
+            self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
+        }
+        self.heard = now;
+        let mut ready = Readiness::empty();
+        if len > 0 {
+            busy.recv.push_copy(data);
+            self.rcv_nxt = start.wrapping_add(len);
+            self.received += u64::from(len);
+            if len > self.rcv_mss.into() {
+                self.rcv_mss = (len as u16).min(config.offered_mss(self.key.is_v6()));
+            }
+            ready = Readiness::READABLE;
+            let waiting = self.rcv_nxt.wrapping_sub(self.acked);
+            if waiting >= 2 * u32::from(self.rcv_mss) || self.has(FlowFlags::QUICKACK) {
+                self.flags |= FlowFlags::ACK_NOW;
+            } else if self.ack_at == Instant::MAX {
+                self.ack_at = now.after_nanos(config.nanos.ack_delay);
+            }
+        }
+        let ask = self.snd_nxt != self.write_end || self.has(FlowFlags::ACK_NOW);
+        Some(Taken { ready, ask })
+    }
+
+    /// Decides to send all there is to send in one segment, and takes it for sent. `None`, and nothing is changed, if
+    /// there is nothing or it can't be done so simply.
+    #[inline(always)]
+    pub(super) fn send_all(&mut self, now: Instant, config: &Settings) -> Option<Sent> {
+        let start = self.snd_nxt;
+        let len = self.write_end.wrapping_sub(start);
+        let flight = start.wrapping_sub(self.snd_una);
+        if len == 0
+            || len > self.mss.into()
+            || self.state != TcpState::Established
+            || self.flags.intersects(NOT_OUT)
+            || !self.flags.contains(FlowFlags::TIMESTAMPS)
+            || flight != 0 && !self.flags.contains(FlowFlags::NODELAY)
+            || self.rare.is_some()
+            || self.backoff != 0
+            || flight + len > self.snd_wnd
+        {
+            return None;
+        }
+        let busy = self.busy.as_deref_mut()?;
+        let sender = self.sender.as_deref_mut()?;
+        if flight + len > sender.calm_window()? || !busy.sent.is_plain() || busy.gaps.is_some() {
+            return None;
+        }
+        if flight == 0 {
+            // RFC 5681 section 4.1: after so long a time the window may have to be reduced.
+            let since = now.nanos_since(sender.last_sent);
+            let nanos = &config.nanos;
+            if since > nanos.min_rto && since > self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto) {
+                return None;
+            }
+        }
+        let end = self.write_end;
+        busy.sent
+            .push(sender.stamp_plain(now, (start, end), flight == 0));
+        // That was all, and the window would take more.
+        sender.set_app_limited(flight + len);
+        self.snd_nxt = end;
+        if flight == 0 || matches!(self.wait, Wait::Nothing | Wait::Persist | Wait::Probe) {
+            self.restart_timer(config, now, None);
+        }
+        self.segments_out = self.segments_out.wrapping_add(1);
+        let window = self.advertise();
+        self.acked = self.rcv_nxt;
+        self.ack_at = Instant::MAX;
+        self.flags.remove(FlowFlags::ACK_NOW);
+        Some(Sent {
+            seq: start,
+            len,
+            window,
+        })
+    }
+
+    /// Bytes of the frame that the segment makes.
+    #[inline(always)]
+    pub(super) fn frame_len(&self, sent: &Sent) -> usize {
+        let ip = if self.key.is_v6() {
+            ipv6::HEADER_LEN
+        } else {
+            ipv4::HEADER_LEN
+        };
+        ethernet::HEADER_LEN + ip + TCP_LEN + sent.len as usize
+    }
+
+    /// Writes the frame.
+    #[inline(always)]
+    pub(super) fn write_all(
+        &self,
+        now: Instant,
+        sent: &Sent,
+        from: MacAddr,
+        frame: &mut [u8],
+        with_checksum: bool,
+    ) {
+        const V4: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+        const V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+        let len = TCP_LEN + sent.len as usize;
+        let segment = if let Some((local, remote)) = self.key.v4() {
+            let Some((header, segment)) = frame.split_first_chunk_mut::<V4>() else {
+                return;
+            };
+            ethernet::write_header(header, self.mac, from, ethernet::TYPE_IPV4);
+            let ip = &mut header[ethernet::HEADER_LEN..];
+            // Version, header length, traffic class, total length; no identification, not to be fragmented.
+            let total = (ipv4::HEADER_LEN + len) as u64 & 0xffff;
+            let start = 0x45 << 56 | u64::from(self.tos) << 48 | total << 32 | 0x4000;
+            ip[..8].copy_from_slice(&start.to_be_bytes());
+            ip[8..12].copy_from_slice(&[self.ttl, 6, 0, 0]);
+            ip[12..16].copy_from_slice(&local.octets());
+            ip[16..20].copy_from_slice(&remote.octets());
+            if with_checksum && let Some(ip) = ip.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
+                let sum = checksum::data(ip);
+                ip[10..12].copy_from_slice(&sum.to_be_bytes());
+            }
+            segment
+        } else {
+            let Some((header, segment)) = frame.split_first_chunk_mut::<V6>() else {
+                return;
+            };
+            ethernet::write_header(header, self.mac, from, ethernet::TYPE_IPV6);
+            let ip = &mut header[ethernet::HEADER_LEN..];
+            // Version, traffic class, no flow label; payload length, next header, hop limit.
+            let start = 6 << 60
+                | u64::from(self.tos) << 52
+                | (len as u64 & 0xffff) << 16
+                | 6 << 8
+                | u64::from(self.ttl);
+            ip[..8].copy_from_slice(&start.to_be_bytes());
+            ip[8..24].copy_from_slice(&self.key.local_bits().to_be_bytes());
+            ip[24..40].copy_from_slice(&self.key.remote_bits().to_be_bytes());
+            segment
+        };
+        let Some((tcp, data)) = segment.split_first_chunk_mut::<TCP_LEN>() else {
+            return;
+        };
+        tcp[0..4].copy_from_slice(&self.key.ports().to_be_bytes());
+        tcp[4..8].copy_from_slice(&sent.seq.to_be_bytes());
+        tcp[8..12].copy_from_slice(&self.rcv_nxt.to_be_bytes());
+        let control = (EXPECTED | IGNORED) << 16 | u32::from(sent.window);
+        tcp[12..16].copy_from_slice(&control.to_be_bytes());
+        tcp[16..20].fill(0);
+        tcp[20..24].copy_from_slice(&TIMESTAMPS_START.to_be_bytes());
+        let stamp = timestamp_clock(now).wrapping_add(self.ts_offset);
+        tcp[24..28].copy_from_slice(&stamp.to_be_bytes());
+        tcp[28..32].copy_from_slice(&self.ts_recent.to_be_bytes());
+        if let Some(busy) = &self.busy {
+            busy.send.copy_to(sent.seq, data);
+        }
+        if with_checksum {
+            let sum: Sum = self.key.pseudo_header(len).add_bytes(segment);
+            let sum = sum.finish();
+            if let Some(field) = segment.get_mut(16..18) {
+                field.copy_from_slice(&sum.to_be_bytes());
+            }
+        }
+    }
+}

@@ -223,6 +223,8 @@ pub(crate) struct Flow {
     pub(crate) tos: u8,
     /// Timeouts in a row.
     pub(crate) backoff: u8,
+    /// So many segments more are acknowledged at once each.
+    pub(crate) quick_acks: u8,
     pub(crate) wait: Wait,
     pub(crate) timer: TimerId,
     /// When `wait` is over.
@@ -306,6 +308,7 @@ impl Flow {
             ttl: 64,
             tos: 0,
             backoff: 0,
+            quick_acks: 0,
             wait: Wait::Nothing,
             timer,
             wait_until: Instant::MAX,

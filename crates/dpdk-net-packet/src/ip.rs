@@ -75,6 +75,12 @@ impl<'a> IpPacket<'a> {
         Protocol::from(self.protocol)
     }
 
+    /// Whether it carries a whole TCP segment.
+    #[inline]
+    pub const fn is_whole_tcp(&self) -> bool {
+        self.protocol == 6 && self.fragment_at == 0
+    }
+
     /// Where the byte lies that names the protocol, for Parameter Problem.
     pub fn protocol_at(&self) -> u32 {
         u32::from(self.protocol_at)
@@ -113,6 +119,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// DSCP and ECN.
+    #[inline]
     pub fn traffic_class(&self) -> u8 {
         if self.is_v6 {
             self.bytes[0] << 4 | self.bytes[1] >> 4

@@ -89,6 +89,9 @@ bitflags::bitflags! {
         const PACED = 1 << 26;
         /// Every segment is acknowledged at once (`TCP_QUICKACK`).
         const QUICKACK = 1 << 27;
+        /// The SYN, or our answer to one, was lost more than once: data starts with a single segment (RFC 5681 section
+        /// 3.1; one loss is forgiven since the timeout is a second, RFC 6928 section 2).
+        const SYN_LOST = 1 << 28;
     }
 }
 

@@ -40,6 +40,8 @@ struct Opening {
     window: u16,
     /// When the SYN-ACK was sent, if that can be told.
     answered_at: Option<Instant>,
+    /// How often the SYN-ACK was sent again.
+    retries: u8,
     /// ECN is on.
     ecn: bool,
 }
@@ -88,6 +90,7 @@ impl Tcp {
                     peer,
                     window: segment.window(),
                     answered_at: None,
+                    retries: 0,
                     ecn: false,
                 };
                 self.stats.syn_cookies_valid += 1;
@@ -323,6 +326,7 @@ impl Tcp {
             window: half.window,
             // An RTT measured across a repeated SYN-ACK would be ambiguous (RFC 6298 section 3).
             answered_at: (half.retries == 0).then_some(half.answered_at),
+            retries: half.retries,
             ecn: half.ecn,
         };
         if self.complete(now, link, &opening, (ip, segment)) {
@@ -394,6 +398,10 @@ impl Tcp {
             flow.snd_nxt = flow.snd_una;
             (flow.snd_wnd, flow.max_snd_wnd) = (half.window.into(), half.window.into());
             (flow.snd_wl1, flow.snd_wl2) = (half.irs, flow.snd_una);
+            if half.retries > 0 {
+                flow.rtt.after_lost_syn();
+                flow.flags.set(FlowFlags::SYN_LOST, half.retries > 1);
+            }
             if let Some(answered_at) = half.answered_at {
                 flow.rtt.sample(now, now - answered_at, 1);
             }

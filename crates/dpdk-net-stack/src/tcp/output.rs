@@ -150,6 +150,11 @@ impl Flow {
                 now,
                 pacing_max,
             )));
+            if self.has(FlowFlags::SYN_LOST)
+                && let Some(sender) = &mut self.sender
+            {
+                sender.control.set_cwnd(self.mss.into());
+            }
         }
         self.busy_mut(pool);
         let idle = self.snd_una == self.snd_nxt;

@@ -12,10 +12,13 @@ const MIN_RTT_WINDOW: u32 = 300_000;
 /// RFC 6298 section 2.1: without a sample.
 const INITIAL_RTO_NANOS: u64 = 1_000_000_000;
 
+/// RFC 6298 section 5.7: a quarter of the time-out after a SYN that was lost, in microseconds.
+const AFTER_LOST_SYN: u32 = 750_000;
+
 /// The estimator.
 #[derive(Debug, Clone)]
 pub(crate) struct Rtt {
-    /// In 1/64 us, both; zero before the first sample.
+    /// In 1/64 us, both; `srtt` is zero before the first sample.
     srtt: u32,
     rttvar: u32,
     /// In microseconds.
@@ -81,6 +84,14 @@ impl Rtt {
         *self = Rtt::new();
     }
 
+    /// The SYN was sent again, and nothing was measured: the time-out is three seconds until something is (RFC 6298
+    /// section 5.7).
+    pub(crate) fn after_lost_syn(&mut self) {
+        if self.srtt == 0 {
+            self.rttvar = AFTER_LOST_SYN << FRACTION;
+        }
+    }
+
     /// The smoothed round-trip time.
     pub(crate) fn srtt(&self) -> Option<Duration> {
         (self.srtt != 0).then(|| unscaled(self.srtt))
@@ -112,7 +123,8 @@ impl Rtt {
     #[inline]
     pub(crate) fn rto_nanos(&self, min: u64, max: u64) -> u64 {
         if self.srtt == 0 {
-            return INITIAL_RTO_NANOS.max(min).min(max);
+            let assumed = unscaled_nanos(self.rttvar) * 4;
+            return INITIAL_RTO_NANOS.max(assumed).max(min).min(max);
         }
         let variance = unscaled_nanos(self.rttvar) * 4;
         unscaled_nanos(self.srtt)

@@ -27,18 +27,7 @@ use dpdk_net_stack::{
 
 use crate::both_families;
 use crate::common::*;
-
-/// An accepted connection.
-fn accepted(family: Family) -> (Hand, TcpId) {
-    accepted_with(family, config(1))
-}
-
-fn accepted_with(family: Family, config: dpdk_net_stack::Config) -> (Hand, TcpId) {
-    let mut hand = Hand::with(family, config);
-    let listener = hand.listen();
-    let id = hand.establish(listener);
-    (hand, id)
-}
+use crate::support::*;
 
 /// An accepted connection in this state.
 fn in_state(family: Family, state: TcpState) -> (Hand, TcpId) {
@@ -99,37 +88,6 @@ fn patch(family: Family, frame: &mut [u8], change: impl FnOnce(&mut [u8])) {
     change(&mut frame[at..]);
     frame[at + 16..at + 18].fill(0);
     checksum::fill_tcp(family.host(2), family.host(1), &mut frame[at..]);
-}
-
-/// Reads all there is.
-fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
-    let mut buf = vec![0; 1 << 20];
-    match hand.stack.tcp_recv(id, &mut buf) {
-        Ok(n) => buf[..n].to_vec(),
-        Err(Error::WouldBlock) => Vec::new(),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn payload(segs: &[Seg]) -> Vec<u8> {
-    segs.iter().flat_map(|seg| seg.payload.clone()).collect()
-}
-
-/// Acknowledges whatever comes until nothing does; tells the most that was ever outstanding.
-fn drain(hand: &mut Hand, mut sent: Vec<Seg>) -> u32 {
-    let mut most = 0;
-    while !sent.is_empty() {
-        let end = sent
-            .iter()
-            .map(|seg| seg.seq.wrapping_add(seg.payload.len() as u32))
-            .max_by_key(|end| end.wrapping_sub(hand.ack) as i32)
-            .unwrap();
-        most = most.max(end.wrapping_sub(hand.ack));
-        hand.pass(Duration::from_millis(1));
-        sent = hand.acknowledge(end.wrapping_sub(hand.ack));
-        sent.retain(|seg| !seg.payload.is_empty());
-    }
-    most
 }
 
 /// The first TCP segment that goes out, from the IP header on.
@@ -1470,7 +1428,7 @@ both_families! {
             .chain(from.iter().map(|from| (from.parse().unwrap(), good.1)));
         for (src, dst) in cases {
             for flags in [SYN, ACK, FIN] {
-                let frame = crate::between(src, dst, &Seg { flags, ..hand.syn() });
+                let frame = between(src, dst, &Seg { flags, ..hand.syn() });
                 hand.stack.ingest(hand.now, &[frame]);
                 let mut out: Vec<Vec<u8>> = Vec::new();
                 hand.stack.poll_transmit(hand.now, &mut out);

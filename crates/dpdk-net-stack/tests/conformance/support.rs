@@ -1,0 +1,78 @@
+//! What several of the files use.
+
+use std::net::IpAddr;
+
+use dpdk_net_packet::{checksum, ethernet, ipv4, ipv6};
+use dpdk_net_stack::{Duration, Error, TcpId};
+
+use crate::common::*;
+
+/// An accepted connection.
+pub(crate) fn accepted(family: Family) -> (Hand, TcpId) {
+    accepted_with(family, config(1))
+}
+
+pub(crate) fn accepted_with(family: Family, config: dpdk_net_stack::Config) -> (Hand, TcpId) {
+    let mut hand = Hand::with(family, config);
+    let listener = hand.listen();
+    let id = hand.establish(listener);
+    (hand, id)
+}
+
+/// Reads all there is.
+pub(crate) fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
+    let mut buf = vec![0; 1 << 20];
+    match hand.stack.tcp_recv(id, &mut buf) {
+        Ok(n) => buf[..n].to_vec(),
+        Err(Error::WouldBlock) => Vec::new(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) fn payload(segs: &[Seg]) -> Vec<u8> {
+    segs.iter().flat_map(|seg| seg.payload.clone()).collect()
+}
+
+/// Acknowledges whatever comes until nothing does; tells the most that was ever outstanding.
+pub(crate) fn drain(hand: &mut Hand, mut sent: Vec<Seg>) -> u32 {
+    let mut most = 0;
+    while !sent.is_empty() {
+        let end = sent
+            .iter()
+            .map(|seg| seg.seq.wrapping_add(seg.payload.len() as u32))
+            .max_by_key(|end| end.wrapping_sub(hand.ack) as i32)
+            .unwrap();
+        most = most.max(end.wrapping_sub(hand.ack));
+        hand.pass(Duration::from_millis(1));
+        sent = hand.acknowledge(end.wrapping_sub(hand.ack));
+        sent.retain(|seg| !seg.payload.is_empty());
+    }
+    most
+}
+
+/// A frame from host 2 to host 1 whose IP addresses are these.
+pub(crate) fn between(src: IpAddr, dst: IpAddr, seg: &Seg) -> Vec<u8> {
+    let family = if src.is_ipv4() {
+        Family::V4
+    } else {
+        Family::V6
+    };
+    let mut frame = frame(family, 2, 1, seg);
+    let (header, tcp) = frame[ethernet::HEADER_LEN..].split_at_mut(match family {
+        Family::V4 => ipv4::HEADER_LEN,
+        Family::V6 => ipv6::HEADER_LEN,
+    });
+    let protocol = dpdk_net_packet::Protocol::Tcp;
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            ipv4::Header::new(src, dst, protocol, tcp.len()).write(header)
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            ipv6::Header::new(src, dst, protocol, tcp.len()).write(header)
+        }
+        _ => unreachable!("one family"),
+    }
+    tcp[16..18].fill(0);
+    checksum::fill_tcp(src, dst, tcp);
+    frame
+}

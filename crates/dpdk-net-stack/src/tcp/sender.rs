@@ -95,6 +95,10 @@ pub(crate) const DUP_THRESHOLD: u32 = 3;
 const WINDOW_LASTS: u8 = 16;
 /// Data that is paced may leave so much ahead of its time: the timers are no finer.
 const PACING_QUANTUM: Duration = Duration::from_millis(1);
+/// What left late may be caught up with, so much of it: a timer is up to two ticks late, and a worker may have waited for
+/// its core. Without it the rate achieved stays below the rate wanted, and a model of the path that is made of the rate
+/// achieved shrinks with each round trip.
+const PACING_CREDIT: Duration = Duration::from_millis(4);
 
 impl Sender {
     pub(crate) fn new(
@@ -208,7 +212,7 @@ impl Sender {
     }
 
     /// As [`stamp`](Self::stamp), where [`calm_window`](Self::calm_window) is known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stamp_plain(
         &mut self,
         now: Instant,
@@ -249,7 +253,8 @@ impl Sender {
     pub(crate) fn pace(&mut self, now: Instant, bytes: u32) {
         if let Some(rate) = self.pacing_rate() {
             let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
-            self.paced_until = self.paced_until.max(now) + Duration::from_nanos(nanos);
+            self.paced_until =
+                self.paced_until.max(now - PACING_CREDIT) + Duration::from_nanos(nanos);
         }
     }
 

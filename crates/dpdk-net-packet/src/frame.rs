@@ -43,6 +43,15 @@ pub trait FrameBuf {
     fn rx_meta(&self) -> RxMeta {
         RxMeta::default()
     }
+
+    /// Some of the frame's bytes, to be kept where they lie for as long as the returned buffer or a clone of it is there,
+    /// and how many bytes of memory stay taken because of it. `None` where they can't be kept, or have been kept so
+    /// often that they should be copied: by default.
+    #[cfg(feature = "alloc")]
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        let _ = range;
+        None
+    }
 }
 
 impl FrameBuf for [u8] {
@@ -65,6 +74,11 @@ impl<T: FrameBuf + ?Sized> FrameBuf for &T {
     fn rx_meta(&self) -> RxMeta {
         (**self).rx_meta()
     }
+
+    #[cfg(feature = "alloc")]
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        (**self).share(range)
+    }
 }
 
 #[cfg(feature = "alloc")]
@@ -82,5 +96,10 @@ impl<T: FrameBuf + ?Sized> FrameBuf for alloc::boxed::Box<T> {
 
     fn rx_meta(&self) -> RxMeta {
         (**self).rx_meta()
+    }
+
+    #[cfg(feature = "alloc")]
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        (**self).share(range)
     }
 }

@@ -23,6 +23,7 @@ pub mod mbuf;
 pub mod mempool;
 pub mod port;
 pub mod queue;
+pub mod received;
 pub mod ring;
 #[cfg(doctest)]
 mod rules;
@@ -39,5 +40,6 @@ pub use mbuf::Mbuf;
 pub use mempool::{Mempool, NoMbufs};
 pub use port::{Port, PortConfig, PortControl, PortId};
 pub use queue::{QueuePair, RxQueue, TxQueue};
+pub use received::{RxBatch, RxMbuf};
 pub use socket::SocketId;
 pub use thread::ThreadRegistration;

@@ -6,7 +6,8 @@
 //! 1. A pool made here carries a `Tag` in its private area. Its `refs` counts the [`Mempool`] handles
 //!    *and* the mbufs (each segment of a chain) that are in safe hands. Whoever brings it to zero frees the
 //!    pool and lets go of the EAL. So a pool outlives its mbufs, and mbufs outlive neither.
-//! 2. An mbuf is counted while a [`Mbuf`] or a batch owns it. It is not counted while it is in
+//! 2. An mbuf is counted while a [`Mbuf`] or a batch owns it, and once for each buffer that shares its memory
+//!    ([`crate::received`]). It is not counted while it is in
 //!    the pool or with a driver: for those a port holds a handle ([`crate::port`]'s keeper).
 //! 3. The count is let go of *after* the mbuf is back in its pool, with release ordering, so that nobody
 //!    still works on the pool's memory when it is freed.
@@ -31,12 +32,17 @@ use crate::{Eal, Error, SocketId};
 /// Says that a mempool's private area holds a [`Tag`]: "dpdk-net" in ASCII.
 const MAGIC: u64 = u64::from_be_bytes(*b"dpdk-net");
 
+/// One in so many of a pool's mbufs may be kept by those who read what was received.
+const SHARED_PART: usize = 4;
+
 /// What this crate keeps in a pool's private area, on a cache line of its own.
 #[repr(C, align(64))]
 struct Tag {
     magic: u64,
     /// Handles, plus mbufs in safe hands.
     refs: AtomicUsize,
+    /// Buffers over its mbufs' memory that [`RxMbuf::share`](crate::RxMbuf::share) gave out.
+    shared: AtomicUsize,
     /// Dropped last, by whoever frees the pool.
     eal: core::mem::ManuallyDrop<Eal>,
     capacity: u32,
@@ -210,6 +216,7 @@ impl MempoolBuilder {
             tag(raw).write(Tag {
                 magic: MAGIC,
                 refs: AtomicUsize::new(1),
+                shared: AtomicUsize::new(0),
                 eal: core::mem::ManuallyDrop::new(self.eal),
                 capacity: self.capacity,
                 data_room,
@@ -311,6 +318,12 @@ impl Mempool {
     pub fn available(&self) -> usize {
         // SAFETY: the pool is alive as `self` is.
         unsafe { sys::rte_mempool_avail_count(self.raw.as_ptr()) as usize }
+    }
+
+    /// How many buffers there are over the memory of its mbufs ([`RxMbuf::share`](crate::RxMbuf::share)): at most a
+    /// quarter of its capacity.
+    pub fn shared(&self) -> usize {
+        self.tag().shared.load(Ordering::Relaxed)
     }
 
     /// How many mbufs are out: with the application and with drivers (`rte_mempool_in_use_count`).
@@ -448,6 +461,34 @@ pub(crate) unsafe fn retain(raw: NonNull<sys::rte_mempool>, n: usize) {
     unsafe { tag(raw).as_ref() }
         .refs
         .fetch_add(n, Ordering::Relaxed);
+}
+
+/// Counts one more buffer over the memory of a pool's mbufs; `false` if there are as many as there may be.
+///
+/// # Safety
+/// `raw` is a pool of ours that is alive.
+#[inline]
+pub(crate) unsafe fn start_sharing(raw: NonNull<sys::rte_mempool>) -> bool {
+    // SAFETY: a pool of ours has a tag.
+    let tag = unsafe { tag(raw).as_ref() };
+    let most = tag.capacity as usize / SHARED_PART;
+    let may = tag.shared.fetch_add(1, Ordering::Relaxed) < most;
+    if !may {
+        tag.shared.fetch_sub(1, Ordering::Relaxed);
+    }
+    may
+}
+
+/// Takes back what [`start_sharing`] counted.
+///
+/// # Safety
+/// `raw` is a pool of ours that is alive.
+#[inline]
+pub(crate) unsafe fn stop_sharing(raw: NonNull<sys::rte_mempool>) {
+    // SAFETY: a pool of ours has a tag.
+    unsafe { tag(raw).as_ref() }
+        .shared
+        .fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Lets go of `n` counts of a pool, and frees it with the last.

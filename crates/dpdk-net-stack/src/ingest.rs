@@ -16,6 +16,7 @@ use dpdk_net_packet::{
 use crate::icmp::IcmpError;
 use crate::iface::Destination;
 use crate::stack::Stack;
+use crate::tcp::chunk::COPY_BELOW;
 use crate::tcp::segment::key_of;
 use crate::tcp::table::{FlowKey, FlowRef};
 use crate::time::Instant;
@@ -28,6 +29,8 @@ const BATCH: usize = 64;
 struct Staged<'a> {
     parsed: Parsed<'a>,
     flow: Option<Flow>,
+    /// Its place in the batch.
+    index: usize,
 }
 
 struct Flow {
@@ -46,7 +49,7 @@ impl Stack {
         for batch in frames.chunks(BATCH) {
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
             let mut bytes_in = 0;
-            for frame in batch {
+            for (index, frame) in batch.iter().enumerate() {
                 let bytes = frame.bytes();
                 bytes_in += bytes.len();
                 // Looked at where it lies: moving it costs as much as parsing.
@@ -62,6 +65,7 @@ impl Stack {
                     staged.push(Staged {
                         parsed: *parsed,
                         flow: self.tcp_flow(parsed),
+                        index,
                     });
                 }
             }
@@ -74,7 +78,12 @@ impl Stack {
                     flow.found = self.tcp.table.find(flow.hash, &flow.key);
                 }
             }
-            for Staged { parsed, flow } in &mut staged {
+            for Staged {
+                parsed,
+                flow,
+                index,
+            } in &mut staged
+            {
                 if let Some(flow) = flow {
                     if self.tcp.table.version() != version {
                         flow.found = self.tcp.table.find(flow.hash, &flow.key);
@@ -85,6 +94,11 @@ impl Stack {
                         && let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network
                     {
                         self.tcp.stats.rx_segments += 1;
+                        if segment.payload().len() >= COPY_BELOW
+                            && let Some(frame) = batch.get(*index)
+                        {
+                            self.tcp.came_in(frame, segment.payload());
+                        }
                         self.tcp.flow_segment(now, &mut self.link, id, ip, segment);
                         continue;
                     }

@@ -198,6 +198,8 @@ counters! {
         time_wait_recycled,
         /// Orphans reset because data arrived, or there were too many, or they took too long.
         orphans_reset,
+        /// Segments in order whose payload was kept in the packet buffer it came in, not copied.
+        rx_kept,
         /// Payload bytes that applications read.
         rx_bytes,
         /// Payload bytes that applications wrote.

@@ -4,11 +4,12 @@
 //! - the sink's capacity is the number of empty mbufs in hand that also have a place behind those still
 //!   waiting for the TX ring: the stack never produces a frame that would have nowhere to go;
 //! - frames that the TX ring does not take stay here, in order, and are offered again on the next turn;
-//! - every frame handed to the stack is one contiguous mbuf: a chain is linearised, or dropped and counted.
+//! - every frame handed to the stack is one contiguous mbuf: a chain is linearised, or dropped and counted. The stack
+//!   may keep payload in it; a quarter of the pool at most, so that a slow reader can't starve the NIC.
 //!
 //! No mbuf is allocated or freed one by one, and nothing here takes the shard's lock.
 
-use dpdk_net_rte::{Mbuf, MbufBatch, Mempool, QueuePair, RxQueue, TxQueue};
+use dpdk_net_rte::{MbufBatch, Mempool, QueuePair, RxBatch, RxMbuf, RxQueue, TxQueue};
 use dpdk_net_stack::TxSink;
 
 use crate::error::Error;
@@ -33,7 +34,7 @@ pub(crate) struct Device {
     rx: RxQueue,
     tx: TxQueue,
     /// What the last burst received.
-    received: MbufBatch<BURST>,
+    received: RxBatch<BURST>,
     output: Output,
 }
 
@@ -64,7 +65,7 @@ impl Device {
         Ok(Self {
             rx,
             tx,
-            received: MbufBatch::new(),
+            received: RxBatch::new(),
             output: Output {
                 pool,
                 spare: MbufBatch::new(),
@@ -77,37 +78,18 @@ impl Device {
     /// Takes a burst off the RX queue; [`parts`](Self::parts) has it. Returns how many are there.
     #[inline]
     pub(crate) fn receive(&mut self) -> usize {
-        self.rx.rx_burst(&mut self.received);
-        if self.received.as_slice().iter().any(|m| !m.is_contiguous()) {
-            self.linearize();
-        }
-        self.received.len()
-    }
-
-    #[cold]
-    fn linearize(&mut self) {
-        let mut kept = MbufBatch::new();
-        for mut mbuf in self.received.drain() {
-            if mbuf.linearize().is_err() {
-                // Dropped with the loop variable.
-                self.output.counts.not_contiguous += 1;
-                continue;
-            }
-            if kept.push(mbuf).is_err() {
-                // Both batches hold BURST: can't happen, and if it did a frame is dropped.
-                self.output.counts.not_contiguous += 1;
-            }
-        }
-        self.received = kept;
+        let received = self.received.receive(&mut self.rx);
+        self.output.counts.not_contiguous += received.dropped as u64;
+        received.packets
     }
 
     /// The received frames, and the sink for what is to be sent.
     #[inline]
-    pub(crate) fn parts(&mut self) -> (&[Mbuf], &mut Output) {
+    pub(crate) fn parts(&mut self) -> (&[RxMbuf], &mut Output) {
         (self.received.as_slice(), &mut self.output)
     }
 
-    /// Gives the received frames back to their pool.
+    /// Gives the received frames back to their pool, except for what the stack has kept.
     #[inline]
     pub(crate) fn release(&mut self) {
         self.received.clear();

@@ -81,6 +81,28 @@ impl RawMbuf {
         }
     }
 
+    /// Adds a reference unless there are `most`; tells whether it did.
+    ///
+    /// # Safety
+    /// The mbuf is alive, and stays so until the reference is given up (`rte_pktmbuf_free_seg`).
+    #[inline]
+    pub(crate) unsafe fn add_reference(self, most: u16) -> bool {
+        // SAFETY: as in `refcnt`.
+        let count = unsafe {
+            AtomicU16::from_ptr(
+                self.0
+                    .byte_add(sys::DN_MBUF_OFF_REFCNT)
+                    .cast::<u16>()
+                    .as_ptr(),
+            )
+        };
+        // The reference that the caller has keeps the mbuf alive meanwhile.
+        let added = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            (count < most).then(|| count + 1)
+        });
+        added.is_ok()
+    }
+
     /// # Safety
     /// As for the setters of fields.
     #[inline(always)]

@@ -234,10 +234,8 @@ impl Assembler {
         let room = limit.saturating_sub(self.heap);
         if let Payload::Keep(data, held) = data
             && piece.len() >= COPY_BELOW
+            && CHUNK_COST + held <= room
         {
-            if CHUNK_COST + held > room {
-                return false;
-            }
             let chunk = Chunk::Shared {
                 data: data.slice(piece),
                 held: *held,

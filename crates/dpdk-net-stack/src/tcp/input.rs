@@ -63,7 +63,6 @@ impl Tcp {
     }
 
     /// A segment of a connection.
-    #[inline]
     pub(crate) fn flow_segment(
         &mut self,
         now: Instant,
@@ -84,22 +83,6 @@ impl Tcp {
             }
             return;
         }
-        self.any_segment(now, link, id, ip, segment);
-    }
-
-    /// A segment that is not just what was expected.
-    #[inline(never)]
-    fn any_segment(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        id: TcpId,
-        ip: &IpPacket<'_>,
-        segment: &Segment<'_>,
-    ) {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
         let state = flow.state;
         flow.segments_in = flow.segments_in.wrapping_add(1);
         match state {
@@ -312,7 +295,6 @@ impl Tcp {
             flow.established(now, segment);
             // The window of a SYN is not scaled (RFC 7323 section 2.2).
             flow.snd_wnd = segment.window().into();
-            flow.max_snd_wnd = flow.snd_wnd;
             flow.flags |= FlowFlags::ACK_NOW;
             ready |= Readiness::CONNECTED | Readiness::WRITABLE;
             let mut context = Context {
@@ -553,10 +535,6 @@ impl Flow {
         self.flags
             .remove(FlowFlags::CONNECTING | FlowFlags::SYN_DUE);
         self.expires = Instant::MAX;
-        if self.has(FlowFlags::SYN_AGAIN) {
-            self.rtt.after_lost_syn();
-            self.flags.set(FlowFlags::SYN_LOST, self.backoff > 1);
-        }
         self.backoff = 0;
         (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
         self.tune_at = now;

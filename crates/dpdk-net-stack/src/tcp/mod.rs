@@ -54,6 +54,7 @@ use cookie::Cookies;
 use flow::{Flow, FlowFlags, Pool, Wait};
 use listener::{HalfId, Listeners, SynQueue};
 use ports::PortPicker;
+use receive::Arrived;
 use segment::Control;
 use sockopt::TcpOptions;
 use table::{FlowKey, FlowRef, FlowTable};
@@ -237,6 +238,8 @@ pub(crate) struct Tcp {
     orphans: usize,
     refuse_new: bool,
     pool: Pool,
+    /// The payload of the segment that is being dealt with, where it can be kept in the buffer that it came in.
+    arrived: Option<Arrived>,
     pub(crate) stats: TcpStats,
 }
 
@@ -280,6 +283,7 @@ impl Tcp {
             orphans: 0,
             refuse_new: false,
             pool: Pool::default(),
+            arrived: None,
             stats: TcpStats::default(),
         }
     }

@@ -2,9 +2,12 @@
 
 use alloc::boxed::Box;
 
+use bytes::Bytes;
+use dpdk_net_packet::FrameBuf;
+
 use super::assembler::{Assembler, Payload};
 use super::flow::{Flow, FlowFlags, Gaps, Pool};
-use super::{Settings, TcpState, seq};
+use super::{Settings, Tcp, TcpState, seq};
 use crate::event::Readiness;
 use crate::stats::TcpStats;
 use crate::time::{Duration, Instant};
@@ -14,8 +17,35 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Settings,
     pub(crate) pool: &'a mut Pool,
+    pub(crate) arrived: Option<Arrived>,
     pub(crate) stats: &'a mut TcpStats,
 }
+
+/// The payload of a segment in the buffer that it came in.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    data: Bytes,
+    /// Memory that stays taken because of it.
+    held: usize,
+}
+
+impl Tcp {
+    /// The next segment's payload came in `frame`: if that can be kept, it need not be copied.
+    pub(crate) fn came_in<B: FrameBuf>(&mut self, frame: &B, payload: &[u8]) {
+        let start = payload
+            .as_ptr()
+            .addr()
+            .wrapping_sub(frame.bytes().as_ptr().addr());
+        self.arrived = frame
+            .share(start..start.wrapping_add(payload.len()))
+            .map(|(data, held)| Arrived { data, held })
+            // A buffer far larger than what is in it would hold on to too much.
+            .filter(|arrived| arrived.held <= 2 * payload.len() + SLACK);
+    }
+}
+
+/// Memory that a packet buffer may have beyond twice its payload to be kept: headers and headroom.
+const SLACK: usize = 512;
 
 /// Round trips shorter than this are taken for it where buffers are tuned: the clock of a turn is no finer.
 const LEAST_ROUND: Duration = Duration::from_micros(100);
@@ -55,7 +85,7 @@ impl Flow {
             return self.receive_odd(context, start, data, fin);
         }
         if !data.is_empty() {
-            self.append(context.pool, data);
+            self.append(context, data);
             self.rcv_nxt = start.wrapping_add(data.len() as u32);
             self.received += data.len() as u64;
             self.acknowledge_soon(context, data.len());
@@ -72,9 +102,21 @@ impl Flow {
 
     /// Keeps data that is next in order.
     #[inline]
-    fn append(&mut self, pool: &mut Pool, data: &[u8]) {
-        if !self.has(FlowFlags::READ_SHUT) {
-            self.busy_mut(pool).recv.push_copy(data);
+    fn append(&mut self, context: &mut Context<'_>, data: &[u8]) {
+        if self.has(FlowFlags::READ_SHUT) {
+            return;
+        }
+        let most = 2 * self.recv_max as usize;
+        let busy = self.busy_mut(context.pool);
+        match context.arrived.take() {
+            // Only a segment of which nothing was cut off. Memory is bounded, whatever the buffers' size.
+            Some(Arrived { data: kept, held })
+                if kept.len() == data.len() && busy.recv.heap_bytes() + held <= most =>
+            {
+                context.stats.rx_kept += 1;
+                busy.recv.push(kept, held);
+            }
+            _ => busy.recv.push_copy(data),
         }
     }
 
@@ -116,7 +158,7 @@ impl Flow {
         let mut ready = Readiness::empty();
         if start == self.rcv_nxt {
             if !data.is_empty() {
-                self.append(context.pool, data);
+                self.append(context, data);
                 self.rcv_nxt = start.wrapping_add(data.len() as u32);
                 self.received += data.len() as u64;
                 self.note_segment(context, data.len());
@@ -135,8 +177,8 @@ impl Flow {
             let rare = self.rare();
             rare.owed_acks = rare.owed_acks.saturating_add(1);
         }
-        // Ahead of what is expected. Out-of-order bytes count as the window they lie in, and their overhead as bytes.
-        let (rcv_nxt, limit) = (self.rcv_nxt, self.recv_max as usize);
+        // Ahead of what is expected. The window bounds the bytes, and twice that the memory with all that belongs to it.
+        let (rcv_nxt, limit) = (self.rcv_nxt, 2 * self.recv_max as usize);
         let busy = self.busy_mut(context.pool);
         let gaps = busy.gaps.get_or_insert_with(|| {
             Box::new(Gaps {
@@ -148,9 +190,13 @@ impl Flow {
             gaps.fin = Some(start.wrapping_add(data.len() as u32));
         }
         if !data.is_empty() {
-            let inserted = gaps
-                .assembler
-                .insert(rcv_nxt, start, &Payload::Copy(data), limit);
+            let payload = match context.arrived.take() {
+                Some(Arrived { data: kept, held }) if kept.len() == data.len() => {
+                    Payload::Keep(kept, held)
+                }
+                _ => Payload::Copy(data),
+            };
+            let inserted = gaps.assembler.insert(rcv_nxt, start, &payload, limit);
             context.stats.out_of_order += u64::from(inserted.new > 0);
             context.stats.out_of_order_dropped += u64::from(inserted.dropped);
             if let Some(range) = inserted.duplicate {

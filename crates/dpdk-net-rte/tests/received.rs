@@ -1,0 +1,168 @@
+//! Received packets whose memory is shared: references, bounds, ends.
+
+mod common;
+
+use common::{eal_with_vdevs, pool};
+use dpdk_net_packet::FrameBuf;
+use dpdk_net_rte::{Mbuf, MbufBatch, Mempool, Port, PortConfig, RxBatch, RxMbuf, ring};
+
+fn filled(pool: &Mempool, bytes: &[u8]) -> Mbuf {
+    let mut mbuf = pool.alloc().unwrap();
+    mbuf.append_slice(bytes).unwrap();
+    mbuf
+}
+
+#[test]
+fn shared_bytes_stay_after_the_packet_is_dropped_and_give_it_back_when_they_are() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "shared");
+    let packet = RxMbuf::from(filled(&pool, b"header, payload"));
+    let payload = packet.share(8..15).unwrap();
+    assert_eq!(payload.as_ptr(), packet.data()[8..].as_ptr(), "not copied");
+    let clone = payload.clone();
+    drop(packet);
+    assert_eq!(
+        (&payload[..], pool.in_use(), pool.shared()),
+        (&b"payload"[..], 1, 1)
+    );
+    // What was given back may not be written over: nobody gets this mbuf.
+    let others: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+    assert_eq!(others.len(), 1022);
+    for mut other in others {
+        other.append(15).unwrap().fill(0xee);
+    }
+    drop(payload);
+    assert_eq!(&clone[..], b"payload");
+    drop(clone);
+    assert_eq!((pool.in_use(), pool.shared()), (0, 0));
+}
+
+#[test]
+fn a_packet_can_be_changed_again_only_when_nobody_shares_it() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "again");
+    let packet = RxMbuf::from(filled(&pool, b"some bytes"));
+    let shared = packet.share(0..4).unwrap();
+    let packet = packet.try_into_mbuf().unwrap_err();
+    drop(shared);
+    let mut mbuf = packet.try_into_mbuf().unwrap();
+    mbuf.data_mut().fill(b'x');
+    assert_eq!(mbuf.data(), b"xxxxxxxxxx");
+}
+
+#[test]
+fn no_more_than_a_quarter_of_a_pool_is_shared() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "quarter");
+    let mut shared = Vec::new();
+    let mut refused = 0;
+    for _ in 0..400 {
+        let packet = RxMbuf::from(filled(&pool, b"payload"));
+        match packet.share(0..7) {
+            Some(bytes) => shared.push(bytes),
+            None => refused += 1,
+        }
+    }
+    assert_eq!((shared.len(), refused), (1023 / 4, 400 - 1023 / 4));
+    assert_eq!(pool.in_use(), 1023 / 4, "what was refused is free");
+    shared.truncate(10);
+    let packet = RxMbuf::from(filled(&pool, b"payload"));
+    assert!(packet.share(0..7).is_some(), "there is room again");
+}
+
+#[test]
+fn ranges_outside_of_the_packet_and_chains_are_not_shared() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "ranges");
+    let packet = RxMbuf::from(filled(&pool, b"0123456789"));
+    for range in [0..11, 11..11, usize::MAX - 1..usize::MAX, 10..usize::MAX] {
+        assert!(packet.share(range.clone()).is_none(), "{range:?}");
+    }
+    #[allow(clippy::reversed_empty_ranges)]
+    let backwards = 5..4;
+    assert!(packet.share(backwards).is_none());
+    assert_eq!(packet.share(10..10).unwrap().len(), 0);
+    let mut chain = filled(&pool, b"first");
+    chain.chain(filled(&pool, b"second")).unwrap();
+    assert!(RxMbuf::from(chain).share(0..5).is_none());
+    drop(packet);
+    assert_eq!((pool.in_use(), pool.shared()), (0, 0));
+}
+
+#[test]
+fn shared_bytes_outlive_every_handle_of_their_pool_and_go_on_another_thread() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "outlive");
+    let packet = RxMbuf::from(filled(&pool, b"payload"));
+    let (bytes, held) = FrameBuf::share(&packet, 0..7).unwrap();
+    assert!(held >= 128 + 2048 + 128, "{held}: all of the mbuf");
+    drop((packet, pool, eal));
+    let bytes = std::thread::spawn(move || {
+        assert_eq!(&bytes[..], b"payload");
+        bytes
+    })
+    .join()
+    .unwrap();
+    assert_eq!(&bytes[..], b"payload");
+}
+
+#[test]
+fn many_threads_share_and_drop_one_packet() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "threads");
+    let packet = RxMbuf::from(filled(&pool, b"payload"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    if let Some(bytes) = packet.share(0..7) {
+                        assert_eq!(&bytes[..], b"payload");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(pool.shared(), 0);
+    assert!(packet.try_into_mbuf().is_ok(), "the only reference again");
+}
+
+#[test]
+fn a_burst_is_received_read_shared_and_freed_without_what_is_kept() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "burst");
+    let rings = ring::looped_port(&eal, "looped", 1, 256).unwrap();
+    let port = Port::open(&eal, rings.ids()[0])
+        .unwrap()
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
+        .unwrap()
+        .start()
+        .unwrap();
+    let mut queues = port.take_queues().unwrap().remove(0);
+    let before = pool.in_use();
+    let mut out = MbufBatch::<64>::new();
+    for n in 0..10u8 {
+        assert!(out.push(filled(&pool, &[n; 100])).is_ok());
+    }
+    // One in two segments: it comes in as one.
+    let mut chain = filled(&pool, &[10; 50]);
+    chain.chain(filled(&pool, &[11; 50])).unwrap();
+    assert!(out.push(chain).is_ok());
+    assert_eq!(queues.tx.tx_burst(&mut out), 11);
+    let mut received = RxBatch::<64>::new();
+    let mut kept = Vec::new();
+    while kept.len() < 11 {
+        assert_eq!(received.receive(&mut queues.rx).dropped, 0);
+        for packet in received.as_slice() {
+            assert_eq!(packet.data().len(), 100);
+            kept.push(packet.share(40..60).unwrap());
+        }
+    }
+    received.clear();
+    for (n, bytes) in kept.iter().enumerate().take(10) {
+        assert!(bytes.iter().all(|byte| usize::from(*byte) == n), "{n}");
+    }
+    assert_eq!(&kept[10][..], [[10; 10], [11; 10]].concat());
+    assert_eq!(pool.in_use() - before, 11);
+    drop(kept);
+    assert_eq!(pool.in_use(), before);
+}

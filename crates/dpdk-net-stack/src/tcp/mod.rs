@@ -627,7 +627,7 @@ impl Tcp {
         }
     }
 
-    /// The flow has just entered TIME-WAIT: its last ACK goes out at once.
+    /// The flow has just entered TIME-WAIT: its last ACK, if it owes one, goes out at once.
     fn enter_time_wait(&mut self, now: Instant, link: &mut Link, id: TcpId) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
@@ -635,10 +635,14 @@ impl Tcp {
         self.stats.time_wait += 1;
         flow.expires = now + self.settings.time_wait;
         (flow.wait, flow.wait_until, flow.ack_at) = (Wait::Nothing, Instant::MAX, Instant::MAX);
+        // From CLOSING it comes with the ACK of our FIN, to which there is nothing to say.
+        let owed = flow.has(FlowFlags::ACK_NOW);
         flow.flags.remove(FlowFlags::ACK_NOW);
         flow.sender = None;
         let (ack, orphan) = (flow.ack(now), flow.has(FlowFlags::ORPHAN));
-        let _ = self.send_control(now, link, &ack);
+        if owed {
+            let _ = self.send_control(now, link, &ack);
+        }
         if orphan {
             self.retire(now, id);
         } else {

@@ -322,7 +322,7 @@ impl Bbr {
         if self.recovery == Recovery::Entered {
             self.recovery = Recovery::Conserving;
             self.next_round_delivered = ack.delivered;
-            cwnd = ack.in_flight.saturating_add(ack.acked);
+            cwnd = ack.in_flight.saturating_add(ack.acked).max(self.known(cwnd));
         }
         if self.recovery == Recovery::Conserving {
             cwnd = cwnd.max(ack.in_flight.saturating_add(ack.acked));
@@ -341,6 +341,16 @@ impl Bbr {
             cwnd = cwnd.min(self.min_cwnd());
         }
         self.cwnd = cwnd;
+    }
+
+    /// As much of the window as the path is known to hold without a queue. Where losses are frequent a window below it, at
+    /// the beginning of each recovery, would leave the path idle; the pacing bounds the rate.
+    fn known(&self, cwnd: u32) -> u32 {
+        if self.is_full() && !self.timed_out {
+            cwnd.min(self.inflight(UNIT))
+        } else {
+            0
+        }
     }
 
     fn save_cwnd(&mut self) {

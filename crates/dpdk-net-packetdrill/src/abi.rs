@@ -70,14 +70,8 @@ pub struct Interface {
         *mut c_void,
         *mut socklen_t,
     ) -> c_int,
-    pub setsockopt: unsafe extern "C" fn(
-        *mut c_void,
-        c_int,
-        c_int,
-        c_int,
-        *const c_void,
-        socklen_t,
-    ) -> c_int,
+    pub setsockopt:
+        unsafe extern "C" fn(*mut c_void, c_int, c_int, c_int, *const c_void, socklen_t) -> c_int,
     pub poll: unsafe extern "C" fn(*mut c_void, *mut pollfd, c_ulong, c_int) -> c_int,
     /// An IP packet arrives. 0, or -1.
     pub netdev_send: unsafe extern "C" fn(*mut c_void, *const c_void, size_t) -> c_int,
@@ -212,10 +206,7 @@ impl Return for ssize_t {
     }
 }
 
-fn call<R: Return>(
-    userdata: *mut c_void,
-    call: impl FnOnce(&Bench) -> Result<R, Errno>,
-) -> R {
+fn call<R: Return>(userdata: *mut c_void, call: impl FnOnce(&Bench) -> Result<R, Errno>) -> R {
     // SAFETY: null, or what `packetdrill_interface_init` made and `free` has not been called with. Only shared
     // references are ever made of it, from any thread; `Bench` is `Sync`.
     let bench: Option<&Bench> = unsafe { userdata.cast::<Bench>().as_ref() };
@@ -399,8 +390,7 @@ fn receive(
     if flags & !RECV_FLAGS != 0 {
         return Err(Errno(libc::EOPNOTSUPP));
     }
-    let nonblocking =
-        flags & libc::MSG_DONTWAIT != 0 || bench.with(|host| host.is_nonblocking(fd));
+    let nonblocking = flags & libc::MSG_DONTWAIT != 0 || bench.with(|host| host.is_nonblocking(fd));
     let call = Call::Recv {
         fd,
         len: len.min(MAX_COUNT),
@@ -423,8 +413,7 @@ fn transmit(
     if flags & !SEND_FLAGS != 0 {
         return Err(Errno(libc::EOPNOTSUPP));
     }
-    let nonblocking =
-        flags & libc::MSG_DONTWAIT != 0 || bench.with(|host| host.is_nonblocking(fd));
+    let nonblocking = flags & libc::MSG_DONTWAIT != 0 || bench.with(|host| host.is_nonblocking(fd));
     let call = Call::Send {
         fd,
         data,

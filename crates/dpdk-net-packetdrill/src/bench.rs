@@ -229,9 +229,7 @@ impl Bench {
             };
             if state.waiting[index].result.is_some() {
                 let entry = state.waiting.swap_remove(index);
-                state
-                    .ended
-                    .insert(thread::current().id(), entry.finished);
+                state.ended.insert(thread::current().id(), entry.finished);
                 return entry.result.unwrap_or(Err(Errno(libc::EINTR)));
             }
             state = self
@@ -336,10 +334,7 @@ mod tests {
             to,
             started: false,
         };
-        assert_eq!(
-            bench.call(call, true, None),
-            Err(Errno(libc::EINPROGRESS))
-        );
+        assert_eq!(bench.call(call, true, None), Err(Errno(libc::EINPROGRESS)));
         fd
     }
 
@@ -418,7 +413,8 @@ mod tests {
         let result = bench.call(call, false, None);
         assert_eq!(result, Err(Errno(libc::ETIMEDOUT)));
         let took = bench.gettimeofday().saturating_duration_since(start);
-        assert_eq!(took.as_secs(), 127);
+        // RFC 1122 section 4.2.3.5: three minutes at least.
+        assert!(took.as_secs() >= 180, "{took:?}");
     }
 
     #[test]

@@ -13,25 +13,30 @@ pub struct Flags {
     pub config: Config,
     /// Addresses of the host; at most one a family is used, the last.
     pub local: Vec<IpAddr>,
+    /// Whether sockets acknowledge every segment at once until they are told otherwise (`TCP_QUICKACK`).
+    pub quickack: bool,
 }
 
 /// The names understood, for the message about others.
-const NAMES: &str = "local, mtu, seed, congestion, ecn, sack, timestamps, nodelay, recv_buffer, recv_window, send_buffer, \
+const NAMES: &str = "local, mtu, seed, quickack, congestion, ecn, sack, timestamps, nodelay, recv_buffer, recv_window, send_buffer, \
      send_room, initial_rto, min_rto, max_rto, peer_ack_delay, ack_delay, syn_retries, syn_ack_retries, connect_timeout, \
      user_timeout, orphan_timeout, fin_wait2_timeout, time_wait, challenge_acks_per_second";
 
 impl Default for Flags {
     /// The timers of Linux, which public scripts were written for: a retransmission timeout of 200 ms at least, ACKs
-    /// delayed by 40 ms. The seed is fixed.
+    /// delayed by 40 ms, and a receive buffer that makes the window scale 8. Linux acknowledges the first segments of a
+    /// connection at once, and scripts rarely go beyond, so sockets start with `TCP_QUICKACK`. The seed is fixed.
     fn default() -> Self {
         let mut config = Config::new(MacAddr([0x02, 0, 0, 0, 0, 1]));
         config.dad = false;
         config.seed = [0x5a; 32];
         config.tcp.min_rto = Duration::from_millis(200);
         config.tcp.ack_delay = Duration::from_millis(40);
+        config.tcp.recv_buffer = 15 << 20;
         Flags {
             config,
             local: Vec::new(),
+            quickack: true,
         }
     }
 }
@@ -68,6 +73,7 @@ fn set(flags: &mut Flags, name: &str, value: &str) -> Result<(), String> {
     let config = &mut flags.config;
     let tcp: &mut TcpConfig = &mut config.tcp;
     match name {
+        "quickack" => flags.quickack = switch(name, value)?,
         "local" => {
             let addr = value
                 .parse()
@@ -124,10 +130,7 @@ pub fn parse(text: &str) -> Result<Flags, String> {
             .ok_or_else(|| format!("'{pair}': name=value is expected, with a name of {NAMES}"))?;
         set(&mut flags, name, value)?;
     }
-    flags
-        .config
-        .validate()
-        .map_err(|error| error.to_string())?;
+    flags.config.validate().map_err(|error| error.to_string())?;
     Ok(flags)
 }
 

@@ -13,7 +13,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{HashSet, VecDeque};
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_stack::{Config, Duration, Error, Event, IfAddr, ListenerId, Instant, Route, Stack, TxSink};
+use dpdk_net_stack::{
+    Config, Duration, Error, Event, IfAddr, Instant, ListenerId, Route, Stack, TxSink,
+};
 
 pub use calls::{Attempt, Call, Outcome, PollFd, Queues};
 pub use epoll::{EpollEvent, Watch};
@@ -277,7 +279,14 @@ fn addresses(packet: &[u8]) -> Option<([u8; 2], IpAddr, IpAddr)> {
 
 fn new_stack(flags: &Flags, now: Instant) -> Result<Stack, Error> {
     let mut config = flags.config.clone();
-    let last = |v4: bool| flags.local.iter().rev().find(|a| a.is_ipv4() == v4).copied();
+    let last = |v4: bool| {
+        flags
+            .local
+            .iter()
+            .rev()
+            .find(|a| a.is_ipv4() == v4)
+            .copied()
+    };
     let v4 = last(true).unwrap_or(IpAddr::V4(LOCAL_V4));
     let v6 = last(false).unwrap_or(IpAddr::V6(LOCAL_V6));
     let gateway_v4 = if v4 == IpAddr::V4(GATEWAY_V4[0]) {

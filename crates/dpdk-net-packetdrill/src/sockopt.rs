@@ -270,9 +270,7 @@ impl Host {
             (libc::SOL_SOCKET, libc::SO_REUSEADDR) => options.reuseaddr.into(),
             (libc::SOL_SOCKET, libc::SO_BROADCAST) => settings.broadcast.into(),
             (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => options.keepalive.is_some().into(),
-            (libc::SOL_SOCKET, libc::SO_RCVBUF) => {
-                buffer(options.recv_buffer, config.recv_window)
-            }
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => buffer(options.recv_buffer, config.recv_window),
             (libc::SOL_SOCKET, libc::SO_SNDBUF) => buffer(options.send_buffer, config.send_room),
             (libc::SOL_SOCKET, SO_MAX_PACING_RATE) => {
                 let rate = options.max_pacing_rate.unwrap_or(u64::MAX);
@@ -387,7 +385,10 @@ fn fill(bytes: &mut [u8], info: &TcpInfo) {
         (144, info.notsent_bytes),
         (148, micros(info.min_rtt)),
         (156, info.data_segs_out),
-        (192, u32::try_from(info.bytes_acked / u64::from(mss)).unwrap_or(u32::MAX)),
+        (
+            192,
+            u32::try_from(info.bytes_acked / u64::from(mss)).unwrap_or(u32::MAX),
+        ),
         (216, info.dsack_dups),
         (220, info.reordering_seen.into()),
         (228, info.snd_wnd),

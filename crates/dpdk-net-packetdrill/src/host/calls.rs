@@ -6,9 +6,9 @@ use dpdk_net_stack::{
     Duration, Error, ListenOptions, Readiness, TcpId, TcpState, UdpId, UdpOptions,
 };
 
+use super::Host;
 use super::epoll::EpollEvent;
 use super::fd::{Descriptor, Kind, Settings};
-use super::Host;
 use crate::errno::Errno;
 
 /// One entry of `poll`.
@@ -139,11 +139,13 @@ impl Host {
             }
             _ => return Err(Errno(libc::ESOCKTNOSUPPORT)),
         };
+        let mut settings = Settings::default();
+        settings.tcp.quickack = self.flags.quickack;
         self.fds.open(Descriptor {
             kind,
             v6,
             nonblocking,
-            settings: Settings::default(),
+            settings,
         })
     }
 
@@ -668,6 +670,8 @@ impl Host {
 
     /// Whether calls on this descriptor return rather than block.
     pub fn is_nonblocking(&self, fd: i32) -> bool {
-        self.fds.get(fd).is_ok_and(|descriptor| descriptor.nonblocking)
+        self.fds
+            .get(fd)
+            .is_ok_and(|descriptor| descriptor.nonblocking)
     }
 }

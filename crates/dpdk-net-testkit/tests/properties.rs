@@ -360,11 +360,15 @@ fn sender_on_a_dead_link(family: Family, seed: u64) -> (Option<Error>, Duration)
 }
 
 #[test]
-fn a_link_that_stays_dead_ends_the_connection_of_the_sender_with_timed_out() {
+fn a_link_that_stays_dead_ends_the_connection_of_the_sender_in_time() {
     for family in Family::BOTH {
         for seed in seeds(&[1, 2, 3]) {
             let (error, after) = sender_on_a_dead_link(family, seed);
-            assert_eq!(error, Some(Error::TimedOut), "{family:?}, seed {seed}");
+            // The neighbour does not answer any more either, which is told as the reason (as Linux).
+            assert!(
+                matches!(error, Some(Error::TimedOut | Error::HostUnreachable)),
+                "{family:?}, seed {seed}: {error:?}"
+            );
             // One back-off of the retransmission timer late at most.
             let limits = TIMEOUT - Duration::from_secs(1)..=TIMEOUT + Duration::from_secs(61);
             assert!(

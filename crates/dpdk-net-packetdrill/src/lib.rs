@@ -3,7 +3,7 @@
 //!
 //! - [`host`]: one stack, its clock, its file descriptors and the packets it has sent. Plain and single-threaded; what can't
 //!   be done yet says so.
-//! - [`bench`]: a host between threads: who moves the clock, and how a call blocks.
+//! - [`mod@bench`]: a host between threads: who moves the clock, and how a call blocks.
 //! - [`sockopt`]: socket options and the layout of `struct tcp_info`.
 //! - [`flags`]: what the string handed over at the start may say.
 //! - [`abi`]: the C structure and the functions in it. The one module with `unsafe`.

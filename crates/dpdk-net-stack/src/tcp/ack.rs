@@ -42,7 +42,14 @@ impl Flow {
         }
         let window_moved = self.update_window(segment);
         if self.snd_una == self.snd_nxt {
-            // Nothing is outstanding, so nothing is learnt but the window.
+            // Nothing is outstanding, so nothing is learnt but the window, and whether a probe was in vain (RFC 8985
+            // section 7.4.2, cases 1 and 3).
+            if !segment.has_data
+                && let Some(sender) = &mut self.sender
+                && sender.probe.is_some_and(|(high, _)| high == ack)
+            {
+                sender.probe = None;
+            }
             return false;
         }
         let now = context.now;
@@ -206,16 +213,13 @@ impl Flow {
             sender.reduce(delivered, flight, mss, advanced && newly_lost == 0);
         }
 
-        // A probe of the tail that was needed has repaired a loss (RFC 8985 section 7.4.2).
+        // A probe of the tail that was needed has repaired a loss, if nothing has told otherwise by the time that more is
+        // acknowledged (RFC 8985 section 7.4.2, case 2).
         if let Some((high, again)) = sender.probe
             && advanced
-            && seq::le(high, ack)
+            && (seq::lt(high, ack) || !again && high == ack)
         {
-            if again
-                && duplicate.is_none()
-                && sender.phase == Phase::Open
-                && !delivery_is_original(&delivery)
-            {
+            if again && duplicate.is_none() && sender.phase == Phase::Open {
                 sender
                     .control
                     .on_congestion(now, prior_outstanding, mss, false);
@@ -435,11 +439,6 @@ impl Flow {
             };
         }
     }
-}
-
-/// Whether what was delivered had been sent only once.
-fn delivery_is_original(delivery: &Delivery) -> bool {
-    !delivery.retransmitted
 }
 
 /// Sorts SACK blocks: those that tell something, and one that tells of something received twice (RFC 2883 section 4).

@@ -620,10 +620,8 @@ impl Tcp {
                 base
             };
             self.stats.black_holes += 1;
-            let old = core::mem::replace(&mut flow.mss, smaller);
-            if let Some(sender) = &mut flow.sender {
-                sender.on_mss(old.into(), smaller.into());
-            }
+            // Options are deducted: 1,280 bytes is all that IPv6 promises.
+            flow.set_mss(usize::from(smaller) + if flow.key.is_v6() { 60 } else { 40 });
         }
     }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod conformance;
 mod demo;
 mod process;
 mod setup;
@@ -29,6 +30,8 @@ Usage: cargo xtask COMMAND [ARGS]
                                  run the benchmarks, or the one called NAME
                                  --json  one JSON object a line
                                  --list  the names
+  conformance [--check]          write docs/conformance.md, the table of RFC requirements and tests
+                                 --check  say whether it is what the tests say, and change nothing
   help                           this text
 
 Environment:
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::command(&rest),
         Some("test") => test::command(&rest),
         Some("bench") => bench::command(&rest),
+        Some("conformance") => conformance::command(&rest),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             Ok(())

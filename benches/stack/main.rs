@@ -4,6 +4,7 @@
 //! cost of one request and its response at both ends together.
 #![forbid(unsafe_code)]
 
+mod memory;
 mod ours;
 mod shared_set;
 
@@ -29,6 +30,12 @@ struct Args {
     /// Run one case without timing it: ENGINE:FAMILY:CONNECTIONS:ACTIVE:REQUESTS (used under callgrind)
     #[arg(long, hide = true)]
     case: Option<String>,
+    /// Print the memory of one idle connection: ENGINE:FAMILY:CONNECTIONS:new|used (each in a process of its own)
+    #[arg(long, hide = true)]
+    memory: Option<String>,
+    /// Idle connections of which the memory is measured; 0 skips it
+    #[arg(long, default_value_t = 1_000_000)]
+    idle_connections: usize,
 }
 
 /// Who carries the requests.
@@ -124,6 +131,13 @@ fn main() -> anyhow::Result<()> {
         case.run(requests)?;
         return Ok(());
     }
+    if let Some(case) = &args.memory {
+        let (case, used) = case.rsplit_once(':').unwrap_or((case, "new"));
+        let (case, _) = Case::parse(&format!("{case}:0:0"))?;
+        let bytes = memory::run(case.engine, case.v6, case.connections, used == "used")?;
+        println!("{bytes}");
+        return Ok(());
+    }
     let report = Report::new("stack", args.json);
     let sizes = [1, 1_000, 10_000, 100_000];
     for v6 in [false, true] {
@@ -147,6 +161,40 @@ fn main() -> anyhow::Result<()> {
                     },
                 )?;
             }
+        }
+    }
+    if args.idle_connections > 0 {
+        measure_memory(&report, args.idle_connections)?;
+    }
+    Ok(())
+}
+
+/// Prints what an idle connection costs, beside a socket of smoltcp's.
+fn measure_memory(report: &Report, connections: usize) -> anyhow::Result<()> {
+    let measure = |case: &str| -> anyhow::Result<f64> {
+        let output = std::process::Command::new(std::env::current_exe()?)
+            .args(["--memory", case])
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "{case}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    };
+    // Its memory is the same however many there are.
+    let rival = measure("shared:4:10000:new")?;
+    let rival_name = "smoltcp, a socket with two buffers of 4 KiB";
+    for (family, version) in [("IPv4", 4), ("IPv6", 6)] {
+        for (use_, name) in [("new", "idle from the start"), ("used", "idle after a request")] {
+            let bytes = measure(&format!("ours:{version}:{connections}:{use_}"))?;
+            report.versus(
+                format!("dpdk-net, {family}, {connections} connections, {name}"),
+                bytes,
+                "bytes/connection",
+                rival_name,
+                rival,
+            );
         }
     }
     Ok(())

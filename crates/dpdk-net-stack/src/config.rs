@@ -227,7 +227,7 @@ pub struct TcpConfig {
     pub time_wait: Duration,
     /// Connections in TIME-WAIT kept at most; past it the oldest ends early. Default 65,536 (`tcp_max_tw_buckets`).
     pub max_time_wait: usize,
-    /// Connections at most, those half-open and in TIME-WAIT not counted. Default 262,144.
+    /// Connections at most, those half-open and in TIME-WAIT not counted. Default 1,048,576.
     pub max_connections: usize,
     /// Connections that the application has let go of, kept at most; past it they are reset at close. Default 16,384
     /// (`tcp_max_orphans`).
@@ -273,7 +273,7 @@ impl Default for TcpConfig {
             fin_wait2_timeout: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
             max_time_wait: 65_536,
-            max_connections: 262_144,
+            max_connections: 1_048_576,
             max_orphans: 16_384,
             challenge_acks_per_second: 1_000,
             resets_per_second: 20_000,

@@ -306,10 +306,10 @@ impl Tcp {
     #[inline]
     fn after_recv(&mut self, now: Instant, id: TcpId, len: usize) {
         self.stats.rx_bytes += len as u64;
-        if let Some(flow) = self.flows.get_mut(id) {
-            if flow.after_read(now, &self.settings) {
-                flow.mark_dirty(id, &mut self.dirty);
-            }
+        if let Some(flow) = self.flows.get_mut(id)
+            && flow.after_read(now, &self.settings)
+        {
+            flow.mark_dirty(id, &mut self.dirty);
         }
     }
 

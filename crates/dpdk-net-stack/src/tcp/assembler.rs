@@ -99,12 +99,8 @@ impl Assembler {
         self.heap
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        *self = Assembler::new();
-    }
-
     /// Sequence number of the first byte kept: in-order bytes before it are nowhere in here.
+    #[cfg(test)]
     pub(crate) fn first(&self) -> Option<u32> {
         let (&at, _) = self.ranges.first_key_value()?;
         Some(self.seq(at))

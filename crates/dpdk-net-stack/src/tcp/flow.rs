@@ -625,6 +625,7 @@ pub(crate) const MIN_MSS: u16 = 48;
 /// at ([`Pool::due`]), and those that are silent and have no bytes give theirs back.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
+    #[expect(clippy::vec_box, reason = "boxes go to connections and come back as they are")]
     free: alloc::vec::Vec<Box<Busy>>,
     lent: VecDeque<TcpId>,
     /// How many of `lent`, from the front, this round has still to look at.

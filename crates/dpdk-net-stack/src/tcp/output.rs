@@ -442,7 +442,7 @@ impl Flow {
             return;
         };
         let len = segment.len();
-        let traffic_class = self.tos | u8::from(out.ect) * 2;
+        let traffic_class = self.tos | (u8::from(out.ect) * 2);
         self.key
             .write_ip_header(ip, self.ttl, traffic_class, len, checksum);
         let header = HEADER_LEN + out.options_len();

@@ -79,11 +79,6 @@ impl Rtt {
         self.srtt = approach(self.srtt, rtt, 8 * samples).max(1);
     }
 
-    /// Forgets all but that the connection exists: the path is another one.
-    pub(crate) fn reset(&mut self) {
-        *self = Rtt::new();
-    }
-
     /// The SYN was sent again, and nothing was measured: the time-out is three seconds until something is (RFC 6298
     /// section 5.7).
     pub(crate) fn after_lost_syn(&mut self) {
@@ -263,8 +258,6 @@ mod tests {
         }
         rtt.sample(Instant::from_secs(302), ms(30), 1);
         assert_eq!(rtt.min_rtt(), Some(ms(30)));
-        rtt.reset();
-        assert_eq!(rtt.min_rtt(), None);
     }
 
     #[test]

@@ -445,6 +445,7 @@ impl CongestionControl for Bbr {
         self.restore_cwnd();
     }
 
+    #[cfg(test)]
     fn can_undo(&self) -> bool {
         self.recovery != Recovery::None
     }

@@ -262,6 +262,7 @@ impl CongestionControl for Cubic {
         }
     }
 
+    #[cfg(test)]
     fn can_undo(&self) -> bool {
         self.undo.is_some()
     }

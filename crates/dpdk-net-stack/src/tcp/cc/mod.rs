@@ -160,6 +160,7 @@ pub(crate) trait CongestionControl: fmt::Debug + Send + Sync {
     fn undo(&mut self, now: Instant);
 
     /// Whether [`undo`](Self::undo) has anything to undo.
+    #[cfg(test)]
     fn can_undo(&self) -> bool;
 
     /// Data is about to be sent after `idle`, the time since the last one was sent, of more than an RTO with nothing in
@@ -294,6 +295,7 @@ impl CongestionControl for Controller {
         each!(self, cc => cc.undo(now));
     }
 
+    #[cfg(test)]
     fn can_undo(&self) -> bool {
         each!(self, cc => cc.can_undo())
     }

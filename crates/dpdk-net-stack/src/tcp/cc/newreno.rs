@@ -91,6 +91,7 @@ impl CongestionControl for NewReno {
         }
     }
 
+    #[cfg(test)]
     fn can_undo(&self) -> bool {
         self.undo.is_some()
     }

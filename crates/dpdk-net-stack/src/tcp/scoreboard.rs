@@ -572,3 +572,6 @@ impl Scoreboard {
         self.again.push_back((start, stamp.sent_at));
     }
 }
+
+#[cfg(test)]
+mod tests;

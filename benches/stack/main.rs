@@ -186,7 +186,10 @@ fn measure_memory(report: &Report, connections: usize) -> anyhow::Result<()> {
     let rival = measure("shared:4:10000:new")?;
     let rival_name = "smoltcp, a socket with two buffers of 4 KiB";
     for (family, version) in [("IPv4", 4), ("IPv6", 6)] {
-        for (use_, name) in [("new", "idle from the start"), ("used", "idle after a request")] {
+        for (use_, name) in [
+            ("new", "idle from the start"),
+            ("used", "idle after a request"),
+        ] {
             let bytes = measure(&format!("ours:{version}:{connections}:{use_}"))?;
             report.versus(
                 format!("dpdk-net, {family}, {connections} connections, {name}"),

@@ -14,6 +14,11 @@ pub(crate) fn to_bits(addr: IpAddr) -> u128 {
 }
 
 #[inline]
+pub(crate) const fn v4_to_bits(addr: u32) -> u128 {
+    MAPPED | addr as u128
+}
+
+#[inline]
 pub(crate) fn from_bits(bits: u128) -> IpAddr {
     if is_v4(bits) {
         IpAddr::V4((bits as u32).into())

@@ -71,6 +71,8 @@ pub(crate) struct Interface {
     /// The addresses of `addresses` that may be used, as bits, and the broadcast addresses of all of them: what each
     /// received packet is compared with. Kept by [`refresh`](Self::refresh).
     usable: Vec<u128>,
+    /// A bit for the last six bits of each of them.
+    may_be_usable: u64,
     /// Counts the changes of what may be used.
     version: u64,
     broadcasts: Vec<u32>,
@@ -138,6 +140,7 @@ impl Interface {
             mtu: usize::from(config.mtu),
             addresses,
             usable: Vec::new(),
+            may_be_usable: 0,
             version: 0,
             broadcasts: Vec::new(),
             dad_deadline: None,
@@ -160,6 +163,8 @@ impl Interface {
                 .filter(|a| a.state == AddressState::Preferred)
                 .map(|a| addr::to_bits(a.addr.addr)),
         );
+        let bit = |addr: &u128| 1 << (*addr as u32 % 64);
+        self.may_be_usable = self.usable.iter().map(bit).fold(0, |all, bit| all | bit);
         self.broadcasts.clear();
         self.broadcasts
             .extend(addresses.iter().filter_map(|a| match a.addr.addr {
@@ -182,7 +187,7 @@ impl Interface {
     /// As [`is_ours`](Self::is_ours), for an address as [`addr`] has it.
     #[inline]
     pub(crate) fn is_ours_bits(&self, addr: u128) -> bool {
-        self.usable.contains(&addr)
+        self.may_be_usable >> (addr as u32 % 64) & 1 != 0 && self.usable.contains(&addr)
     }
 
     /// Changes whenever the addresses that may be used do.

@@ -10,9 +10,10 @@
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
     ChecksumVerdict, FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta,
-    Transport, icmp, parse_checked,
+    Transport, checksum::Sum, ethernet, icmp, ipv4, ipv6, parse_checked, tcp, tcp::Segment,
 };
 
+use crate::event::TcpId;
 use crate::icmp::IcmpError;
 use crate::iface::Destination;
 use crate::stack::Stack;
@@ -26,11 +27,18 @@ use crate::tx::FrameQueue;
 const BATCH: usize = 64;
 
 /// A frame that has been parsed, and the TCP flow it was looked up to be of.
-struct Staged<'a> {
-    parsed: Parsed<'a>,
-    flow: Option<Flow>,
-    /// Its place in the batch.
-    index: usize,
+enum Staged<'a> {
+    /// Nearly all are of this kind: a TCP segment of a connection, to one of our addresses and not from one, in an
+    /// untagged frame to our MAC address.
+    Segment {
+        /// From the IP header to the end of the segment, and where the TCP header begins.
+        packet: &'a [u8],
+        tcp_at: usize,
+        id: TcpId,
+        /// Its place in the batch.
+        index: usize,
+    },
+    Other(Parsed<'a>, Option<Flow>),
 }
 
 struct Flow {
@@ -50,10 +58,14 @@ impl Stack {
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
             let mut bytes_in = 0;
             for (index, frame) in batch.iter().enumerate() {
-                let bytes = frame.bytes();
+                let (bytes, meta) = (frame.bytes(), frame.rx_meta());
                 bytes_in += bytes.len();
+                if let Some(segment) = self.plain_segment(bytes, &meta, index) {
+                    staged.push(segment);
+                    continue;
+                }
                 // Looked at where it lies: moving it costs as much as parsing.
-                let parsed = parse_checked(bytes, &frame.rx_meta());
+                let parsed = parse_checked(bytes, &meta);
                 let parsed = match &parsed {
                     Ok(parsed) => parsed,
                     Err(error) => {
@@ -61,12 +73,8 @@ impl Stack {
                         continue;
                     }
                 };
-                if self.is_wanted(parsed, frame.rx_meta().l4_checksum) {
-                    staged.push(Staged {
-                        parsed: *parsed,
-                        flow: self.tcp_flow(parsed),
-                        index,
-                    });
+                if self.is_wanted(parsed, meta.l4_checksum) {
+                    staged.push(Staged::Other(*parsed, self.tcp_flow(parsed)));
                 }
             }
             self.frames.rx_frames += batch.len() as u64;
@@ -74,41 +82,150 @@ impl Stack {
             let version = self.tcp.table.version();
             let addresses = self.link.iface.version();
             for frame in &mut staged {
-                if let Some(flow) = &mut frame.flow {
+                if let Staged::Other(_, Some(flow)) = frame {
                     flow.found = self.tcp.table.find(flow.hash, &flow.key);
                 }
             }
-            for Staged {
-                parsed,
-                flow,
-                index,
-            } in &mut staged
-            {
-                if let Some(flow) = flow {
-                    if self.tcp.table.version() != version {
-                        flow.found = self.tcp.table.find(flow.hash, &flow.key);
-                    }
-                    if let Some(FlowRef::Conn(id)) = flow.found
-                        && flow.is_plain
-                        && self.link.iface.version() == addresses
-                        && let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network
-                    {
-                        self.tcp.stats.rx_segments += 1;
-                        if segment.payload().len() >= COPY_BELOW
-                            && let Some(frame) = batch.get(*index)
+            for frame in &mut staged {
+                match frame {
+                    Staged::Segment {
+                        packet,
+                        tcp_at,
+                        id,
+                        index,
+                    } => {
+                        // What has changed meanwhile is looked up again.
+                        if self.tcp.table.version() == version
+                            && self.link.iface.version() == addresses
                         {
-                            self.tcp.came_in(frame, segment.payload());
+                            self.tcp.stats.rx_segments += 1;
+                            let segment = packet.get(*tcp_at..).unwrap_or_default();
+                            if !self.tcp.expected(now, *id, segment)
+                                && let Some(frame) = batch.get(*index)
+                            {
+                                self.unexpected(now, *id, packet, frame);
+                            }
+                        } else if let Some(frame) = batch.get(*index)
+                            && let Ok(parsed) = parse_checked(frame.bytes(), &frame.rx_meta())
+                        {
+                            let mut flow = self.tcp_flow(&parsed);
+                            if let Some(flow) = &mut flow {
+                                flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                            }
+                            self.unforged(now, &parsed, flow.as_ref());
                         }
-                        self.tcp.flow_segment(now, &mut self.link, id, ip, segment);
-                        continue;
                     }
-                }
-                if self.is_forged(parsed) {
-                    self.frames.drop_ip_bad_address += 1;
-                } else {
-                    self.handle(now, parsed, flow.as_ref());
+                    Staged::Other(parsed, flow) => {
+                        if let Some(flow) = flow
+                            && self.tcp.table.version() != version
+                        {
+                            flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                        }
+                        self.unforged(now, parsed, flow.as_ref());
+                    }
                 }
             }
+        }
+    }
+
+    /// Looks whether a frame is a TCP segment of a connection and nothing is wrong with it or unusual about it.
+    #[inline(always)]
+    fn plain_segment<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        meta: &RxMeta,
+        index: usize,
+    ) -> Option<Staged<'a>> {
+        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+        if header[..6] != self.link.iface.mac.0 || meta.vlan_tci.is_some() {
+            return None;
+        }
+        let (packet, tcp_at, key) = match u16::from_be_bytes([header[12], header[13]]) {
+            ethernet::TYPE_IPV4 => {
+                let (ip, tcp) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
+                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
+                let word =
+                    |at: usize| u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
+                let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+                let data_offset = usize::from(tcp[12] >> 4) * 4;
+                // No options, no fragment but one that must not be one, TCP.
+                if ip[0] != 0x45
+                    || word(4) & 0xbfff != 0
+                    || ip[9] != 6
+                    || data_offset < tcp::HEADER_LEN
+                    || total < ipv4::HEADER_LEN + data_offset
+                    || meta.ip_checksum == ChecksumVerdict::Bad
+                    || meta.ip_checksum.is_unknown() && !Sum::ZERO.add_bytes(ip).is_valid()
+                {
+                    return None;
+                }
+                let packet = packet.get(..total)?;
+                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
+                let key = FlowKey::of_v4(word(16), word(12), ports);
+                (packet, ipv4::HEADER_LEN, key)
+            }
+            ethernet::TYPE_IPV6 => {
+                let ip = ipv6::parse(packet).ok()?;
+                if !ip.is_whole_tcp() {
+                    return None;
+                }
+                let segment = Segment::parse(ip.payload()).ok()?;
+                (ip.bytes(), ip.header_len(), key_of(&ip, &segment))
+            }
+            _ => return None,
+        };
+        if self.rx_checksum {
+            match meta.l4_checksum {
+                ChecksumVerdict::Good | ChecksumVerdict::None => {}
+                ChecksumVerdict::Bad => return None,
+                ChecksumVerdict::Unknown => {
+                    let segment = packet.get(tcp_at..)?;
+                    if !key
+                        .pseudo_header(segment.len())
+                        .add_bytes(segment)
+                        .is_valid()
+                    {
+                        return None;
+                    }
+                }
+            }
+        }
+        let id = self.tcp.connection(&key, &self.link.iface)?;
+        Some(Staged::Segment {
+            packet,
+            tcp_at,
+            id,
+            index,
+        })
+    }
+
+    /// A segment of a connection that is not just what was expected.
+    #[inline(never)]
+    fn unexpected<B: FrameBuf>(&mut self, now: Instant, id: TcpId, packet: &[u8], frame: &B) {
+        // The header's checksum has been verified.
+        let parsed = match packet.first() {
+            Some(0x40..=0x4f) => ipv4::parse(packet, false),
+            _ => ipv6::parse(packet),
+        };
+        let Ok(ip) = parsed else {
+            return;
+        };
+        let Ok(segment) = Segment::parse(ip.payload()) else {
+            return;
+        };
+        if segment.payload().len() >= COPY_BELOW {
+            self.tcp.came_in(frame, segment.payload());
+        }
+        self.tcp
+            .flow_segment(now, &mut self.link, id, &ip, &segment);
+    }
+
+    /// Handles a frame from the link, unless its source is forged.
+    fn unforged(&mut self, now: Instant, parsed: &Parsed<'_>, flow: Option<&Flow>) {
+        if self.is_forged(parsed) {
+            self.frames.drop_ip_bad_address += 1;
+        } else {
+            self.handle(now, parsed, flow);
         }
     }
 

@@ -99,6 +99,7 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// Sets or moves the deadline.
+    #[inline(never)]
     pub(crate) fn arm(&mut self, id: TimerId, at: Instant) {
         let tick = at.as_nanos().div_ceil(1 << TICK_SHIFT);
         if self.nodes[id.0 as usize].place != UNARMED {
@@ -113,7 +114,7 @@ impl<K: Copy> Wheel<K> {
 
     /// As [`arm`](Self::arm), but a timer that is armed for an earlier time stays so: when it fires, its owner finds
     /// that nothing is due and arms it again. This keeps a deadline that moves with each packet off the wheel.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arm_no_later(&mut self, id: TimerId, at: Instant) {
         let node = &self.nodes[id.0 as usize];
         if node.place != UNARMED && node.deadline <= at.as_nanos() >> TICK_SHIFT {

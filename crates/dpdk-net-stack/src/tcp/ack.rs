@@ -24,7 +24,7 @@ pub(crate) struct Acknowledgment<'a> {
 }
 
 /// The wheel's tick: no timer is finer.
-const TICK_NANOS: u64 = 2_000_000;
+pub(super) const TICK_NANOS: u64 = 2_000_000;
 
 impl Flow {
     /// Takes an acknowledgment that is neither too old nor of what was never sent. `true` if something was

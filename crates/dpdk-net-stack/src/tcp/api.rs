@@ -1,6 +1,7 @@
 //! What applications do with connections and listeners. Nothing here blocks: what can't be done now is `WouldBlock`, and
 //! an event tells when to try again.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -281,7 +282,10 @@ impl Tcp {
             return Self::recv_nothing(flow);
         };
         let len = busy.recv.read(buf(busy.recv.len()));
-        self.after_recv(now, id, len);
+        self.stats.rx_bytes += len as u64;
+        if flow.after_read(now, &self.settings) {
+            flow.mark_dirty(id, &mut self.dirty);
+        }
         Ok(len)
     }
 
@@ -384,12 +388,9 @@ impl Tcp {
         let room = flow.start_send(now);
         let taken = data.get(..room).unwrap_or(data);
         flow.queue(&mut self.pool, taken);
-        self.after_send(
-            id,
-            taken.len(),
-            taken.len() < data.len(),
-            room - taken.len(),
-        )
+        let (total, left) = (taken.len(), room - taken.len());
+        self.stats.tx_bytes += total as u64;
+        flow.after_send(&mut self.dirty, total, total < data.len(), left)
     }
 
     pub(crate) fn send_vectored(
@@ -463,17 +464,8 @@ impl Tcp {
         room: usize,
     ) -> Result<usize, Error> {
         let flow = held(&mut self.flows, id)?;
-        // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
-        if blocked || room == 0 {
-            flow.flags |= FlowFlags::BLOCKED;
-        }
         self.stats.tx_bytes += total as u64;
-        if total > 0 {
-            flow.mark_dirty(id, &mut self.dirty);
-        } else if blocked {
-            return Err(Error::WouldBlock);
-        }
-        Ok(total)
+        flow.after_send(&mut self.dirty, total, blocked, room)
     }
 
     pub(crate) fn shutdown_write(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {
@@ -645,12 +637,32 @@ impl Flow {
     /// How much may be written now.
     #[inline]
     fn start_send(&mut self, now: Instant) -> usize {
-        let queued = self.send_queue();
-        if queued == 0 {
+        if self.snd_una == self.write_end {
             // The peer's silence counts from here.
             self.heard = self.heard.max(now);
         }
         self.send_room()
+    }
+
+    /// Bytes were taken to be sent: `total` of them, and there is `room` for more.
+    #[inline]
+    fn after_send(
+        &mut self,
+        dirty: &mut VecDeque<TcpId>,
+        total: usize,
+        blocked: bool,
+        room: usize,
+    ) -> Result<usize, Error> {
+        // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
+        if blocked || room == 0 {
+            self.flags |= FlowFlags::BLOCKED;
+        }
+        if total > 0 {
+            self.mark_dirty(self.id, dirty);
+        } else if blocked {
+            return Err(Error::WouldBlock);
+        }
+        Ok(total)
     }
 
     /// Takes a buffer to be sent.
@@ -676,7 +688,8 @@ impl Flow {
         }
         let end = self.write_end;
         let busy = self.busy_mut(pool);
-        if busy.send.is_empty() {
+        // Buffers that were another connection's; they are empty.
+        if busy.send.end() != end {
             busy.send.reset(end);
         }
         busy.send.write(data);

@@ -101,6 +101,7 @@ impl Tcp {
     }
 
     /// One connection's turn.
+    #[inline(never)]
     fn turn<S: TxSink>(&mut self, now: Instant, link: &mut Link, id: TcpId, sink: &mut S) -> Turn {
         let Some(flow) = self.flows.get(id) else {
             return Turn::Done;

@@ -9,9 +9,10 @@
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::checksum::{self, Sum};
 use dpdk_net_packet::ethernet;
-use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
+use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
 use dpdk_net_packet::{ipv4, ipv6};
 
+use super::ack::TICK_NANOS;
 use super::chunk::COPY_BELOW;
 use super::flow::{Flow, FlowFlags, Wait, coarse_clock, timestamp_clock};
 use super::options::TIMESTAMPS_LEN;
@@ -82,9 +83,9 @@ impl Flow {
         &mut self,
         now: Instant,
         config: &Settings,
-        segment: &Segment<'_>,
+        segment: &[u8],
     ) -> Option<Taken> {
-        let (header, data) = segment.bytes().split_first_chunk::<TCP_LEN>()?;
+        let (header, data) = segment.split_first_chunk::<TCP_LEN>()?;
         let (start, ack) = (word(header, 4), word(header, 8));
         let control = word(header, 12);
         let len = data.len() as u32;
@@ -100,6 +101,7 @@ impl Flow {
             || !self.flags.contains(FlowFlags::TIMESTAMPS)
             || self.rare.is_some()
             || self.wait == Wait::Persist
+            || self.quick_acks != 0
             || now.nanos_since(self.heard) >= CONFIRM_NANOS
         {
             return None;
@@ -117,7 +119,10 @@ impl Flow {
             let sender = self.sender.as_deref_mut()?;
             let cwnd = sender.calm_window()?;
             // A window that is filled grows, which is the long way's. So is a buffer that holds less than it.
-            if !busy.sent.is_plain() || advance >= cwnd / 2 || self.send_max < config.full_send(cwnd) {
+            if !busy.sent.is_plain()
+                || advance >= cwnd / 2
+                || self.send_max < config.full_send(cwnd)
+            {
                 return None;
             }
             let sent_at = busy.sent.acknowledge_plain(ack)?;
@@ -198,7 +203,9 @@ impl Flow {
         // That was all, and the window would take more.
         sender.set_app_limited(flight + len);
         self.snd_nxt = end;
-        if flight == 0 || matches!(self.wait, Wait::Nothing | Wait::Persist | Wait::Probe) {
+        if flight == 0 {
+            self.start_timer(config, now);
+        } else if matches!(self.wait, Wait::Nothing | Wait::Persist | Wait::Probe) {
             self.restart_timer(config, now, None);
         }
         self.segments_out = self.segments_out.wrapping_add(1);
@@ -211,6 +218,26 @@ impl Flow {
             len,
             window,
         })
+    }
+
+    /// As [`restart_timer`](Self::restart_timer), for a single segment that was sent with nothing else in flight, where
+    /// [`Sender::calm_window`](super::sender::Sender::calm_window) is known.
+    #[inline(always)]
+    fn start_timer(&mut self, config: &Settings, now: Instant) {
+        let nanos = &config.nanos;
+        let rto = self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto);
+        let rto = rto.saturating_add(nanos.peer_ack_delay).min(nanos.max_rto);
+        let srtt = self.rtt.srtt_nanos();
+        let probe = (srtt * 2)
+            .max(TICK_NANOS)
+            .saturating_add(nanos.peer_ack_delay);
+        let probes = srtt != 0 && probe < rto && self.flags.contains(FlowFlags::SACK);
+        let (wait, nanos) = if probes {
+            (Wait::Probe, probe)
+        } else {
+            (Wait::Retransmit, rto)
+        };
+        (self.wait, self.wait_until) = (wait, now.after_nanos(nanos));
     }
 
     /// Bytes of the frame that the segment makes.

@@ -435,7 +435,7 @@ impl Flow {
 
     /// Moves the right edge of the receive window as far as there is room, and returns the window field to send. The
     /// edge never moves back, and not by less than a segment (RFC 9293 section 3.8.6.2.2).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advertise(&mut self) -> u16 {
         let window = self.rcv_window();
         let room = self.recv_room();

@@ -62,7 +62,27 @@ impl Tcp {
         }
     }
 
+    /// A segment of a connection, the bytes behind the IP header. `false`, and nothing is done, if it is not just what
+    /// was expected: then it is one for [`flow_segment`](Self::flow_segment).
+    #[inline(never)]
+    pub(crate) fn expected(&mut self, now: Instant, id: TcpId, segment: &[u8]) -> bool {
+        let Some(flow) = self.flows.get_mut(id) else {
+            return true;
+        };
+        let Some(taken) = flow.take_expected(now, &self.settings, segment) else {
+            return false;
+        };
+        flow.notify(id, taken.ready, &mut self.events);
+        if taken.ask {
+            flow.mark_dirty(id, &mut self.dirty);
+        } else if flow.ack_at < Instant::MAX {
+            self.wheel.arm_no_later(flow.timer, flow.ack_at);
+        }
+        true
+    }
+
     /// A segment of a connection.
+    #[inline(never)]
     pub(crate) fn flow_segment(
         &mut self,
         now: Instant,
@@ -74,15 +94,6 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        if let Some(taken) = flow.take_expected(now, &self.settings, segment) {
-            flow.notify(id, taken.ready, &mut self.events);
-            if taken.ask {
-                flow.mark_dirty(id, &mut self.dirty);
-            } else if flow.ack_at < Instant::MAX {
-                self.wheel.arm_no_later(flow.timer, flow.ack_at);
-            }
-            return;
-        }
         let state = flow.state;
         flow.segments_in = flow.segments_in.wrapping_add(1);
         match state {
@@ -295,6 +306,7 @@ impl Tcp {
             flow.established(now, segment);
             // The window of a SYN is not scaled (RFC 7323 section 2.2).
             flow.snd_wnd = segment.window().into();
+            flow.max_snd_wnd = flow.snd_wnd;
             flow.flags |= FlowFlags::ACK_NOW;
             ready |= Readiness::CONNECTED | Readiness::WRITABLE;
             let mut context = Context {
@@ -535,6 +547,10 @@ impl Flow {
         self.flags
             .remove(FlowFlags::CONNECTING | FlowFlags::SYN_DUE);
         self.expires = Instant::MAX;
+        if self.has(FlowFlags::SYN_AGAIN) {
+            self.rtt.after_lost_syn();
+            self.flags.set(FlowFlags::SYN_LOST, self.backoff > 1);
+        }
         self.backoff = 0;
         (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
         self.tune_at = now;

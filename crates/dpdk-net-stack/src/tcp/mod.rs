@@ -34,6 +34,7 @@ pub(crate) mod table;
 pub(crate) mod time_wait;
 pub(crate) mod windowed;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::hash::BuildHasher;
 use core::net::SocketAddr;
@@ -43,6 +44,7 @@ use slotmap::SlotMap;
 use crate::config::{Config, TcpConfig};
 use crate::error::Error;
 use crate::event::{Event, ListenerId, Readiness, TcpId};
+use crate::iface::Interface;
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
@@ -57,7 +59,7 @@ use ports::PortPicker;
 use receive::Arrived;
 use segment::Control;
 use sockopt::TcpOptions;
-use table::{FlowKey, FlowRef, FlowTable};
+use table::{FlowKey, FlowRef, FlowTable, RECENT, Recent};
 use time_wait::{TimeWait, TimeWaitId, TimeWaits};
 
 /// The states of RFC 9293 section 3.3.2.
@@ -238,6 +240,8 @@ pub(crate) struct Tcp {
     orphans: usize,
     refuse_new: bool,
     pool: Pool,
+    /// Connections of segments that came lately, to be found without hashing.
+    recent: Box<[Recent; RECENT]>,
     /// The payload of the segment that is being dealt with, where it can be kept in the buffer that it came in.
     arrived: Option<Arrived>,
     pub(crate) stats: TcpStats,
@@ -283,6 +287,7 @@ impl Tcp {
             orphans: 0,
             refuse_new: false,
             pool: Pool::default(),
+            recent: Box::new([Recent::default(); RECENT]),
             arrived: None,
             stats: TcpStats::default(),
         }
@@ -298,6 +303,40 @@ impl Tcp {
     /// connection of the same 4-tuple, so that its SYN can follow TIME-WAIT.
     fn timestamp_offset(&self, key: &FlowKey) -> u32 {
         (self.isn_key.hash_one((key.local(), key.remote())) >> 32) as u32
+    }
+
+    /// The connection that a segment with this key is of, if the local address is one of the interface's and the remote
+    /// one is not.
+    #[inline(always)]
+    pub(crate) fn connection(&mut self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
+        let recent = &self.recent[key.recent_at()];
+        if recent.ports == key.ports()
+            && recent.remote == key.remote_bits() as u32
+            && recent.vetted == iface.version()
+            && let Some(flow) = self.flows.get(recent.id)
+            && flow.key == *key
+            && flow.state != TcpState::Closed
+        {
+            return Some(recent.id);
+        }
+        self.find_connection(key, iface)
+    }
+
+    #[inline(never)]
+    fn find_connection(&mut self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
+        let Some(FlowRef::Conn(id)) = self.table.get(key) else {
+            return None;
+        };
+        if !iface.is_ours_bits(key.local_bits()) || iface.is_ours_bits(key.remote_bits()) {
+            return None;
+        }
+        self.recent[key.recent_at()] = Recent {
+            id,
+            ports: key.ports(),
+            remote: key.remote_bits() as u32,
+            vetted: iface.version(),
+        };
+        Some(id)
     }
 
     /// Sends a segment without data.

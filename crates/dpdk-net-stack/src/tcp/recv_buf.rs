@@ -47,7 +47,7 @@ impl RecvBuf {
     }
 
     /// Appends a copy of `data`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_copy(&mut self, data: &[u8]) {
         if data.len() > self.tail.capacity() - self.tail.len() {
             return self.push_across(data);

@@ -172,7 +172,7 @@ impl Scoreboard {
 
     /// Everything is acknowledged, `ack` being the end of it, where [`is_plain`](Self::is_plain). Tells when the last of
     /// it left; `None`, and nothing is done, if that was not the first time.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acknowledge_plain(&mut self, ack: u32) -> Option<Instant> {
         let last = self.records.back()?;
         if last.end != ack || last.has(Mark::RETRANSMITTED) {
@@ -214,7 +214,7 @@ impl Scoreboard {
     }
 
     /// Notes something sent for the first time; it starts where the last record ends.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, record: Sent) {
         if self.records.is_empty() {
             self.highest = record.start;

@@ -197,7 +197,7 @@ impl SendBuf {
     }
 
     /// Drops the bytes before sequence number `to` and tells how many they were: 0 if `to` is not in the buffer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ack(&mut self, to: u32) -> usize {
         let n = to.wrapping_sub(self.base) as usize;
         if n > self.len() {

@@ -33,6 +33,16 @@ impl FlowKey {
         }
     }
 
+    /// Of IPv4 addresses; the local port in the upper half of `ports`.
+    #[inline]
+    pub(crate) fn of_v4(local: u32, remote: u32, ports: u32) -> Self {
+        FlowKey {
+            local: addr::v4_to_bits(local),
+            remote: addr::v4_to_bits(remote),
+            ports,
+        }
+    }
+
     /// The local address, as [`addr`](crate::addr) has it.
     #[inline]
     pub(crate) fn local_bits(&self) -> u128 {
@@ -103,21 +113,28 @@ impl FlowKey {
     }
 
     /// What is hashed is short for IPv4.
-    #[inline]
+    #[inline(always)]
     fn hash(&self, sip: &Sip13) -> u64 {
         if self.is_v6() {
-            let [local, remote] = [self.local, self.remote];
-            let words = [
-                local as u64,
-                (local >> 64) as u64,
-                remote as u64,
-                (remote >> 64) as u64,
-            ];
-            sip.hash(words, self.ports)
+            self.hash_v6(sip)
         } else {
             let addrs = u64::from(self.local as u32) << 32 | u64::from(self.remote as u32);
             sip.hash([addrs], self.ports)
         }
+    }
+}
+
+impl FlowKey {
+    #[inline(never)]
+    fn hash_v6(&self, sip: &Sip13) -> u64 {
+        let [local, remote] = [self.local, self.remote];
+        let words = [
+            local as u64,
+            (local >> 64) as u64,
+            remote as u64,
+            (remote >> 64) as u64,
+        ];
+        sip.hash(words, self.ports)
     }
 }
 
@@ -130,6 +147,28 @@ pub(crate) enum FlowRef {
     Half(HalfId),
     /// A connection in TIME-WAIT that the application has let go of.
     TimeWait(TimeWaitId),
+}
+
+/// A connection that a segment was looked up to be of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Recent {
+    pub(crate) id: TcpId,
+    /// Parts of its key, so that only the right connection's memory is touched.
+    pub(crate) ports: u32,
+    pub(crate) remote: u32,
+    /// The version of the interface's addresses by which the local address is one of them and the remote one is not.
+    pub(crate) vetted: u64,
+}
+
+/// How many are kept.
+pub(crate) const RECENT: usize = 4_096;
+
+impl FlowKey {
+    /// Where it is kept among the recent ones: anyone can tell, but what collides is only looked up the long way.
+    #[inline]
+    pub(crate) fn recent_at(&self) -> usize {
+        (self.ports ^ self.ports >> 16 ^ self.remote as u32) as usize % RECENT
+    }
 }
 
 /// 4-tuple -> flow.

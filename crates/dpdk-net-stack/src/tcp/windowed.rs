@@ -20,8 +20,17 @@ impl<T: Copy> Windowed<T> {
     }
 
     /// Takes a sample. `better` tells whether its first argument is as good as the second, or better.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn update(&mut self, window: u32, now: u32, value: T, better: fn(T, T) -> bool) {
+        // Nearly always: it is no better than the last, and the first still holds.
+        if !better(value, self.samples[2].0) && now.wrapping_sub(self.samples[0].1) <= window / 4 {
+            return;
+        }
+        self.update_slowly(window, now, value, better);
+    }
+
+    #[inline(never)]
+    fn update_slowly(&mut self, window: u32, now: u32, value: T, better: fn(T, T) -> bool) {
         let sample = (value, now);
         let [first, second, third] = &mut self.samples;
         if better(value, first.0) || now.wrapping_sub(third.1) > window {

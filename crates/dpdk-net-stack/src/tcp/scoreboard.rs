@@ -127,6 +127,12 @@ pub(crate) struct Scoreboard {
     blocks: Blocks,
 }
 
+/// Where a retransmission belongs among the others: those that left at once lie in the order of their sequence numbers,
+/// which is that in which losses are told from each other (RFC 8985 section 6.2, `RACK_sent_after`).
+fn place_of(again: &VecDeque<(u32, Instant)>, start: u32, sent_at: Instant) -> usize {
+    again.partition_point(|&(from, at)| at < sent_at || at == sent_at && seq::lt(from, start))
+}
+
 impl Scoreboard {
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty()
@@ -249,7 +255,7 @@ impl Scoreboard {
             if record.has(Mark::RETRANSMITTED) && !record.has(Mark::LOST | Mark::SACKED) {
                 // The entry of the whole stands for the first part only.
                 let sent_at = record.sent_at;
-                let place = self.again.partition_point(|(_, at)| *at <= sent_at);
+                let place = place_of(&self.again, at, sent_at);
                 self.again.insert(place, (at, sent_at));
             }
             self.records.insert(index + 1, second);
@@ -269,7 +275,7 @@ impl Scoreboard {
                 front.start = ack;
                 if front.has(Mark::RETRANSMITTED) && !front.has(Mark::LOST | Mark::SACKED) {
                     let sent_at = front.sent_at;
-                    let place = self.again.partition_point(|(_, at)| *at <= sent_at);
+                    let place = place_of(&self.again, ack, sent_at);
                     self.again.insert(place, (ack, sent_at));
                 }
             } else {

@@ -1,0 +1,144 @@
+//! Loss recovery, segment by segment, with a peer made by hand: what the simulations can't show one by one.
+
+mod common;
+
+use common::*;
+use dpdk_net_stack::{Duration, TcpId};
+
+const MSS: u32 = 1_388;
+const RTT: Duration = Duration::from_millis(20);
+
+/// A connection with SACK and timestamps that has been sending over a path of 20 ms.
+fn running(family: Family) -> (Hand, TcpId) {
+    let mut hand = Hand::new(family);
+    hand.sack_ok = true;
+    hand.timestamps = Some((1, 0));
+    let (id, _) = hand.start_connect();
+    hand.pass(RTT);
+    hand.give(&hand.syn_ack());
+    hand.seq = hand.seq.wrapping_add(1);
+    for _ in 0..4 {
+        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        assert_eq!(
+            sent.len(),
+            4,
+            "{:?}",
+            sent.iter().map(|seg| seg.payload.len()).collect::<Vec<_>>()
+        );
+        echo(&mut hand, &sent[3]);
+        hand.pass(RTT);
+        hand.acknowledge(4 * MSS);
+    }
+    (hand, id)
+}
+
+/// The peer's segments echo the timestamp of `seg` from now on.
+fn echo(hand: &mut Hand, seg: &Seg) {
+    hand.timestamps = Some((1, seg.timestamps.unwrap().0));
+}
+
+/// An acknowledgment with SACK blocks, in segments behind what is acknowledged.
+fn sack(hand: &mut Hand, blocks: &[(u32, u32)]) -> Vec<Seg> {
+    let at = |n: u32| hand.ack.wrapping_add(n * MSS);
+    let sack = blocks
+        .iter()
+        .map(|&(from, to)| (at(from), at(to)))
+        .collect();
+    let seg = Seg {
+        sack,
+        ..hand.seg(ACK, &[])
+    };
+    hand.give(&seg)
+}
+
+fn starts(hand: &Hand, sent: &[Seg]) -> Vec<u32> {
+    sent.iter()
+        .map(|seg| seg.seq.wrapping_sub(hand.ack) / MSS)
+        .collect()
+}
+
+both_families! {
+    fn three_segments_behind_a_gap_bring_what_is_missing_and_nothing_else(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        echo(&mut hand, &sent[0]);
+        hand.pass(RTT);
+        assert_eq!(sack(&mut hand, &[(1, 2)]), []);
+        assert_eq!(sack(&mut hand, &[(1, 3)]), []);
+        let again = sack(&mut hand, &[(1, 4)]);
+        assert_eq!(starts(&hand, &again), [0]);
+    }
+
+    fn a_gap_that_closes_within_a_quarter_of_the_round_trip_was_reordering(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        echo(&mut hand, &sent[0]);
+        hand.pass(RTT);
+        assert_eq!(sack(&mut hand, &[(1, 2)]), []);
+        assert_eq!(hand.pass(Duration::from_millis(3)), []);
+        hand.ack = hand.ack.wrapping_add(4 * MSS);
+        assert_eq!(sack(&mut hand, &[]), []);
+        assert_eq!(hand.pass(Duration::from_secs(1)), []);
+        assert_eq!(hand.stack.tcp_info(id).unwrap().total_retrans, 0);
+    }
+
+    fn a_gap_that_does_not_close_in_that_time_is_a_loss(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        echo(&mut hand, &sent[0]);
+        hand.pass(RTT);
+        assert_eq!(sack(&mut hand, &[(1, 2)]), []);
+        let again = hand.pass(Duration::from_millis(9));
+        assert_eq!(starts(&hand, &again), [0]);
+    }
+
+    fn a_recovery_that_timestamps_tell_was_in_vain_is_undone(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        let before = hand.stack.tcp_info(id).unwrap();
+        echo(&mut hand, &sent[0]);
+        hand.pass(RTT);
+        let again = sack(&mut hand, &[(1, 4)]);
+        assert_eq!(starts(&hand, &again), [0]);
+        // What was late, not lost, is acknowledged with the timestamp of its first sending.
+        hand.pass(Duration::from_millis(1));
+        hand.acknowledge(5 * MSS);
+        let after = hand.stack.tcp_info(id).unwrap();
+        assert!(after.snd_cwnd >= before.snd_cwnd, "{before:?} {after:?}");
+        assert_eq!(after.snd_ssthresh, before.snd_ssthresh);
+    }
+
+    fn a_recovery_that_a_dsack_tells_was_in_vain_is_undone(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        let before = hand.stack.tcp_info(id).unwrap();
+        echo(&mut hand, &sent[0]);
+        hand.pass(RTT);
+        let again = sack(&mut hand, &[(1, 4)]);
+        echo(&mut hand, &again[0]);
+        hand.acknowledge(4 * MSS);
+        let first = hand.ack.wrapping_sub(4 * MSS);
+        let duplicate = Seg { sack: vec![(first, first.wrapping_add(MSS))], ..hand.seg(ACK, &[]) };
+        hand.give(&duplicate);
+        let after = hand.stack.tcp_info(id).unwrap();
+        assert!(after.snd_cwnd >= before.snd_cwnd, "{before:?} {after:?}");
+        assert_eq!(after.snd_ssthresh, before.snd_ssthresh);
+    }
+
+    fn a_burst_of_timeouts_on_a_short_path_does_not_make_segments_smaller(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
+        hand.out();
+        let sent = hand.pass(Duration::from_millis(300));
+        assert!(sent.len() >= 3 && sent.iter().all(|seg| seg.payload.len() as u32 == MSS), "{sent:?}");
+        // One that lasts is suspected to be a black hole.
+        let sent = hand.pass(Duration::from_secs(20));
+        assert!(sent.last().is_some_and(|seg| (seg.payload.len() as u32) < MSS), "{sent:?}");
+    }
+}

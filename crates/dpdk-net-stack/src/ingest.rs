@@ -45,8 +45,6 @@ struct Flow {
     key: FlowKey,
     hash: u64,
     found: Option<FlowRef>,
-    /// Whether it is to one of our addresses, not from one, and not to a group of the link.
-    is_plain: bool,
 }
 
 impl Stack {
@@ -303,14 +301,10 @@ impl Stack {
             return None;
         };
         let key = key_of(ip, segment);
-        let iface = &self.link.iface;
         Some(Flow {
             key,
             hash: self.tcp.table.hash(&key),
             found: None,
-            is_plain: iface.is_ours_bits(key.local_bits())
-                && !iface.is_ours_bits(key.remote_bits())
-                && !parsed.dst_mac.is_multicast(),
         })
     }
 

@@ -81,6 +81,9 @@ impl Tcp {
             }
         }
         self.dirty.extend(looping);
+        if self.pool.is_crowded() {
+            self.pool.thin_out(&mut self.flows);
+        }
     }
 
     /// Sends the RST that is owed; `false` if there was no room.

@@ -561,8 +561,7 @@ impl Flow {
         let lowat = self.rare.as_ref().and_then(|rare| rare.notsent_lowat);
         match lowat {
             Some(lowat) => {
-                self.unsent() <= lowat / 2
-                    && most.saturating_sub(self.send_queue()) >= most / 3
+                self.unsent() <= lowat / 2 && most.saturating_sub(self.send_queue()) >= most / 3
             }
             None => self.send_room() >= most / 3,
         }
@@ -625,7 +624,10 @@ pub(crate) const MIN_MSS: u16 = 48;
 /// at ([`Pool::due`]), and those that are silent and have no bytes give theirs back.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    #[expect(clippy::vec_box, reason = "boxes go to connections and come back as they are")]
+    #[expect(
+        clippy::vec_box,
+        reason = "boxes go to connections and come back as they are"
+    )]
     free: alloc::vec::Vec<Box<Busy>>,
     lent: VecDeque<TcpId>,
     /// How many of `lent`, from the front, this round has still to look at.
@@ -637,6 +639,10 @@ pub(crate) struct Pool {
 /// Buffers kept for the next connection that has bytes.
 const POOLED: usize = 256;
 
+/// Beyond so many connections with buffers the silence is not waited for.
+const LENT: usize = 2_048;
+/// How many are looked at then at a time: as many as a burst of frames can have given some.
+const THINNED: usize = 64;
 /// How long a silent connection keeps its buffers, about.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections looked at in one go, and the time until the next go.
@@ -660,6 +666,30 @@ impl Pool {
     #[inline]
     pub(crate) fn next_look(&self) -> Option<Instant> {
         (!self.lent.is_empty()).then_some(self.next_look)
+    }
+
+    /// Whether so many connections have buffers that those used lately fall out of the caches.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.lent.len() > LENT
+    }
+
+    /// Has those connections give back theirs that have had them for longest, if they have no bytes.
+    pub(crate) fn thin_out(&mut self, flows: &mut SlotMap<TcpId, Flow>) {
+        let most = self.lent.len().saturating_sub(LENT).min(THINNED);
+        for _ in 0..most {
+            self.left = self.left.saturating_sub(1);
+            let Some(id) = self.lent.pop_front() else {
+                break;
+            };
+            let Some(flow) = flows.get_mut(id) else {
+                continue;
+            };
+            flow.relax(self);
+            if flow.busy.is_some() {
+                self.lent.push_back(id);
+            }
+        }
     }
 
     /// Has connections give back what they don't use.

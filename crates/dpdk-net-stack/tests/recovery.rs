@@ -96,6 +96,24 @@ both_families! {
         assert_eq!(starts(&hand, &again), [0]);
     }
 
+    fn a_lost_tail_is_probed_for_within_two_round_trips_and_repaired_without_a_timeout(family) {
+        let (mut hand, id) = running(family);
+        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
+        let sent = hand.out();
+        echo(&mut hand, &sent[0]);
+        hand.pass(RTT);
+        // The last two are lost, and nothing behind them tells.
+        hand.acknowledge(2 * MSS);
+        let probe = hand.pass(2 * RTT);
+        assert_eq!(starts(&hand, &probe)[..1], [1], "{probe:?}");
+        echo(&mut hand, &probe[0]);
+        hand.pass(Duration::from_millis(15));
+        let mut again = sack(&mut hand, &[(1, 2)]);
+        again.extend(hand.pass(Duration::from_millis(8)));
+        assert_eq!(starts(&hand, &again), [0], "{again:?}");
+        assert_eq!(hand.stack.stats().tcp.retransmission_timeouts, 0);
+    }
+
     fn a_recovery_that_timestamps_tell_was_in_vain_is_undone(family) {
         let (mut hand, id) = running(family);
         hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();

@@ -371,10 +371,8 @@ impl Flow {
             if is_alone {
                 timeout = timeout.saturating_add(config.nanos.peer_ack_delay);
             }
-            let probe = now.after_nanos(timeout);
-            if probe < rto {
-                (self.wait, self.wait_until) = (Wait::Probe, probe);
-            }
+            // Section 7.2: where the timeout would be sooner the probe goes out in its stead, and the timeout runs after it.
+            (self.wait, self.wait_until) = (Wait::Probe, now.after_nanos(timeout).min(rto));
         }
     }
 

@@ -598,7 +598,10 @@ impl Tcp {
                 }
                 Wait::Retransmit => {
                     self.stats.retransmission_timeouts += 1;
-                    let reneged = flow.busy.as_ref().is_some_and(|busy| busy.sent.is_reneged());
+                    let reneged = flow
+                        .busy
+                        .as_ref()
+                        .is_some_and(|busy| busy.sent.is_reneged());
                     self.stats.sack_reneging += u64::from(reneged);
                     flow.on_retransmission_timeout(&self.settings, now);
                     self.suspect_black_hole(id);

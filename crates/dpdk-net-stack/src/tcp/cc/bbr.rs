@@ -322,7 +322,10 @@ impl Bbr {
         if self.recovery == Recovery::Entered {
             self.recovery = Recovery::Conserving;
             self.next_round_delivered = ack.delivered;
-            cwnd = ack.in_flight.saturating_add(ack.acked).max(self.known(cwnd));
+            cwnd = ack
+                .in_flight
+                .saturating_add(ack.acked)
+                .max(self.known(cwnd));
         }
         if self.recovery == Recovery::Conserving {
             cwnd = cwnd.max(ack.in_flight.saturating_add(ack.acked));

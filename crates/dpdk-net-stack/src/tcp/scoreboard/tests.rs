@@ -152,14 +152,14 @@ impl Model {
                 if let Some((start, len)) = found {
                     let end = start.wrapping_add(len);
                     self.board.sent_again(start, end, self.stamp(start, end));
-                    self.now = self.now + Duration::from_micros(1);
+                    self.now += Duration::from_micros(1);
                 }
             }
             Step::Probe => {
                 if let Some(last) = self.board.back().copied() {
                     self.board
                         .sent_again(last.start, last.end, self.stamp(last.start, last.end));
-                    self.now = self.now + Duration::from_micros(1);
+                    self.now += Duration::from_micros(1);
                 }
             }
             Step::LoseAll => {
@@ -183,7 +183,7 @@ impl Model {
                 self.board.unlose();
                 assert_eq!(self.board.lost(), 0);
             }
-            Step::Pass(ms) => self.now = self.now + Duration::from_millis(*ms),
+            Step::Pass(ms) => self.now += Duration::from_millis(*ms),
         }
         self.check();
     }

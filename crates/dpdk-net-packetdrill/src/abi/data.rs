@@ -1,0 +1,250 @@
+//! Reading and writing.
+
+use core::ffi::{c_int, c_void};
+use core::net::SocketAddr;
+use core::ptr;
+
+use libc::{iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+
+use super::call;
+use super::pointers::{
+    MAX_COUNT, address, bytes, gather, pieces, put, put_address, room_of, scatter,
+};
+use crate::bench::Bench;
+use crate::errno::Errno;
+use crate::host::{Call, Outcome};
+
+/// Flags of `send` and `recv` that are understood; others are `EOPNOTSUPP`.
+const SEND_FLAGS: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_CONFIRM;
+const RECV_FLAGS: c_int = libc::MSG_DONTWAIT
+    | libc::MSG_NOSIGNAL
+    | libc::MSG_PEEK
+    | libc::MSG_WAITALL
+    | libc::MSG_TRUNC
+    | libc::MSG_CMSG_CLOEXEC;
+
+fn receive(
+    bench: &Bench,
+    fd: c_int,
+    len: usize,
+    flags: c_int,
+) -> Result<(Vec<u8>, usize, Option<SocketAddr>), Errno> {
+    if flags & !RECV_FLAGS != 0 {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    let nonblocking = flags & libc::MSG_DONTWAIT != 0 || bench.with(|host| host.is_nonblocking(fd));
+    let call = Call::Recv {
+        fd,
+        len: len.min(MAX_COUNT),
+        flags,
+        got: Vec::new(),
+    };
+    match bench.call(call, nonblocking, None)? {
+        Outcome::Data(data, total, from) => Ok((data, total, from)),
+        _ => Err(Errno(libc::EIO)),
+    }
+}
+
+fn transmit(
+    bench: &Bench,
+    fd: c_int,
+    data: Vec<u8>,
+    flags: c_int,
+    to: Option<SocketAddr>,
+) -> Result<ssize_t, Errno> {
+    if flags & !SEND_FLAGS != 0 {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    let nonblocking = flags & libc::MSG_DONTWAIT != 0 || bench.with(|host| host.is_nonblocking(fd));
+    let call = Call::Send {
+        fd,
+        data,
+        to,
+        done: 0,
+        nonblocking,
+    };
+    match bench.call(call, nonblocking, None)? {
+        Outcome::Count(count) => Ok(count as ssize_t),
+        _ => Err(Errno(libc::EIO)),
+    }
+}
+
+pub(super) unsafe extern "C" fn read(
+    userdata: *mut c_void,
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+) -> ssize_t {
+    // SAFETY: the contract of the interface.
+    unsafe { recvfrom(userdata, fd, buf, len, 0, ptr::null_mut(), ptr::null_mut()) }
+}
+
+pub(super) unsafe extern "C" fn readv(
+    userdata: *mut c_void,
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+) -> ssize_t {
+    call(userdata, |bench| {
+        let count = usize::try_from(count).map_err(|_| Errno(libc::EINVAL))?;
+        // SAFETY: the contract of the interface.
+        let pieces = unsafe { pieces(iov, count)? };
+        let (data, _, _) = receive(bench, fd, room_of(pieces), 0)?;
+        // SAFETY: the contract of the interface.
+        unsafe { scatter(&data, pieces)? };
+        Ok(data.len() as ssize_t)
+    })
+}
+
+pub(super) unsafe extern "C" fn recv(
+    userdata: *mut c_void,
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the contract of the interface.
+    unsafe {
+        recvfrom(
+            userdata,
+            fd,
+            buf,
+            len,
+            flags,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    }
+}
+
+pub(super) unsafe extern "C" fn recvfrom(
+    userdata: *mut c_void,
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    addr: *mut sockaddr,
+    addr_len: *mut socklen_t,
+) -> ssize_t {
+    call(userdata, |bench| {
+        let (data, total, from) = receive(bench, fd, len, flags)?;
+        // With MSG_TRUNC a stream's bytes are thrown away rather than copied, so the buffer may be null.
+        let discard = flags & libc::MSG_TRUNC != 0 && from.is_none();
+        if !discard {
+            // SAFETY: the contract of the interface.
+            unsafe { put(&data, buf, len)? };
+        }
+        if let Some(from) = from {
+            let v6 = bench.with(|host| host.descriptor(fd).is_ok_and(|own| own.v6));
+            // SAFETY: the contract of the interface.
+            unsafe { put_address(from, v6, addr, addr_len)? };
+        }
+        Ok(total as ssize_t)
+    })
+}
+
+pub(super) unsafe extern "C" fn recvmsg(
+    userdata: *mut c_void,
+    fd: c_int,
+    message: *mut msghdr,
+    flags: c_int,
+) -> ssize_t {
+    call(userdata, |bench| {
+        // SAFETY: the contract of the interface.
+        let message = unsafe { message.as_mut() }.ok_or(Errno(libc::EFAULT))?;
+        // SAFETY: the contract of the interface.
+        let pieces = unsafe { pieces(message.msg_iov, message.msg_iovlen)? };
+        let (data, total, from) = receive(bench, fd, room_of(pieces), flags)?;
+        // SAFETY: the contract of the interface.
+        unsafe { scatter(&data, pieces)? };
+        match from {
+            Some(from) => {
+                let v6 = bench.with(|host| host.descriptor(fd).is_ok_and(|own| own.v6));
+                let name = message.msg_name.cast();
+                // SAFETY: the contract of the interface.
+                unsafe { put_address(from, v6, name, &mut message.msg_namelen)? };
+            }
+            None => message.msg_namelen = 0,
+        }
+        message.msg_controllen = 0;
+        message.msg_flags = 0;
+        Ok(total as ssize_t)
+    })
+}
+
+pub(super) unsafe extern "C" fn write(
+    userdata: *mut c_void,
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+) -> ssize_t {
+    // SAFETY: the contract of the interface.
+    unsafe { sendto(userdata, fd, buf, len, 0, ptr::null(), 0) }
+}
+
+pub(super) unsafe extern "C" fn writev(
+    userdata: *mut c_void,
+    fd: c_int,
+    iov: *const iovec,
+    count: c_int,
+) -> ssize_t {
+    call(userdata, |bench| {
+        let count = usize::try_from(count).map_err(|_| Errno(libc::EINVAL))?;
+        // SAFETY: the contract of the interface.
+        let data = unsafe { gather(pieces(iov, count)?)? };
+        transmit(bench, fd, data, 0, None)
+    })
+}
+
+pub(super) unsafe extern "C" fn send(
+    userdata: *mut c_void,
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the contract of the interface.
+    unsafe { sendto(userdata, fd, buf, len, flags, ptr::null(), 0) }
+}
+
+pub(super) unsafe extern "C" fn sendto(
+    userdata: *mut c_void,
+    fd: c_int,
+    buf: *const c_void,
+    len: size_t,
+    flags: c_int,
+    addr: *const sockaddr,
+    addr_len: socklen_t,
+) -> ssize_t {
+    call(userdata, |bench| {
+        // SAFETY: the contract of the interface.
+        let data = unsafe { bytes(buf, len)? }.to_vec();
+        let to = match addr.is_null() {
+            true => None,
+            // SAFETY: the contract of the interface.
+            false => Some(unsafe { address(addr, addr_len)? }),
+        };
+        transmit(bench, fd, data, flags, to)
+    })
+}
+
+pub(super) unsafe extern "C" fn sendmsg(
+    userdata: *mut c_void,
+    fd: c_int,
+    message: *const msghdr,
+    flags: c_int,
+) -> ssize_t {
+    call(userdata, |bench| {
+        // SAFETY: the contract of the interface.
+        let message = unsafe { message.as_ref() }.ok_or(Errno(libc::EFAULT))?;
+        // SAFETY: the contract of the interface.
+        let data = unsafe { gather(pieces(message.msg_iov, message.msg_iovlen)?)? };
+        let name: *const sockaddr = message.msg_name.cast();
+        let to = match name.is_null() {
+            true => None,
+            // SAFETY: the contract of the interface.
+            false => Some(unsafe { address(name, message.msg_namelen)? }),
+        };
+        transmit(bench, fd, data, flags, to)
+    })
+}

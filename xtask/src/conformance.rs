@@ -66,6 +66,7 @@ fn table(root: &Path) -> Result<String> {
         if let Some(number) = stem
             .strip_prefix("rfc")
             .and_then(|number| number.parse().ok())
+            .filter(|_| path.is_file())
         {
             files.push((number, path));
         }
@@ -80,10 +81,7 @@ fn table(root: &Path) -> Result<String> {
     let mut out = String::from(HEAD);
     let mut tests = BTreeSet::new();
     for (number, path) in &files {
-        let source =
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let file = rows(&source, &names).with_context(|| format!("in {}", path.display()))?;
-        let title = source.lines().next().unwrap_or_default();
+        let (title, file) = rfc(path, &names)?;
         writeln!(out, "\n## {}", title.trim_start_matches("//! "))?;
         for (heading, column, rows) in [
             (None, "test", &file.shown),
@@ -126,6 +124,31 @@ fn table(root: &Path) -> Result<String> {
     }
     writeln!(out, "\n{} tests in {} files.", tests.len(), files.len())?;
     Ok(out)
+}
+
+/// Reads the tests of one RFC: a file, and where they are many a directory of its name beside it.
+fn rfc(path: &Path, names: &BTreeSet<String>) -> Result<(String, File)> {
+    let mut paths = vec![path.to_owned()];
+    let parts = path.with_extension("");
+    if parts.is_dir() {
+        for entry in fs::read_dir(&parts).with_context(|| format!("reading {}", parts.display()))? {
+            paths.push(entry?.path());
+        }
+        paths[1..].sort();
+    }
+    let mut title = None;
+    let mut all = File::default();
+    for path in paths {
+        let source =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let file = rows(&source, names).with_context(|| format!("in {}", path.display()))?;
+        title = title.or_else(|| source.lines().next().map(str::to_owned));
+        all.shown.extend(file.shown);
+        all.not_applicable.extend(file.not_applicable);
+        all.not_met.extend(file.not_met);
+    }
+    all.shown.sort_by_key(|row| order(&row.section));
+    Ok((title.unwrap_or_default(), all))
 }
 
 #[derive(Default)]
@@ -196,7 +219,6 @@ fn rows(source: &str, names: &BTreeSet<String>) -> Result<File> {
             paragraphs = vec![String::new()];
         }
     }
-    file.shown.sort_by_key(|row| order(&row.section));
     Ok(file)
 }
 

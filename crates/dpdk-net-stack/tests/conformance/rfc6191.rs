@@ -2,6 +2,7 @@
 
 use crate::both_families;
 use crate::common::*;
+use crate::support::*;
 
 both_families! {
     /// 2 SHOULD: A SYN may take the place of a connection in TIME-WAIT if its timestamp is newer; without timestamps,
@@ -25,10 +26,7 @@ both_families! {
             hand.timestamps = before.then_some((10_000, 0));
             let listener = hand.listen();
             let id = hand.establish(listener);
-            hand.stack.tcp_shutdown_write(id).unwrap();
-            hand.out();
-            hand.acknowledge(1);
-            hand.send(FIN | ACK, &[]);
+            end(&mut hand, id);
             hand.stack.tcp_close(hand.now, id);
             assert_eq!(hand.stack.tcp_time_waits(), 1);
             hand.seq = hand.seq.wrapping_add_signed(higher);

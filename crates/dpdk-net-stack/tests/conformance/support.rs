@@ -19,6 +19,14 @@ pub(crate) fn accepted_with(family: Family, config: dpdk_net_stack::Config) -> (
     (hand, id)
 }
 
+/// Ends an established connection, from here first: it is in TIME-WAIT then.
+pub(crate) fn end(hand: &mut Hand, id: TcpId) {
+    hand.stack.tcp_shutdown_write(id).unwrap();
+    hand.out();
+    hand.acknowledge(1);
+    hand.send(FIN | ACK, &[]);
+}
+
 /// Reads all there is.
 pub(crate) fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
     let mut buf = vec![0; 1 << 20];

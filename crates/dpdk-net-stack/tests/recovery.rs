@@ -33,6 +33,16 @@ fn running(family: Family) -> (Hand, TcpId) {
     (hand, id)
 }
 
+/// Sends so many full segments, of which nothing is heard for a round trip; then the peer echoes the first.
+fn flight(hand: &mut Hand, id: TcpId, segments: u32) {
+    let data = pattern((segments * MSS) as usize);
+    hand.stack.tcp_send(id, &data).unwrap();
+    let sent = hand.out();
+    assert_eq!(sent.len() as u32, segments);
+    echo(hand, &sent[0]);
+    hand.pass(RTT);
+}
+
 /// The peer's segments echo the timestamp of `seg` from now on.
 fn echo(hand: &mut Hand, seg: &Seg) {
     hand.timestamps = Some((1, seg.timestamps.unwrap().0));
@@ -61,10 +71,7 @@ fn starts(hand: &Hand, sent: &[Seg]) -> Vec<u32> {
 both_families! {
     fn three_segments_behind_a_gap_bring_what_is_missing_and_nothing_else(family) {
         let (mut hand, id) = running(family);
-        hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();
-        let sent = hand.out();
-        echo(&mut hand, &sent[0]);
-        hand.pass(RTT);
+        flight(&mut hand, id, 5);
         assert_eq!(sack(&mut hand, &[(1, 2)]), []);
         assert_eq!(sack(&mut hand, &[(1, 3)]), []);
         let again = sack(&mut hand, &[(1, 4)]);
@@ -73,10 +80,7 @@ both_families! {
 
     fn a_gap_that_closes_within_a_quarter_of_the_round_trip_was_reordering(family) {
         let (mut hand, id) = running(family);
-        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
-        let sent = hand.out();
-        echo(&mut hand, &sent[0]);
-        hand.pass(RTT);
+        flight(&mut hand, id, 4);
         assert_eq!(sack(&mut hand, &[(1, 2)]), []);
         assert_eq!(hand.pass(Duration::from_millis(3)), []);
         hand.ack = hand.ack.wrapping_add(4 * MSS);
@@ -87,10 +91,7 @@ both_families! {
 
     fn a_gap_that_does_not_close_in_that_time_is_a_loss(family) {
         let (mut hand, id) = running(family);
-        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
-        let sent = hand.out();
-        echo(&mut hand, &sent[0]);
-        hand.pass(RTT);
+        flight(&mut hand, id, 4);
         assert_eq!(sack(&mut hand, &[(1, 2)]), []);
         let again = hand.pass(Duration::from_millis(9));
         assert_eq!(starts(&hand, &again), [0]);
@@ -98,10 +99,7 @@ both_families! {
 
     fn a_lost_tail_is_probed_for_within_two_round_trips_and_repaired_without_a_timeout(family) {
         let (mut hand, id) = running(family);
-        hand.stack.tcp_send(id, &pattern(4 * MSS as usize)).unwrap();
-        let sent = hand.out();
-        echo(&mut hand, &sent[0]);
-        hand.pass(RTT);
+        flight(&mut hand, id, 4);
         // The last two are lost, and nothing behind them tells.
         hand.acknowledge(2 * MSS);
         let probe = hand.pass(2 * RTT);
@@ -116,11 +114,8 @@ both_families! {
 
     fn a_recovery_that_timestamps_tell_was_in_vain_is_undone(family) {
         let (mut hand, id) = running(family);
-        hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();
-        let sent = hand.out();
         let before = hand.stack.tcp_info(id).unwrap();
-        echo(&mut hand, &sent[0]);
-        hand.pass(RTT);
+        flight(&mut hand, id, 5);
         let again = sack(&mut hand, &[(1, 4)]);
         assert_eq!(starts(&hand, &again), [0]);
         // What was late, not lost, is acknowledged with the timestamp of its first sending.
@@ -133,11 +128,8 @@ both_families! {
 
     fn a_recovery_that_a_dsack_tells_was_in_vain_is_undone(family) {
         let (mut hand, id) = running(family);
-        hand.stack.tcp_send(id, &pattern(5 * MSS as usize)).unwrap();
-        let sent = hand.out();
         let before = hand.stack.tcp_info(id).unwrap();
-        echo(&mut hand, &sent[0]);
-        hand.pass(RTT);
+        flight(&mut hand, id, 5);
         let again = sack(&mut hand, &[(1, 4)]);
         echo(&mut hand, &again[0]);
         hand.acknowledge(4 * MSS);

@@ -7,11 +7,23 @@ use dpdk_net_rte::port::Started;
 use dpdk_net_rte::{Eal, Error, MbufBatch, Mempool, Port, PortConfig, PortId, QueuePair, ring};
 
 fn start(eal: &Eal, id: PortId, pool: &Mempool, queues: u16) -> Port<Started> {
+    start_with(eal, id, pool, &PortConfig::queues(queues))
+}
+
+fn start_with(eal: &Eal, id: PortId, pool: &Mempool, config: &PortConfig) -> Port<Started> {
     let port = Port::open(eal, id).unwrap();
-    port.configure(&PortConfig::queues(queues), std::slice::from_ref(pool))
+    port.configure(config, std::slice::from_ref(pool))
         .unwrap()
         .start()
         .unwrap()
+}
+
+/// One queue pair that takes chains.
+fn multi_segs() -> PortConfig {
+    PortConfig {
+        tx_offloads: dpdk_net_rte::port::TxOffloads::MULTI_SEGS,
+        ..PortConfig::default()
+    }
 }
 
 fn pair(port: &Port<Started>) -> QueuePair {
@@ -203,16 +215,7 @@ fn a_chain_goes_through_a_ring_as_it_is() {
     let eal = eal_with_vdevs(&[]);
     let ports = ring::looped_port(&eal, "loop", 1, 63).unwrap();
     let (pool, other) = (common::pool(&eal, "loop"), common::pool(&eal, "other"));
-    let port = Port::open(&eal, ports.ids()[0]).unwrap();
-    let config = PortConfig {
-        tx_offloads: dpdk_net_rte::port::TxOffloads::MULTI_SEGS,
-        ..PortConfig::default()
-    };
-    let port = port
-        .configure(&config, std::slice::from_ref(&pool))
-        .unwrap()
-        .start()
-        .unwrap();
+    let port = start_with(&eal, ports.ids()[0], &pool, &multi_segs());
     let mut queue = pair(&port);
     let mut batch: MbufBatch<4> = MbufBatch::new();
     let [mut head, mut tail] = [pool.alloc().unwrap(), other.alloc().unwrap()];
@@ -236,16 +239,7 @@ fn a_chain_of_more_segments_than_a_driver_may_be_given_is_made_one() {
     let eal = eal_with_vdevs(&[]);
     let ports = ring::looped_port(&eal, "loop", 1, 63).unwrap();
     let pool = common::pool(&eal, "loop");
-    let port = Port::open(&eal, ports.ids()[0]).unwrap();
-    let config = PortConfig {
-        tx_offloads: dpdk_net_rte::port::TxOffloads::MULTI_SEGS,
-        ..PortConfig::default()
-    };
-    let port = port
-        .configure(&config, std::slice::from_ref(&pool))
-        .unwrap()
-        .start()
-        .unwrap();
+    let port = start_with(&eal, ports.ids()[0], &pool, &multi_segs());
     let mut queue = pair(&port);
     let mut batch: MbufBatch<4> = MbufBatch::new();
     for (segments, delivered) in [(256, 256), (257, 1)] {

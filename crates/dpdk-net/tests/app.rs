@@ -11,14 +11,8 @@ use dpdk_net::rte::{Eal, ring};
 use dpdk_net::{App, AppBuilder, Context, Error, Handle, IdlePolicy, Reactor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// An application on one end of a pair of rings, and the reactor of a client on the other.
-struct Bed {
-    app: AppBuilder,
-    client: Reactor,
-    _keep: Box<dyn std::any::Any>,
-}
-
-fn bed() -> Bed {
+/// An application on one end of a pair of rings, the reactor of a client on the other, and what both need.
+fn bed() -> (AppBuilder, Reactor, impl Sized) {
     let eal = eal("0");
     let rings = ring::joined_ports(&eal, ["server", "client"], 1, 1024).unwrap();
     let (port, client) = side(&eal, rings.ids()[1], stack(2));
@@ -28,18 +22,15 @@ fn bed() -> Bed {
         .find(|p| p.id == rings.ids()[0])
         .unwrap()
         .name;
-    Bed {
-        app: App::builder()
-            .with_eal(eal)
-            .port(name)
-            .address(format!("{SERVER_V4}/24"))
-            .address(format!("{SERVER_V6}/64"))
-            .stack(|stack| stack.dad = false)
-            .idle(IdlePolicy::Yield { after: 100 })
-            .link_timeout(Duration::ZERO),
-        client: Reactor::new(client).unwrap(),
-        _keep: Box::new((port, rings)),
-    }
+    let app = App::builder()
+        .with_eal(eal)
+        .port(name)
+        .address(format!("{SERVER_V4}/24"))
+        .address(format!("{SERVER_V6}/64"))
+        .stack(|stack| stack.dad = false)
+        .idle(IdlePolicy::Yield { after: 100 })
+        .link_timeout(Duration::ZERO);
+    (app, Reactor::new(client).unwrap(), (port, rings))
 }
 
 /// The client's side runs on a thread of its own: it must go on while the application is taken down.
@@ -83,11 +74,7 @@ fn send_signal(signal: rustix::process::Signal) {
 
 #[test]
 fn an_application_serves_and_ends_with_its_closure() {
-    let Bed {
-        app,
-        client: reactor,
-        _keep,
-    } = bed();
+    let (app, reactor, _keep) = bed();
     let peer = client(reactor, async |client: Handle| {
         let mut stream = connect(&client, 80).await;
         let mut all = Vec::new();
@@ -118,11 +105,7 @@ fn an_application_serves_and_ends_with_its_closure() {
 
 #[test]
 fn a_signal_stops_accepting_and_lets_connections_finish() {
-    let Bed {
-        app,
-        client: reactor,
-        _keep,
-    } = bed();
+    let (app, reactor, _keep) = bed();
     let peer = client(reactor, async |client: Handle| {
         let mut stream = connect(&client, 80).await;
         stream.write_all(b"x").await.unwrap();
@@ -166,11 +149,7 @@ fn a_signal_stops_accepting_and_lets_connections_finish() {
 
 #[test]
 fn a_connection_that_does_not_finish_is_reset_after_the_drain_timeout() {
-    let Bed {
-        app,
-        client: reactor,
-        _keep,
-    } = bed();
+    let (app, reactor, _keep) = bed();
     let peer = client(reactor, async |client: Handle| {
         let mut stream = connect(&client, 80).await;
         stream.write_all(b"x").await.unwrap();
@@ -204,11 +183,7 @@ fn a_connection_that_does_not_finish_is_reset_after_the_drain_timeout() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let Bed {
-        app,
-        client: reactor,
-        _keep,
-    } = bed();
+    let (app, reactor, _keep) = bed();
     let peer = client(reactor, async |client: Handle| {
         let mut stream = connect(&client, 80).await;
         stream.write_all(b"x").await.unwrap();
@@ -236,11 +211,7 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn two_signals_while_a_task_holds_the_worker_are_two() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let started = Instant::now();
     let result = app
         .drain_timeout(Duration::from_secs(30))
@@ -294,11 +265,7 @@ async fn ask_until_refused(client: &Handle, clients: usize) -> (usize, usize) {
 
 #[test]
 fn a_signal_under_load_loses_no_connection_that_was_made() {
-    let Bed {
-        app,
-        client: reactor,
-        _keep,
-    } = bed();
+    let (app, reactor, _keep) = bed();
     let peer = client(reactor, async |client: Handle| {
         ask_until_refused(&client, 100).await
     });
@@ -333,11 +300,7 @@ fn a_signal_under_load_loses_no_connection_that_was_made() {
 
 #[test]
 fn timeouts_may_be_for_ever() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let out = app
         .drain_timeout(Duration::MAX)
         .link_timeout(Duration::MAX)
@@ -353,11 +316,7 @@ fn timeouts_may_be_for_ever() {
 
 #[test]
 fn a_program_that_does_not_return_after_its_own_request_is_stopped_by_it() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let result = app.run(|ctx: Context| async move {
         ctx.request_shutdown();
         std::future::pending::<()>().await;
@@ -368,11 +327,7 @@ fn a_program_that_does_not_return_after_its_own_request_is_stopped_by_it() {
 
 #[test]
 fn a_pool_that_cannot_fill_the_rings_is_refused_with_the_number_it_needs() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let error = app
         .descriptors(512)
         .mbufs(512)
@@ -384,11 +339,7 @@ fn a_pool_that_cannot_fill_the_rings_is_refused_with_the_number_it_needs() {
 
 #[test]
 fn an_idle_program_that_never_asks_for_the_shutdown_ends_on_a_signal() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let started = Instant::now();
     let result = app.drain_timeout(Duration::from_secs(60)).run(|_| async {
         let listener = TcpListener::bind("[::]:80").await.unwrap();
@@ -404,11 +355,7 @@ fn an_idle_program_that_never_asks_for_the_shutdown_ends_on_a_signal() {
 
 #[test]
 fn an_address_that_another_host_has_is_refused() {
-    let Bed {
-        app,
-        client: reactor,
-        _keep,
-    } = bed();
+    let (app, reactor, _keep) = bed();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let peer = client(reactor, async |_| stopped.await);
     let error = app
@@ -426,11 +373,7 @@ fn an_address_that_another_host_has_is_refused() {
 
 #[test]
 fn a_program_starts_when_its_probed_addresses_can_be_bound() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     app.stack(|stack| stack.dad = true)
         .run(|_| async {
             for (ip, _) in FAMILIES {
@@ -442,11 +385,7 @@ fn a_program_starts_when_its_probed_addresses_can_be_bound() {
 
 #[test]
 fn a_program_may_end_itself_gracefully() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let out = app
         .run(|ctx: Context| async move {
             let asking = ctx.clone();
@@ -476,11 +415,7 @@ fn malformed_and_missing_addresses_are_refused_before_eal_starts() {
 
 #[test]
 fn an_unknown_port_is_refused_with_those_that_exist() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let error = app.port("net_tap9").run(|_| async {}).unwrap_err();
     let text = error.to_string();
     assert!(
@@ -491,11 +426,7 @@ fn an_unknown_port_is_refused_with_those_that_exist() {
 
 #[test]
 fn a_port_in_use_is_refused() {
-    let Bed {
-        app,
-        client: _,
-        _keep,
-    } = bed();
+    let (app, _, _keep) = bed();
     let error = app.port("net_ring_client").run(|_| async {}).unwrap_err();
     assert!(error.to_string().contains("open"), "{error}");
 }

@@ -140,6 +140,24 @@ impl Until {
     }
 }
 
+/// What an end has still to send, chunk by chunk.
+struct Chunks {
+    of: Pattern,
+    until: Until,
+    sent: u64,
+    bytes: Vec<u8>,
+}
+
+impl Chunks {
+    fn next(&mut self) -> Option<&[u8]> {
+        let len = self.until.more(self.sent, CHUNK);
+        let bytes = &mut self.bytes[..len];
+        self.of.fill(self.sent, bytes);
+        self.sent += len as u64;
+        (len > 0).then_some(bytes)
+    }
+}
+
 impl Deal {
     /// Of connection `n`, as the kernel has it.
     fn of_kernel(n: u64, until: Until) -> Self {
@@ -161,21 +179,24 @@ impl Deal {
         }
     }
 
+    fn chunks(self) -> Chunks {
+        Chunks {
+            of: self.sent,
+            until: self.until,
+            sent: 0,
+            bytes: vec![0; CHUNK],
+        }
+    }
+
     /// The kernel's end: writes, then closes its half; reads and checks to the end. Returns how many bytes it received.
     fn by_kernel(self, stream: TcpStream) -> u64 {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut writing = stream.try_clone().unwrap();
         let writer = std::thread::spawn(move || {
-            let (mut sent, mut bytes) = (0, vec![0; CHUNK]);
-            loop {
-                let len = self.until.more(sent, CHUNK);
-                if len == 0 {
-                    break;
-                }
-                self.sent.fill(sent, &mut bytes[..len]);
-                writing.write_all(&bytes[..len]).unwrap();
-                sent += len as u64;
+            let mut chunks = self.chunks();
+            while let Some(chunk) = chunks.next() {
+                writing.write_all(chunk).unwrap();
             }
             writing.shutdown(Shutdown::Write).unwrap();
         });
@@ -201,16 +222,10 @@ impl Deal {
     async fn by_ours(self, mut stream: ours::TcpStream) -> u64 {
         let (mut reading, mut writing) = stream.split();
         let write = async {
-            let (mut sent, mut bytes) = (0, vec![0; CHUNK]);
-            loop {
-                let len = self.until.more(sent, CHUNK);
-                if len == 0 {
-                    break;
-                }
-                self.sent.fill(sent, &mut bytes[..len]);
-                let written = tokio::time::timeout(PATIENCE, writing.write_all(&bytes[..len]));
+            let mut chunks = self.chunks();
+            while let Some(chunk) = chunks.next() {
+                let written = tokio::time::timeout(PATIENCE, writing.write_all(chunk));
                 written.await.expect("the peer goes on").unwrap();
-                sent += len as u64;
             }
             writing.shutdown().await.unwrap();
         };

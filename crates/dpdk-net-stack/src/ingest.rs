@@ -81,7 +81,7 @@ impl Stack {
             let addresses = self.link.iface.version();
             for frame in &mut staged {
                 if let Staged::Other(_, Some(flow)) = frame {
-                    flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                    flow.found = self.tcp.find(flow.hash, &flow.key);
                 }
             }
             for frame in &mut staged {
@@ -108,7 +108,7 @@ impl Stack {
                         {
                             let mut flow = self.tcp_flow(&parsed);
                             if let Some(flow) = &mut flow {
-                                flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                                flow.found = self.tcp.find(flow.hash, &flow.key);
                             }
                             self.unforged(now, &parsed, flow.as_ref());
                         }
@@ -117,7 +117,7 @@ impl Stack {
                         if let Some(flow) = flow
                             && self.tcp.table.version() != version
                         {
-                            flow.found = self.tcp.table.find(flow.hash, &flow.key);
+                            flow.found = self.tcp.find(flow.hash, &flow.key);
                         }
                         self.unforged(now, parsed, flow.as_ref());
                     }
@@ -351,7 +351,7 @@ impl Stack {
                     Some(flow) => (flow.key, flow.found),
                     None => {
                         let key = key_of(ip, segment);
-                        (key, self.tcp.table.get(&key))
+                        (key, self.tcp.lookup(&key))
                     }
                 };
                 self.tcp

@@ -98,29 +98,19 @@ impl<K: Copy> Wheel<K> {
         (node.place != UNARMED).then(|| Instant::from_nanos(node.deadline << TICK_SHIFT))
     }
 
-    /// Sets or moves the deadline.
+    /// Sets or moves the deadline, and tells what it is in whole ticks.
     #[inline(never)]
-    pub(crate) fn arm(&mut self, id: TimerId, at: Instant) {
+    pub(crate) fn arm(&mut self, id: TimerId, at: Instant) -> Instant {
         let tick = at.as_nanos().div_ceil(1 << TICK_SHIFT);
         if self.nodes[id.0 as usize].place != UNARMED {
             if self.nodes[id.0 as usize].deadline == tick {
-                return;
+                return Instant::from_nanos(tick << TICK_SHIFT);
             }
             self.unlink(id.0);
         }
         self.nodes[id.0 as usize].deadline = tick;
         self.link(id.0);
-    }
-
-    /// As [`arm`](Self::arm), but a timer that is armed for an earlier time stays so: when it fires, its owner finds
-    /// that nothing is due and arms it again. This keeps a deadline that moves with each packet off the wheel.
-    #[inline(always)]
-    pub(crate) fn arm_no_later(&mut self, id: TimerId, at: Instant) {
-        let node = &self.nodes[id.0 as usize];
-        if node.place != UNARMED && node.deadline <= at.as_nanos() >> TICK_SHIFT {
-            return;
-        }
-        self.arm(id, at);
+        Instant::from_nanos(tick << TICK_SHIFT)
     }
 
     /// Takes the deadline away.
@@ -279,14 +269,17 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_armed_no_later_keeps_the_earlier_deadline() {
+    fn what_arming_tells_is_when_the_timer_fires() {
         let mut wheel = Wheel::new(Instant::ZERO);
         let id = wheel.insert(1u8);
-        wheel.arm_no_later(id, Instant::from_millis(100));
-        wheel.arm_no_later(id, Instant::from_millis(900));
-        assert!(wheel.deadline(id).unwrap() < Instant::from_millis(102));
-        wheel.arm_no_later(id, Instant::from_millis(50));
-        assert!(wheel.deadline(id).unwrap() < Instant::from_millis(52));
+        for millis in [100, 900, 50] {
+            let at = Instant::from_millis(millis);
+            let told = wheel.arm(id, at);
+            assert_eq!(wheel.deadline(id), Some(told));
+            assert_eq!(wheel.arm(id, at), told, "armed for that already");
+            assert!(at <= told && told < at + TICK, "{told:?}");
+        }
+        assert_eq!(wheel.pop_expired(Instant::from_millis(49)), None);
         assert_eq!(wheel.pop_expired(Instant::from_millis(60)), Some(1));
         assert_eq!(wheel.deadline(id), None);
         assert_eq!(wheel.next_deadline(), None);

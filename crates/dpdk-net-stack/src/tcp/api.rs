@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use slotmap::SlotMap;
 
 use super::flow::{Flow, FlowFlags, Pool};
+use super::flows::Flows;
 use super::info::TcpConnection;
 use super::sockopt::{TcpOption, TcpOptions};
 use super::table::{FlowKey, FlowRef};
-use super::{EventKey, ListenOptions, Tcp, TcpState, TimerKey, seq};
+use super::{AllKeys, EventKey, ListenOptions, Tcp, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::iface::NextHop;
@@ -28,11 +28,11 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 /// sequence space.
 const MAX_AT_ONCE: usize = 512 * 1024 * 1024;
 
-/// The flow, if the application still holds it; for those who need more of [`Tcp`] beside it.
+/// The flow as it is, if the application still holds it.
 #[inline]
-fn held(flows: &mut SlotMap<TcpId, Flow>, id: TcpId) -> Result<&mut Flow, Error> {
+fn held(flows: &mut Flows, id: TcpId) -> Result<&mut Flow, Error> {
     flows
-        .get_mut(id)
+        .as_it_is(id)
         .filter(|flow| !flow.has(FlowFlags::ORPHAN))
         .ok_or(Error::UnknownSocket)
 }
@@ -47,7 +47,10 @@ impl Tcp {
     }
 
     pub(super) fn held_mut(&mut self, id: TcpId) -> Result<&mut Flow, Error> {
-        held(&mut self.flows, id)
+        self.flows
+            .get_mut(id)
+            .filter(|flow| !flow.has(FlowFlags::ORPHAN))
+            .ok_or(Error::UnknownSocket)
     }
 
     pub(crate) fn listen(
@@ -166,7 +169,7 @@ impl Tcp {
             0 => self.ephemeral_port(now, addr, remote)?,
             port => {
                 let key = FlowKey::new((addr, port).into(), remote);
-                let free = match self.table.get(&key) {
+                let free = match self.lookup(&key) {
                     None => true,
                     Some(FlowRef::TimeWait(id)) => {
                         options.reuseaddr && self.time_waits.may_reopen(now, id)
@@ -181,7 +184,7 @@ impl Tcp {
         };
         let key = FlowKey::new(SocketAddr::new(addr, port), remote);
         let mut isn = self.initial_sequence(now, &key);
-        if let Some(FlowRef::TimeWait(id)) = self.table.get(&key) {
+        if let Some(FlowRef::TimeWait(id)) = self.lookup(&key) {
             if let Some(old) = self.time_waits.entries.get(id) {
                 isn = seq::max(isn, old.snd_nxt.wrapping_add(65_537));
             }
@@ -200,7 +203,7 @@ impl Tcp {
             flow.adopt(now, options);
             flow
         });
-        self.table.insert(key, FlowRef::Conn(id));
+        self.enter(&key, FlowRef::Conn(id));
         self.stats.active_opens += 1;
         self.mark_dirty(id);
         Ok(id)
@@ -217,10 +220,15 @@ impl Tcp {
         remote: SocketAddr,
     ) -> Result<u16, Error> {
         let (table, listeners, time_waits) = (&self.table, &self.listeners, &self.time_waits);
+        let keys = AllKeys {
+            flows: &self.flows,
+            syn_queue: &self.syn_queue,
+            time_waits,
+        };
         let is_free = |port, reopen| {
             // A connection to itself is nobody's intent.
             (port != remote.port() || addr != remote.ip())
-                && match table.get(&FlowKey::new(SocketAddr::new(addr, port), remote)) {
+                && match table.get(&FlowKey::new(SocketAddr::new(addr, port), remote), &keys) {
                     None => true,
                     Some(FlowRef::TimeWait(id)) => reopen && time_waits.may_reopen(now, id),
                     Some(_) => false,
@@ -310,7 +318,7 @@ impl Tcp {
     #[inline]
     fn after_recv(&mut self, now: Instant, id: TcpId, len: usize) {
         self.stats.rx_bytes += len as u64;
-        if let Some(flow) = self.flows.get_mut(id)
+        if let Some(flow) = self.flows.as_it_is(id)
             && flow.after_read(now, &self.settings)
         {
             flow.mark_dirty(id, &mut self.dirty);
@@ -655,6 +663,8 @@ impl Flow {
     ) -> Result<usize, Error> {
         // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
         if blocked || room == 0 {
+            // From now on acknowledgments have something to tell.
+            self.rouse();
             self.flags |= FlowFlags::BLOCKED;
         }
         if total > 0 {

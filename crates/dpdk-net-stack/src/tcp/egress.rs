@@ -47,7 +47,7 @@ impl Tcp {
             let Some(id) = self.dirty.pop_front() else {
                 break;
             };
-            let Some(flow) = self.flows.get_mut(id) else {
+            let Some(flow) = self.flows.as_it_is(id) else {
                 continue;
             };
             flow.flags.remove(FlowFlags::DIRTY);
@@ -59,14 +59,14 @@ impl Tcp {
                     flow.write_all(now, &sent, from, frame, with_checksum);
                 });
                 self.stats.tx_segments += 1;
-                self.wheel.arm_no_later(flow.timer, flow.wait_until);
+                flow.arm(&mut self.wheel, flow.wait_until);
                 continue;
             }
             let turn = self.turn(now, link, id, sink);
             if matches!(turn, Turn::Done) {
                 continue;
             }
-            let Some(flow) = self.flows.get_mut(id) else {
+            let Some(flow) = self.flows.as_it_is(id) else {
                 continue;
             };
             flow.flags |= FlowFlags::DIRTY;
@@ -216,6 +216,7 @@ impl Tcp {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
+        flow.settle(&self.settings);
         self.set_timer(id, retry);
         turn
     }

@@ -5,6 +5,14 @@
 //! [`receive`](super::receive) and [`output`](super::output), of which only those parts are left that such a segment can
 //! need. Whoever is in doubt says so before anything is changed, and the segment goes the long way. Nothing here is
 //! needed for TCP to work.
+//!
+//! That nothing is amiss is found out once, at the end of the long way ([`Flow::settle`]), and holds until the next one
+//! begins ([`Flow::rouse`]): the connection is *calm* meanwhile. What is outstanding is one record then, in the flow
+//! itself, and neither the scoreboard nor congestion control is touched: all that they would be told is put down in the
+//! [`Tab`]. This spares half the memory that a request touches, which is most of its time where there are many
+//! connections.
+
+use core::mem;
 
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::checksum::{self, Sum};
@@ -13,8 +21,9 @@ use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
 use dpdk_net_packet::{ipv4, ipv6};
 
 use super::ack::TICK_NANOS;
+use super::cc::initial_window;
 use super::chunk::COPY_BELOW;
-use super::flow::{Flow, FlowFlags, Wait, coarse_clock, timestamp_clock};
+use super::flow::{Flow, FlowFlags, Pool, Rare, Wait, coarse_clock, timestamp_clock};
 use super::options::TIMESTAMPS_LEN;
 use super::{Settings, TcpState, seq};
 use crate::event::Readiness;
@@ -29,9 +38,11 @@ const EXPECTED: u32 = 0x8010;
 const IGNORED: u32 = Flags::PSH.0 as u32;
 /// How often progress is told to the neighbour cache, in nanoseconds: that is the long way's.
 const CONFIRM_NANOS: u64 = 1_000_000_000;
+/// So much on the tab is told when the timer runs, lest it overflow.
+const LONG_TAB: u32 = 1 << 28;
 
-/// With any of these a segment that comes in goes the long way.
-const NOT_IN: FlowFlags = FlowFlags::UNACCEPTED
+/// With any of these a connection is not calm.
+const NOT_CALM: FlowFlags = FlowFlags::UNACCEPTED
     .union(FlowFlags::ORPHAN)
     .union(FlowFlags::BLOCKED)
     .union(FlowFlags::RESET_OWED)
@@ -41,20 +52,25 @@ const NOT_IN: FlowFlags = FlowFlags::UNACCEPTED
     .union(FlowFlags::OVER)
     .union(FlowFlags::CONNECTING)
     .union(FlowFlags::ECN)
-    .union(FlowFlags::CWND_LIMITED);
-
-/// With any of these a segment that is to leave goes the long way.
-const NOT_OUT: FlowFlags = FlowFlags::RESET_OWED
-    .union(FlowFlags::WRITE_SHUT)
-    .union(FlowFlags::OVER)
-    .union(FlowFlags::CONNECTING)
-    .union(FlowFlags::ECN)
-    .union(FlowFlags::ECE)
-    .union(FlowFlags::CWR)
     .union(FlowFlags::PROBE)
     .union(FlowFlags::PERSIST)
-    .union(FlowFlags::SHORT)
-    .union(FlowFlags::PACED);
+    .union(FlowFlags::CWND_LIMITED)
+    .union(FlowFlags::PACED)
+    .union(FlowFlags::QUICKACK);
+
+/// What a calm connection has sent and got acknowledged, and has not told its [`Sender`](super::sender::Sender).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tab {
+    /// When data was sent last: all that is outstanding left then.
+    pub(crate) sent_at: Instant,
+    /// Bytes sent and segments they were sent in.
+    pub(crate) bytes: u32,
+    pub(crate) segments: u32,
+    /// Bytes acknowledged.
+    pub(crate) acked: u32,
+    /// For how long something was outstanding, in microseconds.
+    pub(crate) busy_micros: u32,
+}
 
 /// What an expected segment leaves to be done.
 pub(super) struct Taken {
@@ -77,60 +93,116 @@ fn word(bytes: &[u8; TCP_LEN], at: usize) -> u32 {
 }
 
 impl Flow {
+    #[inline(always)]
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm != 0
+    }
+
+    /// Finds out whether nothing is amiss, and nothing will be while less than half of the congestion window is used: then
+    /// it need not grow, and acknowledgments are of no interest to its algorithm.
+    pub(super) fn settle(&mut self, config: &Settings) {
+        if self.state != TcpState::Established
+            || self.flags.intersects(NOT_CALM)
+            || !self.flags.contains(FlowFlags::TIMESTAMPS)
+            || self.quick_acks != 0
+            || self.backoff != 0
+            || matches!(self.wait, Wait::Persist | Wait::Reorder)
+            || self.is_calm()
+        {
+            return;
+        }
+        let (Some(sender), rare) = (&self.sender, self.rare.as_deref()) else {
+            return;
+        };
+        let Some(cwnd) = sender.calm_window() else {
+            return;
+        };
+        // A buffer that holds less than the window wants grows, which is the long way's.
+        let grown = self.send_max >= config.full_send(cwnd)
+            || rare.is_some_and(|rare| rare.send_max.is_some());
+        let outstanding = self.snd_nxt.wrapping_sub(self.snd_una);
+        if !grown || outstanding > cwnd / 2 || !rare.is_none_or(Rare::is_calm) {
+            return;
+        }
+        let mut sent_at = sender.last_sent;
+        match &mut self.busy {
+            Some(busy) if busy.gaps.is_some() || !busy.sent.is_plain() => return,
+            Some(busy) if outstanding != 0 => match busy.sent.take_single() {
+                Some(at) => sent_at = at,
+                None => return,
+            },
+            Some(_) => {}
+            None if outstanding != 0 => return,
+            None => {}
+        }
+        self.tab = Tab {
+            sent_at,
+            ..Tab::default()
+        };
+        self.calm = cwnd / 2;
+    }
+
+    /// Something may be amiss from now on: the long way begins, and has to know all.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn rouse(&mut self) {
+        if mem::take(&mut self.calm) == 0 {
+            return;
+        }
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        let outstanding = (self.snd_una, self.snd_nxt);
+        let record = sender.settle_tab(&self.tab, self.heard, outstanding);
+        if let (Some(record), Some(busy)) = (record, &mut self.busy) {
+            busy.sent.push(record);
+        }
+    }
+
+    /// The timer of a calm connection has run out: when it is to run out next, if nothing is due.
+    pub(super) fn calm_until(&self, now: Instant) -> Option<Instant> {
+        let at = self.wait_until.min(self.ack_at).min(self.expires);
+        let short = self.tab.bytes < LONG_TAB && self.tab.busy_micros < LONG_TAB;
+        (self.is_calm() && now < at && self.rare.is_none() && short).then_some(at)
+    }
+
     /// Takes a segment that is exactly what was expected. `None`, and nothing is changed, if it is not.
     #[inline(always)]
     pub(super) fn take_expected(
         &mut self,
         now: Instant,
         config: &Settings,
+        pool: &mut Pool,
         segment: &[u8],
     ) -> Option<Taken> {
         let (header, data) = segment.split_first_chunk::<TCP_LEN>()?;
         let (start, ack) = (word(header, 4), word(header, 8));
         let control = word(header, 12);
+        let stamp = word(header, HEADER_LEN + 4);
         let len = data.len() as u32;
         let outstanding = self.snd_nxt.wrapping_sub(self.snd_una);
         let advance = ack.wrapping_sub(self.snd_una);
-        if control >> 16 & !IGNORED != EXPECTED
-            || word(header, HEADER_LEN) != TIMESTAMPS_START
-            || start != self.rcv_nxt
+        let odd = (control >> 16 & !IGNORED ^ EXPECTED)
+            | (word(header, HEADER_LEN) ^ TIMESTAMPS_START)
+            | (start ^ self.rcv_nxt);
+        if odd != 0
+            || !self.is_calm()
             || advance != 0 && advance != outstanding
             || len >= COPY_BELOW as u32
-            || self.state != TcpState::Established
-            || self.flags.intersects(NOT_IN)
-            || !self.flags.contains(FlowFlags::TIMESTAMPS)
-            || self.rare.is_some()
-            || self.wait == Wait::Persist
-            || self.quick_acks != 0
+            || seq::lt(stamp, self.ts_recent)
+            || len > self.rcv_window()
+            // With nothing new in it, it is a duplicate or a window update.
+            || len | advance == 0
             || now.nanos_since(self.heard) >= CONFIRM_NANOS
         {
             return None;
         }
-        let stamp = word(header, HEADER_LEN + 4);
-        // With nothing new in it, it is a duplicate or a window update.
-        if seq::lt(stamp, self.ts_recent) || len > self.rcv_window() || len | advance == 0 {
-            return None;
-        }
-        let busy = self.busy.as_deref_mut()?;
-        if busy.gaps.is_some() {
-            return None;
-        }
         if advance != 0 {
-            let sender = self.sender.as_deref_mut()?;
-            let cwnd = sender.calm_window()?;
-            // A window that is filled grows, which is the long way's. So is a buffer that holds less than it.
-            if !busy.sent.is_plain()
-                || advance >= cwnd / 2
-                || self.send_max < config.full_send(cwnd)
-            {
-                return None;
-            }
-            let sent_at = busy.sent.acknowledge_plain(ack)?;
-            busy.send.ack(ack);
-            self.rtt.sample_since(now, sent_at);
-            sender.on_plain_delivery(now, advance, sent_at);
+            self.busy.as_deref_mut()?.send.ack(ack);
+            let micros = self.rtt.sample_since(now, self.tab.sent_at);
+            self.tab.busy_micros = self.tab.busy_micros.wrapping_add(micros);
+            self.tab.acked = self.tab.acked.wrapping_add(advance);
             self.snd_una = ack;
-            self.backoff = 0;
             (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
         }
         self.segments_in = self.segments_in.wrapping_add(1);
@@ -138,8 +210,8 @@ impl Flow {
         if seq::le(start, self.acked) {
             (self.ts_recent, self.ts_recent_at) = (stamp, coarse_clock(now));
         }
-        // RFC 9293 section 3.10.7.4. Nothing that came before has a higher sequence number.
-        if seq::le(self.snd_wl1, start) && seq::le(self.snd_wl2, ack) {
+        // RFC 9293 section 3.10.7.4. Nothing that came before acknowledges more.
+        if seq::le(self.snd_wl1, start) {
             (self.snd_wl1, self.snd_wl2) = (start, ack);
             self.snd_wnd = (control & 0xffff) << self.snd_shift;
             self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
@@ -147,7 +219,7 @@ impl Flow {
         self.heard = now;
         let mut ready = Readiness::empty();
         if len > 0 {
-            busy.recv.push_copy(data);
+            self.busy_mut(pool).recv.push_copy(data);
             self.rcv_nxt = start.wrapping_add(len);
             self.received += u64::from(len);
             if len > self.rcv_mss.into() {
@@ -155,7 +227,7 @@ impl Flow {
             }
             ready = Readiness::READABLE;
             let waiting = self.rcv_nxt.wrapping_sub(self.acked);
-            if waiting >= 2 * u32::from(self.rcv_mss) || self.has(FlowFlags::QUICKACK) {
+            if waiting >= 2 * u32::from(self.rcv_mss) {
                 self.flags |= FlowFlags::ACK_NOW;
             } else if self.ack_at == Instant::MAX {
                 self.ack_at = now.after_nanos(config.nanos.ack_delay);
@@ -172,42 +244,33 @@ impl Flow {
         let start = self.snd_nxt;
         let len = self.write_end.wrapping_sub(start);
         let flight = start.wrapping_sub(self.snd_una);
+        let end_flight = self.write_end.wrapping_sub(self.snd_una);
         if len == 0
             || len > self.mss.into()
-            || self.state != TcpState::Established
-            || self.flags.intersects(NOT_OUT)
-            || !self.flags.contains(FlowFlags::TIMESTAMPS)
-            || flight != 0 && !self.flags.contains(FlowFlags::NODELAY)
-            || self.rare.is_some()
-            || self.backoff != 0
-            || flight + len > self.snd_wnd
+            || end_flight > self.calm.min(self.snd_wnd)
+            || self.busy.is_none()
         {
             return None;
         }
-        let busy = self.busy.as_deref_mut()?;
-        let sender = self.sender.as_deref_mut()?;
-        if flight + len > sender.calm_window()? || !busy.sent.is_plain() || busy.gaps.is_some() {
-            return None;
-        }
         if flight == 0 {
-            // RFC 5681 section 4.1: after so long a time the window may have to be reduced.
-            let since = now.nanos_since(sender.last_sent);
+            // RFC 5681 section 4.1: after so long a time the window has to be reduced, if it is larger than the initial one.
+            let since = now.nanos_since(self.tab.sent_at);
             let nanos = &config.nanos;
-            if since > nanos.min_rto && since > self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto) {
+            if since > nanos.min_rto
+                && self.calm > initial_window(self.mss.into()) / 2
+                && since > self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto)
+            {
                 return None;
             }
+        } else if now != self.tab.sent_at || !self.flags.contains(FlowFlags::NODELAY) {
+            // What is outstanding is one record, of one time.
+            return None;
         }
-        let end = self.write_end;
-        busy.sent
-            .push(sender.stamp_plain(now, (start, end), flight == 0));
-        // That was all, and the window would take more.
-        sender.set_app_limited(flight + len);
-        self.snd_nxt = end;
-        if flight == 0 {
-            self.start_timer(config, now);
-        } else if matches!(self.wait, Wait::Nothing | Wait::Persist | Wait::Probe) {
-            self.restart_timer(config, now, None);
-        }
+        self.tab.sent_at = now;
+        self.tab.bytes = self.tab.bytes.wrapping_add(len);
+        self.tab.segments = self.tab.segments.wrapping_add(1);
+        self.snd_nxt = self.write_end;
+        self.start_timer(config, now, end_flight <= self.mss.into());
         self.segments_out = self.segments_out.wrapping_add(1);
         let window = self.advertise();
         self.acked = self.rcv_nxt;
@@ -220,24 +283,22 @@ impl Flow {
         })
     }
 
-    /// As [`restart_timer`](Self::restart_timer), for a single segment that was sent with nothing else in flight, where
-    /// [`Sender::calm_window`](super::sender::Sender::calm_window) is known.
+    /// As [`restart_timer`](Self::restart_timer), where all that is outstanding leaves now; `is_alone` if it is one segment.
     #[inline(always)]
-    fn start_timer(&mut self, config: &Settings, now: Instant) {
+    fn start_timer(&mut self, config: &Settings, now: Instant, is_alone: bool) {
         let nanos = &config.nanos;
+        // A segment that is alone may be acknowledged late (RFC 9293 section 3.8.6.3).
+        let late = if is_alone { nanos.peer_ack_delay } else { 0 };
         let rto = self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto);
-        let rto = rto.saturating_add(nanos.peer_ack_delay).min(nanos.max_rto);
+        let rto = rto.saturating_add(late).min(nanos.max_rto);
         let srtt = self.rtt.srtt_nanos();
-        let probe = (srtt * 2)
-            .max(TICK_NANOS)
-            .saturating_add(nanos.peer_ack_delay);
-        let probes = srtt != 0 && probe < rto && self.flags.contains(FlowFlags::SACK);
-        let (wait, nanos) = if probes {
-            (Wait::Probe, probe)
+        let probe = (srtt * 2).max(TICK_NANOS).saturating_add(late);
+        let probes = srtt != 0 && self.flags.contains(FlowFlags::SACK);
+        (self.wait, self.wait_until) = if probes {
+            (Wait::Probe, now.after_nanos(probe.min(rto)))
         } else {
-            (Wait::Retransmit, rto)
+            (Wait::Retransmit, now.after_nanos(rto))
         };
-        (self.wait, self.wait_until) = (wait, now.after_nanos(nanos));
     }
 
     /// Bytes of the frame that the segment makes.

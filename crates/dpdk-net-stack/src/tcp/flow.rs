@@ -9,12 +9,10 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use dpdk_net_packet::MacAddr;
-use dpdk_net_packet::tcp::Flags as SegmentFlags;
-use slotmap::SlotMap;
-
 use super::assembler::Assembler;
 use super::cc::Algorithm;
+use super::fast::Tab;
+use super::flows::Flows;
 use super::options::Timestamps;
 use super::recv_buf::RecvBuf;
 use super::rtt::Rtt;
@@ -23,11 +21,13 @@ use super::segment::Control;
 use super::send_buf::SendBuf;
 use super::sender::Sender;
 use super::table::FlowKey;
-use super::{EventKey, Keepalive, Settings, TcpState, seq};
+use super::{EventKey, Keepalive, Settings, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
 use crate::time::{Duration, Instant};
-use crate::wheel::TimerId;
+use crate::wheel::{TimerId, Wheel};
+use dpdk_net_packet::MacAddr;
+use dpdk_net_packet::tcp::Flags as SegmentFlags;
 
 bitflags::bitflags! {
     /// What is true of a flow.
@@ -120,11 +120,13 @@ pub(crate) struct KeepaliveState {
 /// What exists only while there are bytes: written and not acknowledged, or received and not read. It stays for a
 /// while after the last of them ([`Pool`]).
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Busy {
+    // First what every segment needs.
     pub(crate) send: SendBuf,
-    pub(crate) sent: Scoreboard,
     pub(crate) recv: RecvBuf,
     pub(crate) gaps: Option<Box<Gaps>>,
+    pub(crate) sent: Scoreboard,
 }
 
 impl Default for Busy {
@@ -175,6 +177,18 @@ pub(crate) struct Rare {
     pub(crate) max_segment: Option<u16>,
     /// `TCP_NOTSENT_LOWAT`.
     pub(crate) notsent_lowat: Option<u32>,
+}
+
+impl Rare {
+    /// Whether nothing of it is of concern to a connection on which nothing is amiss.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.error.is_none()
+            && self.duplicate.is_none()
+            && self.owed_acks == 0
+            && self.pacing_max.is_none()
+            && self.notsent_lowat.is_none()
+            && self.keepalive.is_none_or(|keepalive| keepalive.probes == 0)
+    }
 }
 
 /// One connection.
@@ -230,6 +244,8 @@ pub(crate) struct Flow {
     pub(crate) quick_acks: u8,
     pub(crate) wait: Wait,
     pub(crate) timer: TimerId,
+    /// What the timer is armed for; `MAX` if it is not. So most of the time its place on the wheel need not be touched.
+    pub(crate) timer_at: Instant,
     /// When `wait` is over.
     pub(crate) wait_until: Instant,
     /// When what is not acknowledged has to be; `MAX` if all is.
@@ -253,6 +269,10 @@ pub(crate) struct Flow {
     pub(crate) segments_out: u32,
     pub(crate) segments_in: u32,
     pub(crate) received: u64,
+    /// While nothing is amiss, the bytes that may be in flight so that nothing will be; zero otherwise.
+    pub(crate) calm: u32,
+    /// What was sent and acknowledged while nothing was amiss.
+    pub(crate) tab: Tab,
     pub(crate) busy: Option<Box<Busy>>,
     /// Congestion control and loss recovery, once something was sent.
     pub(crate) sender: Option<Box<Sender>>,
@@ -314,6 +334,7 @@ impl Flow {
             quick_acks: 0,
             wait: Wait::Nothing,
             timer,
+            timer_at: Instant::MAX,
             wait_until: Instant::MAX,
             ack_at: Instant::MAX,
             rtt: Rtt::new(),
@@ -328,6 +349,8 @@ impl Flow {
             segments_out: 0,
             segments_in: 0,
             received: 0,
+            calm: 0,
+            tab: Tab::default(),
             busy: None,
             sender: None,
             rare: None,
@@ -354,6 +377,15 @@ impl Flow {
         if !self.has(FlowFlags::EVENT) {
             self.flags |= FlowFlags::EVENT;
             events.push_back(EventKey::Flow(id));
+        }
+    }
+
+    /// Arms the timer for `at`. One that runs for less is left alone: what it finds nothing to do for costs less than to
+    /// move it each time.
+    #[inline(always)]
+    pub(super) fn arm(&mut self, wheel: &mut Wheel<TimerKey>, at: Instant) {
+        if at < self.timer_at {
+            self.timer_at = wheel.arm(self.timer, at);
         }
     }
 
@@ -675,14 +707,14 @@ impl Pool {
     }
 
     /// Has those connections give back theirs that have had them for longest, if they have no bytes.
-    pub(crate) fn thin_out(&mut self, flows: &mut SlotMap<TcpId, Flow>) {
+    pub(crate) fn thin_out(&mut self, flows: &mut Flows) {
         let most = self.lent.len().saturating_sub(LENT).min(THINNED);
         for _ in 0..most {
             self.left = self.left.saturating_sub(1);
             let Some(id) = self.lent.pop_front() else {
                 break;
             };
-            let Some(flow) = flows.get_mut(id) else {
+            let Some(flow) = flows.as_it_is(id) else {
                 continue;
             };
             flow.relax(self);
@@ -694,7 +726,7 @@ impl Pool {
 
     /// Has connections give back what they don't use.
     #[cold]
-    pub(crate) fn look(&mut self, now: Instant, flows: &mut SlotMap<TcpId, Flow>) {
+    pub(crate) fn look(&mut self, now: Instant, flows: &mut Flows) {
         if self.left == 0 {
             self.left = self.lent.len();
         }
@@ -703,7 +735,7 @@ impl Pool {
             let Some(id) = self.lent.pop_front() else {
                 break;
             };
-            let Some(flow) = flows.get_mut(id) else {
+            let Some(flow) = flows.as_it_is(id) else {
                 continue;
             };
             if flow.heard + LOOK_INTERVAL <= now {

@@ -172,7 +172,7 @@ impl Tcp {
             answered_at: now,
             timer: wheel.insert(TimerKey::Half(half)),
         });
-        self.table.insert(key, FlowRef::Half(half));
+        self.enter(&key, FlowRef::Half(half));
         self.answer(now, link, half);
         true
     }
@@ -407,7 +407,7 @@ impl Tcp {
             }
             flow
         });
-        self.table.insert(half.key, FlowRef::Conn(id));
+        self.enter(&half.key, FlowRef::Conn(id));
         self.stats.passive_opens += 1;
         if let Some(listener) = self.listeners.map.get_mut(half.listener) {
             listener.queue.push_back(id);

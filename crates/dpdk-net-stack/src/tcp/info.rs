@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::cc::{Algorithm, CongestionControl};
+use super::fast::Tab;
 use super::flow::{Flow, FlowFlags, Wait};
 use super::sender::Phase;
 use super::{Settings, Tcp, TcpState, seq};
@@ -234,6 +235,11 @@ impl Flow {
         };
         let rate = sender.and_then(|sender| sender.rate);
         let totals = sender.map(|sender| sender.totals).unwrap_or_default();
+        // What the sender has not been told.
+        let calm = self.is_calm();
+        let tab = if calm { self.tab } else { Tab::default() };
+        let alone = calm && self.snd_una != self.snd_nxt;
+        let data_segments = totals.data_segments.wrapping_add(tab.segments);
         let gaps = busy.and_then(|busy| busy.gaps.as_deref());
         TcpInfo {
             local: self.key.local(),
@@ -252,13 +258,13 @@ impl Flow {
             snd_mss: self.mss,
             rcv_mss: self.rcv_mss,
             advmss: self.offered_mss(config),
-            unacked: busy.map_or(0, |busy| busy.sent.len() as u32),
+            unacked: busy.map_or(0, |busy| busy.sent.len() as u32) + u32::from(alone),
             sacked: busy.map_or(0, |busy| busy.sent.sacked_records()),
             lost: busy.map_or(0, |busy| busy.sent.lost()),
             retrans: busy.map_or(0, |busy| busy.sent.sent_again_records()),
             last_data_sent: sender
-                .filter(|_| totals.data_segments > 0)
-                .map(|sender| now - sender.last_sent),
+                .filter(|_| data_segments > 0)
+                .map(|sender| now - sender.last_sent.max(tab.sent_at)),
             last_heard: now - self.heard,
             rtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
@@ -281,14 +287,14 @@ impl Flow {
             max_pacing_rate: rare.and_then(|rare| rare.pacing_max),
             delivery_rate: rate.and_then(|rate| rate.bytes_per_second()),
             delivery_rate_app_limited: rate.is_some_and(|rate| rate.app_limited),
-            bytes_acked: sender.map_or(0, |sender| sender.delivered),
+            bytes_acked: sender.map_or(0, |sender| sender.delivered) + u64::from(tab.acked),
             bytes_received: self.received,
-            bytes_sent: totals.bytes,
+            bytes_sent: totals.bytes + u64::from(tab.bytes),
             bytes_retrans: totals.bytes_again,
             segs_out: self.segments_out,
             segs_in: self.segments_in,
-            data_segs_out: totals.data_segments,
-            busy_time: sender.map_or(Duration::ZERO, |sender| sender.busy_time(now)),
+            data_segs_out: data_segments,
+            busy_time: sender.map_or(Duration::ZERO, |sender| sender.busy_time(now, &tab, alone)),
             notsent_bytes: self.unsent(),
             recv_queue: self.recv_queue() as u32,
             send_queue: self.send_queue() as u32,

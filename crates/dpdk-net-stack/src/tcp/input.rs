@@ -66,17 +66,17 @@ impl Tcp {
     /// was expected: then it is one for [`flow_segment`](Self::flow_segment).
     #[inline(never)]
     pub(crate) fn expected(&mut self, now: Instant, id: TcpId, segment: &[u8]) -> bool {
-        let Some(flow) = self.flows.get_mut(id) else {
+        let Some(flow) = self.flows.as_it_is(id) else {
             return true;
         };
-        let Some(taken) = flow.take_expected(now, &self.settings, segment) else {
+        let Some(taken) = flow.take_expected(now, &self.settings, &mut self.pool, segment) else {
             return false;
         };
         flow.notify(id, taken.ready, &mut self.events);
         if taken.ask {
             flow.mark_dirty(id, &mut self.dirty);
-        } else if flow.ack_at < Instant::MAX {
-            self.wheel.arm_no_later(flow.timer, flow.ack_at);
+        } else {
+            flow.arm(&mut self.wheel, flow.ack_at);
         }
         true
     }
@@ -442,7 +442,7 @@ impl Tcp {
     /// An ICMP error about a segment of ours (RFC 5927: only if it quotes one that is in flight).
     pub(crate) fn on_error(&mut self, now: Instant, link: &mut Link, report: &ErrorReport) {
         let key = FlowKey::new(report.local, report.remote);
-        let Some(FlowRef::Conn(id)) = self.table.get(&key) else {
+        let Some(FlowRef::Conn(id)) = self.lookup(&key) else {
             return;
         };
         let Some(flow) = self.flows.get_mut(id) else {

@@ -14,6 +14,7 @@ pub(crate) mod cookie;
 pub(crate) mod egress;
 pub(crate) mod fast;
 pub(crate) mod flow;
+pub(crate) mod flows;
 pub(crate) mod handshake;
 pub(crate) mod info;
 pub(crate) mod input;
@@ -39,8 +40,6 @@ use alloc::collections::VecDeque;
 use core::hash::BuildHasher;
 use core::net::SocketAddr;
 
-use slotmap::SlotMap;
-
 use crate::config::{Config, TcpConfig};
 use crate::error::Error;
 use crate::event::{Event, ListenerId, Readiness, TcpId};
@@ -54,12 +53,13 @@ use crate::wheel::Wheel;
 
 use cookie::Cookies;
 use flow::{Flow, FlowFlags, Pool, Wait};
+use flows::Flows;
 use listener::{HalfId, Listeners, SynQueue};
 use ports::PortPicker;
 use receive::Arrived;
 use segment::Control;
 use sockopt::TcpOptions;
-use table::{FlowKey, FlowRef, FlowTable, RECENT, Recent};
+use table::{FlowKey, FlowRef, FlowTable, Keys, RECENT, Recent};
 use time_wait::{TimeWait, TimeWaitId, TimeWaits};
 
 /// The states of RFC 9293 section 3.3.2.
@@ -224,7 +224,7 @@ impl Settings {
 pub(crate) struct Tcp {
     settings: Settings,
     tx_checksum: bool,
-    pub(crate) flows: SlotMap<TcpId, Flow>,
+    pub(crate) flows: Flows,
     pub(crate) table: FlowTable,
     listeners: Listeners,
     syn_queue: SynQueue,
@@ -245,6 +245,24 @@ pub(crate) struct Tcp {
     /// The payload of the segment that is being dealt with, where it can be kept in the buffer that it came in.
     arrived: Option<Arrived>,
     pub(crate) stats: TcpStats,
+}
+
+/// The keys of all that the table leads to.
+struct AllKeys<'a> {
+    flows: &'a Flows,
+    syn_queue: &'a SynQueue,
+    time_waits: &'a TimeWaits,
+}
+
+impl Keys for AllKeys<'_> {
+    #[inline(always)]
+    fn key_of(&self, flow: FlowRef) -> Option<&FlowKey> {
+        match flow {
+            FlowRef::Conn(id) => self.flows.get(id).map(|flow| &flow.key),
+            FlowRef::Half(id) => self.syn_queue.entries.get(id).map(|half| &half.key),
+            FlowRef::TimeWait(id) => self.time_waits.entries.get(id).map(|entry| &entry.key),
+        }
+    }
 }
 
 /// Queues may hold this many stale ids before they are cleared of them. Live ones are in a queue once at most, as their
@@ -271,7 +289,7 @@ impl Tcp {
                 mtu: config.mtu,
             },
             tx_checksum: config.tx_checksum,
-            flows: SlotMap::with_key(),
+            flows: Flows::default(),
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),
             syn_queue: SynQueue::new(tcp.syn_queue),
@@ -324,7 +342,7 @@ impl Tcp {
 
     #[inline(never)]
     fn find_connection(&mut self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
-        let Some(FlowRef::Conn(id)) = self.table.get(key) else {
+        let Some(FlowRef::Conn(id)) = self.lookup(key) else {
             return None;
         };
         if !iface.is_ours_bits(key.local_bits()) || iface.is_ours_bits(key.remote_bits()) {
@@ -337,6 +355,32 @@ impl Tcp {
             vetted: iface.version(),
         };
         Some(id)
+    }
+
+    /// What a 4-tuple stands for.
+    pub(crate) fn lookup(&self, key: &FlowKey) -> Option<FlowRef> {
+        self.find(self.table.hash(key), key)
+    }
+
+    /// As [`lookup`](Self::lookup), where the key's hash is known.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<FlowRef> {
+        let keys = AllKeys {
+            flows: &self.flows,
+            syn_queue: &self.syn_queue,
+            time_waits: &self.time_waits,
+        };
+        self.table.find(hash, key, &keys)
+    }
+
+    /// Puts a flow into the table, in place of what the 4-tuple stood for.
+    fn enter(&mut self, key: &FlowKey, flow: FlowRef) {
+        let keys = AllKeys {
+            flows: &self.flows,
+            syn_queue: &self.syn_queue,
+            time_waits: &self.time_waits,
+        };
+        self.table.insert(key, flow, &keys);
     }
 
     /// Sends a segment without data.
@@ -356,14 +400,14 @@ impl Tcp {
 
     /// Puts a flow into the list of those that are asked for segments.
     fn mark_dirty(&mut self, id: TcpId) {
-        if let Some(flow) = self.flows.get_mut(id) {
+        if let Some(flow) = self.flows.as_it_is(id) {
             flow.mark_dirty(id, &mut self.dirty);
         }
     }
 
     /// Tells the application of readiness, once until it takes the event.
     fn notify(&mut self, id: TcpId, ready: Readiness) {
-        if let Some(flow) = self.flows.get_mut(id) {
+        if let Some(flow) = self.flows.as_it_is(id) {
             flow.notify(id, ready, &mut self.events);
         }
     }
@@ -387,7 +431,7 @@ impl Tcp {
         while let Some(key) = self.events.pop_front() {
             match key {
                 EventKey::Flow(id) => {
-                    let Some(flow) = self.flows.get_mut(id) else {
+                    let Some(flow) = self.flows.as_it_is(id) else {
                         continue;
                     };
                     flow.flags.remove(FlowFlags::EVENT);
@@ -438,6 +482,7 @@ impl Tcp {
             return;
         }
         self.wheel.disarm(flow.timer);
+        flow.timer_at = Instant::MAX;
         flow.expires = Instant::MAX;
         (flow.wait, flow.wait_until, flow.ack_at) = (Wait::Nothing, Instant::MAX, Instant::MAX);
         flow.sender = None;
@@ -479,11 +524,10 @@ impl Tcp {
         self.finish(id, error);
     }
 
-    /// Arms the flow's timer for the earliest of its deadlines. A timer that runs for less is left alone: what it
-    /// finds nothing to do for costs less than to move it each time.
+    /// Arms the flow's timer for the earliest of its deadlines.
     #[inline]
     fn set_timer(&mut self, id: TcpId, retry: Instant) {
-        let Some(flow) = self.flows.get_mut(id) else {
+        let Some(flow) = self.flows.as_it_is(id) else {
             return;
         };
         let mut at = flow
@@ -511,9 +555,7 @@ impl Tcp {
             // What is due can't be sent before there is a way to the peer again.
             at = at.max(retry);
         }
-        if at < Instant::MAX {
-            self.wheel.arm_no_later(flow.timer, at);
-        }
+        flow.arm(&mut self.wheel, at);
     }
 
     #[inline]
@@ -538,6 +580,14 @@ impl Tcp {
     }
 
     fn flow_timer(&mut self, now: Instant, link: &mut Link, id: TcpId) {
+        let Some(flow) = self.flows.as_it_is(id) else {
+            return;
+        };
+        flow.timer_at = Instant::MAX;
+        if let Some(at) = flow.calm_until(now) {
+            flow.arm(&mut self.wheel, at);
+            return;
+        }
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
@@ -720,7 +770,7 @@ impl Tcp {
             timer: wheel.insert(TimerKey::TimeWait(id)),
         });
         self.arm_time_wait(time_wait, expires);
-        self.table.insert(key, FlowRef::TimeWait(time_wait));
+        self.enter(&key, FlowRef::TimeWait(time_wait));
         self.free(id);
     }
 

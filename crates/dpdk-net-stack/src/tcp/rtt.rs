@@ -47,11 +47,13 @@ impl Rtt {
         self.sample_micros(now, micros(rtt), expected_samples);
     }
 
-    /// As [`sample`](Self::sample) with 1, of the round trip that began at `from`.
+    /// As [`sample`](Self::sample) with 1, of the round trip that began at `from`. Tells how many microseconds it took.
     #[inline]
-    pub(crate) fn sample_since(&mut self, now: Instant, from: Instant) {
+    pub(crate) fn sample_since(&mut self, now: Instant, from: Instant) -> u32 {
         let micros = now.nanos_since(from) / 1_000;
-        self.sample_micros(now, u32::try_from(micros).unwrap_or(u32::MAX), 1);
+        let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+        self.sample_micros(now, micros, 1);
+        micros
     }
 
     #[inline(always)]

@@ -176,15 +176,14 @@ impl Scoreboard {
         self.sacked | self.lost == 0 && self.again.is_empty()
     }
 
-    /// Everything is acknowledged, `ack` being the end of it, where [`is_plain`](Self::is_plain). Tells when the last of
-    /// it left; `None`, and nothing is done, if that was not the first time.
-    #[inline(always)]
-    pub(crate) fn acknowledge_plain(&mut self, ack: u32) -> Option<Instant> {
-        let last = self.records.back()?;
-        if last.end != ack || last.has(Mark::RETRANSMITTED) {
+    /// Takes out what is outstanding if it is one record and was sent only once, where [`is_plain`](Self::is_plain). Tells
+    /// when it left.
+    pub(crate) fn take_single(&mut self) -> Option<Instant> {
+        let single = self.records.front()?;
+        if self.records.len() > 1 || single.has(Mark::RETRANSMITTED) {
             return None;
         }
-        let sent_at = last.sent_at;
+        let sent_at = single.sent_at;
         self.records.clear();
         self.blocks.clear();
         Some(sent_at)

@@ -2,6 +2,7 @@
 //! recovery was in vain. It decides how much may be in flight; what is sent is decided in [`output`](super::output).
 
 use super::cc::{Ack, Algorithm, CongestionControl, Controller, RateSample};
+use super::fast::Tab;
 use super::scoreboard::{Delivery, Mark, Sent};
 use super::seq;
 use crate::time::{Duration, Instant};
@@ -169,10 +170,16 @@ impl Sender {
         }
     }
 
-    /// How long something was unacknowledged, over all.
-    pub(crate) fn busy_time(&self, now: Instant) -> Duration {
-        let present = self.busy_since.map_or(0, |since| now.nanos_since(since));
-        Duration::from_nanos(self.busy_nanos + present)
+    /// How long something was unacknowledged, over all; `alone` if it is now, on a calm connection.
+    pub(crate) fn busy_time(&self, now: Instant, tab: &Tab, alone: bool) -> Duration {
+        let since = match tab.acked {
+            0 => self.busy_since,
+            _ => None,
+        };
+        let since = since.or(alone.then_some(tab.sent_at));
+        let present = since.map_or(0, |since| now.nanos_since(since));
+        let before = self.busy_nanos + u64::from(tab.busy_micros) * 1_000;
+        Duration::from_nanos(before + present)
     }
 
     /// Bytes that duplicate ACKs of a peer without SACK tell to have arrived.
@@ -183,7 +190,6 @@ impl Sender {
 
     /// What may be in flight, if nothing is being repaired or probed for, and if it is of no interest to the algorithm
     /// when what was sent, unless the window kept something back.
-    #[inline]
     pub(crate) fn calm_window(&self) -> Option<u32> {
         if self.phase != Phase::Open || self.dupacks != 0 || self.probe.is_some() {
             return None;
@@ -208,17 +214,6 @@ impl Sender {
     ) -> Sent {
         self.control
             .on_sent(now, end.wrapping_sub(start), in_flight);
-        self.stamp_plain(now, (start, end), idle)
-    }
-
-    /// As [`stamp`](Self::stamp), where [`calm_window`](Self::calm_window) is known.
-    #[inline(always)]
-    pub(crate) fn stamp_plain(
-        &mut self,
-        now: Instant,
-        (start, end): (u32, u32),
-        idle: bool,
-    ) -> Sent {
         if idle {
             (self.first_sent_at, self.delivered_at) = (now, now);
             self.busy_since = Some(now);
@@ -264,15 +259,49 @@ impl Sender {
         self.app_limited = (self.delivered + u64::from(in_flight)).max(1);
     }
 
-    /// Everything is acknowledged, and the window kept nothing back: `bytes`, the last of them sent at `sent_at`, where
-    /// [`calm_window`](Self::calm_window) is known. Such samples of the delivery rate tell what the application sent.
-    #[inline]
-    pub(crate) fn on_plain_delivery(&mut self, now: Instant, bytes: u32, sent_at: Instant) {
-        self.delivered += u64::from(bytes);
-        self.delivered_at = now;
-        self.first_sent_at = sent_at;
-        self.became_idle(now);
-        self.control.on_unlimited_ack(now);
+    /// Takes over what a calm connection has sent, the last of it acknowledged at `acked_at`; returns the record of what is
+    /// outstanding (SND.UNA to SND.NXT), if anything is. Samples of the delivery rate would have told what the application
+    /// sent.
+    pub(crate) fn settle_tab(
+        &mut self,
+        tab: &Tab,
+        acked_at: Instant,
+        (snd_una, snd_nxt): (u32, u32),
+    ) -> Option<Sent> {
+        let outstanding = snd_nxt.wrapping_sub(snd_una);
+        self.totals.bytes += u64::from(tab.bytes);
+        self.totals.data_segments = self.totals.data_segments.wrapping_add(tab.segments);
+        self.last_sent = tab.sent_at;
+        if tab.acked > 0 {
+            self.delivered += u64::from(tab.acked);
+            (self.delivered_at, self.first_sent_at) = (acked_at, tab.sent_at);
+            self.busy_since = None;
+            self.busy_nanos += u64::from(tab.busy_micros) * 1_000;
+            self.control.on_unlimited_ack(acked_at);
+        }
+        if tab.segments > 0 {
+            self.set_app_limited(outstanding);
+        }
+        if outstanding == 0 {
+            return None;
+        }
+        self.busy_since.get_or_insert(tab.sent_at);
+        if tab.segments > 0 {
+            (self.delivered_at, self.first_sent_at) = (tab.sent_at, tab.sent_at);
+        }
+        let mut marks = Mark::empty();
+        if self.app_limited > self.delivered {
+            marks |= Mark::APP_LIMITED;
+        }
+        Some(Sent {
+            start: snd_una,
+            end: snd_nxt,
+            marks,
+            sent_at: tab.sent_at,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+        })
     }
 
     /// Takes what an acknowledgment delivered, and makes a sample of the delivery rate of it.

@@ -1,6 +1,8 @@
 //! The flow table: which flow a 4-tuple belongs to, one keyed hash and one probe away.
 //!
 //! Keys come from strangers, so the hash is SipHash-1-3 under a secret key: nobody outside can make entries collide.
+//! The table holds hashes and what they stand for, not the 4-tuples themselves: these are with the flows, which whoever
+//! looks one up is about to touch. So a table of 100,000 flows fits a cache that their keys would not fit.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,20 +17,44 @@ use crate::event::TcpId;
 use crate::sip::Sip13;
 
 /// The 4-tuple of a connection as seen from here, addresses as [`addr`](crate::addr) has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub(crate) struct FlowKey {
-    local: u128,
-    remote: u128,
+    /// Low half first, in halves as it would be aligned to 16 bytes otherwise.
+    local: [u64; 2],
+    remote: [u64; 2],
     /// Local port in the upper half, remote port in the lower.
     ports: u32,
+}
+
+impl PartialEq for FlowKey {
+    /// Without a branch for each part: nearly always they are equal.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let low = (self.local[0] ^ other.local[0]) | (self.remote[0] ^ other.remote[0]);
+        let high = (self.local[1] ^ other.local[1]) | (self.remote[1] ^ other.remote[1]);
+        low | high | u64::from(self.ports ^ other.ports) == 0
+    }
+}
+
+impl Eq for FlowKey {}
+
+#[inline(always)]
+const fn halves(bits: u128) -> [u64; 2] {
+    [bits as u64, (bits >> 64) as u64]
+}
+
+#[inline(always)]
+const fn whole([low, high]: [u64; 2]) -> u128 {
+    (high as u128) << 64 | low as u128
 }
 
 impl FlowKey {
     #[inline]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
         FlowKey {
-            local: addr::to_bits(local.ip()),
-            remote: addr::to_bits(remote.ip()),
+            local: halves(addr::to_bits(local.ip())),
+            remote: halves(addr::to_bits(remote.ip())),
             ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
         }
     }
@@ -37,8 +63,8 @@ impl FlowKey {
     #[inline]
     pub(crate) fn of_v4(local: u32, remote: u32, ports: u32) -> Self {
         FlowKey {
-            local: addr::v4_to_bits(local),
-            remote: addr::v4_to_bits(remote),
+            local: halves(addr::v4_to_bits(local)),
+            remote: halves(addr::v4_to_bits(remote)),
             ports,
         }
     }
@@ -46,23 +72,23 @@ impl FlowKey {
     /// The local address, as [`addr`](crate::addr) has it.
     #[inline]
     pub(crate) fn local_bits(&self) -> u128 {
-        self.local
+        whole(self.local)
     }
 
     /// The remote address, as [`addr`](crate::addr) has it.
     #[inline]
     pub(crate) fn remote_bits(&self) -> u128 {
-        self.remote
+        whole(self.remote)
     }
 
     #[inline]
     pub(crate) fn local_addr(&self) -> IpAddr {
-        addr::from_bits(self.local)
+        addr::from_bits(self.local_bits())
     }
 
     #[inline]
     pub(crate) fn remote_addr(&self) -> IpAddr {
-        addr::from_bits(self.remote)
+        addr::from_bits(self.remote_bits())
     }
 
     pub(crate) fn local_port(&self) -> u16 {
@@ -90,19 +116,24 @@ impl FlowKey {
     /// Local and remote address, if they are IPv4's.
     #[inline]
     pub(crate) fn v4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
-        (!self.is_v6()).then(|| ((self.local as u32).into(), (self.remote as u32).into()))
+        (!self.is_v6()).then(|| {
+            (
+                (self.local[0] as u32).into(),
+                (self.remote[0] as u32).into(),
+            )
+        })
     }
 
     /// Local and remote address, if they are IPv6's.
     #[inline]
     pub(crate) fn v6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
         self.is_v6()
-            .then(|| (self.local.into(), self.remote.into()))
+            .then(|| (self.local_bits().into(), self.remote_bits().into()))
     }
 
     #[inline]
     pub(crate) fn is_v6(&self) -> bool {
-        !addr::is_v4(self.local)
+        !addr::is_v4(self.local_bits())
     }
 
     /// The pseudo-header of a TCP segment of `len` bytes that goes either way (RFC 9293 section 3.1): its parts may be
@@ -118,7 +149,7 @@ impl FlowKey {
         if self.is_v6() {
             self.hash_v6(sip)
         } else {
-            let addrs = u64::from(self.local as u32) << 32 | u64::from(self.remote as u32);
+            let addrs = self.local[0] << 32 | self.remote[0] & u64::from(u32::MAX);
             sip.hash([addrs], self.ports)
         }
     }
@@ -127,14 +158,8 @@ impl FlowKey {
 impl FlowKey {
     #[inline(never)]
     fn hash_v6(&self, sip: &Sip13) -> u64 {
-        let [local, remote] = [self.local, self.remote];
-        let words = [
-            local as u64,
-            (local >> 64) as u64,
-            remote as u64,
-            (remote >> 64) as u64,
-        ];
-        sip.hash(words, self.ports)
+        let ([a, b], [c, d]) = (self.local, self.remote);
+        sip.hash([a, b, c, d], self.ports)
     }
 }
 
@@ -167,15 +192,36 @@ impl FlowKey {
     /// Where it is kept among the recent ones: anyone can tell, but what collides is only looked up the long way.
     #[inline]
     pub(crate) fn recent_at(&self) -> usize {
-        (self.ports ^ self.ports >> 16 ^ self.remote as u32) as usize % RECENT
+        (self.ports ^ self.ports >> 16 ^ self.remote[0] as u32) as usize % RECENT
     }
 }
 
-/// 4-tuple -> flow.
+/// An entry: the whole hash, so that hardly ever another flow's key is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// In halves as it would be aligned to 8 bytes otherwise.
+    hash: [u32; 2],
+    flow: FlowRef,
+}
+
+impl Entry {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        u64::from(self.hash[1]) << 32 | u64::from(self.hash[0])
+    }
+}
+
+/// Where the keys of flows are.
+pub(crate) trait Keys {
+    /// The 4-tuple that this stands for, as long as it does.
+    fn key_of(&self, flow: FlowRef) -> Option<&FlowKey>;
+}
+
+/// Hash of a 4-tuple -> flow.
 #[derive(Debug)]
 pub(crate) struct FlowTable {
     sip: Sip13,
-    table: HashTable<(FlowKey, FlowRef)>,
+    table: HashTable<Entry>,
     /// Changes whenever an entry is added or removed, so that an earlier lookup is known to be stale.
     version: u64,
 }
@@ -200,33 +246,39 @@ impl FlowTable {
     }
 
     #[inline]
-    pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<FlowRef> {
+    pub(crate) fn find(&self, hash: u64, key: &FlowKey, keys: &impl Keys) -> Option<FlowRef> {
         self.table
-            .find(hash, |(k, _)| k == key)
-            .map(|(_, flow)| *flow)
+            .find(hash, |entry| {
+                entry.hash() == hash && keys.key_of(entry.flow) == Some(key)
+            })
+            .map(|entry| entry.flow)
     }
 
-    pub(crate) fn get(&self, key: &FlowKey) -> Option<FlowRef> {
-        self.find(self.hash(key), key)
+    pub(crate) fn get(&self, key: &FlowKey, keys: &impl Keys) -> Option<FlowRef> {
+        self.find(self.hash(key), key, keys)
     }
 
-    /// Adds an entry or replaces what was there.
-    pub(crate) fn insert(&mut self, key: FlowKey, flow: FlowRef) {
-        let hash = self.hash(&key);
+    /// Adds an entry or replaces what was there. Whatever `flow` stands for must have the key already.
+    pub(crate) fn insert(&mut self, key: &FlowKey, flow: FlowRef, keys: &impl Keys) {
+        let hash = self.hash(key);
         self.version += 1;
-        if let Some(entry) = self.table.find_mut(hash, |(k, _)| *k == key) {
-            entry.1 = flow;
+        let same = |entry: &Entry| entry.hash() == hash && keys.key_of(entry.flow) == Some(key);
+        if let Some(entry) = self.table.find_mut(hash, same) {
+            entry.flow = flow;
             return;
         }
-        let sip = self.sip;
-        self.table
-            .insert_unique(hash, (key, flow), |(k, _)| k.hash(&sip));
+        let hash_halves = [hash as u32, (hash >> 32) as u32];
+        let entry = Entry {
+            hash: hash_halves,
+            flow,
+        };
+        self.table.insert_unique(hash, entry, Entry::hash);
     }
 
     /// Removes the entry if it still stands for `flow`.
     pub(crate) fn remove(&mut self, key: &FlowKey, flow: FlowRef) {
         let hash = self.hash(key);
-        if let Ok(entry) = self.table.find_entry(hash, |(k, f)| k == key && *f == flow) {
+        if let Ok(entry) = self.table.find_entry(hash, |entry| entry.flow == flow) {
             entry.remove();
             self.version += 1;
         }
@@ -253,7 +305,16 @@ mod tests {
 
     #[test]
     fn entries_are_found_until_removed_and_only_by_their_own_key() {
-        let mut ids = SlotMap::<TcpId, ()>::with_key();
+        struct All(SlotMap<TcpId, FlowKey>);
+        impl Keys for All {
+            fn key_of(&self, flow: FlowRef) -> Option<&FlowKey> {
+                match flow {
+                    FlowRef::Conn(id) => self.0.get(id),
+                    _ => None,
+                }
+            }
+        }
+        let mut all = All(SlotMap::with_key());
         let mut table = FlowTable::new(&[7; 16]);
         let key = |port| {
             FlowKey::new(
@@ -262,23 +323,23 @@ mod tests {
             )
         };
         let flows: alloc::vec::Vec<_> = (1..1_000)
-            .map(|port| (port, FlowRef::Conn(ids.insert(()))))
+            .map(|port| (port, FlowRef::Conn(all.0.insert(key(port)))))
             .collect();
         for (port, flow) in &flows {
-            table.insert(key(*port), *flow);
+            table.insert(&key(*port), *flow, &all);
         }
         assert!(
             flows
                 .iter()
-                .all(|(port, flow)| table.get(&key(*port)) == Some(*flow))
+                .all(|(port, flow)| table.get(&key(*port), &all) == Some(*flow))
         );
         table.remove(&key(5), flows[8].1);
         assert!(
-            table.get(&key(5)).is_some(),
+            table.get(&key(5), &all).is_some(),
             "another flow's entry must stay"
         );
         table.remove(&key(5), flows[4].1);
-        assert_eq!(table.get(&key(5)), None);
-        assert_eq!(table.get(&key(2_000)), None);
+        assert_eq!(table.get(&key(5), &all), None);
+        assert_eq!(table.get(&key(2_000), &all), None);
     }
 }

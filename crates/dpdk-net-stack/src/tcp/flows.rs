@@ -1,0 +1,65 @@
+//! All connections of a stack, by their ids.
+//!
+//! A connection on which nothing is amiss is [calm](super::fast): a request and its response touch the [`Flow`] alone, and
+//! what congestion control should know of them is put down there. [`get_mut`](Flows::get_mut) ends that first, so that
+//! whoever changes a connection sees all of its state; those few that keep it calm ask for
+//! [`as_it_is`](Flows::as_it_is).
+
+use slotmap::SlotMap;
+
+use super::flow::Flow;
+use crate::event::TcpId;
+
+/// The connections.
+#[derive(Debug, Default)]
+pub(crate) struct Flows {
+    map: SlotMap<TcpId, Flow>,
+}
+
+impl Flows {
+    /// To be looked at only.
+    #[inline(always)]
+    pub(crate) fn get(&self, id: TcpId) -> Option<&Flow> {
+        self.map.get(id)
+    }
+
+    /// To be changed: it is not calm any more.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: TcpId) -> Option<&mut Flow> {
+        let flow = self.map.get_mut(id)?;
+        if flow.is_calm() {
+            flow.rouse();
+        }
+        Some(flow)
+    }
+
+    /// To be changed in a way that keeps it calm if it is.
+    #[inline(always)]
+    pub(crate) fn as_it_is(&mut self, id: TcpId) -> Option<&mut Flow> {
+        self.map.get_mut(id)
+    }
+
+    pub(crate) fn contains_key(&self, id: TcpId) -> bool {
+        self.map.contains_key(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = TcpId> {
+        self.map.keys()
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Flow> {
+        self.map.values()
+    }
+
+    pub(crate) fn insert_with_key(&mut self, make: impl FnOnce(TcpId) -> Flow) -> TcpId {
+        self.map.insert_with_key(make)
+    }
+
+    pub(crate) fn remove(&mut self, id: TcpId) -> Option<Flow> {
+        self.map.remove(id)
+    }
+}

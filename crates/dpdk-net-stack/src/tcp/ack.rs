@@ -1,12 +1,13 @@
 //! What an acknowledgment does: bytes are let go, losses found and repaired, the windows moved, timers set (RFC 9293
 //! section 3.10.7.4 fifth, RFC 5681, 6298, 6582, 6675, 6937, 8985, 5682, 4015, 2883, 3168).
 
+use super::black_hole::Suspicion;
 use super::cc::{Ack, CongestionControl};
 use super::flow::{Flow, FlowFlags, Wait};
 use super::options::SegmentOptions;
 use super::receive::Context;
-use super::scoreboard::{Blocks, Delivery};
-use super::sender::{DUP_THRESHOLD, Frto, Phase, Sender};
+use super::scoreboard::{Blocks, Delivery, Scoreboard};
+use super::sender::{Again, DUP_THRESHOLD, Frto, Phase, Sender};
 use super::{Settings, TcpState, seq};
 use crate::time::{Duration, Instant};
 
@@ -102,17 +103,21 @@ impl Flow {
             }
         }
         let rate = sender.on_delivery(now, &delivery);
+        if sender.suspicion != Suspicion::None {
+            sender.suspicion = sender.suspicion.after(&delivery, advanced, mss);
+        }
 
         // Losses that were none.
         let mut undone = false;
         if sender.phase != Phase::Open
             && advanced
+            && delivery.retransmitted
             && echo != 0
             && sender
                 .undo_timestamp
                 .is_some_and(|first| seq::lt(echo, first))
         {
-            // RFC 3522: what is acknowledged is what was sent first, before anything was sent again.
+            // RFC 3522: of what was sent again, what was sent first is acknowledged, before anything was sent again.
             undone = true;
             context.stats.undone_by_timestamp += 1;
         }
@@ -183,7 +188,8 @@ impl Flow {
             Phase::Open => {
                 if newly_lost > 0 {
                     context.stats.recoveries += 1;
-                    sender.enter_recovery(now, self.snd_nxt, prior_outstanding, mss);
+                    let again = on_their_way(&busy.sent, self.ts_offset);
+                    sender.enter_recovery(now, self.snd_nxt, prior_outstanding, mss, again);
                 }
             }
             Phase::Recovery => {
@@ -250,6 +256,7 @@ impl Flow {
             sender.on_ack(&Ack {
                 now,
                 acked: delivery.bytes,
+                may_grow: advanced || sender.has_seen_reordering(),
                 lost: newly_lost,
                 in_flight: flight,
                 prior_in_flight: prior_flight,
@@ -389,7 +396,8 @@ impl Flow {
             (newly_lost, look_again) = busy.sent.detect_losses(now, window);
             if newly_lost > 0 && sender.phase == Phase::Open {
                 let outstanding = self.snd_nxt.wrapping_sub(self.snd_una);
-                sender.enter_recovery(now, self.snd_nxt, outstanding, mss);
+                let again = on_their_way(&busy.sent, self.ts_offset);
+                sender.enter_recovery(now, self.snd_nxt, outstanding, mss, again);
             }
             if sender.phase == Phase::Recovery && sender.control.uses_prr() {
                 let flight = prior_flight.saturating_sub(newly_lost);
@@ -406,11 +414,17 @@ impl Flow {
         let first = self.backoff == 0;
         self.backoff = self.backoff.saturating_add(1);
         if let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) {
-            busy.sent.lose_all();
-            let again = sender.phase == Phase::Loss;
-            sender.enter_loss(now, self.snd_nxt, flight, mss);
-            // F-RTO wants the first timeout of its kind, and something sent beyond the first segment.
-            sender.frto = if first && !again && busy.sent.len() > 1 {
+            let min_rtt = self.rtt.min_rtt().unwrap_or_default();
+            let srtt = self.rtt.srtt().unwrap_or_default();
+            let window = sender.reordering_window(busy.sent.sacked_records(), min_rtt, srtt);
+            let again = on_their_way(&busy.sent, self.ts_offset);
+            busy.sent.lose_on_timeout(now, window);
+            let in_flight = flight.saturating_sub(busy.sent.sacked() + busy.sent.lost());
+            let anew = sender.phase != Phase::Loss;
+            sender.enter_loss(now, self.snd_nxt, flight, in_flight, mss, again);
+            // F-RTO wants the first timeout of its kind, and something sent beyond the first segment. Where some of that may
+            // still arrive, it tells nothing if it does.
+            sender.frto = if first && anew && in_flight == 0 && busy.sent.len() > 1 {
                 Frto::Waiting
             } else {
                 Frto::Off
@@ -437,6 +451,13 @@ impl Flow {
             };
         }
     }
+}
+
+/// Retransmissions on their way, as a phase of recovery has to know of them.
+fn on_their_way(sent: &Scoreboard, ts_offset: u32) -> Again {
+    let (first, count) = sent.again();
+    let stamp = |at| super::flow::timestamp_clock(at).wrapping_add(ts_offset);
+    (first.map(stamp), count)
 }
 
 /// Sorts SACK blocks: those that tell something, and one that tells of something received twice (RFC 2883 section 4).
@@ -469,7 +490,7 @@ fn valid_blocks(blocks: &Blocks, ack: u32, snd_nxt: u32) -> (Blocks, Option<(u32
 /// newly lost.
 fn without_sack(
     sender: &mut Sender,
-    sent: &mut super::scoreboard::Scoreboard,
+    sent: &mut Scoreboard,
     mss: u32,
     delivery: &Delivery,
     advanced: bool,

@@ -8,6 +8,7 @@
 pub(crate) mod ack;
 pub(crate) mod api;
 pub(crate) mod assembler;
+pub(crate) mod black_hole;
 pub(crate) mod cc;
 pub(crate) mod chunk;
 pub(crate) mod cookie;
@@ -186,12 +187,6 @@ impl core::ops::Deref for Settings {
         &self.tcp
     }
 }
-
-/// Timeouts in a row after which full segments may be suspected to be too large for the path.
-const BLACK_HOLE_TIMEOUTS: u8 = 3;
-/// And the least that the timeout has been backed off to by then: on a short path three go by in a moment, in which a burst
-/// of losses is the likelier cause.
-const BLACK_HOLE_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Settings {
     /// How long the peer of this connection may be silent while something is unacknowledged.
@@ -654,7 +649,7 @@ impl Tcp {
                         .is_some_and(|busy| busy.sent.is_reneged());
                     self.stats.sack_reneging += u64::from(reneged);
                     flow.on_retransmission_timeout(&self.settings, now);
-                    self.suspect_black_hole(id);
+                    self.stats.black_holes += u64::from(flow.suspect_black_hole(&self.settings));
                 }
                 Wait::Probe => {
                     self.stats.tail_loss_probes += 1;
@@ -686,35 +681,6 @@ impl Tcp {
             (since == flow.snd_una).then_some(error)
         });
         self.finish(id, Some(reason.unwrap_or(Error::TimedOut)));
-    }
-
-    /// Full segments get lost again and again while nothing says why: perhaps they are too large for the path, and whoever
-    /// should tell does not (RFC 2923 section 2.1, RFC 8899). Smaller ones are tried.
-    fn suspect_black_hole(&mut self, id: TcpId) {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        let base = if flow.key.is_v6() { 1_220 } else { 536 };
-        let longest = flow
-            .busy
-            .as_ref()
-            .and_then(|busy| busy.sent.front())
-            .map_or(0, |first| first.len());
-        if flow.backoff >= BLACK_HOLE_TIMEOUTS
-            && flow.retransmission_timeout(&self.settings) >= BLACK_HOLE_PATIENCE
-            && flow.mss > base
-            && longest > base.into()
-        {
-            // Between the two lies what tunnels leave of 1,500 bytes.
-            let smaller = if flow.mss > 1_320 {
-                1_200.max(base)
-            } else {
-                base
-            };
-            self.stats.black_holes += 1;
-            // Options are deducted: 1,280 bytes is all that IPv6 promises.
-            flow.set_mss(usize::from(smaller) + if flow.key.is_v6() { 60 } else { 40 });
-        }
     }
 
     /// The flow has just entered TIME-WAIT: its last ACK, if it owes one, goes out at once.

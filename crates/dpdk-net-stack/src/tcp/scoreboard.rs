@@ -170,6 +170,12 @@ impl Scoreboard {
         self.records.iter().filter(again).count() as u32
     }
 
+    /// Retransmissions that may not have arrived yet: when the first of them left, and how many there are at most.
+    pub(crate) fn again(&self) -> (Option<Instant>, u32) {
+        let first = self.again.front().map(|&(_, at)| at);
+        (first, self.again.len() as u32)
+    }
+
     /// Whether nothing is SACKED, LOST or sent again.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
@@ -448,6 +454,17 @@ impl Scoreboard {
         (newly, again_at)
     }
 
+    /// Makes the first record one of at most so many bytes, and another one of the rest.
+    pub(crate) fn split_first(&mut self, len: u32) {
+        if let Some(at) = self
+            .records
+            .front()
+            .map(|front| front.start.wrapping_add(len))
+        {
+            self.split(0, at);
+        }
+    }
+
     /// Thinks the first record lost, or as much of it as a segment holds; tells its bytes.
     pub(crate) fn lose_first(&mut self, mss: u32) -> u32 {
         let Some(front) = self.records.front() else {
@@ -470,33 +487,31 @@ impl Scoreboard {
         len
     }
 
-    /// The retransmission timer has expired: everything the peer does not have is thought lost. If the first record is
-    /// SACKED the peer has dropped what it told to have, and none of it counts any more (RFC 2018 section 8).
-    pub(crate) fn lose_all(&mut self) -> u32 {
+    /// The retransmission timer has expired: what the peer does not have is thought lost, the first record and what left
+    /// longer ago than a round trip and the reordering window; the rest may be on its way (RFC 8985 section 6.3,
+    /// `RACK_mark_losses_on_RTO`). If the first record is SACKED the peer has dropped what it told to have, and none of it
+    /// counts any more (RFC 2018 section 8).
+    pub(crate) fn lose_on_timeout(&mut self, now: Instant, window: Duration) {
         let reneged = self.is_reneged();
         if reneged {
             (self.sacked, self.sacked_records) = (0, 0);
             self.blocks.clear();
         }
-        let mut newly = 0;
-        for record in &mut self.records {
+        let patience = match self.rack {
+            Some(rack) if !reneged => Some(rack.rtt + window),
+            _ => None,
+        };
+        for (index, record) in self.records.iter_mut().enumerate() {
             if reneged {
                 record.marks.remove(Mark::SACKED);
             }
-            if !record.has(Mark::SACKED | Mark::LOST) {
+            let recent = index > 0 && patience.is_some_and(|time| now < record.sent_at + time);
+            if !recent && !record.has(Mark::SACKED | Mark::LOST) {
                 record.marks |= Mark::LOST;
-                newly += record.len();
+                self.lost += record.len();
             }
         }
-        self.lost += newly;
-        self.again.clear();
-        if let Some(front) = self.records.front() {
-            self.lost_from = front.start;
-        }
-        if let Some(back) = self.records.back() {
-            self.open_from = back.end;
-        }
-        newly
+        self.look_at_all();
     }
 
     /// Thinks lost what is longer than a segment may be now, as it can't have got through (RFC 1191 section 6.4).
@@ -519,15 +534,19 @@ impl Scoreboard {
             record.marks.remove(Mark::LOST);
         }
         self.lost = 0;
+        self.look_at_all();
+    }
+
+    /// Has all records looked at when losses are looked for, those sent again in the order in which they left.
+    fn look_at_all(&mut self) {
         if let Some(front) = self.records.front() {
+            self.lost_from = front.start;
             self.open_from = front.start;
         }
-        // Those sent again are looked at again, in the order in which they left.
         self.again.clear();
-        let again = self
-            .records
-            .iter()
-            .filter(|record| record.has(Mark::RETRANSMITTED) && !record.has(Mark::SACKED));
+        let again = self.records.iter().filter(|record| {
+            record.has(Mark::RETRANSMITTED) && !record.has(Mark::SACKED | Mark::LOST)
+        });
         self.again
             .extend(again.map(|record| (record.start, record.sent_at)));
         self.again.make_contiguous().sort_by_key(|(_, at)| *at);

@@ -1,6 +1,7 @@
 //! The sending side's judgement: congestion control, the phase of loss recovery, and what is kept to find out that a
 //! recovery was in vain. It decides how much may be in flight; what is sent is decided in [`output`](super::output).
 
+use super::black_hole::Suspicion;
 use super::cc::{Ack, Algorithm, CongestionControl, Controller, RateSample};
 use super::fast::Tab;
 use super::scoreboard::{Delivery, Mark, Sent};
@@ -53,13 +54,15 @@ pub(crate) struct Sender {
     window_lasts: u8,
     /// The window was widened for a DSACK at this SND.NXT; once a round trip is enough.
     widened_at: Option<u32>,
-    /// Retransmissions of this phase that no DSACK has told to be in vain. `None` once that can't be told any more.
+    /// Retransmissions of this phase, and those on their way when it began, that no DSACK has told to be in vain. `None` once
+    /// that can't be told any more.
     undo_left: Option<u32>,
-    /// Our timestamp when the first retransmission of this phase left (RFC 3522).
+    /// Our timestamp when the first of these left (RFC 3522).
     pub(crate) undo_timestamp: Option<u32>,
     pub(crate) frto: Frto,
     /// A tail loss probe is out: SND.NXT then, and whether it was a retransmission.
     pub(crate) probe: Option<(u32, bool)>,
+    pub(crate) suspicion: Suspicion,
     /// No more reactions to ECE before this is acknowledged (RFC 3168 section 6.1.2).
     pub(crate) ecn_high: Option<u32>,
     /// When the next segment may leave, where sending is paced.
@@ -89,6 +92,10 @@ pub(crate) struct Totals {
     /// DSACKs.
     pub(crate) duplicates: u32,
 }
+
+/// Retransmissions that were on their way when a phase began: our timestamp when the first of them left, and how many there
+/// are at most. Their acknowledgments tell nothing of what the phase is about.
+pub(crate) type Again = (Option<u32>, u32);
 
 /// Duplicates after which a segment is lost (RFC 5681 section 3.2).
 pub(crate) const DUP_THRESHOLD: u32 = 3;
@@ -128,6 +135,7 @@ impl Sender {
             undo_timestamp: None,
             frto: Frto::Off,
             probe: None,
+            suspicion: Suspicion::None,
             ecn_high: None,
             paced_until: now,
             pacing_max: pacing_max.unwrap_or(u64::MAX),
@@ -371,31 +379,46 @@ impl Sender {
         self.undo_timestamp.get_or_insert(timestamp);
     }
 
-    fn begin(&mut self, phase: Phase, snd_nxt: u32) {
+    fn begin(&mut self, phase: Phase, snd_nxt: u32, again: Again) {
         self.phase = phase;
         self.high = snd_nxt;
-        self.undo_left = Some(0);
-        self.undo_timestamp = None;
+        (self.undo_timestamp, self.undo_left) = (again.0, Some(again.1));
         self.frto = Frto::Off;
     }
 
     /// Losses were found: recovery begins (RFC 6675 section 5, RFC 6937).
-    pub(crate) fn enter_recovery(&mut self, now: Instant, snd_nxt: u32, flight: u32, mss: u32) {
-        self.begin(Phase::Recovery, snd_nxt);
+    pub(crate) fn enter_recovery(
+        &mut self,
+        now: Instant,
+        snd_nxt: u32,
+        flight: u32,
+        mss: u32,
+        again: Again,
+    ) {
+        self.begin(Phase::Recovery, snd_nxt, again);
         (self.prr_delivered, self.prr_out, self.prr_flight) = (0, 0, flight.max(1));
         self.control.on_congestion(now, flight, mss, false);
     }
 
     /// The retransmission timer has expired (RFC 5681 section 3.1).
-    pub(crate) fn enter_loss(&mut self, now: Instant, snd_nxt: u32, flight: u32, mss: u32) {
+    /// `flight` is all that was sent and not acknowledged, `in_flight` what of it may still arrive.
+    pub(crate) fn enter_loss(
+        &mut self,
+        now: Instant,
+        snd_nxt: u32,
+        flight: u32,
+        in_flight: u32,
+        mss: u32,
+        again: Again,
+    ) {
         // The window has been cut for these losses already, if they are the same (RFC 6582 section 3.2, step 4).
         let first = self.phase == Phase::Open;
         if self.phase != Phase::Loss {
-            self.begin(Phase::Loss, snd_nxt);
+            self.begin(Phase::Loss, snd_nxt, again);
         }
         self.dupacks = 0;
         self.probe = None;
-        self.control.on_rto(now, flight, mss, first);
+        self.control.on_rto(now, flight, in_flight, mss, first);
     }
 
     /// The window that PRR allows after an acknowledgment in recovery (RFC 6937 section 3, with SSRB).

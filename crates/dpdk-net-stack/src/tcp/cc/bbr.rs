@@ -35,6 +35,10 @@ const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 const PROBE_RTT: Duration = Duration::from_millis(200);
 /// Segments in flight that keep acknowledgments coming.
 const MIN_SEGMENTS: u32 = 4;
+/// How long the most that was acknowledged in one go counts: twice as many round trips at most, and once at least.
+const AGGREGATION_ROUNDS: u8 = 5;
+/// No aggregation counts that is longer than this, in microseconds.
+const MAX_AGGREGATION: u64 = 100_000;
 /// Sent so much slower than the bandwidth, in percent: what is estimated too high builds no queue.
 const MARGIN: u64 = 1;
 
@@ -44,6 +48,54 @@ enum Mode {
     Drain,
     ProbeBandwidth,
     ProbeRtt,
+}
+
+/// How much more is acknowledged at times than the bandwidth accounts for, because links, receivers and hosts that wait for
+/// their core let acknowledgments come together (draft-ietf-ccwg-bbr, `BBRUpdateACKAggregation`). The window has room for as
+/// much, or the sender would fall silent between two such bursts.
+#[derive(Debug)]
+struct Aggregation {
+    /// Since when acknowledgments came faster than the bandwidth, and how much they acknowledged.
+    since: Instant,
+    acked: u64,
+    /// The most of this window of round trips and of the one before, in bytes.
+    most: [u32; 2],
+    rounds: u8,
+}
+
+impl Aggregation {
+    fn new(now: Instant) -> Self {
+        Aggregation {
+            since: now,
+            acked: 0,
+            most: [0; 2],
+            rounds: 0,
+        }
+    }
+
+    fn update(&mut self, ack: &Ack, bandwidth: u64, cwnd: u32, round_start: bool) {
+        if round_start {
+            self.rounds += 1;
+            if self.rounds >= AGGREGATION_ROUNDS {
+                self.rounds = 0;
+                self.most = [0, self.most[0]];
+            }
+        }
+        let elapsed = u64::from(micros(ack.now - self.since));
+        let mut expected = bandwidth.saturating_mul(elapsed) / 1_000_000;
+        if self.acked <= expected {
+            (self.since, self.acked, expected) = (ack.now, 0, 0);
+        }
+        self.acked += u64::from(ack.acked);
+        let extra = (self.acked - expected).min(cwnd.into()) as u32;
+        self.most[0] = self.most[0].max(extra);
+    }
+
+    fn get(&self, bandwidth: u64) -> u32 {
+        let most = bandwidth.saturating_mul(MAX_AGGREGATION) / 1_000_000;
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        self.most[0].max(self.most[1]).min(most)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +125,7 @@ pub(crate) struct Bbr {
     limited_until: u64,
     min_rtt_at: Instant,
     cycle_at: Instant,
+    aggregation: Aggregation,
     probe_rtt_done: Option<Instant>,
     round: u32,
     /// In microseconds, `u32::MAX` without a sample.
@@ -105,6 +158,7 @@ impl Bbr {
             limited_until: 0,
             min_rtt_at: now,
             cycle_at: now,
+            aggregation: Aggregation::new(now),
             probe_rtt_done: None,
             round: 0,
             min_rtt: u32::MAX,
@@ -330,7 +384,11 @@ impl Bbr {
         if self.recovery == Recovery::Conserving {
             cwnd = cwnd.max(ack.in_flight.saturating_add(ack.acked));
         } else {
-            let target = self.inflight(self.cwnd_gain());
+            let mut target = self.inflight(self.cwnd_gain());
+            if self.is_full() {
+                let extra = self.aggregation.get(self.bandwidth.get());
+                target = target.saturating_add(extra).min(MAX_WINDOW);
+            }
             let grown = cwnd.saturating_add(ack.acked);
             if self.is_full() {
                 cwnd = grown.min(target);
@@ -410,6 +468,11 @@ impl CongestionControl for Bbr {
         if let Some(sample) = &ack.rate {
             self.update_bandwidth(ack, sample);
         }
+        if ack.acked > 0 {
+            let bandwidth = self.bandwidth.get();
+            self.aggregation
+                .update(ack, bandwidth, self.cwnd, self.round_start);
+        }
         self.update_cycle(ack);
         self.update_mode(ack);
         self.update_min_rtt(ack);
@@ -433,7 +496,7 @@ impl CongestionControl for Bbr {
         self.restore_cwnd();
     }
 
-    fn on_rto(&mut self, _now: Instant, _flight_size: u32, mss: u32, _first: bool) {
+    fn on_rto(&mut self, _now: Instant, _flight_size: u32, in_flight: u32, mss: u32, _first: bool) {
         self.save_cwnd();
         self.recovery = Recovery::Growing;
         // The rounds in which nothing came say nothing of the pipe being full.
@@ -441,7 +504,7 @@ impl CongestionControl for Bbr {
         self.next_round_delivered = self.delivered;
         self.limited_until = self.delivered + 1;
         self.timed_out = true;
-        self.cwnd = mss;
+        self.cwnd = in_flight.saturating_add(mss);
     }
 
     fn undo(&mut self, _now: Instant) {

@@ -215,7 +215,7 @@ impl CongestionControl for Cubic {
     }
 
     fn on_ack(&mut self, ack: &Ack) {
-        if ack.in_recovery || ack.acked == 0 {
+        if ack.in_recovery || ack.acked == 0 || !ack.may_grow {
             return;
         }
         let acked = self.window.slow_start(ack);
@@ -240,7 +240,7 @@ impl CongestionControl for Cubic {
         self.window.exit_recovery();
     }
 
-    fn on_rto(&mut self, _now: Instant, flight_size: u32, mss: u32, first: bool) {
+    fn on_rto(&mut self, _now: Instant, flight_size: u32, in_flight: u32, mss: u32, first: bool) {
         let window = self.window.loss_window(flight_size);
         if first {
             self.undo = Some((self.window.save(), self.curve));
@@ -250,7 +250,8 @@ impl CongestionControl for Cubic {
         self.curve.w_max = 0;
         self.curve.epoch = None;
         self.stalled = None;
-        self.window.collapse(first.then(|| reduced(window)), mss);
+        self.window
+            .collapse(first.then(|| reduced(window)), in_flight, mss);
     }
 
     fn undo(&mut self, _now: Instant) {

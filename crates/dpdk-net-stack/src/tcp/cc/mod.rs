@@ -72,6 +72,9 @@ pub(crate) struct Ack {
     pub(crate) now: Instant,
     /// Newly delivered, cumulatively or by SACK.
     pub(crate) acked: u32,
+    /// Whether loss-based windows may grow by it: it acknowledges more cumulatively, as RFC 5681 section 3.1 asks for, or
+    /// the network reorders, so that what comes by SACK first is as good.
+    pub(crate) may_grow: bool,
     /// Newly marked lost.
     pub(crate) lost: u32,
     /// In flight afterwards: sent, less what was delivered or lost (RFC 6675's pipe).
@@ -151,9 +154,10 @@ pub(crate) trait CongestionControl: fmt::Debug + Send + Sync {
     /// Fast recovery or the repair after a time-out is complete, all that was in flight at its beginning is acknowledged.
     fn on_recovery_exit(&mut self, now: Instant);
 
-    /// The retransmission timer expired (RFC 5681 section 3.1). `first` tells whether the window was not yet reduced
-    /// for what is in flight: neither by an earlier time-out of the same segment nor by the fast recovery it ends.
-    fn on_rto(&mut self, now: Instant, flight_size: u32, mss: u32, first: bool);
+    /// The retransmission timer expired (RFC 5681 section 3.1). The window is one segment beside what is `in_flight` and
+    /// may still arrive (RFC 8985 section 6.3). `first` tells whether the window was not yet reduced for what is in flight:
+    /// neither by an earlier time-out of the same segment nor by the fast recovery it ends.
+    fn on_rto(&mut self, now: Instant, flight_size: u32, in_flight: u32, mss: u32, first: bool);
 
     /// The last reduction for a loss was a mistake (RFC 4015, RFC 5682): window and threshold as before. Does nothing
     /// if there is none to be undone.
@@ -287,8 +291,8 @@ impl CongestionControl for Controller {
         each!(self, cc => cc.on_recovery_exit(now));
     }
 
-    fn on_rto(&mut self, now: Instant, flight_size: u32, mss: u32, first: bool) {
-        each!(self, cc => cc.on_rto(now, flight_size, mss, first));
+    fn on_rto(&mut self, now: Instant, flight_size: u32, in_flight: u32, mss: u32, first: bool) {
+        each!(self, cc => cc.on_rto(now, flight_size, in_flight, mss, first));
     }
 
     fn undo(&mut self, now: Instant) {

@@ -268,6 +268,7 @@ impl Model {
         self.cc.on_ack(&Ack {
             now: self.now,
             acked: MSS,
+            may_grow: true,
             lost,
             in_flight: self.in_flight(),
             prior_in_flight,
@@ -315,7 +316,7 @@ impl Model {
         self.timeouts += 1;
         let flight_size = (self.acked.len() - self.una) as u32 * MSS;
         self.cc
-            .on_rto(self.now, flight_size, MSS, self.recover.is_none());
+            .on_rto(self.now, flight_size, 0, MSS, self.recover.is_none());
         self.recover = Some(self.acked.len());
         self.fast = false;
         while let Some((_, sent)) = self.flying.pop_first() {

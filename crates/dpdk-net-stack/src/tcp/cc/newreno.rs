@@ -45,7 +45,7 @@ impl CongestionControl for NewReno {
     }
 
     fn on_ack(&mut self, ack: &Ack) {
-        if ack.in_recovery || ack.acked == 0 {
+        if ack.in_recovery || ack.acked == 0 || !ack.may_grow {
             return;
         }
         let acked = self.window.slow_start(ack);
@@ -76,12 +76,12 @@ impl CongestionControl for NewReno {
         self.window.exit_recovery();
     }
 
-    fn on_rto(&mut self, _now: Instant, flight_size: u32, mss: u32, first: bool) {
+    fn on_rto(&mut self, _now: Instant, flight_size: u32, in_flight: u32, mss: u32, first: bool) {
         let ssthresh = first.then(|| self.window.loss_window(flight_size) / 2);
         if first {
             self.undo = Some(self.window.save());
         }
-        self.window.collapse(ssthresh, mss);
+        self.window.collapse(ssthresh, in_flight, mss);
         self.bytes_acked = 0;
     }
 

@@ -9,6 +9,7 @@ fn ack(now: Instant) -> Ack {
     Ack {
         now,
         acked: MSS,
+        may_grow: true,
         lost: 0,
         in_flight: 0,
         prior_in_flight: 1 << 30,
@@ -110,6 +111,23 @@ fn a_window_that_is_not_used_does_not_grow() {
 }
 
 #[test]
+fn what_only_sack_acknowledges_makes_no_window_grow() {
+    for mut cc in loss_based() {
+        let mut by_sack = ack(Instant::ZERO);
+        by_sack.may_grow = false;
+        cc.on_ack(&by_sack);
+        assert_eq!(cc.cwnd(), 10 * MSS);
+        cc.on_congestion(Instant::ZERO, 10 * MSS, MSS, true);
+        let before = cc.cwnd();
+        for second in 0..100 {
+            by_sack.now = Instant::from_secs(second);
+            cc.on_ack(&by_sack);
+        }
+        assert_eq!(cc.cwnd(), before);
+    }
+}
+
+#[test]
 fn fast_recovery_ends_with_the_window_at_the_threshold() {
     for (mut cc, ssthresh) in loss_based().into_iter().zip([70, 50]) {
         for _ in 0..90 {
@@ -154,9 +172,9 @@ fn a_reduction_of_a_window_hardly_used_starts_from_what_was_in_flight() {
 #[test]
 fn a_timeout_starts_over_and_reduces_the_threshold_once() {
     for (mut cc, ssthresh) in loss_based().into_iter().zip([7, 5]) {
-        cc.on_rto(Instant::ZERO, 10 * MSS, MSS, true);
+        cc.on_rto(Instant::ZERO, 10 * MSS, 0, MSS, true);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, ssthresh * MSS));
-        cc.on_rto(Instant::ZERO, 10 * MSS, MSS, false);
+        cc.on_rto(Instant::ZERO, 10 * MSS, 0, MSS, false);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (MSS, ssthresh * MSS));
         // Slow start up to the threshold, and not a jump to it when all is repaired.
         cc.on_ack(&ack(Instant::ZERO));
@@ -174,7 +192,7 @@ fn a_timeout_starts_over_and_reduces_the_threshold_once() {
 #[test]
 fn a_spurious_timeout_or_recovery_is_undone_once() {
     for mut cc in loss_based() {
-        cc.on_rto(Instant::ZERO, 10 * MSS, MSS, true);
+        cc.on_rto(Instant::ZERO, 10 * MSS, 0, MSS, true);
         assert!(cc.can_undo());
         cc.undo(Instant::ZERO);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (10 * MSS, u32::MAX));
@@ -193,7 +211,7 @@ fn a_spurious_timeout_or_recovery_is_undone_once() {
 fn idleness_halves_the_window_per_timeout_down_to_the_restart_window() {
     let rto = Duration::from_millis(200);
     for mut cc in loss_based() {
-        cc.on_rto(Instant::ZERO, 10 * MSS, MSS, true);
+        cc.on_rto(Instant::ZERO, 10 * MSS, 0, MSS, true);
         cc.set_cwnd(100 * MSS);
         cc.on_idle_restart(Instant::ZERO, rto / 2, rto, MSS);
         assert_eq!(cc.cwnd(), 100 * MSS);
@@ -210,7 +228,7 @@ fn idleness_halves_the_window_per_timeout_down_to_the_restart_window() {
 #[test]
 fn smaller_segments_are_as_many_as_before() {
     for mut cc in loss_based() {
-        cc.on_rto(Instant::ZERO, 10 * MSS, MSS, true);
+        cc.on_rto(Instant::ZERO, 10 * MSS, 0, MSS, true);
         cc.set_cwnd(100 * MSS);
         let ssthresh = cc.ssthresh();
         cc.on_mss(MSS, 500);
@@ -242,7 +260,7 @@ fn newreno_grows_by_a_segment_per_window() {
 fn another_algorithm_takes_over_the_window() {
     let now = Instant::ZERO;
     let mut cc = Controller::new(Algorithm::Cubic, MSS, now);
-    cc.on_rto(now, 10 * MSS, MSS, true);
+    cc.on_rto(now, 10 * MSS, 0, MSS, true);
     cc.set_cwnd(33 * MSS);
     cc.switch(Algorithm::NewReno, MSS, now);
     assert_eq!(

@@ -108,11 +108,11 @@ impl Window {
     }
 
     /// RFC 5681 section 3.1, equation 4 and the loss window after it.
-    pub(super) fn collapse(&mut self, ssthresh: Option<u32>, mss: u32) {
+    pub(super) fn collapse(&mut self, ssthresh: Option<u32>, in_flight: u32, mss: u32) {
         if let Some(ssthresh) = ssthresh {
             self.ssthresh = ssthresh.max(mss.saturating_mul(2));
         }
-        self.cwnd = mss;
+        self.cwnd = in_flight.saturating_add(mss);
         self.recovery = false;
     }
 

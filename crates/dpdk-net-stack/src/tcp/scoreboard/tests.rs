@@ -19,7 +19,7 @@ enum Step {
     Again(u32),
     /// The last record is sent again, lost or not: a tail loss probe.
     Probe,
-    LoseAll,
+    TimeOut,
     LoseFirst,
     LoseLonger(u32),
     Unlose,
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => prop::collection::vec((any::<u32>(), 1..3_000u32), 1..4).prop_map(Step::Sack),
         6 => (1..1_500u32).prop_map(Step::Again),
         1 => Just(Step::Probe),
-        1 => Just(Step::LoseAll),
+        1 => Just(Step::TimeOut),
         1 => Just(Step::LoseFirst),
         1 => (500..3_000u32).prop_map(Step::LoseLonger),
         1 => Just(Step::Unlose),
@@ -130,6 +130,23 @@ impl Model {
         self.detect(&delivery);
     }
 
+    /// RFC 8985 section 6.3: the first is lost, and what left long enough ago.
+    fn time_out(&mut self) {
+        let reneged = self.sacked.front() == Some(&true);
+        if reneged {
+            self.sacked.iter_mut().for_each(|has| *has = false);
+        }
+        let window = Duration::from_millis(3);
+        let before: Vec<Sent> = self.board.records.iter().copied().collect();
+        self.board.lose_on_timeout(self.now, window);
+        for (index, (was, is)) in before.iter().zip(&self.board.records).enumerate() {
+            let overdue = |rack: Rack| self.now >= was.sent_at + (rack.rtt + window);
+            let due = index == 0 || reneged || self.board.rack.is_none_or(overdue);
+            let lost = was.has(Mark::LOST) || due && (reneged || !was.has(Mark::SACKED));
+            assert_eq!(is.has(Mark::LOST), lost, "{was:?} {is:?}");
+        }
+    }
+
     fn run(&mut self, step: &Step) {
         match step {
             Step::Send(len) => {
@@ -162,17 +179,7 @@ impl Model {
                     self.now += Duration::from_micros(1);
                 }
             }
-            Step::LoseAll => {
-                if self.sacked.front() == Some(&true) {
-                    // The peer has reneged.
-                    self.sacked.iter_mut().for_each(|has| *has = false);
-                }
-                self.board.lose_all();
-                assert_eq!(
-                    self.board.sacked + self.board.lost,
-                    self.sacked.len() as u32
-                );
-            }
+            Step::TimeOut => self.time_out(),
             Step::LoseFirst => {
                 self.board.lose_first(1_448);
             }

@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 use super::*;
 
 const MSS: u32 = 1_460;
@@ -34,6 +36,7 @@ impl Flow {
         Ack {
             now: self.now,
             acked,
+            may_grow: true,
             lost: 0,
             in_flight: 0,
             prior_in_flight: 0,
@@ -48,6 +51,37 @@ impl Flow {
             in_recovery: false,
             mss: MSS,
         }
+    }
+
+    /// As [`steady`](Self::steady), with an acknowledgment for each segment since long.
+    fn smooth() -> Self {
+        let mut flow = Flow::steady();
+        flow.now += Duration::from_millis(100);
+        for _ in 0..12 {
+            flow.segments();
+        }
+        flow
+    }
+
+    /// The acknowledgments of a round trip, one by one.
+    fn segments(&mut self) {
+        for _ in 0..220 {
+            self.segment();
+        }
+    }
+
+    /// The acknowledgment of a segment, as they come at 8 MB/s.
+    fn segment(&mut self) {
+        self.now += Duration::from_nanos(u64::from(MSS) * 125);
+        self.delivered += u64::from(MSS);
+        let mut ack = self.ack(MSS);
+        ack.rate = Some(RateSample {
+            delivered: 320_000,
+            interval: RTT,
+            prior_delivered: self.delivered - 320_000,
+            app_limited: false,
+        });
+        self.bbr.on_ack(&ack);
     }
 
     /// A round trip at a rate, in one acknowledgment.
@@ -86,10 +120,32 @@ fn startup_ends_when_three_rounds_brought_no_quarter_more() {
 
 #[test]
 fn the_window_is_two_products_and_three_quanta() {
-    let mut flow = Flow::steady();
-    flow.round(8_000_000, false);
+    let flow = Flow::smooth();
+    // Nothing is acknowledged in one go but a segment.
+    let least = 640_000 + MSS;
     let cwnd = flow.bbr.cwnd();
-    assert!((640_000..=640_000 + 3 * 10_000).contains(&cwnd), "{cwnd}");
+    assert!((least..=least + 3 * 10_000).contains(&cwnd), "{cwnd}");
+}
+
+#[test]
+fn acknowledgments_that_come_together_have_room_in_the_window_for_ten_rounds() {
+    let mut flow = Flow::smooth();
+    let before = flow.bbr.cwnd();
+    // For 10 ms nothing comes, then 80,000 bytes at once, then nothing for a while, and the rest one by one again.
+    flow.now += Duration::from_millis(10);
+    flow.delivered += 80_000;
+    let together = flow.ack(80_000);
+    flow.bbr.on_ack(&together);
+    flow.now += Duration::from_millis(20);
+    let mut cwnd = Vec::new();
+    for _ in 0..12 {
+        flow.segments();
+        cwnd.push(flow.bbr.cwnd());
+    }
+    // But for what microseconds round off.
+    assert!(cwnd[0].abs_diff(before - MSS + 80_000) < 10, "{cwnd:?}");
+    assert_eq!(cwnd[3], cwnd[0], "{cwnd:?}");
+    assert_eq!(cwnd[11], before, "{cwnd:?}");
 }
 
 #[test]
@@ -141,8 +197,8 @@ fn the_window_before_a_timeout_comes_back_with_repair_or_undo() {
     for undo in [false, true] {
         let mut flow = Flow::steady();
         let before = flow.bbr.cwnd();
-        flow.bbr.on_rto(flow.now, before, MSS, true);
-        flow.bbr.on_rto(flow.now, before, MSS, false);
+        flow.bbr.on_rto(flow.now, before, 0, MSS, true);
+        flow.bbr.on_rto(flow.now, before, 0, MSS, false);
         assert_eq!(flow.bbr.cwnd(), MSS);
         flow.bbr.on_ack(&flow.ack(MSS));
         assert_eq!(flow.bbr.cwnd(), 4 * MSS);

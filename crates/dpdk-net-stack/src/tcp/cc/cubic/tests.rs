@@ -6,6 +6,7 @@ fn ack(now: Instant, rtt: Duration) -> Ack {
     Ack {
         now,
         acked: MSS,
+        may_grow: true,
         lost: 0,
         in_flight: 0,
         prior_in_flight: 0,
@@ -202,7 +203,7 @@ fn time_without_data_to_send_does_not_count() {
 #[test]
 fn a_timeout_has_its_plateau_where_congestion_avoidance_begins() {
     let mut cubic = reduced_from(1_000);
-    cubic.on_rto(Instant::ZERO, cubic.cwnd(), MSS, true);
+    cubic.on_rto(Instant::ZERO, cubic.cwnd(), 0, MSS, true);
     let ssthresh = cubic.ssthresh();
     assert_eq!((cubic.cwnd(), ssthresh), (MSS, 490 * MSS));
     cubic.set_cwnd(ssthresh);
@@ -213,7 +214,7 @@ fn a_timeout_has_its_plateau_where_congestion_avoidance_begins() {
     let mut now = Instant::from_secs(1);
     round(&mut cubic, &mut now, Duration::from_millis(100));
     let (cwnd, curve) = (cubic.cwnd(), cubic.curve);
-    cubic.on_rto(now, cwnd, MSS, true);
+    cubic.on_rto(now, cwnd, 0, MSS, true);
     cubic.undo(now);
     assert_eq!(cubic.cwnd(), cwnd);
     assert_eq!(

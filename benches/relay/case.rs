@@ -1,6 +1,7 @@
 //! One measurement: the bed, the relay, a sender and a receiver.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -8,8 +9,8 @@ use std::str::FromStr;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-use dpdk_net::{App, AppBuilder, IdlePolicy};
+use anyhow::{Context as _, anyhow};
+use dpdk_net::{App, AppBuilder, Context, IdlePolicy};
 use dpdk_net_rte::Eal;
 use dpdk_net_stack::CongestionAlgorithm as Algorithm;
 use dpdk_net_testkit::addr::{Family, IPV4_PREFIX_LEN};
@@ -21,6 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PORT: u16 = 5_000;
 const CHUNK: usize = 64 * 1024;
+/// How often a connection is looked at for a trace.
+const TRACED: Duration = Duration::from_millis(50);
 /// What a receiver waits for at most beyond the time that is measured.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -111,11 +114,11 @@ impl FromStr for Case {
 
 impl Case {
     /// The goodput in Mbit/s: what the receiver's application got, from the first byte on.
-    pub(crate) fn run(&self, capture: Option<&Path>) -> anyhow::Result<f64> {
+    pub(crate) fn run(&self, capture: Option<&Path>, trace: Option<&Path>) -> anyhow::Result<f64> {
         let bed = RelayedBed::new()?;
         match self.who {
             Who::Kernel => self.kernel_to_itself(&bed, capture),
-            Who::Sending | Who::Receiving => self.with_ours(&bed, capture),
+            Who::Sending | Who::Receiving => self.with_ours(&bed, capture, trace),
         }
     }
 
@@ -146,7 +149,12 @@ impl Case {
         Ok(goodput)
     }
 
-    fn with_ours(&self, bed: &RelayedBed, capture: Option<&Path>) -> anyhow::Result<f64> {
+    fn with_ours(
+        &self,
+        bed: &RelayedBed,
+        capture: Option<&Path>,
+        trace: Option<&Path>,
+    ) -> anyhow::Result<f64> {
         let kernel = bed.kernel_host(1)?;
         let cable = bed.cable()?;
         let app = self.app(bed, cable.left())?;
@@ -156,8 +164,10 @@ impl Case {
             let receiving = self.kernel_receives(&kernel, to)?;
             let _capture = start_capture(bed, &ours, capture)?;
             let relay = self.relay(ours, kernel.end()).start()?;
-            app.run(|_| send(to))??;
-            relay.stop()?;
+            let trace = trace.map(File::create).transpose()?;
+            app.run(|context| send(to, trace, context))??;
+            let stats = relay.stop()?;
+            eprintln!("{stats:#?}");
             joined(receiving)?
         } else {
             let _capture = start_capture(bed, &kernel.end(), capture)?;
@@ -240,9 +250,23 @@ fn kernel_sends(host: &KernelHost, to: SocketAddr, cc: &str) -> JoinHandle<anyho
     })
 }
 
-async fn send(to: SocketAddr) -> anyhow::Result<()> {
+async fn send(to: SocketAddr, trace: Option<File>, context: Context) -> anyhow::Result<()> {
     let mut stream = dpdk_net::net::TcpStream::connect(to).await?;
-    while stream.write_all(&[0; CHUNK]).await.is_ok() {}
+    let Some(mut trace) = trace else {
+        while stream.write_all(&[0; CHUNK]).await.is_ok() {}
+        return Ok(());
+    };
+    let started = Instant::now();
+    let mut tick = tokio::time::interval(TRACED);
+    loop {
+        tokio::select! {
+            written = stream.write(&[0; CHUNK]) => if written.is_err() {
+                break;
+            },
+            _ = tick.tick() => writeln!(trace, "{:?} {:?}", started.elapsed(), stream.tcp_info()?)?,
+        }
+    }
+    writeln!(trace, "{:#?}", context.stats())?;
     Ok(())
 }
 

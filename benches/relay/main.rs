@@ -51,12 +51,18 @@ struct Args {
     /// With --case: a packet capture at the sender's side of the relay
     #[arg(long, hide = true)]
     capture: Option<PathBuf>,
+    /// With --case, where our stack sends: its view of the connection every 50 ms
+    #[arg(long, hide = true)]
+    trace: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if let Some(case) = &args.case {
-        println!("{}", case.run(args.capture.as_deref())?);
+        println!(
+            "{}",
+            case.run(args.capture.as_deref(), args.trace.as_deref())?
+        );
         return Ok(());
     }
     let report = Report::new("relay", args.json);
@@ -72,16 +78,25 @@ fn main() -> anyhow::Result<()> {
                     seconds: args.seconds,
                     seed,
                 };
-                let measure = |who| -> anyhow::Result<f64> {
-                    let seeds = args.seed..args.seed + args.runs;
-                    let all: anyhow::Result<Vec<_>> =
-                        seeds.map(|seed| in_process(&case(who, seed))).collect();
-                    Ok(median(all?))
-                };
-                let kernel = measure(Who::Kernel)?;
-                for &who in &args.ours {
+                // By turns: what else the machine does is the same for all.
+                let mut kernel = Vec::new();
+                let mut ours = vec![Vec::new(); args.ours.len()];
+                for seed in args.seed..args.seed + args.runs {
+                    kernel.push(in_process(&case(Who::Kernel, seed))?);
+                    for (&who, figures) in args.ours.iter().zip(&mut ours) {
+                        figures.push(in_process(&case(who, seed))?);
+                    }
+                }
+                let kernel = median(kernel);
+                for (who, figures) in args.ours.iter().zip(ours) {
                     let row = format!("{who}, {cc}, {delay_ms} ms one way, {loss_percent} % loss");
-                    report.versus(row, measure(who)?, "Mbit/s", "the kernel to itself", kernel);
+                    report.versus(
+                        row,
+                        median(figures),
+                        "Mbit/s",
+                        "the kernel to itself",
+                        kernel,
+                    );
                 }
             }
         }

@@ -1,11 +1,14 @@
 //! Frames in: parsed and looked up by the batch, then handled one by one in the order they came.
 //!
-//! First every frame of a batch is parsed and its flow looked up, then the first one is handled. So the cache misses of
-//! many flows overlap instead of following one another. What an earlier frame of the batch changes in the flow table
-//! or in our addresses is noticed by their versions, and the lookup repeated.
+//! First every frame of a batch is parsed, then their flows are looked up, then the first frame is handled. So the cache
+//! misses of many flows overlap instead of following one another, each of the loops in between being so short that the
+//! processor is some frames ahead. What an earlier frame of the batch changes in the flow table or in our addresses is
+//! noticed by their versions, and the lookup repeated.
 //!
 //! A segment of a connection goes straight to it: of all that is asked about addresses, only whether they are ours is
 //! left open by the connection's being there.
+
+use core::hint;
 
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
@@ -38,6 +41,13 @@ enum Staged<'a> {
         /// Its place in the batch.
         index: usize,
     },
+    /// One of which it is not known yet whether it is of that kind, for none of the same flow has come lately.
+    Sought {
+        packet: &'a [u8],
+        tcp_at: usize,
+        flow: Flow,
+        index: usize,
+    },
     Other(Parsed<'a>, Option<Flow>),
 }
 
@@ -55,11 +65,23 @@ impl Stack {
         for batch in frames.chunks(BATCH) {
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
             let mut bytes_in = 0;
+            let mut is_cold = false;
             for (index, frame) in batch.iter().enumerate() {
                 let (bytes, meta) = (frame.bytes(), frame.rx_meta());
                 bytes_in += bytes.len();
-                if let Some(segment) = self.plain_segment(bytes, &meta, index) {
-                    staged.push(segment);
+                if let Some((packet, tcp_at, key)) = self.plain_segment(bytes, &meta) {
+                    staged.push(match self.tcp.recent_connection(&key, &self.link.iface) {
+                        Some(id) => Staged::Segment {
+                            packet,
+                            tcp_at,
+                            id,
+                            index,
+                        },
+                        None => {
+                            is_cold = true;
+                            self.sought(packet, tcp_at, key, index)
+                        }
+                    });
                     continue;
                 }
                 // Looked at where it lies: moving it costs as much as parsing.
@@ -72,17 +94,17 @@ impl Stack {
                     }
                 };
                 if self.is_wanted(parsed, meta.l4_checksum) {
-                    staged.push(Staged::Other(*parsed, self.tcp_flow(parsed)));
+                    let flow = self.tcp_flow(parsed);
+                    is_cold |= flow.is_some();
+                    staged.push(Staged::Other(*parsed, flow));
                 }
             }
             self.frames.rx_frames += batch.len() as u64;
             self.frames.rx_bytes += bytes_in as u64;
             let version = self.tcp.table.version();
             let addresses = self.link.iface.version();
-            for frame in &mut staged {
-                if let Staged::Other(_, Some(flow)) = frame {
-                    flow.found = self.tcp.find(flow.hash, &flow.key);
-                }
+            if is_cold {
+                self.look_up(&mut staged);
             }
             for frame in &mut staged {
                 match frame {
@@ -103,14 +125,13 @@ impl Stack {
                             {
                                 self.unexpected(now, *id, packet, frame);
                             }
-                        } else if let Some(frame) = batch.get(*index)
-                            && let Ok(parsed) = parse_checked(frame.bytes(), &frame.rx_meta())
-                        {
-                            let mut flow = self.tcp_flow(&parsed);
-                            if let Some(flow) = &mut flow {
-                                flow.found = self.tcp.find(flow.hash, &flow.key);
-                            }
-                            self.unforged(now, &parsed, flow.as_ref());
+                        } else if let Some(frame) = batch.get(*index) {
+                            self.other_segment(now, frame);
+                        }
+                    }
+                    Staged::Sought { index, .. } => {
+                        if let Some(frame) = batch.get(*index) {
+                            self.other_segment(now, frame);
                         }
                     }
                     Staged::Other(parsed, flow) => {
@@ -126,14 +147,14 @@ impl Stack {
         }
     }
 
-    /// Looks whether a frame is a TCP segment of a connection and nothing is wrong with it or unusual about it.
+    /// Looks whether a frame is a TCP segment, to our MAC address, and nothing is wrong with it or unusual about it. Gives it from
+    /// the IP header on, and where the TCP header begins.
     #[inline(always)]
     fn plain_segment<'a>(
-        &mut self,
+        &self,
         bytes: &'a [u8],
         meta: &RxMeta,
-        index: usize,
-    ) -> Option<Staged<'a>> {
+    ) -> Option<(&'a [u8], usize, FlowKey)> {
         let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
         if header[..6] != self.link.iface.mac.0 || meta.vlan_tci.is_some() {
             return None;
@@ -188,13 +209,79 @@ impl Stack {
                 }
             }
         }
-        let id = self.tcp.connection(&key, &self.link.iface)?;
-        Some(Staged::Segment {
+        Some((packet, tcp_at, key))
+    }
+
+    #[inline(never)]
+    fn sought<'a>(
+        &self,
+        packet: &'a [u8],
+        tcp_at: usize,
+        key: FlowKey,
+        index: usize,
+    ) -> Staged<'a> {
+        let hash = self.tcp.table.hash(&key);
+        Staged::Sought {
             packet,
             tcp_at,
-            id,
+            flow: Flow {
+                key,
+                hash,
+                found: None,
+            },
             index,
-        })
+        }
+    }
+
+    /// Looks up the flows of a batch, and brings what they need into the cache.
+    #[inline(never)]
+    fn look_up(&mut self, staged: &mut [Staged<'_>]) {
+        let mut ids = ArrayVec::<TcpId, BATCH>::new();
+        for frame in &mut *staged {
+            match frame {
+                Staged::Sought {
+                    packet,
+                    tcp_at,
+                    flow,
+                    index,
+                } => {
+                    let Flow { key, hash, .. } = flow;
+                    if let Some(id) = self.tcp.connection(*hash, key, &self.link.iface) {
+                        ids.push(id);
+                        *frame = Staged::Segment {
+                            packet,
+                            tcp_at: *tcp_at,
+                            id,
+                            index: *index,
+                        };
+                    }
+                }
+                Staged::Other(_, Some(flow)) => {
+                    flow.found = self.tcp.find(flow.hash, &flow.key);
+                }
+                _ => {}
+            }
+        }
+        let flows = &self.tcp.flows;
+        let warmth = |warm: fn(&crate::tcp::flow::Flow) -> u64| {
+            let flows = ids.iter().filter_map(|id| flows.get(*id));
+            flows.fold(0, |sum, flow| sum ^ warm(flow))
+        };
+        hint::black_box(warmth(crate::tcp::flow::Flow::warm));
+        hint::black_box(warmth(crate::tcp::flow::Flow::warm_busy));
+    }
+
+    /// A TCP segment that is not, or not any more, known to be of a connection.
+    #[inline(never)]
+    fn other_segment<B: FrameBuf>(&mut self, now: Instant, frame: &B) {
+        let Ok(parsed) = parse_checked(frame.bytes(), &frame.rx_meta()) else {
+            return;
+        };
+        let mut flow = self.tcp_flow(&parsed);
+        if let Some(flow) = &mut flow {
+            flow.found = self.tcp.find(flow.hash, &flow.key);
+        }
+        self.unforged(now, &parsed, flow.as_ref());
     }
 
     /// A segment of a connection that is not just what was expected.

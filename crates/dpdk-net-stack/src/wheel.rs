@@ -22,6 +22,14 @@ const UNARMED: u16 = u16::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimerId(u32);
 
+impl TimerId {
+    /// Something of it.
+    #[inline(always)]
+    pub(crate) fn word(self) -> u32 {
+        self.0
+    }
+}
+
 #[derive(Debug)]
 struct Node<K> {
     key: K,

@@ -12,7 +12,7 @@ use super::flows::Flows;
 use super::info::TcpConnection;
 use super::sockopt::{TcpOption, TcpOptions};
 use super::table::{FlowKey, FlowRef};
-use super::{AllKeys, EventKey, ListenOptions, Tcp, TcpState, TimerKey, seq};
+use super::{AllKeys, ListenOptions, Nanos, Tcp, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::iface::NextHop;
@@ -104,7 +104,7 @@ impl Tcp {
             // More wait: whoever accepts one for each event must not sleep on the others.
             if !listener.queue.is_empty() && !listener.event {
                 listener.event = true;
-                self.events.push_back(EventKey::Listener(id));
+                self.listener_events.push_back(id);
             }
             self.notify(flow_id, ready & (Readiness::READABLE | Readiness::CLOSED));
             return Ok((flow_id, peer));
@@ -294,6 +294,7 @@ impl Tcp {
         if flow.after_read(now, &self.settings) {
             flow.mark_dirty(id, &mut self.dirty);
         }
+        flow.relax_in_crowd(&mut self.pool);
         Ok(len)
     }
 
@@ -398,7 +399,12 @@ impl Tcp {
         flow.queue(&mut self.pool, taken);
         let (total, left) = (taken.len(), room - taken.len());
         self.stats.tx_bytes += total as u64;
-        flow.after_send(&mut self.dirty, total, total < data.len(), left)
+        flow.after_send(
+            &mut self.dirty,
+            &self.settings.nanos,
+            (total, left),
+            total < data.len(),
+        )
     }
 
     pub(crate) fn send_vectored(
@@ -473,7 +479,12 @@ impl Tcp {
     ) -> Result<usize, Error> {
         let flow = held(&mut self.flows, id)?;
         self.stats.tx_bytes += total as u64;
-        flow.after_send(&mut self.dirty, total, blocked, room)
+        flow.after_send(
+            &mut self.dirty,
+            &self.settings.nanos,
+            (total, room),
+            blocked,
+        )
     }
 
     pub(crate) fn shutdown_write(&mut self, now: Instant, id: TcpId) -> Result<(), Error> {
@@ -657,14 +668,14 @@ impl Flow {
     fn after_send(
         &mut self,
         dirty: &mut VecDeque<TcpId>,
-        total: usize,
+        nanos: &Nanos,
+        (total, room): (usize, usize),
         blocked: bool,
-        room: usize,
     ) -> Result<usize, Error> {
         // Also when it is full to the last byte: who asks for readiness before the next send waits for an event too.
         if blocked || room == 0 {
             // From now on acknowledgments have something to tell.
-            self.rouse();
+            self.rouse(nanos);
             self.flags |= FlowFlags::BLOCKED;
         }
         if total > 0 {

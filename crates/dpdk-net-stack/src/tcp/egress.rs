@@ -59,7 +59,7 @@ impl Tcp {
                     flow.write_all(now, &sent, from, frame, with_checksum);
                 });
                 self.stats.tx_segments += 1;
-                flow.arm(&mut self.wheel, flow.wait_until);
+                flow.arm_calm(&mut self.wheel, &self.settings.nanos, now);
                 continue;
             }
             let turn = self.turn(now, link, id, sink);
@@ -81,9 +81,6 @@ impl Tcp {
             }
         }
         self.dirty.extend(looping);
-        if self.pool.is_crowded() {
-            self.pool.thin_out(&mut self.flows);
-        }
     }
 
     /// Sends the RST that is owed; `false` if there was no room.
@@ -216,8 +213,10 @@ impl Tcp {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
-        flow.settle(&self.settings);
         self.set_timer(id, retry);
+        if let Some(flow) = self.flows.as_it_is(id) {
+            flow.settle(&self.settings);
+        }
         turn
     }
 }

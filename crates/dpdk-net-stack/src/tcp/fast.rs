@@ -12,8 +12,6 @@
 //! [`Tab`]. This spares half the memory that a request touches, which is most of its time where there are many
 //! connections.
 
-use core::mem;
-
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::checksum::{self, Sum};
 use dpdk_net_packet::ethernet;
@@ -25,9 +23,10 @@ use super::cc::initial_window;
 use super::chunk::COPY_BELOW;
 use super::flow::{Flow, FlowFlags, Pool, Rare, Wait, coarse_clock, timestamp_clock};
 use super::options::TIMESTAMPS_LEN;
-use super::{Settings, TcpState, seq};
+use super::{Nanos, Settings, TcpState, TimerKey, seq};
 use crate::event::Readiness;
 use crate::time::Instant;
+use crate::wheel::Wheel;
 
 /// A TCP header with timestamps and nothing else.
 const TCP_LEN: usize = HEADER_LEN + TIMESTAMPS_LEN;
@@ -139,16 +138,19 @@ impl Flow {
             sent_at,
             ..Tab::default()
         };
+        (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
         self.calm = cwnd / 2;
     }
 
     /// Something may be amiss from now on: the long way begins, and has to know all.
     #[cold]
     #[inline(never)]
-    pub(super) fn rouse(&mut self) {
-        if mem::take(&mut self.calm) == 0 {
+    pub(super) fn rouse(&mut self, nanos: &Nanos) {
+        if !self.is_calm() {
             return;
         }
+        (self.wait, self.wait_until) = self.calm_wait(nanos);
+        self.calm = 0;
         let Some(sender) = &mut self.sender else {
             return;
         };
@@ -159,9 +161,56 @@ impl Flow {
         }
     }
 
+    /// What a calm connection waits for, and until when. It could have been set when data was sent: nothing that it depends
+    /// on has changed since, as all that was outstanding left then. As [`restart_timer`](Self::restart_timer).
+    fn calm_wait(&self, nanos: &Nanos) -> (Wait, Instant) {
+        if self.snd_una == self.snd_nxt {
+            return (Wait::Nothing, Instant::MAX);
+        }
+        // A segment that is alone may be acknowledged late (RFC 9293 section 3.8.6.3).
+        let late = if self.is_calm_alone() {
+            nanos.peer_ack_delay
+        } else {
+            0
+        };
+        let rto = self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto);
+        let rto = rto.saturating_add(late).min(nanos.max_rto);
+        let srtt = self.rtt.srtt_nanos();
+        let (wait, nanos) = if srtt != 0 && self.flags.contains(FlowFlags::SACK) {
+            let probe = (srtt * 2).max(TICK_NANOS).saturating_add(late);
+            (Wait::Probe, probe.min(rto))
+        } else {
+            (Wait::Retransmit, rto)
+        };
+        (wait, self.tab.sent_at.after_nanos(nanos))
+    }
+
+    /// Whether what a calm connection has outstanding is one segment.
+    #[inline(always)]
+    fn is_calm_alone(&self) -> bool {
+        self.snd_nxt.wrapping_sub(self.snd_una) <= self.mss.into()
+    }
+
+    /// Arms the timer of a calm connection that has just sent something.
+    #[inline(always)]
+    pub(super) fn arm_calm(&mut self, wheel: &mut Wheel<TimerKey>, nanos: &Nanos, now: Instant) {
+        // It waits for that long at least, and nearly always the timer runs for less.
+        let least = now.after_nanos(nanos.peer_ack_delay);
+        if self.timer_at > least || !self.is_calm_alone() {
+            self.arm_calm_now(wheel, nanos);
+        }
+    }
+
+    #[inline(never)]
+    fn arm_calm_now(&mut self, wheel: &mut Wheel<TimerKey>, nanos: &Nanos) {
+        let (_, at) = self.calm_wait(nanos);
+        self.arm(wheel, at);
+    }
+
     /// The timer of a calm connection has run out: when it is to run out next, if nothing is due.
-    pub(super) fn calm_until(&self, now: Instant) -> Option<Instant> {
-        let at = self.wait_until.min(self.ack_at).min(self.expires);
+    pub(super) fn calm_until(&self, nanos: &Nanos, now: Instant) -> Option<Instant> {
+        let (_, at) = self.calm_wait(nanos);
+        let at = at.min(self.ack_at).min(self.expires);
         let short = self.tab.bytes < LONG_TAB && self.tab.busy_micros < LONG_TAB;
         (self.is_calm() && now < at && self.rare.is_none() && short).then_some(at)
     }
@@ -203,7 +252,6 @@ impl Flow {
             self.tab.busy_micros = self.tab.busy_micros.wrapping_add(micros);
             self.tab.acked = self.tab.acked.wrapping_add(advance);
             self.snd_una = ack;
-            (self.wait, self.wait_until) = (Wait::Nothing, Instant::MAX);
         }
         self.segments_in = self.segments_in.wrapping_add(1);
         // RFC 7323 section 4.3: what is echoed is of the segment that the next ACK answers.
@@ -245,8 +293,8 @@ impl Flow {
         let len = self.write_end.wrapping_sub(start);
         let flight = start.wrapping_sub(self.snd_una);
         let end_flight = self.write_end.wrapping_sub(self.snd_una);
-        if len == 0
-            || len > self.mss.into()
+        // Nothing is more than anything.
+        if len.wrapping_sub(1) >= self.mss.into()
             || end_flight > self.calm.min(self.snd_wnd)
             || self.busy.is_none()
         {
@@ -270,7 +318,6 @@ impl Flow {
         self.tab.bytes = self.tab.bytes.wrapping_add(len);
         self.tab.segments = self.tab.segments.wrapping_add(1);
         self.snd_nxt = self.write_end;
-        self.start_timer(config, now, end_flight <= self.mss.into());
         self.segments_out = self.segments_out.wrapping_add(1);
         let window = self.advertise();
         self.acked = self.rcv_nxt;
@@ -281,24 +328,6 @@ impl Flow {
             len,
             window,
         })
-    }
-
-    /// As [`restart_timer`](Self::restart_timer), where all that is outstanding leaves now; `is_alone` if it is one segment.
-    #[inline(always)]
-    fn start_timer(&mut self, config: &Settings, now: Instant, is_alone: bool) {
-        let nanos = &config.nanos;
-        // A segment that is alone may be acknowledged late (RFC 9293 section 3.8.6.3).
-        let late = if is_alone { nanos.peer_ack_delay } else { 0 };
-        let rto = self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto);
-        let rto = rto.saturating_add(late).min(nanos.max_rto);
-        let srtt = self.rtt.srtt_nanos();
-        let probe = (srtt * 2).max(TICK_NANOS).saturating_add(late);
-        let probes = srtt != 0 && self.flags.contains(FlowFlags::SACK);
-        (self.wait, self.wait_until) = if probes {
-            (Wait::Probe, now.after_nanos(probe.min(rto)))
-        } else {
-            (Wait::Retransmit, now.after_nanos(rto))
-        };
     }
 
     /// Bytes of the frame that the segment makes.

@@ -21,7 +21,7 @@ use super::segment::Control;
 use super::send_buf::SendBuf;
 use super::sender::Sender;
 use super::table::FlowKey;
-use super::{EventKey, Keepalive, Settings, TcpState, TimerKey, seq};
+use super::{Keepalive, Settings, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
 use crate::time::{Duration, Instant};
@@ -92,6 +92,8 @@ bitflags::bitflags! {
         /// The SYN, or our answer to one, was lost more than once: data starts with a single segment (RFC 5681 section
         /// 3.1; one loss is forgiven since the timeout is a second, RFC 6928 section 2).
         const SYN_LOST = 1 << 28;
+        /// In the list of those that have, or had lately, buffers of the pool.
+        const LENT = 1 << 29;
     }
 }
 
@@ -192,18 +194,23 @@ impl Rare {
 }
 
 /// One connection.
+///
+/// Its order is that of memory: of what a calm connection needs nothing is among what it does not, at the end, and
+/// [`warm`](Self::warm) reaches all of it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Flow {
     pub(crate) key: FlowKey,
-    pub(crate) id: TcpId,
+    /// While nothing is amiss, the bytes that may be in flight so that nothing will be; zero otherwise.
+    pub(crate) calm: u32,
     pub(crate) flags: FlowFlags,
-    pub(crate) state: TcpState,
-    /// Readiness to be told by the event that is queued.
-    pub(crate) pending: Readiness,
-    /// The peer's window scale.
-    pub(crate) snd_shift: u8,
-    /// Our window scale, zero unless both sides have one.
-    pub(crate) rcv_shift: u8,
+    pub(crate) id: TcpId,
+    /// The MAC address of the next hop, to be looked up again after `mac_until`.
+    pub(crate) mac: MacAddr,
+    pub(crate) ttl: u8,
+    /// The DSCP, in the upper six bits.
+    pub(crate) tos: u8,
+
     /// SND.UNA: the oldest sequence number that is not acknowledged.
     pub(crate) snd_una: u32,
     /// SND.NXT: after the highest that was sent.
@@ -222,61 +229,64 @@ pub(crate) struct Flow {
     pub(crate) rcv_edge: u32,
     /// The acknowledgment number that was sent last (Last.ACK.sent of RFC 7323).
     pub(crate) acked: u32,
-    pub(crate) iss: u32,
-    pub(crate) irs: u32,
     /// TS.Recent, and the [coarse time](coarse_clock) at which it was set.
     pub(crate) ts_recent: u32,
     pub(crate) ts_recent_at: u32,
     /// Added to the clock to make our timestamps (RFC 7323 section 5.4).
     pub(crate) ts_offset: u32,
-    /// Bytes of data in a full segment, options deducted.
-    pub(crate) mss: u16,
-    /// The largest segment that the peer takes, by its SYN.
-    pub(crate) peer_mss: u16,
-    /// The largest segment that has come: what is taken for the peer's full segment.
-    pub(crate) rcv_mss: u16,
-    pub(crate) ttl: u8,
-    /// The DSCP, in the upper six bits.
-    pub(crate) tos: u8,
-    /// Timeouts in a row.
-    pub(crate) backoff: u8,
-    /// So many segments more are acknowledged at once each.
-    pub(crate) quick_acks: u8,
-    pub(crate) wait: Wait,
-    pub(crate) timer: TimerId,
-    /// What the timer is armed for; `MAX` if it is not. So most of the time its place on the wheel need not be touched.
-    pub(crate) timer_at: Instant,
-    /// When `wait` is over.
-    pub(crate) wait_until: Instant,
-    /// When what is not acknowledged has to be; `MAX` if all is.
-    pub(crate) ack_at: Instant,
-    pub(crate) rtt: Rtt,
     /// Bytes that may be received and not read: grows with use.
     pub(crate) recv_max: u32,
     /// Bytes that may be written and not acknowledged: grows with use.
     pub(crate) send_max: u32,
     /// Receive buffer tuning: where the reader was when the present round trip began, and when that was.
     pub(crate) tune_from: u32,
+
     pub(crate) tune_at: Instant,
+    /// When `wait` is over.
+    pub(crate) wait_until: Instant,
+    /// When what is not acknowledged has to be; `MAX` if all is.
+    pub(crate) ack_at: Instant,
+    /// What the timer is armed for; `MAX` if it is not. So most of the time its place on the wheel need not be touched.
+    pub(crate) timer_at: Instant,
     /// When the peer was heard last, or when the first of what is unacknowledged was written, whichever is later.
     pub(crate) heard: Instant,
-    /// The MAC address of the next hop, to be looked up again after `mac_until`.
-    pub(crate) mac: MacAddr,
     pub(crate) mac_until: Instant,
-    /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT. `MAX` if there is none.
-    pub(crate) expires: Instant,
+    pub(crate) busy: Option<Box<Busy>>,
+    /// Congestion control and loss recovery, once something was sent.
+    pub(crate) sender: Option<Box<Sender>>,
+
+    /// What was sent and acknowledged while nothing was amiss.
+    pub(crate) tab: Tab,
+    pub(crate) rtt: Rtt,
+    pub(crate) timer: TimerId,
+
+    pub(crate) state: TcpState,
+    /// Readiness to be told by the event that is queued.
+    pub(crate) pending: Readiness,
+    /// The peer's window scale.
+    pub(crate) snd_shift: u8,
+    /// Our window scale, zero unless both sides have one.
+    pub(crate) rcv_shift: u8,
+    /// Timeouts in a row.
+    pub(crate) backoff: u8,
+    /// So many segments more are acknowledged at once each.
+    pub(crate) quick_acks: u8,
+    pub(crate) wait: Wait,
+    /// Bytes of data in a full segment, options deducted.
+    pub(crate) mss: u16,
+    /// The largest segment that has come: what is taken for the peer's full segment.
+    pub(crate) rcv_mss: u16,
+    /// The largest segment that the peer takes, by its SYN.
+    pub(crate) peer_mss: u16,
     /// Segments sent and received, and bytes received in order, since the beginning.
     pub(crate) segments_out: u32,
     pub(crate) segments_in: u32,
     pub(crate) received: u64,
-    /// While nothing is amiss, the bytes that may be in flight so that nothing will be; zero otherwise.
-    pub(crate) calm: u32,
-    /// What was sent and acknowledged while nothing was amiss.
-    pub(crate) tab: Tab,
-    pub(crate) busy: Option<Box<Busy>>,
-    /// Congestion control and loss recovery, once something was sent.
-    pub(crate) sender: Option<Box<Sender>>,
     pub(crate) rare: Option<Box<Rare>>,
+    /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT. `MAX` if there is none.
+    pub(crate) expires: Instant,
+    pub(crate) iss: u32,
+    pub(crate) irs: u32,
 }
 
 /// The clock of timestamps: a millisecond (RFC 7323 section 5.4).
@@ -368,7 +378,7 @@ impl Flow {
 
     /// Tells the application, if it has the connection, of readiness: once until it takes the event.
     #[inline]
-    pub(super) fn notify(&mut self, id: TcpId, ready: Readiness, events: &mut VecDeque<EventKey>) {
+    pub(super) fn notify(&mut self, id: TcpId, ready: Readiness, events: &mut VecDeque<TcpId>) {
         let unheld = FlowFlags::UNACCEPTED | FlowFlags::ORPHAN;
         if ready.is_empty() || self.flags.intersects(unheld) {
             return;
@@ -376,7 +386,7 @@ impl Flow {
         self.pending |= ready;
         if !self.has(FlowFlags::EVENT) {
             self.flags |= FlowFlags::EVENT;
-            events.push_back(EventKey::Flow(id));
+            events.push_back(id);
         }
     }
 
@@ -628,11 +638,42 @@ impl Flow {
     /// Buffers and records, which are taken from the pool if there are none.
     #[inline]
     pub(crate) fn busy_mut(&mut self, pool: &mut Pool) -> &mut Busy {
-        let id = self.id;
-        self.busy.get_or_insert_with(|| pool.take(id))
+        let (id, flags) = (self.id, &mut self.flags);
+        self.busy.get_or_insert_with(|| pool.take(id, flags))
+    }
+
+    /// Gives the buffers back at once if nothing is in them and there are so many connections with buffers that each finds
+    /// its own out of the cache, and the pool's in it.
+    #[inline]
+    pub(crate) fn relax_in_crowd(&mut self, pool: &mut Pool) {
+        if pool.is_crowded() && self.snd_una == self.write_end {
+            self.relax(pool);
+        }
+    }
+
+    /// Reads something of each cache line that a segment needs, and tells something made of it: the lines of many
+    /// connections come at the same time then.
+    #[inline(always)]
+    pub(crate) fn warm(&self) -> u64 {
+        let words = self.snd_una ^ self.timer.word() ^ self.segments_in;
+        self.heard.as_nanos() ^ u64::from(words)
+    }
+
+    /// The same for what the connection's buffers have, after [`warm`](Self::warm).
+    #[inline(always)]
+    pub(crate) fn warm_busy(&self) -> u64 {
+        match &self.busy {
+            Some(busy) => {
+                u64::from(busy.send.base())
+                    ^ busy.recv.len() as u64
+                    ^ u64::from(busy.gaps.is_some())
+            }
+            None => 0,
+        }
     }
 
     /// Gives the buffers back to the pool if nothing is in them.
+    #[cold]
     pub(crate) fn relax(&mut self, pool: &mut Pool) {
         if let Some(busy) = &self.busy
             && busy.recv.is_empty()
@@ -671,10 +712,8 @@ pub(crate) struct Pool {
 /// Buffers kept for the next connection that has bytes.
 const POOLED: usize = 256;
 
-/// Beyond so many connections with buffers the silence is not waited for.
+/// Beyond so many connections with buffers the silence is not waited for: theirs would not be in the cache.
 const LENT: usize = 2_048;
-/// How many are looked at then at a time: as many as a burst of frames can have given some.
-const THINNED: usize = 64;
 /// How long a silent connection keeps its buffers, about.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections looked at in one go, and the time until the next go.
@@ -683,8 +722,11 @@ const LOOKS_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Pool {
     #[cold]
-    fn take(&mut self, id: TcpId) -> Box<Busy> {
-        self.lent.push_back(id);
+    fn take(&mut self, id: TcpId, flags: &mut FlowFlags) -> Box<Busy> {
+        if !flags.contains(FlowFlags::LENT) {
+            flags.insert(FlowFlags::LENT);
+            self.lent.push_back(id);
+        }
         self.free.pop().unwrap_or_default()
     }
 
@@ -700,28 +742,10 @@ impl Pool {
         (!self.lent.is_empty()).then_some(self.next_look)
     }
 
-    /// Whether so many connections have buffers that those used lately fall out of the caches.
+    /// Whether so many connections have buffers, or had lately, that those used lately fall out of the caches.
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
         self.lent.len() > LENT
-    }
-
-    /// Has those connections give back theirs that have had them for longest, if they have no bytes.
-    pub(crate) fn thin_out(&mut self, flows: &mut Flows) {
-        let most = self.lent.len().saturating_sub(LENT).min(THINNED);
-        for _ in 0..most {
-            self.left = self.left.saturating_sub(1);
-            let Some(id) = self.lent.pop_front() else {
-                break;
-            };
-            let Some(flow) = flows.as_it_is(id) else {
-                continue;
-            };
-            flow.relax(self);
-            if flow.busy.is_some() {
-                self.lent.push_back(id);
-            }
-        }
     }
 
     /// Has connections give back what they don't use.
@@ -743,6 +767,8 @@ impl Pool {
             }
             if flow.busy.is_some() {
                 self.lent.push_back(id);
+            } else {
+                flow.flags.remove(FlowFlags::LENT);
             }
         }
         self.next_look = now

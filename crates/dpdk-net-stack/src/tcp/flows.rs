@@ -7,16 +7,25 @@
 
 use slotmap::SlotMap;
 
+use super::Nanos;
 use super::flow::Flow;
 use crate::event::TcpId;
 
 /// The connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Flows {
     map: SlotMap<TcpId, Flow>,
+    nanos: Nanos,
 }
 
 impl Flows {
+    pub(crate) fn new(nanos: Nanos) -> Self {
+        Flows {
+            map: SlotMap::with_key(),
+            nanos,
+        }
+    }
+
     /// To be looked at only.
     #[inline(always)]
     pub(crate) fn get(&self, id: TcpId) -> Option<&Flow> {
@@ -28,7 +37,7 @@ impl Flows {
     pub(crate) fn get_mut(&mut self, id: TcpId) -> Option<&mut Flow> {
         let flow = self.map.get_mut(id)?;
         if flow.is_calm() {
-            flow.rouse();
+            flow.rouse(&self.nanos);
         }
         Some(flow)
     }

@@ -11,7 +11,7 @@ use super::options::{SegmentOptions, SynOptions, Timestamps, window_scale_for};
 use super::segment::Control;
 use super::sockopt::TcpOptions;
 use super::table::{FlowKey, FlowRef};
-use super::{EventKey, Tcp, TcpState, TimerKey};
+use super::{Tcp, TcpState, TimerKey};
 use crate::event::{ListenerId, TcpId};
 use crate::link::Link;
 use crate::time::{Duration, Instant};
@@ -413,7 +413,7 @@ impl Tcp {
             listener.queue.push_back(id);
             if !listener.event {
                 listener.event = true;
-                self.events.push_back(EventKey::Listener(half.listener));
+                self.listener_events.push_back(half.listener);
             }
         }
         id

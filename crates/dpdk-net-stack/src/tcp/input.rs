@@ -72,6 +72,9 @@ impl Tcp {
         let Some(taken) = flow.take_expected(now, &self.settings, &mut self.pool, segment) else {
             return false;
         };
+        if taken.ready.is_empty() {
+            flow.relax_in_crowd(&mut self.pool);
+        }
         flow.notify(id, taken.ready, &mut self.events);
         if taken.ask {
             flow.mark_dirty(id, &mut self.dirty);

@@ -155,12 +155,6 @@ enum TimerKey {
     TimeWait(TimeWaitId),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EventKey {
-    Flow(TcpId),
-    Listener(ListenerId),
-}
-
 /// What all connections are told at the start.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -227,7 +221,8 @@ pub(crate) struct Tcp {
     time_waits: TimeWaits,
     wheel: Wheel<TimerKey>,
     dirty: VecDeque<TcpId>,
-    events: VecDeque<EventKey>,
+    events: VecDeque<TcpId>,
+    listener_events: VecDeque<ListenerId>,
     ports: PortPicker,
     isn_key: HashKey,
     challenges: RateLimit,
@@ -268,6 +263,12 @@ impl Tcp {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let seed = &config.seed;
         let tcp = &config.tcp;
+        let nanos = Nanos {
+            min_rto: duration_nanos(tcp.min_rto),
+            max_rto: duration_nanos(tcp.max_rto),
+            peer_ack_delay: duration_nanos(tcp.peer_ack_delay),
+            ack_delay: duration_nanos(tcp.ack_delay),
+        };
         let mut table_key = [0; 16];
         let key = HashKey::derive(seed, "flow table");
         table_key[..8].copy_from_slice(&key.hash_one(1u8).to_ne_bytes());
@@ -275,16 +276,11 @@ impl Tcp {
         Tcp {
             settings: Settings {
                 tcp: tcp.clone(),
-                nanos: Nanos {
-                    min_rto: duration_nanos(tcp.min_rto),
-                    max_rto: duration_nanos(tcp.max_rto),
-                    peer_ack_delay: duration_nanos(tcp.peer_ack_delay),
-                    ack_delay: duration_nanos(tcp.ack_delay),
-                },
+                nanos,
                 mtu: config.mtu,
             },
             tx_checksum: config.tx_checksum,
-            flows: Flows::default(),
+            flows: Flows::new(nanos),
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),
             syn_queue: SynQueue::new(tcp.syn_queue),
@@ -293,6 +289,7 @@ impl Tcp {
             wheel: Wheel::new(now),
             dirty: VecDeque::new(),
             events: VecDeque::new(),
+            listener_events: VecDeque::new(),
             ports: PortPicker::new(seed, tcp.ephemeral_first, tcp.ephemeral_last),
             isn_key: HashKey::derive(seed, "initial sequence numbers"),
             challenges: RateLimit::new(tcp.challenge_acks_per_second),
@@ -318,10 +315,9 @@ impl Tcp {
         (self.isn_key.hash_one((key.local(), key.remote())) >> 32) as u32
     }
 
-    /// The connection that a segment with this key is of, if the local address is one of the interface's and the remote
-    /// one is not.
+    /// The connection that a segment with this key is of, if one of the same has come lately and all is as it was.
     #[inline(always)]
-    pub(crate) fn connection(&mut self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
+    pub(crate) fn recent_connection(&self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
         let recent = &self.recent[key.recent_at()];
         if recent.ports == key.ports()
             && recent.remote == key.remote_bits() as u32
@@ -332,12 +328,19 @@ impl Tcp {
         {
             return Some(recent.id);
         }
-        self.find_connection(key, iface)
+        None
     }
 
-    #[inline(never)]
-    fn find_connection(&mut self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
-        let Some(FlowRef::Conn(id)) = self.lookup(key) else {
+    /// The connection that a segment with this key is of, if the local address is one of the interface's and the remote
+    /// one is not.
+    #[inline(always)]
+    pub(crate) fn connection(
+        &mut self,
+        hash: u64,
+        key: &FlowKey,
+        iface: &Interface,
+    ) -> Option<TcpId> {
+        let Some(FlowRef::Conn(id)) = self.find(hash, key) else {
             return None;
         };
         if !iface.is_ours_bits(key.local_bits()) || iface.is_ours_bits(key.remote_bits()) {
@@ -413,34 +416,36 @@ impl Tcp {
         if self.dirty.len() > 2 * flows.len() + STALE {
             self.dirty.retain(|id| flows.contains_key(*id));
         }
-        if self.events.len() > 2 * (flows.len() + listeners.len()) + STALE {
-            self.events.retain(|key| match key {
-                EventKey::Flow(id) => flows.contains_key(*id),
-                EventKey::Listener(id) => listeners.contains_key(*id),
-            });
+        if self.events.len() > 2 * flows.len() + STALE {
+            self.events.retain(|id| flows.contains_key(*id));
+        }
+        if self.listener_events.len() > 2 * listeners.len() + STALE {
+            self.listener_events
+                .retain(|id| listeners.contains_key(*id));
         }
     }
 
     #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        while let Some(key) = self.events.pop_front() {
-            match key {
-                EventKey::Flow(id) => {
-                    let Some(flow) = self.flows.as_it_is(id) else {
-                        continue;
-                    };
-                    flow.flags.remove(FlowFlags::EVENT);
-                    let ready = core::mem::take(&mut flow.pending);
-                    if !ready.is_empty() && !flow.has(FlowFlags::ORPHAN) {
-                        return Some(Event::Tcp(id, ready));
-                    }
-                }
-                EventKey::Listener(id) => {
-                    if let Some(listener) = self.listeners.map.get_mut(id) {
-                        listener.event = false;
-                        return Some(Event::Listener(id));
-                    }
-                }
+        while let Some(id) = self.events.pop_front() {
+            let Some(flow) = self.flows.as_it_is(id) else {
+                continue;
+            };
+            flow.flags.remove(FlowFlags::EVENT);
+            let ready = core::mem::take(&mut flow.pending);
+            if !ready.is_empty() && !flow.has(FlowFlags::ORPHAN) {
+                return Some(Event::Tcp(id, ready));
+            }
+        }
+        self.poll_listener_event()
+    }
+
+    #[inline(never)]
+    fn poll_listener_event(&mut self) -> Option<Event> {
+        while let Some(id) = self.listener_events.pop_front() {
+            if let Some(listener) = self.listeners.map.get_mut(id) {
+                listener.event = false;
+                return Some(Event::Listener(id));
             }
         }
         None
@@ -579,7 +584,7 @@ impl Tcp {
             return;
         };
         flow.timer_at = Instant::MAX;
-        if let Some(at) = flow.calm_until(now) {
+        if let Some(at) = flow.calm_until(&self.settings.nanos, now) {
             flow.arm(&mut self.wheel, at);
             return;
         }

@@ -137,7 +137,14 @@ impl Rtt {
 }
 
 /// `value` moved towards `target` by one in `divisor` of the way, rounded to nearest.
+#[inline(always)]
 fn approach(value: u32, target: u32, divisor: u64) -> u32 {
+    if divisor.is_power_of_two() {
+        // Nearly always, and where the divisor is known a shift.
+        let way = i64::from(target) - i64::from(value);
+        let step = (way + (divisor / 2) as i64) >> divisor.trailing_zeros();
+        return (i64::from(value) + step) as u32;
+    }
     let step = (u64::from(target.abs_diff(value)) + divisor / 2) / divisor;
     if target >= value {
         value + step as u32

@@ -49,8 +49,14 @@ pub fn parse(bytes: &[u8], verify_checksum: bool) -> Result<IpPacket<'_>, ParseE
     }
     let src = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]);
     let dst = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]);
-    // RFC 1122 section 3.2.1.3: groups and broadcast are no sources, loopback never leaves a host, 0 is no destination.
-    if src.octets()[0] >= 224 || src.is_loopback() || dst.is_loopback() || dst.is_unspecified() {
+    // RFC 1122 section 3.2.1.3: groups and broadcast are no sources, nor is a host of network 0; loopback never leaves a
+    // host, 0 is no destination.
+    if src.octets()[0] >= 224
+        || (src.octets()[0] == 0 && !src.is_unspecified())
+        || src.is_loopback()
+        || dst.is_loopback()
+        || dst.is_unspecified()
+    {
         return Err(ParseError::Ipv4BadAddress);
     }
     if header_len > HEADER_LEN {

@@ -3,7 +3,7 @@
 use core::net::Ipv6Addr;
 
 use crate::ip::IpPacket;
-use crate::{ParseError, Protocol};
+use crate::{ParseError, Protocol, icmp, tcp, udp};
 
 /// The length of the fixed header.
 pub const HEADER_LEN: usize = 40;
@@ -36,8 +36,8 @@ pub fn parse(bytes: &[u8]) -> Result<IpPacket<'_>, ParseError> {
     let Some(packet) = bytes.get(..total) else {
         return Err(ParseError::Ipv6BadPayloadLength);
     };
-    // RFC 4291 sections 2.5.2, 2.5.3 and 2.7: a group as source, loopback, or nobody as destination. The latter two start
-    // with zeros.
+    // RFC 4291 sections 2.5.2, 2.5.3 and 2.7: a group as source, loopback, or nobody as destination; and IPv4 addresses in
+    // IPv6 form, by which programs know their IPv4 peers. All but the first start with zeros.
     if fixed[8] == 0xff || ((fixed[8] == 0 || fixed[24] == 0) && has_bad_address(fixed)) {
         return Err(ParseError::Ipv6BadAddress);
     }
@@ -81,7 +81,7 @@ fn has_bad_address(fixed: &[u8; HEADER_LEN]) -> bool {
             .fold(0, |bits, byte| bits << 8 | u128::from(*byte))
     };
     let (src, dst) = (address(8), address(24));
-    src == 1 || dst <= 1
+    src == 1 || dst <= 1 || src >> 32 == 0xffff || dst >> 32 == 0xffff
 }
 
 /// Walks the extension headers up to the upper-layer header, or to a fragment header that stands for a real fragment.
@@ -128,6 +128,9 @@ fn walk(bytes: &[u8], first: u8) -> Result<Found, ParseError> {
                     if len == 0 {
                         return Err(ParseError::Ipv6BadFragment);
                     }
+                    if offset == 0 && !reaches_upper_layer(header[0], &bytes[payload..]) {
+                        return Err(problem(3, 0, false));
+                    }
                     return Ok(Found {
                         protocol: header[0],
                         protocol_at: at as u16,
@@ -154,6 +157,30 @@ fn walk(bytes: &[u8], first: u8) -> Result<Found, ParseError> {
         at += len;
     }
     Err(ParseError::Ipv6TooManyExtensions)
+}
+
+/// Whether a first fragment has all headers up to that of the upper layer, whole: filters may not see what it is otherwise
+/// (RFC 8200 section 4.5, RFC 7112 section 5).
+#[cold]
+fn reaches_upper_layer(mut next: u8, mut rest: &[u8]) -> bool {
+    for _ in 0..=MAX_EXTENSIONS {
+        let len = match next {
+            NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION => match rest.get(1) {
+                Some(units) => (usize::from(*units) + 1) * 8,
+                None => return false,
+            },
+            NEXT_FRAGMENT => FRAGMENT_HEADER_LEN,
+            6 => return rest.len() >= tcp::HEADER_LEN,
+            17 => return rest.len() >= udp::HEADER_LEN,
+            58 => return rest.len() >= icmp::HEADER_LEN,
+            _ => return true,
+        };
+        let (Some(first), Some(behind)) = (rest.first(), rest.get(len..)) else {
+            return false;
+        };
+        (next, rest) = (*first, behind);
+    }
+    true
 }
 
 /// The length of the extension header at `at`, which lies wholly within the packet and has at least 8 bytes.

@@ -128,6 +128,10 @@ fn ipv4_header() {
         ParseError::Ipv4BadAddress
     );
     assert_eq!(
+        error(&with_v4(good.clone(), 12, 0)),
+        ParseError::Ipv4BadAddress
+    );
+    assert_eq!(
         error(&with_v4(good.clone(), 16, 127)),
         ParseError::Ipv4BadAddress
     );
@@ -209,6 +213,11 @@ fn ipv6_header() {
     };
     assert_eq!(with(0, 0x40), ParseError::BadIpVersion);
     assert_eq!(with(8, 0xff), ParseError::Ipv6BadAddress);
+    for at in [22, 38] {
+        let mut mapped = good.clone();
+        mapped[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        assert_eq!(error(&mapped), ParseError::Ipv6BadAddress);
+    }
     let mut unspecified = good.clone();
     unspecified[38..54].fill(0);
     assert_eq!(error(&unspecified), ParseError::Ipv6BadAddress);

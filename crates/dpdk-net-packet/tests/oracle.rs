@@ -16,7 +16,7 @@ fn v4() -> impl Strategy<Value = Ipv4Addr> {
     any::<u32>()
         .prop_map(Ipv4Addr::from)
         .prop_filter("a unicast address", |a| {
-            a.octets()[0] < 224 && !a.is_loopback() && !a.is_unspecified()
+            (1..224).contains(&a.octets()[0]) && !a.is_loopback()
         })
 }
 
@@ -24,7 +24,8 @@ fn v6() -> impl Strategy<Value = Ipv6Addr> {
     any::<u128>()
         .prop_map(Ipv6Addr::from)
         .prop_filter("a unicast address", |a| {
-            !a.is_multicast() && !a.is_loopback() && !a.is_unspecified()
+            let mapped = a.to_ipv4_mapped().is_some();
+            !a.is_multicast() && !a.is_loopback() && !a.is_unspecified() && !mapped
         })
 }
 

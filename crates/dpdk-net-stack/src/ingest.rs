@@ -508,11 +508,11 @@ impl Stack {
         }
     }
 
-    /// Counts a malformed frame, and answers those that IPv6 wants answered.
+    /// Counts a malformed frame, and answers those that are to be answered (RFC 8200, RFC 1122 section 3.2.2.5).
     #[cold]
     fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
         self.count_malformed(error);
-        if let ParseError::Ipv6ParameterProblem { .. } = error
+        if let ParseError::Ipv6ParameterProblem { .. } | ParseError::Ipv4BadOption { .. } = error
             && let Ok(link) = dpdk_net_packet::ethernet::Frame::parse(frame)
             && (link.dst == self.link.iface.mac || link.dst.is_multicast())
         {

@@ -64,7 +64,8 @@ fn ipv4_options() {
         ("an option that runs over the header", [7, 5, 0, 0]),
         ("an option without a length", [1, 1, 1, 7]),
     ] {
-        lab.silent("drop_ipv4_malformed", what, &with_ipv4_options(&options));
+        // RFC 1122 section 3.2.2.5: told by a Parameter Problem.
+        lab.reported("drop_ipv4_malformed", what, &with_ipv4_options(&options));
     }
     for (what, kind) in [
         ("a loose source route", 131),
@@ -86,6 +87,7 @@ fn ipv4_addresses_that_must_not_be_on_a_link() {
     let mut lab = Lab::new();
     let udp = |path: Path| path.udp(1, UDP_PORT, b"x");
     for src in [
+        [0, 0, 0, 1],
         [127, 0, 0, 1],
         [224, 0, 0, 1],
         [239, 1, 2, 3],

@@ -35,7 +35,7 @@ fn ipv6_headers() {
 fn ipv6_addresses_that_must_not_be_on_a_link() {
     let mut lab = Lab::new();
     let udp = |path: Path| path.udp(1, UDP_PORT, b"x");
-    for src in ["::1", "ff02::1", "ff0e::1"] {
+    for src in ["::1", "ff02::1", "ff0e::1", "::ffff:198.18.0.9"] {
         let src: Ipv6Addr = src.parse().unwrap();
         lab.silent(
             "drop_ip_bad_address",

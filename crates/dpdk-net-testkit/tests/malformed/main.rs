@@ -1,10 +1,11 @@
 //! Malformed frames of every layer: each is counted by its cause and dropped, nothing is said in reply that should not be, and the
-//! stack serves as before. What is common to all of them is here; the cases are in a file a layer.
+//! stack serves as before; and what is not malformed but odd, as probing tools send it, gets the answer that a host owes. What is common to all of them is here; the cases are in a file a layer.
 
 mod icmp;
 mod ipv4;
 mod ipv6;
 mod link;
+mod probers;
 mod random;
 mod transport;
 

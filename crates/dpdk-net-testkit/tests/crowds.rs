@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dpdk_net_packet::MacAddr;
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::apps::{Bulk, EchoServer, Pattern, RequestClient};
 use dpdk_net_testkit::by_hand::{ByHand, HOST, TCP_PORT, tcp_to};
@@ -214,6 +215,89 @@ fn after_ten_thousand_connections_that_close_at_once_the_listener_still_accepts(
             .unwrap_or_else(|what| panic!("{family:?}: {what}"));
         lab.wait(Duration::from_secs(120));
         assert_eq!(lab.stack().tcp_count(), 0, "connections are left over");
+    }
+}
+
+/// A connection goes on while 2,000 neighbours are asked for at once, each with more to be sent than may wait, and when all
+/// of them answer in one burst or none does.
+#[test]
+fn two_thousand_neighbours_at_once_are_harmless() {
+    const CROWD: std::ops::Range<u16> = 100..2_100;
+    for family in Family::BOTH {
+        for (room, answered) in [(4_096, true), (4_096, false), (256, true)] {
+            let mut config = StackHost::config(HOST, 1);
+            config.limits.neighbors = room;
+            let waiting = config.limits.pending_bytes;
+            let mut lab = ByHand::with_config(config);
+            let friend = Path::new(family, 2, HOST);
+            let (id, mut peer) = lab.open(friend, 5_000, 1).unwrap();
+            let mut works_on = |lab: &mut ByHand, known: bool| {
+                let request = Segment {
+                    payload: b"request".to_vec(),
+                    ..peer.clone()
+                };
+                lab.feed(friend.tcp(&request));
+                peer.seq = peer.seq.wrapping_add(7);
+                assert_eq!(lab.stack_mut().tcp_recv(id, &mut [0; 16]), Ok(7));
+                lab.stack_mut().tcp_send(id, b"answer").unwrap();
+                let mut sent = lab.take();
+                if !known {
+                    // Nothing was heard of it for long: it is asked for again.
+                    sent.extend(lab.feed(friend.i_have()));
+                }
+                let answered = sent
+                    .iter()
+                    .filter_map(|frame| tcp_to(frame, 5_000))
+                    .any(|(_, payload)| payload == b"answer");
+                assert!(
+                    answered,
+                    "the connection is served at once: {family:?}, {room}"
+                );
+                peer.ack = peer.ack.wrapping_add(6);
+                lab.feed(friend.tcp(&peer));
+            };
+            let (now, udp) = (lab.now(), lab.udp());
+            let mut asked = 0;
+            for n in CROWD {
+                let to = family.socket(n, PORT);
+                lab.stack_mut().tcp_connect(now, None, to).unwrap();
+                for _ in 0..3 {
+                    let _ = lab.stack_mut().udp_send(now, udp, &[7; 1_400], Some(to));
+                }
+                asked += lab.take().len();
+                assert!(lab.stack().neighbors().len() <= room);
+            }
+            assert_eq!(asked, CROWD.len(), "one question each");
+            works_on(&mut lab, true);
+            if answered {
+                let answers: Vec<Vec<u8>> =
+                    CROWD.map(|n| Path::new(family, n, HOST).i_have()).collect();
+                let sent = lab.feed_batch(&answers);
+                let bytes: usize = sent.iter().map(Vec::len).sum();
+                assert!(bytes > 0 && bytes <= waiting, "{bytes} bytes had waited");
+                works_on(&mut lab, true);
+            }
+            let later = lab.wait(Duration::from_secs(20));
+            let resolved = lab.stack().stats().neighbors.resolved;
+            if answered && room > CROWD.len() {
+                assert!(resolved >= CROWD.len() as u64);
+                let syns: std::collections::BTreeSet<MacAddr> = later
+                    .iter()
+                    .filter(|frame| tcp_to(frame, PORT).is_some())
+                    .filter_map(|frame| MacAddr::from_slice(frame))
+                    .collect();
+                assert_eq!(syns.len(), CROWD.len(), "SYNs to all of them");
+            }
+            if !answered {
+                // SYNs that are repeated ask again.
+                let given_up = lab.stack().stats().neighbors.unreachable;
+                assert!(given_up >= CROWD.len() as u64, "{given_up}");
+            }
+            assert!(lab.stack().neighbors().len() <= room);
+            works_on(&mut lab, false);
+            lab.check_service()
+                .unwrap_or_else(|what| panic!("{family:?}: {what}"));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! neighbour discovery, group membership) stays inside.
 
 mod calls;
+mod data;
 mod epoll;
 mod fd;
 

@@ -108,11 +108,20 @@ pub struct Queues {
 /// `None`: not yet.
 pub type Attempt = Option<Result<Outcome, Errno>>;
 
-fn not_yet(error: Error) -> Attempt {
+pub(super) fn not_yet(error: Error) -> Attempt {
     match error {
         Error::WouldBlock => None,
         error => Some(Err(error.into())),
     }
+}
+
+/// Any address and any port.
+fn unspecified(v6: bool) -> SocketAddr {
+    let any: IpAddr = match v6 {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(any, 0)
 }
 
 /// The bits of `poll` and `epoll` that TCP and UDP sockets have.
@@ -199,17 +208,12 @@ impl Host {
     }
 
     /// The UDP socket, bound to a port of its own if it was not yet.
-    fn udp(&mut self, fd: i32) -> Result<UdpId, Errno> {
+    pub(super) fn udp(&mut self, fd: i32) -> Result<UdpId, Errno> {
         let descriptor = self.fds.get(fd)?;
         match descriptor.kind {
             Kind::Udp { id: Some(id) } => Ok(id),
             Kind::Udp { id: None } => {
-                let any: IpAddr = if descriptor.v6 {
-                    Ipv6Addr::UNSPECIFIED.into()
-                } else {
-                    Ipv4Addr::UNSPECIFIED.into()
-                };
-                let id = self.udp_bind(fd, SocketAddr::new(any, 0))?;
+                let id = self.udp_bind(fd, unspecified(descriptor.v6))?;
                 self.fds.get_mut(fd)?.kind = Kind::Udp { id: Some(id) };
                 Ok(id)
             }
@@ -220,14 +224,9 @@ impl Host {
     /// `listen`.
     pub fn listen(&mut self, fd: i32, backlog: i32) -> Result<(), Errno> {
         let descriptor = self.fds.get(fd)?;
-        let any: IpAddr = if descriptor.v6 {
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
-        };
         match descriptor.kind {
             Kind::TcpNew { local } => {
-                let mut options = ListenOptions::new(local.unwrap_or(SocketAddr::new(any, 0)));
+                let mut options = ListenOptions::new(local.unwrap_or(unspecified(descriptor.v6)));
                 options.backlog = backlog.max(0) as u32;
                 options.only_v6 = descriptor.settings.only_v6;
                 options.options = descriptor.settings.tcp;
@@ -376,123 +375,6 @@ impl Host {
         let id = self.udp(fd)?;
         self.stack.udp_connect(id, to)?;
         Ok(Outcome::Done)
-    }
-
-    fn recv(&mut self, fd: i32, len: usize, flags: i32, got: &mut Vec<u8>) -> Attempt {
-        let peek = flags & libc::MSG_PEEK != 0;
-        let id = match self.fds.get(fd).map(|descriptor| &descriptor.kind) {
-            Ok(Kind::Tcp { id, .. }) => *id,
-            Ok(Kind::Udp { .. }) => return self.recv_datagram(fd, len, flags),
-            Ok(Kind::TcpNew { .. } | Kind::Listener(_)) => {
-                return Some(Err(Errno(libc::ENOTCONN)));
-            }
-            Ok(Kind::Epoll(_)) => return Some(Err(Errno(libc::EINVAL))),
-            Err(error) => return Some(Err(error)),
-        };
-        let queued = self.stack.tcp_recv_queue(id);
-        let mut buf = vec![0; (len - got.len().min(len)).min(queued.max(1))];
-        let result = if peek {
-            self.stack.tcp_peek(id, &mut buf)
-        } else {
-            self.stack.tcp_recv(id, &mut buf)
-        };
-        match result {
-            Ok(count) => {
-                buf.truncate(count);
-                got.append(&mut buf);
-                let all = flags & libc::MSG_WAITALL != 0 && !peek;
-                if all && count > 0 && got.len() < len {
-                    return None;
-                }
-                let got = core::mem::take(got);
-                let total = got.len();
-                Some(Ok(Outcome::Data(got, total, None)))
-            }
-            Err(Error::WouldBlock) => None,
-            Err(_) if !got.is_empty() => {
-                let got = core::mem::take(got);
-                let total = got.len();
-                Some(Ok(Outcome::Data(got, total, None)))
-            }
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
-    fn recv_datagram(&mut self, fd: i32, len: usize, flags: i32) -> Attempt {
-        let id = match self.udp(fd) {
-            Ok(id) => id,
-            Err(error) => return Some(Err(error)),
-        };
-        let mut buf = vec![0; len.min(usize::from(u16::MAX))];
-        let result = if flags & libc::MSG_PEEK != 0 {
-            self.stack.udp_peek(id, &mut buf)
-        } else {
-            self.stack.udp_recv(id, &mut buf)
-        };
-        match result {
-            Ok(received) => {
-                buf.truncate(received.len);
-                let total = if flags & libc::MSG_TRUNC != 0 {
-                    received.datagram_len
-                } else {
-                    received.len
-                };
-                Some(Ok(Outcome::Data(buf, total, Some(received.from))))
-            }
-            Err(error) => not_yet(error),
-        }
-    }
-
-    fn send(
-        &mut self,
-        fd: i32,
-        data: &[u8],
-        to: Option<SocketAddr>,
-        done: &mut usize,
-        nonblocking: bool,
-    ) -> Attempt {
-        let id = match self.fds.get(fd) {
-            Ok(descriptor) => match descriptor.kind {
-                Kind::Tcp { id, .. } => id,
-                Kind::Udp { .. } => return self.send_datagram(fd, data, to),
-                Kind::TcpNew { .. } => return Some(Err(Errno(libc::EPIPE))),
-                Kind::Listener(_) => return Some(Err(Errno(libc::EPIPE))),
-                Kind::Epoll(_) => return Some(Err(Errno(libc::EINVAL))),
-            },
-            Err(error) => return Some(Err(error)),
-        };
-        loop {
-            match self.stack.tcp_send(id, &data[*done..]) {
-                Ok(count) => {
-                    *done += count;
-                    // A call that does not block takes what fits.
-                    if *done >= data.len() || nonblocking && *done > 0 {
-                        return Some(Ok(Outcome::Count(*done)));
-                    }
-                    if count == 0 {
-                        return None;
-                    }
-                    self.run();
-                }
-                Err(Error::WouldBlock) => return None,
-                Err(_) if *done > 0 => return Some(Ok(Outcome::Count(*done))),
-                Err(error) => return Some(Err(error.into())),
-            }
-        }
-    }
-
-    fn send_datagram(&mut self, fd: i32, data: &[u8], to: Option<SocketAddr>) -> Attempt {
-        if let Some(to) = to {
-            self.know(to.ip());
-        }
-        let result = self
-            .udp(fd)
-            .and_then(|id| Ok(self.stack.udp_send(self.now, id, data, to)?));
-        match result {
-            Ok(count) => Some(Ok(Outcome::Count(count))),
-            Err(Errno(libc::EAGAIN)) => None,
-            Err(error) => Some(Err(error)),
-        }
     }
 
     fn poll(&mut self, fds: &mut [PollFd]) -> Attempt {

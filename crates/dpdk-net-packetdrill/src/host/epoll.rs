@@ -126,10 +126,13 @@ impl Host {
         Ok(found)
     }
 
-    /// Grows or changes when more has come to a socket, so that edge-triggered watchers are told again.
+    /// Grows when more has come to a connection, read or not, so that edge-triggered watchers are told again.
     fn progress(&self, fd: i32) -> u64 {
         match self.fds.get(fd).map(|descriptor| &descriptor.kind) {
-            Ok(Kind::Tcp { id, .. }) => self.stack().tcp_recv_queue(*id) as u64,
+            Ok(Kind::Tcp { id, .. }) => match self.stack().tcp_info(*id) {
+                Ok(info) => info.bytes_received,
+                Err(_) => 0,
+            },
             _ => 0,
         }
     }

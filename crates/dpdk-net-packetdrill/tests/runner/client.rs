@@ -57,6 +57,56 @@ fn sockaddr(addr: SocketAddr) -> Vec<u8> {
     bytes
 }
 
+/// The address in a `struct sockaddr`.
+fn address(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = i32::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+    let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+    let ip = match family {
+        libc::AF_INET => IpAddr::from(<[u8; 4]>::try_from(bytes.get(4..8)?).ok()?),
+        libc::AF_INET6 => IpAddr::from(<[u8; 16]>::try_from(bytes.get(8..24)?).ok()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+fn pieces_to_read(parts: &[Vec<u8>]) -> Vec<libc::iovec> {
+    let piece = |part: &Vec<u8>| libc::iovec {
+        iov_base: part.as_ptr().cast_mut().cast(),
+        iov_len: part.len(),
+    };
+    parts.iter().map(piece).collect()
+}
+
+fn pieces_to_fill(parts: &mut [Vec<u8>]) -> Vec<libc::iovec> {
+    let piece = |part: &mut Vec<u8>| libc::iovec {
+        iov_base: part.as_mut_ptr().cast(),
+        iov_len: part.len(),
+    };
+    parts.iter_mut().map(piece).collect()
+}
+
+fn message(name: &mut [u8], pieces: &mut [libc::iovec]) -> libc::msghdr {
+    // SAFETY: a structure of numbers and pointers, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    if !name.is_empty() {
+        message.msg_name = name.as_mut_ptr().cast();
+    }
+    message.msg_namelen = name.len() as u32;
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len();
+    message
+}
+
+/// The parts of which so many bytes in all were filled.
+fn cut(mut parts: Vec<Vec<u8>>, filled: i64) -> Vec<Vec<u8>> {
+    let mut left = filled.max(0) as usize;
+    for part in &mut parts {
+        part.truncate(left);
+        left -= part.len();
+    }
+    parts
+}
+
 impl Client {
     pub fn new(flags: &str) -> Client {
         Client::with(packetdrill_interface_init, flags)
@@ -158,14 +208,130 @@ impl Client {
         )
     }
 
+    /// What was read into buffers of these lengths.
+    pub fn readv(&self, fd: i32, lens: &[usize]) -> (Returned, Vec<Vec<u8>>) {
+        let mut parts: Vec<Vec<u8>> = lens.iter().map(|len| vec![0; *len]).collect();
+        let pieces = pieces_to_fill(&mut parts);
+        // SAFETY: as many pieces as told, of buffers that outlive the call.
+        let result = returned(unsafe {
+            (self.table.readv)(self.data(), fd, pieces.as_ptr(), pieces.len() as c_int)
+        } as i64);
+        (result, cut(parts, result.value))
+    }
+
+    /// As [`readv`](Self::readv), with who sent it.
+    pub fn recvmsg(
+        &self,
+        fd: i32,
+        lens: &[usize],
+        flags: i32,
+    ) -> (Returned, Vec<Vec<u8>>, Option<SocketAddr>) {
+        let mut parts: Vec<Vec<u8>> = lens.iter().map(|len| vec![0; *len]).collect();
+        let mut pieces = pieces_to_fill(&mut parts);
+        let mut name = [0u8; 28];
+        let mut message = message(&mut name, &mut pieces);
+        // SAFETY: a message whose parts outlive the call.
+        let result =
+            returned(unsafe { (self.table.recvmsg)(self.data(), fd, &mut message, flags) } as i64);
+        let from = address(&name[..message.msg_namelen as usize]);
+        (result, cut(parts, result.value), from)
+    }
+
+    pub fn sendmsg(
+        &self,
+        fd: i32,
+        parts: &[Vec<u8>],
+        to: Option<SocketAddr>,
+        flags: i32,
+    ) -> Returned {
+        let mut pieces = pieces_to_read(parts);
+        let mut name = to.map_or(Vec::new(), sockaddr);
+        let message = message(&mut name, &mut pieces);
+        // SAFETY: a message whose parts outlive the call and are only read.
+        returned(unsafe { (self.table.sendmsg)(self.data(), fd, &message, flags) } as i64)
+    }
+
+    pub fn recvfrom(
+        &self,
+        fd: i32,
+        len: usize,
+        flags: i32,
+    ) -> (Returned, Vec<u8>, Option<SocketAddr>) {
+        let (mut buf, mut name) = (vec![0u8; len], [0u8; 28]);
+        let mut name_len = name.len() as u32;
+        // SAFETY: a buffer and room for an address, both of the lengths told.
+        let result = returned(unsafe {
+            (self.table.recvfrom)(
+                self.data(),
+                fd,
+                buf.as_mut_ptr().cast(),
+                len,
+                flags,
+                name.as_mut_ptr().cast(),
+                &mut name_len,
+            )
+        } as i64);
+        buf.truncate(result.value.max(0) as usize);
+        (result, buf, address(&name))
+    }
+
+    pub fn sendto(&self, fd: i32, data: &[u8], to: SocketAddr) -> Returned {
+        let to = sockaddr(to);
+        // SAFETY: a buffer and an address of the lengths told.
+        returned(unsafe {
+            (self.table.sendto)(
+                self.data(),
+                fd,
+                data.as_ptr().cast(),
+                data.len(),
+                0,
+                to.as_ptr().cast(),
+                to.len() as u32,
+            )
+        } as i64)
+    }
+
+    pub fn epoll_create(&self) -> Returned {
+        // SAFETY: plain numbers.
+        returned(unsafe { (self.table.epoll_create)(self.data(), 1) }.into())
+    }
+
+    /// `event`: what for and what to say then.
+    pub fn epoll_ctl(
+        &self,
+        epfd: i32,
+        operation: i32,
+        fd: i32,
+        event: Option<(u32, u64)>,
+    ) -> Returned {
+        let mut event = event.map(|(events, u64)| libc::epoll_event { events, u64 });
+        let event = event.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
+        // SAFETY: null, or an event that outlives the call.
+        returned(unsafe { (self.table.epoll_ctl)(self.data(), epfd, operation, fd, event) }.into())
+    }
+
+    pub fn epoll_wait(&self, epfd: i32, max: usize, timeout: i32) -> (Returned, Vec<(u32, u64)>) {
+        let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; max];
+        // SAFETY: room for as many events as told.
+        let result = returned(
+            unsafe {
+                (self.table.epoll_wait)(
+                    self.data(),
+                    epfd,
+                    events.as_mut_ptr(),
+                    max as c_int,
+                    timeout,
+                )
+            }
+            .into(),
+        );
+        events.truncate(result.value.max(0) as usize);
+        let events = events.iter().map(|event| (event.events, event.u64));
+        (result, events.collect())
+    }
+
     pub fn writev(&self, fd: i32, parts: &[Vec<u8>]) -> Returned {
-        let pieces: Vec<libc::iovec> = parts
-            .iter()
-            .map(|part| libc::iovec {
-                iov_base: part.as_ptr().cast_mut().cast(),
-                iov_len: part.len(),
-            })
-            .collect();
+        let pieces = pieces_to_read(parts);
         // SAFETY: as many pieces as told, of buffers that outlive the call and are only read.
         returned(unsafe {
             (self.table.writev)(self.data(), fd, pieces.as_ptr(), pieces.len() as c_int)

@@ -42,6 +42,10 @@ struct Connection {
     /// Timestamps of the stack by those that the script calls them.
     stamps: HashMap<u32, u32>,
     active: bool,
+    /// The peer has acknowledged our SYN.
+    acknowledged: bool,
+    /// The peer has sent a SYN for one more connection between the same: if that is answered with a SYN, numbers begin anew.
+    again: bool,
 }
 
 type Outcome<T> = Result<T, String>;

@@ -55,6 +55,10 @@ impl Runner {
                         ..Connection::default()
                     };
                     self.peer_port += 1;
+                } else if tcp.flags & (SYN | ACK) == SYN && !self.connection.active {
+                    self.connection.again = self.connection.acknowledged;
+                } else {
+                    self.connection.acknowledged |= tcp.flags & ACK != 0;
                 }
                 let mut segment = self.to_stack(tcp)?;
                 segment.ecn = packet.ecn.unwrap_or(0);
@@ -166,6 +170,10 @@ impl Runner {
         if self.connection.active && self.connection.local.is_none() {
             self.connection.local = Some(segment.from);
             self.connection.remote = Some(segment.to);
+        }
+        if self.connection.again && segment.flags & SYN != 0 {
+            self.connection.offset = None;
+            (self.connection.again, self.connection.acknowledged) = (false, false);
         }
         let offset = *self
             .connection

@@ -451,11 +451,13 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        if let Some(quoted) = report.seq {
-            let end = seq::max(flow.snd_nxt, flow.snd_una.wrapping_add(1));
-            if !(seq::le(flow.snd_una, quoted) && seq::lt(quoted, end)) {
-                return;
-            }
+        // RFC 792: at least 64 bits of what was sent are quoted. Who quotes less may have guessed the ports.
+        let Some(quoted) = report.seq else {
+            return;
+        };
+        let end = seq::max(flow.snd_nxt, flow.snd_una.wrapping_add(1));
+        if !(seq::le(flow.snd_una, quoted) && seq::lt(quoted, end)) {
+            return;
         }
         if let ErrorKind::PacketTooBig { mtu } = report.kind {
             link.note_path_mtu(now, report.remote.ip(), mtu as usize);

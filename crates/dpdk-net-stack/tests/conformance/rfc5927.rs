@@ -17,6 +17,15 @@ both_families! {
             hand.stack.ingest(hand.now, &[icmp::port_unreachable(family, &about)]);
             assert_eq!(hand.stack.tcp_state(id), TcpState::SynSent, "{offset}");
         }
+        // Nor does one that quotes the ports and no sequence number.
+        let headers = if family == Family::V4 { 34 } else { 54 };
+        let about = frame(family, 1, 2, &syn);
+        for quoted in [headers + 4, headers + 7] {
+            hand.stack.ingest(hand.now, &[icmp::port_unreachable(family, &about[..quoted])]);
+            assert_eq!(hand.stack.tcp_state(id), TcpState::SynSent, "{quoted}");
+        }
+        hand.stack.ingest(hand.now, &[icmp::port_unreachable(family, &about[..headers + 8])]);
+        assert_eq!(hand.stack.tcp_take_error(id), Some(Error::ConnectionRefused));
         let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, &pattern(2_800)).unwrap();
         let sent = hand.out();

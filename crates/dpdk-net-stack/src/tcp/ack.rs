@@ -75,7 +75,7 @@ impl Flow {
             let (blocks, range) = valid_blocks(&segment.options.sack, ack, self.snd_nxt);
             duplicate = range;
             if !blocks.is_empty() {
-                busy.sent.sack(&blocks, &mut delivery);
+                busy.sent.sack(&blocks, mss, &mut delivery);
             }
         }
 

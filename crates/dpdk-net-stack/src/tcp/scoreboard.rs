@@ -32,6 +32,8 @@ pub(crate) struct Sent {
     /// After its last byte, FIN included.
     pub(crate) end: u32,
     pub(crate) marks: Mark,
+    /// Of a SACKED one: no byte from its end to here is without SACK.
+    pub(crate) sacked_to: u32,
     pub(crate) sent_at: Instant,
     /// Bytes delivered when it left.
     pub(crate) delivered: u64,
@@ -93,6 +95,9 @@ impl Delivery {
     }
 }
 
+/// So many records may come of blocks that end anywhere.
+const FEW: usize = 64;
+
 /// The most recently sent segment that was delivered (RFC 8985 section 6.2).
 #[derive(Debug, Clone, Copy)]
 struct Rack {
@@ -123,8 +128,9 @@ pub(crate) struct Scoreboard {
     /// Retransmissions, oldest first: where they started and when they left.
     again: VecDeque<(u32, Instant)>,
     rack: Option<Rack>,
-    /// The SACK blocks that came last: what is in them has been dealt with.
-    blocks: Blocks,
+    /// Records that SACK blocks have had looked at.
+    #[cfg(test)]
+    work: usize,
 }
 
 /// Where a retransmission belongs among the others: those that left at once lie in the order of their sequence numbers,
@@ -191,7 +197,6 @@ impl Scoreboard {
         }
         let sent_at = single.sent_at;
         self.records.clear();
-        self.blocks.clear();
         Some(sent_at)
     }
 
@@ -215,7 +220,7 @@ impl Scoreboard {
         self.records.shrink_to(64);
         self.again.shrink_to(16);
         (self.sacked, self.lost, self.sacked_records) = (0, 0, 0);
-        (self.rack, self.blocks) = (None, Blocks::new());
+        self.rack = None;
     }
 
     /// Bytes of heap.
@@ -303,66 +308,102 @@ impl Scoreboard {
         self.open_from = seq::max(self.open_from, ack);
         if self.records.is_empty() {
             self.again.clear();
-            self.blocks.clear();
         }
     }
 
-    /// The peer has these blocks, which lie between SND.UNA and SND.NXT.
-    pub(crate) fn sack(&mut self, blocks: &Blocks, delivery: &mut Delivery) {
-        let before = core::mem::replace(&mut self.blocks, blocks.clone());
+    /// The peer has these blocks, which lie between SND.UNA and SND.NXT. Where there are many records one is split only at a
+    /// multiple of `mss` from its start, as segments are; of one that a block has less of the rest is sent again, if it
+    /// comes to that. Otherwise a peer could have a record made for each byte.
+    pub(crate) fn sack(&mut self, blocks: &Blocks, mss: u32, delivery: &mut Delivery) {
+        let mss = mss.max(1);
         for &(start, end) in blocks {
-            // What an earlier block has told is passed over: a block that grows at either end costs its growth.
-            let known = before
-                .iter()
-                .find(|(from, to)| seq::le(start, *from) && seq::le(*to, end));
-            match known {
-                Some(&(from, to)) => {
-                    self.sack_range(start, from, delivery);
-                    self.sack_range(to, end, delivery);
-                }
-                None => self.sack_range(start, end, delivery),
-            }
+            self.sack_range(start, end, mss, delivery);
         }
         for &(_, end) in blocks {
             self.highest = seq::max(self.highest, end);
         }
     }
 
-    fn sack_range(&mut self, start: u32, end: u32, delivery: &mut Delivery) {
+    fn sack_range(&mut self, start: u32, end: u32, mss: u32, delivery: &mut Delivery) {
         if !seq::lt(start, end) {
             return;
         }
+        let mss = if self.records.len() < FEW { 1 } else { mss };
         let mut index = self.index_of(start);
-        self.split(index, start);
-        if self
-            .records
-            .get(index)
-            .is_some_and(|record| seq::lt(record.start, start))
+        if let Some(record) = self.records.get(index)
+            && seq::lt(record.start, start)
         {
+            let before = start.wrapping_sub(record.start).next_multiple_of(mss);
+            let at = record.start.wrapping_add(before);
+            if !record.has(Mark::SACKED) && before < record.len() && seq::lt(at, end) {
+                self.split(index, at);
+            }
             index += 1;
         }
+        let first = index;
         while let Some(record) = self.records.get(index).copied() {
             if seq::le(end, record.start) {
                 break;
             }
+            self.count_work();
+            if record.has(Mark::SACKED) {
+                index = self.index_behind(index, record.sacked_to);
+                continue;
+            }
             if seq::lt(end, record.end) {
-                self.split(index, end);
+                let part = end.wrapping_sub(record.start) / mss * mss;
+                if part == 0 {
+                    break;
+                }
+                self.split(index, record.start.wrapping_add(part));
             }
             let Some(record) = self.records.get_mut(index) else {
                 break;
             };
-            if !record.has(Mark::SACKED) {
-                if record.has(Mark::LOST) {
-                    self.lost -= record.len();
-                    record.marks.remove(Mark::LOST);
-                }
-                record.marks |= Mark::SACKED;
-                self.sacked += record.len();
-                self.sacked_records += 1;
-                let record = *record;
-                delivery.add(&record, self.highest);
+            if record.has(Mark::LOST) {
+                self.lost -= record.len();
+                record.marks.remove(Mark::LOST);
             }
+            record.marks |= Mark::SACKED;
+            record.sacked_to = record.end;
+            self.sacked += record.len();
+            self.sacked_records += 1;
+            let record = *record;
+            delivery.add(&record, self.highest);
             index += 1;
+        }
+        self.shorten(first, index);
+    }
+
+    /// The record behind `to`, where all from the record at `index` to there is SACKED.
+    fn index_behind(&self, index: usize, to: u32) -> usize {
+        match self.records.get(index + 1) {
+            Some(next) if next.start == to => index + 1,
+            _ => self.index_of(to),
+        }
+    }
+
+    /// Records `first` to `end` are SACKED: who comes by again passes over them in one step.
+    fn shorten(&mut self, first: usize, end: usize) {
+        let Some(last) = self.records.range(first.min(end)..end).next_back() else {
+            return;
+        };
+        let (mut index, to) = (first, last.end);
+        while index < end
+            && let Some(record) = self.records.get_mut(index)
+        {
+            let next = core::mem::replace(&mut record.sacked_to, to);
+            self.count_work();
+            index = self.index_behind(index, next);
+        }
+    }
+
+    /// Tests see how many records SACK blocks have had looked at.
+    #[inline]
+    fn count_work(&mut self) {
+        #[cfg(test)]
+        {
+            self.work += 1;
         }
     }
 
@@ -495,7 +536,6 @@ impl Scoreboard {
         let reneged = self.is_reneged();
         if reneged {
             (self.sacked, self.sacked_records) = (0, 0);
-            self.blocks.clear();
         }
         let patience = match self.rack {
             Some(rack) if !reneged => Some(rack.rtt + window),
@@ -591,6 +631,7 @@ impl Scoreboard {
             marks: Mark::RETRANSMITTED
                 | (stamp.marks & Mark::APP_LIMITED)
                 | (record.marks & Mark::SACKED),
+            sacked_to: record.sacked_to,
             ..stamp
         };
         self.again.push_back((start, stamp.sent_at));

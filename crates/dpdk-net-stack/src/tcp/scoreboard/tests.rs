@@ -59,6 +59,7 @@ impl Model {
             start,
             end,
             marks: Mark::empty(),
+            sacked_to: end,
             sent_at: self.now,
             delivered: 0,
             delivered_at: self.now,
@@ -125,7 +126,7 @@ impl Model {
             }
         }
         let mut delivery = Delivery::default();
-        self.board.sack(&blocks, &mut delivery);
+        self.board.sack(&blocks, 1, &mut delivery);
         assert_eq!(delivery.bytes, fresh);
         self.detect(&delivery);
     }
@@ -241,5 +242,117 @@ proptest! {
         for step in &steps {
             model.run(step);
         }
+    }
+}
+
+/// A scoreboard with so many records of so many bytes.
+fn board(records: u32, len: u32) -> Scoreboard {
+    let mut board = Scoreboard::default();
+    let now = Instant::from_secs(1);
+    for n in 0..records {
+        let start = START.wrapping_add(n * len);
+        board.push(Sent {
+            start,
+            end: start.wrapping_add(len),
+            marks: Mark::empty(),
+            sacked_to: start,
+            sent_at: now,
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+        });
+    }
+    board
+}
+
+fn sack(board: &mut Scoreboard, blocks: &[(u32, u32)], mss: u32) -> Delivery {
+    let at = |offset: u32| START.wrapping_add(offset);
+    let blocks = blocks.iter().map(|&(from, to)| (at(from), at(to)));
+    let mut delivery = Delivery::default();
+    board.sack(&blocks.collect(), mss, &mut delivery);
+    delivery
+}
+
+#[test]
+fn many_records_are_split_only_where_segments_end() {
+    let mut board = board(64, 10_100);
+    // Less than a segment's worth of it.
+    let blocks = [(1, 1_000), (3_050, 3_950), (10_001, 10_100)];
+    assert_eq!(sack(&mut board, &blocks, 1_000).bytes, 0);
+    assert_eq!(board.len(), 64);
+    // What lies within is counted, and the last part may be short.
+    assert_eq!(sack(&mut board, &[(1_500, 4_500)], 1_000).bytes, 2_000);
+    assert_eq!(sack(&mut board, &[(9_900, 10_100)], 1_000).bytes, 100);
+    assert_eq!((board.sacked(), board.len()), (2_100, 67));
+    for n in 0..10_000 {
+        let blocks = [(n, n + 50), (10_050 - n, 10_099 - n)];
+        sack(&mut board, &blocks, 1_000);
+    }
+    assert!(board.len() <= 64 + 10, "{} records", board.len());
+}
+
+#[test]
+fn few_records_are_split_anywhere_until_there_are_many() {
+    let mut board = board(1, 10_000);
+    assert_eq!(sack(&mut board, &[(100, 200)], 1_000).bytes, 100);
+    assert_eq!(board.len(), 3);
+    for n in 100..4_000 {
+        sack(&mut board, &[(2 * n, 2 * n + 1)], 1_000);
+    }
+    assert!(board.len() <= FEW + 1, "{} records", board.len());
+}
+
+/// The blocks of the n-th acknowledgment.
+type Attack = fn(u32) -> [(u32, u32); 2];
+
+/// A peer chooses its blocks so that as much as possible has to be looked at.
+#[test]
+fn the_worst_sack_blocks_cost_no_more_than_a_few_records_each() {
+    const RECORDS: u32 = 4_096;
+    const LEN: u32 = 100;
+    let all = RECORDS * LEN;
+    let attacks: [(&str, Attack); 6] = [
+        ("all, and then one alone, in turn", |n| match n % 2 {
+            0 => [(LEN, RECORDS * LEN), (LEN, RECORDS * LEN)],
+            _ => [(LEN * (n % RECORDS), LEN * (n % RECORDS + 1)); 2],
+        }),
+        ("each time from one later on", |n| {
+            [(LEN * (1 + n % (RECORDS - 1)), RECORDS * LEN); 2]
+        }),
+        ("each time to one later", |n| {
+            let end = 2 + n % (RECORDS - 1);
+            [(LEN, LEN * end), (LEN * (end - 1), LEN * end)]
+        }),
+        ("one by one from behind, then all", |n| match n {
+            0..RECORDS => [(LEN * (RECORDS - 1 - n), LEN * (RECORDS - n)); 2],
+            _ => [(LEN * (n % RECORDS), RECORDS * LEN); 2],
+        }),
+        ("every second, then all from anywhere", |n| match n {
+            0..2_048 => [(LEN * (2 * n + 1), LEN * (2 * n + 2)); 2],
+            _ => {
+                [(
+                    LEN * (n.wrapping_mul(2_654_435_761) % RECORDS),
+                    RECORDS * LEN,
+                ); 2]
+            }
+        }),
+        ("from and to the middle of segments", |n| {
+            let from = n.wrapping_mul(40_503) % (RECORDS * LEN - 200);
+            [(from + 1, from + 51), (from + 99, RECORDS * LEN - 1)]
+        }),
+    ];
+    for (what, blocks) in attacks {
+        let mut board = board(RECORDS, LEN);
+        let acks = 4 * RECORDS;
+        for n in 0..acks {
+            sack(&mut board, &blocks(n), LEN);
+            assert!(board.sacked() <= all);
+        }
+        assert_eq!(board.len(), RECORDS as usize, "{what}: none was split");
+        let each = board.work as f64 / f64::from(acks);
+        assert!(
+            each < 8.0,
+            "{what}: {each} records looked at for an acknowledgment"
+        );
     }
 }

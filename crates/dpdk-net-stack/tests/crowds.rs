@@ -4,9 +4,108 @@ mod common;
 
 use common::*;
 use dpdk_net_packet::MacAddr;
-use dpdk_net_stack::{Duration, Error, ListenOptions, Stack, TcpId, TcpState};
+use dpdk_net_stack::{Duration, Error, Instant, ListenOptions, Stack, TcpId, TcpState};
+
+/// Everything that the two have for each other is delivered, until neither has anything.
+fn exchange(now: Instant, stacks: &mut [Stack; 2]) {
+    loop {
+        let mut quiet = true;
+        for from in [0, 1] {
+            let mut frames: Vec<Vec<u8>> = Vec::new();
+            stacks[from].poll_transmit(now, &mut frames);
+            quiet &= frames.is_empty();
+            stacks[1 - from].ingest(now, &frames);
+        }
+        if quiet {
+            return;
+        }
+    }
+}
 
 both_families! {
+    /// 60,000 connections from one address to one port, all at the same time; each is used, and all are closed.
+    fn sixty_thousand_connections_at_once_are_opened_used_and_closed(family) {
+        const CONNECTIONS: usize = 60_000;
+        const WAVE: usize = 1_000;
+        let mut now = Instant::from_secs(1_000);
+        let mut stacks = [config(1), config(2)].map(|config| Stack::new(config, now).unwrap());
+        // No more than 128 packets wait for a neighbour that is unknown yet.
+        stacks[CLIENT].add_neighbor(family.host(1), mac(1));
+        stacks[SERVER].add_neighbor(family.host(2), mac(2));
+        let listener = {
+            let mut options = ListenOptions::new(family.any(PORT));
+            options.backlog = WAVE as u32;
+            stacks[SERVER].tcp_listen(options).unwrap()
+        };
+        let mut connections: Vec<(TcpId, TcpId)> = Vec::new();
+        for _ in 0..CONNECTIONS / WAVE {
+            let mut clients = std::collections::BTreeMap::new();
+            for _ in 0..WAVE {
+                let id = stacks[CLIENT].tcp_connect(now, None, family.at(1, PORT)).unwrap();
+                clients.insert(stacks[CLIENT].tcp_local(id).unwrap().port(), id);
+            }
+            exchange(now, &mut stacks);
+            while let Ok((server, peer)) = stacks[SERVER].tcp_accept(listener) {
+                connections.push((clients[&peer.port()], server));
+            }
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(connections.len(), CONNECTIONS);
+        assert_eq!(stacks.each_ref().map(Stack::tcp_count), [CONNECTIONS; 2]);
+        let mut buf = [0; 64];
+        for wave in connections.chunks(WAVE) {
+            for (n, (client, _)) in wave.iter().enumerate() {
+                assert_eq!(stacks[CLIENT].tcp_send(*client, &(n as u32).to_be_bytes()), Ok(4));
+            }
+            exchange(now, &mut stacks);
+            for (n, (_, server)) in wave.iter().enumerate() {
+                assert_eq!(stacks[SERVER].tcp_recv(*server, &mut buf), Ok(4));
+                assert_eq!(buf[..4], (n as u32).to_be_bytes());
+                assert_eq!(stacks[SERVER].tcp_send(*server, &[n as u8; 60]), Ok(60));
+            }
+            exchange(now, &mut stacks);
+            for (n, (client, _)) in wave.iter().enumerate() {
+                assert_eq!(stacks[CLIENT].tcp_recv(*client, &mut buf), Ok(60));
+                assert_eq!(buf[..60], [n as u8; 60]);
+            }
+            now += Duration::from_millis(1);
+            stacks.iter_mut().for_each(|stack| stack.handle_timeout(now));
+        }
+        // All are there still, and once they are silent none holds a buffer any more.
+        for _ in 0..2_000 {
+            now += Duration::from_millis(1);
+            stacks.iter_mut().for_each(|stack| stack.handle_timeout(now));
+            exchange(now, &mut stacks);
+        }
+        let held: usize = connections
+            .iter()
+            .map(|(client, server)| {
+                stacks[CLIENT].tcp_info(*client).unwrap().memory + stacks[SERVER].tcp_info(*server).unwrap().memory
+            })
+            .sum();
+        assert!(held < CONNECTIONS * 64, "{held} bytes");
+        for wave in connections.chunks(WAVE) {
+            for (client, _) in wave {
+                stacks[CLIENT].tcp_close(now, *client);
+            }
+            exchange(now, &mut stacks);
+            for (_, server) in wave {
+                assert_eq!(stacks[SERVER].tcp_recv(*server, &mut buf), Ok(0));
+                stacks[SERVER].tcp_close(now, *server);
+            }
+            exchange(now, &mut stacks);
+        }
+        assert_eq!(stacks.each_ref().map(Stack::tcp_count), [0; 2]);
+        assert_eq!(stacks[CLIENT].tcp_time_waits(), CONNECTIONS);
+        now += Duration::from_secs(61);
+        stacks.iter_mut().for_each(|stack| stack.handle_timeout(now));
+        assert_eq!(stacks[CLIENT].tcp_time_waits(), 0);
+        for stack in &stacks {
+            let stats = stack.stats().tcp;
+            assert_eq!((stats.tx_resets, stats.retransmits), (0, 0));
+        }
+    }
+
     fn five_hundred_connections_two_hundred_at_once_none_refused(family) {
         let mut pair = Pair::new();
         let listener = pair.listen(family);

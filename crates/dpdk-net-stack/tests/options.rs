@@ -141,6 +141,44 @@ both_families! {
         assert_eq!(headers(&mut hand), [(33, 0xfc)]);
     }
 
+    fn the_traffic_class_and_congestion_notification_share_a_byte_and_not_their_bits(family) {
+        let mut hand = Hand::new(family);
+        let listener = hand.listen();
+        // The peer asks for ECN, and is told that it may.
+        let answers = hand.give(&Seg { flags: SYN | ECE | CWR, ..hand.syn() });
+        assert_eq!(answers[0].flags, SYN | ACK | ECE);
+        hand.seq += 1;
+        hand.ack = answers[0].seq.wrapping_add(1);
+        hand.give(&hand.seg(ACK, &[]));
+        let (id, _) = hand.stack.tcp_accept(listener).unwrap();
+        assert!(hand.stack.tcp_info(id).unwrap().ecn);
+        for (tos, class) in [(0xff, 0xfc), (0x03, 0), (0xb8, 0xb8)] {
+            hand.stack.tcp_set_option(id, TcpOption::Tos(tos)).unwrap();
+            assert_eq!(hand.stack.tcp_options(id).unwrap().tos, class);
+            hand.stack.tcp_send(id, b"data").unwrap();
+            // ECT(0) beside the service that was chosen; an ACK alone is never marked (RFC 3168 section 6.1.4).
+            assert_eq!(headers(&mut hand), [(64, class | 2)]);
+            hand.acknowledge(4);
+            hand.seq += 1;
+            let mut ahead = hand.seg(ACK, b"x");
+            ahead.seq += 10;
+            hand.stack.ingest(hand.now, &[frame(family, 2, 1, &ahead)]);
+            assert_eq!(headers(&mut hand), [(64, class)]);
+            hand.seq -= 1;
+        }
+    }
+
+    fn ecn_is_refused_where_it_is_switched_off(family) {
+        let mut config = config(1);
+        config.tcp.ecn = dpdk_net_stack::Ecn::Off;
+        let mut hand = Hand::with(family, config);
+        hand.listen();
+        let answers = hand.give(&Seg { flags: SYN | ECE | CWR, ..hand.syn() });
+        assert_eq!(answers[0].flags, SYN | ACK);
+        let (_, syn) = { hand.port += 1; hand.start_connect() };
+        assert_eq!(syn.flags, SYN);
+    }
+
     fn quickack_acknowledges_each_segment_at_once_and_what_waits(family) {
         let mut hand = Hand::new(family);
         let id = hand.connect();

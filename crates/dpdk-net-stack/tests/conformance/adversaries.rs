@@ -22,10 +22,85 @@ both_families! {
         }
         assert!(hand.out().len() <= 2, "ACKs are put together");
         assert_eq!(hand.stack.tcp_recv_queue(evil), 0);
+        // What is kept for it is at most twice its buffer, with all that belongs to each byte.
+        let info = hand.stack.tcp_info(evil).unwrap();
+        assert!(info.out_of_order > 100, "{info:?}");
+        assert!(info.memory <= 2 * info.rcv_space as usize + 4_096, "{info:?}");
         (hand.port, hand.seq, hand.ack) = good;
         hand.local_port = PORT;
         hand.send(ACK | PSH, b"still served");
         assert_eq!(read_all(&mut hand, id), b"still served");
+    }
+
+    /// A peer that widens the window as far as it goes, with a byte in each second place of it.
+    fn gaps_all_over_the_largest_window_take_no_more_than_twice_the_buffer(family) {
+        let mut config = config(1);
+        config.tcp.recv_buffer = 1 << 20;
+        let mut hand = Hand::with(family, config);
+        (hand.sack_ok, hand.wscale) = (true, Some(7));
+        let listener = hand.listen();
+        let id = hand.establish(listener);
+        let mut burst = Vec::new();
+        for round in 0..4 {
+            for n in 0..100_000u32 {
+                let mut seg = hand.seg(ACK, b"x");
+                seg.seq = seg.seq.wrapping_add(1 + round + n * 10);
+                burst.push(frame(family, 2, 1, &seg));
+            }
+            hand.stack.ingest(hand.now, &burst);
+            burst.clear();
+            hand.out();
+        }
+        let info = hand.stack.tcp_info(id).unwrap();
+        assert!(info.rcv_space > 500_000, "the window was widened: {}", info.rcv_space);
+        assert!(info.memory <= 2 * (1 << 20) + 4_096, "{info:?}");
+        assert!(hand.stack.stats().tcp.out_of_order_dropped > 0);
+        // All that is missing comes: it is put in order, and the memory is free again.
+        let mut read = 0;
+        while read < 300_000 {
+            hand.send(ACK, &[b'x'; 1_400]);
+            read += read_all(&mut hand, id).len();
+            hand.out();
+        }
+        hand.give(&hand.seg(RST, &[]));
+        assert_eq!(hand.stack.tcp_state(id), TcpState::Closed);
+    }
+
+    /// A peer that acknowledges selectively in pieces of one byte: what is remembered of what was sent stays in proportion
+    /// to it, and all of it arrives.
+    fn sack_blocks_of_one_byte_make_no_records(family) {
+        let mut hand = Hand::new(family);
+        (hand.sack_ok, hand.wscale) = (true, Some(7));
+        let listener = hand.listen();
+        let id = hand.establish(listener);
+        // The window is opened by acknowledging well for a while.
+        for _ in 0..10 {
+            let _ = hand.stack.tcp_send(id, &pattern(300_000));
+            let sent = hand.out();
+            drain(&mut hand, sent);
+        }
+        let _ = hand.stack.tcp_send(id, &pattern(300_000));
+        let outstanding = payload(&hand.out()).len() as u32;
+        let before = hand.stack.tcp_info(id).unwrap();
+        assert!(outstanding > 50_000, "{outstanding}");
+        let mut random = 1u32;
+        for _ in 0..20_000 {
+            let mut block = |width: u32| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = hand.ack.wrapping_add(1 + (random >> 8) % (outstanding - width - 1));
+                (at, at.wrapping_add(width))
+            };
+            let sack = vec![block(1), block(3), block(1_399), block(1)];
+            let seg = Seg { sack, ..hand.seg(ACK, &[]) };
+            hand.stack.ingest(hand.now, &[frame(family, 2, 1, &seg)]);
+            hand.out();
+        }
+        let after = hand.stack.tcp_info(id).unwrap();
+        assert!(after.unacked <= 2 * before.unacked + 10, "{} of {}", after.unacked, before.unacked);
+        assert!(after.memory <= before.memory + 64 * 1_024, "{before:?} {after:?}");
+        hand.acknowledge(outstanding);
+        assert_eq!(hand.stack.tcp_state(id), TcpState::Established);
+        assert!(hand.stack.tcp_info(id).unwrap().unacked <= 100);
     }
 
     fn after_the_read_side_is_shut_data_is_acknowledged_and_dropped(family) {

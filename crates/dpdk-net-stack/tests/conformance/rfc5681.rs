@@ -5,7 +5,7 @@
 //! - 3.1 SHOULD: the window grows by a segment for each window in congestion avoidance | `newreno_grows_by_a_segment_per_window`
 //! - 3.2 MUST: fast recovery ends with the window at the threshold | `fast_recovery_ends_with_the_window_at_the_threshold`
 //! - 4.1 SHOULD: an idle sender starts from the restart window | `idleness_halves_the_window_per_timeout_down_to_the_restart_window`
-//! - 4.3 MUST: a retransmission that is lost again cuts the threshold no further | `a_timeout_starts_over_and_reduces_the_threshold_once`
+//! - 3.1 -: a retransmission by timeout that is lost again cuts the threshold no further | `a_timeout_starts_over_and_reduces_the_threshold_once`
 
 use dpdk_net_stack::{CongestionAlgorithm, Duration};
 

@@ -1,7 +1,7 @@
 //! RFC 7323: TCP Extensions for High Performance
 //!
 //! Not applicable:
-//! - 5.3 MAY: the header prediction of this section. Ours checks the same things.
+//! - 5.6 MAY: the header prediction of this section. Ours checks the same things.
 
 use dpdk_net_stack::{Duration, TcpState};
 

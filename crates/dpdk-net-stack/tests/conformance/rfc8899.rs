@@ -1,7 +1,7 @@
 //! RFC 8899: Packetization Layer Path MTU Discovery for Datagram Transports
 //!
 //! Not applicable:
-//! - 5.2 -: search for larger packets. TCP begins with the interface's MTU and looks for a smaller one only where full
+//! - 5.3 -: search for larger packets. TCP begins with the interface's MTU and looks for a smaller one only where full
 //!   segments are lost again and again (RFC 2923 section 2.1).
 
 use dpdk_net_stack::Duration;

@@ -46,8 +46,8 @@ both_families! {
         assert_eq!(hand.give(&hand.seg(ACK, &[])).iter().filter(|seg| !seg.payload.is_empty()).count(), 0);
     }
 
-    /// 6.3 -: Without another ACK a timer finds the loss.
-    fn s6_3_a_timer_finds_the_loss(family) {
+    /// 6.2 -: Without another ACK a timer finds the loss (step 5).
+    fn s6_2_a_timer_finds_the_loss(family) {
         let (mut hand, _) = ten_on_their_way(family);
         hand.pass(Duration::from_millis(100));
         assert_eq!(hand.give(&sack(&hand, &[(1, 3)])), []);

@@ -83,6 +83,15 @@ where
     F: FnOnce(Net) -> Fut,
     Fut: Future<Output = ()>,
 {
+    run_within(LIMIT, tune, test);
+}
+
+/// As [`run_with`], for what may take so long.
+pub(crate) fn run_within<F, Fut>(limit: Duration, tune: impl Fn(&mut Config), test: F)
+where
+    F: FnOnce(Net) -> Fut,
+    Fut: Future<Output = ()>,
+{
     let eal = eal("0");
     let rings = ring::joined_ports(&eal, ["server", "client"], 1, 1024).unwrap();
     let ids = rings.ids();
@@ -101,7 +110,7 @@ where
     };
     let reactor = worker.spawn_local(client);
     worker.block_on(async {
-        tokio::time::timeout(LIMIT, test(net))
+        tokio::time::timeout(limit, test(net))
             .await
             .expect("the test ends in time");
     });

@@ -184,29 +184,26 @@ impl Flow {
             .saturating_sub(busy.sent.sacked() + busy.sent.lost() + sender.guessed(self.mss));
 
         // Where recovery stands.
-        match sender.phase {
-            Phase::Open => {
-                if newly_lost > 0 {
-                    context.stats.recoveries += 1;
-                    let again = on_their_way(&busy.sent, self.ts_offset);
-                    sender.enter_recovery(now, self.snd_nxt, prior_outstanding, mss, again);
-                }
+        let mut begins = newly_lost > 0;
+        if sender.phase != Phase::Open {
+            if seq::le(sender.high, self.snd_una) {
+                // What is lost now was sent after the last reduction.
+                begins = busy.sent.lost() > 0;
+                sender.leave(now);
+            } else {
+                sender.frto = match sender.frto {
+                    Frto::Waiting if advanced => Frto::Probing,
+                    // SACK tells what arrives; only the first segment's acknowledgment tells what to do (RFC 5682 section
+                    // 3.1, step 2).
+                    Frto::Waiting if self.flags.contains(FlowFlags::SACK) => Frto::Waiting,
+                    _ => Frto::Off,
+                };
             }
-            Phase::Recovery => {
-                if seq::le(sender.high, self.snd_una) {
-                    sender.leave(now);
-                }
-            }
-            Phase::Loss => {
-                if seq::le(sender.high, self.snd_una) {
-                    sender.leave(now);
-                } else {
-                    sender.frto = match sender.frto {
-                        Frto::Waiting if advanced => Frto::Probing,
-                        _ => Frto::Off,
-                    };
-                }
-            }
+        }
+        if sender.phase == Phase::Open && begins {
+            context.stats.recoveries += 1;
+            let again = on_their_way(&busy.sent, self.ts_offset);
+            sender.enter_recovery(now, self.snd_nxt, prior_outstanding, mss, again);
         }
         if sender.phase == Phase::Recovery && sender.control.uses_prr() {
             // A duplicate ACK without SACK stands for a segment (RFC 6937 section 3).
@@ -418,7 +415,8 @@ impl Flow {
             let srtt = self.rtt.srtt().unwrap_or_default();
             let window = sender.reordering_window(busy.sent.sacked_records(), min_rtt, srtt);
             let again = on_their_way(&busy.sent, self.ts_offset);
-            busy.sent.lose_on_timeout(now, window);
+            let recent = self.rtt.latest().map(|rtt| rtt + window);
+            busy.sent.lose_on_timeout(now, recent);
             let in_flight = flight.saturating_sub(busy.sent.sacked() + busy.sent.lost());
             let anew = sender.phase != Phase::Loss;
             sender.enter_loss(now, self.snd_nxt, flight, in_flight, mss, again);
@@ -526,3 +524,6 @@ fn without_sack(
     }
     0
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ impl Suspicion {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ pub(crate) mod output;
 pub(crate) mod ports;
 pub(crate) mod receive;
 pub(crate) mod recv_buf;
+#[cfg(test)]
+mod rig;
 pub(crate) mod rtt;
 pub(crate) mod scoreboard;
 pub(crate) mod segment;

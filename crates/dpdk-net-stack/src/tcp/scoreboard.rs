@@ -529,24 +529,21 @@ impl Scoreboard {
     }
 
     /// The retransmission timer has expired: what the peer does not have is thought lost, the first record and what left
-    /// longer ago than a round trip and the reordering window; the rest may be on its way (RFC 8985 section 6.3,
+    /// longer ago than `recent`, a round trip and the reordering window; the rest may be on its way (RFC 8985 section 6.3,
     /// `RACK_mark_losses_on_RTO`). If the first record is SACKED the peer has dropped what it told to have, and none of it
     /// counts any more (RFC 2018 section 8).
-    pub(crate) fn lose_on_timeout(&mut self, now: Instant, window: Duration) {
+    pub(crate) fn lose_on_timeout(&mut self, now: Instant, recent: Option<Duration>) {
         let reneged = self.is_reneged();
         if reneged {
             (self.sacked, self.sacked_records) = (0, 0);
         }
-        let patience = match self.rack {
-            Some(rack) if !reneged => Some(rack.rtt + window),
-            _ => None,
-        };
+        let recent = recent.filter(|_| !reneged);
         for (index, record) in self.records.iter_mut().enumerate() {
             if reneged {
                 record.marks.remove(Mark::SACKED);
             }
-            let recent = index > 0 && patience.is_some_and(|time| now < record.sent_at + time);
-            if !recent && !record.has(Mark::SACKED | Mark::LOST) {
+            let spared = index > 0 && recent.is_some_and(|time| now < record.sent_at + time);
+            if !spared && !record.has(Mark::SACKED | Mark::LOST) {
                 record.marks |= Mark::LOST;
                 self.lost += record.len();
             }

@@ -478,3 +478,6 @@ impl Sender {
         self.control.on_ack(ack);
     }
 }
+
+#[cfg(test)]
+mod tests;

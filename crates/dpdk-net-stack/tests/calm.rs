@@ -202,4 +202,32 @@ both_families! {
         talk.pair.run(Duration::from_secs(15));
         assert_eq!(talk.pair.client().tcp_take_error(client), Some(Error::TimedOut));
     }
+
+    fn what_was_counted_outlives_the_silence(family) {
+        let mut talk = Talk::new(family);
+        let (client, server) = (talk.client, talk.server);
+        let tell = |talk: &mut Talk| {
+            let info = talk.pair.client().tcp_info(client).unwrap();
+            (info.bytes_sent, info.bytes_acked, info.data_segs_out, info.busy_time, info.segs_in)
+        };
+        let before = tell(&mut talk);
+        assert_eq!(before.0, 5 * REQUEST as u64);
+        talk.pair.run(Duration::from_secs(60));
+        let info = talk.pair.client().tcp_info(client).unwrap();
+        assert_eq!(tell(&mut talk), before);
+        assert_eq!(info.last_data_sent.map(|at| at.as_secs()), Some(60));
+        // Nothing but the totals is left of the sender.
+        assert_eq!((info.congestion_phase, info.memory), ("", 0));
+        talk.exchange(1, Duration::from_millis(10));
+        assert_eq!(tell(&mut talk).0, 6 * REQUEST as u64);
+        // Whoever has met a loss remembers it.
+        let left = talk.lose(CLIENT, 1);
+        let data = pattern(100_000);
+        talk.pair.transfer(SERVER, server, client, &data, Duration::from_secs(5));
+        assert_eq!(left.get(), 0);
+        let threshold = talk.pair.server().tcp_info(server).unwrap().snd_ssthresh;
+        assert!(threshold.is_some());
+        talk.pair.run(Duration::from_secs(60));
+        assert_eq!(talk.pair.server().tcp_info(server).unwrap().snd_ssthresh, threshold);
+    }
 }

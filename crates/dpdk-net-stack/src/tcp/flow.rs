@@ -19,9 +19,9 @@ use super::rtt::Rtt;
 use super::scoreboard::{Blocks, Scoreboard};
 use super::segment::Control;
 use super::send_buf::SendBuf;
-use super::sender::Sender;
+use super::sender::{Past, Sender};
 use super::table::FlowKey;
-use super::{Keepalive, Settings, TcpState, TimerKey, seq};
+use super::{Keepalive, Nanos, Settings, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
 use crate::time::{Duration, Instant};
@@ -283,6 +283,8 @@ pub(crate) struct Flow {
     pub(crate) segments_in: u32,
     pub(crate) received: u64,
     pub(crate) rare: Option<Box<Rare>>,
+    /// What stays of the sender where there is none any more.
+    pub(crate) past: Option<Box<Past>>,
     /// End of the present state: of connecting, of an orphan's FIN-WAIT-2, of TIME-WAIT. `MAX` if there is none.
     pub(crate) expires: Instant,
     pub(crate) iss: u32,
@@ -363,6 +365,7 @@ impl Flow {
             tab: Tab::default(),
             busy: None,
             sender: None,
+            past: None,
             rare: None,
         }
     }
@@ -672,6 +675,25 @@ impl Flow {
         }
     }
 
+    /// Lets go of the sender of a silent connection, if it may. `true` if that is worth another try later.
+    fn forget_sender(&mut self, now: Instant, nanos: &Nanos) -> bool {
+        if self.snd_una != self.snd_nxt || self.state != TcpState::Established {
+            return false;
+        }
+        let rto = Duration::from_nanos(self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto));
+        let mss = self.mss.into();
+        let Some(sender) = &self.sender else {
+            return false;
+        };
+        match sender.past(now, rto, mss) {
+            Ok(past) => {
+                (self.sender, self.past) = (None, Some(Box::new(past)));
+                false
+            }
+            Err(later) => later,
+        }
+    }
+
     /// Gives the buffers back to the pool if nothing is in them.
     #[cold]
     pub(crate) fn relax(&mut self, pool: &mut Pool) {
@@ -750,7 +772,7 @@ impl Pool {
 
     /// Has connections give back what they don't use.
     #[cold]
-    pub(crate) fn look(&mut self, now: Instant, flows: &mut Flows) {
+    pub(crate) fn look(&mut self, now: Instant, nanos: &Nanos, flows: &mut Flows) {
         if self.left == 0 {
             self.left = self.lent.len();
         }
@@ -762,10 +784,15 @@ impl Pool {
             let Some(flow) = flows.as_it_is(id) else {
                 continue;
             };
+            let mut again = true;
             if flow.heard + LOOK_INTERVAL <= now {
                 flow.relax(self);
+                if flow.busy.is_none() {
+                    flow.rouse(nanos);
+                    again = flow.forget_sender(now, nanos);
+                }
             }
-            if flow.busy.is_some() {
+            if again {
                 self.lent.push_back(id);
             } else {
                 flow.flags.remove(FlowFlags::LENT);

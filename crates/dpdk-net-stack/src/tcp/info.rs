@@ -233,8 +233,17 @@ impl Flow {
         } else {
             keepalive.map_or(0, |keepalive| keepalive.probes)
         };
-        let rate = sender.and_then(|sender| sender.rate);
-        let totals = sender.map(|sender| sender.totals).unwrap_or_default();
+        let past = self.past.as_deref();
+        let rate = match past {
+            Some(past) => past.rate,
+            None => sender.and_then(|sender| sender.rate),
+        };
+        let totals = sender.map(|sender| sender.totals);
+        let totals = totals.or(past.map(|past| past.totals)).unwrap_or_default();
+        let delivered = sender.map(|sender| sender.delivered);
+        let delivered = delivered
+            .or(past.map(|past| past.delivered))
+            .unwrap_or_default();
         // What the sender has not been told.
         let calm = self.is_calm();
         let tab = if calm { self.tab } else { Tab::default() };
@@ -263,8 +272,10 @@ impl Flow {
             lost: busy.map_or(0, |busy| busy.sent.lost()),
             retrans: busy.map_or(0, |busy| busy.sent.sent_again_records()),
             last_data_sent: sender
+                .map(|sender| sender.last_sent.max(tab.sent_at))
+                .or(past.map(|past| past.last_sent))
                 .filter(|_| data_segments > 0)
-                .map(|sender| now - sender.last_sent.max(tab.sent_at)),
+                .map(|at| now - at),
             last_heard: now - self.heard,
             rtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
@@ -287,14 +298,17 @@ impl Flow {
             max_pacing_rate: rare.and_then(|rare| rare.pacing_max),
             delivery_rate: rate.and_then(|rate| rate.bytes_per_second()),
             delivery_rate_app_limited: rate.is_some_and(|rate| rate.app_limited),
-            bytes_acked: sender.map_or(0, |sender| sender.delivered) + u64::from(tab.acked),
+            bytes_acked: delivered + u64::from(tab.acked),
             bytes_received: self.received,
             bytes_sent: totals.bytes + u64::from(tab.bytes),
             bytes_retrans: totals.bytes_again,
             segs_out: self.segments_out,
             segs_in: self.segments_in,
             data_segs_out: data_segments,
-            busy_time: sender.map_or(Duration::ZERO, |sender| sender.busy_time(now, &tab, alone)),
+            busy_time: match (sender, past) {
+                (Some(sender), _) => sender.busy_time(now, &tab, alone),
+                (None, past) => Duration::from_nanos(past.map_or(0, |past| past.busy_nanos)),
+            },
             notsent_bytes: self.unsent(),
             recv_queue: self.recv_queue() as u32,
             send_queue: self.send_queue() as u32,

@@ -577,7 +577,7 @@ impl Tcp {
             }
         }
         if self.pool.is_due(now) {
-            self.pool.look(now, &mut self.flows);
+            self.pool.look(now, &self.settings.nanos, &mut self.flows);
         }
     }
 

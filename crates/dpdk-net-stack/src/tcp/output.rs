@@ -1,5 +1,7 @@
 //! Which segment a connection sends next, and how it is written (RFC 9293 section 3.8, RFC 1122 section 4.2.3.4).
 
+use alloc::boxed::Box;
+
 use dpdk_net_packet::checksum::Sum;
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
 use dpdk_net_packet::{Protocol, ipv4, ipv6};
@@ -133,6 +135,20 @@ impl Flow {
         }
     }
 
+    #[cold]
+    fn new_sender(&mut self, now: Instant, config: &Settings) -> Box<Sender> {
+        let algorithm = self.algorithm(config);
+        let pacing_max = self.rare.as_ref().and_then(|rare| rare.pacing_max);
+        let mss = self.mss.into();
+        let mut sender = Box::new(Sender::new(algorithm, mss, now, pacing_max));
+        if let Some(past) = self.past.take() {
+            sender.resume(&past);
+        } else if self.has(FlowFlags::SYN_LOST) {
+            sender.control.set_cwnd(mss);
+        }
+        sender
+    }
+
     /// Data, new or again, and the FIN.
     fn next_data(
         &mut self,
@@ -142,19 +158,7 @@ impl Flow {
         limit: u32,
     ) -> Option<Out> {
         if self.sender.is_none() {
-            let algorithm = self.algorithm(config);
-            let pacing_max = self.rare.as_ref().and_then(|rare| rare.pacing_max);
-            self.sender = Some(alloc::boxed::Box::new(Sender::new(
-                algorithm,
-                self.mss.into(),
-                now,
-                pacing_max,
-            )));
-            if self.has(FlowFlags::SYN_LOST)
-                && let Some(sender) = &mut self.sender
-            {
-                sender.control.set_cwnd(self.mss.into());
-            }
+            self.sender = Some(self.new_sender(now, config));
         }
         self.busy_mut(pool);
         let idle = self.snd_una == self.snd_nxt;

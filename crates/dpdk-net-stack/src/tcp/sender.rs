@@ -97,6 +97,16 @@ pub(crate) struct Totals {
 /// are at most. Their acknowledgments tell nothing of what the phase is about.
 pub(crate) type Again = (Option<u32>, u32);
 
+/// What stays of the sender of a connection that has been silent for so long that all else would be forgotten anyway.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past {
+    pub(crate) totals: Totals,
+    pub(crate) delivered: u64,
+    pub(crate) busy_nanos: u64,
+    pub(crate) last_sent: Instant,
+    pub(crate) rate: Option<RateSample>,
+}
+
 /// Duplicates after which a segment is lost (RFC 5681 section 3.2).
 pub(crate) const DUP_THRESHOLD: u32 = 3;
 /// Recoveries for which a widened reordering window lasts (RFC 8985 section 6.2, step 4).
@@ -149,6 +159,42 @@ impl Sender {
 
     pub(crate) fn on_mss(&mut self, old: u32, new: u32) {
         self.control.on_mss(old, new);
+    }
+
+    /// What a new one has to know that takes its place, everything being acknowledged. `rto` is the retransmission timeout.
+    ///
+    /// Errors: whether to ask again later. Not where this one has learnt something of the path, which is worth more than
+    /// its memory.
+    pub(crate) fn past(&self, now: Instant, rto: Duration, mss: u32) -> Result<Past, bool> {
+        if self.control.ssthresh() != u32::MAX
+            || self.calm_window().is_none()
+            || self.pacing_max != u64::MAX
+            || self.reordering
+        {
+            return Err(false);
+        }
+        // The window would be halved with each timeout of silence (RFC 5681 section 4.1, RFC 2861), down to the initial one.
+        let timeouts = (now - self.last_sent).as_nanos() / rto.as_nanos().max(1);
+        let window = self.control.cwnd() >> timeouts.min(31);
+        if timeouts == 0 || window > super::cc::initial_window(mss) {
+            return Err(true);
+        }
+        Ok(Past {
+            totals: self.totals,
+            delivered: self.delivered,
+            busy_nanos: self.busy_nanos,
+            last_sent: self.last_sent,
+            rate: self.rate,
+        })
+    }
+
+    /// Goes on where another one had stopped.
+    pub(crate) fn resume(&mut self, past: &Past) {
+        self.totals = past.totals;
+        self.delivered = past.delivered;
+        self.busy_nanos = past.busy_nanos;
+        self.last_sent = past.last_sent;
+        self.rate = past.rate;
     }
 
     /// Sets or lifts the bound on the pacing rate. What was held back by the old one is not any more.

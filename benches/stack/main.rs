@@ -83,7 +83,7 @@ impl Case {
     /// Requests to time: enough for a tenth of a second or so.
     fn requests(&self) -> usize {
         match self.engine {
-            Engine::Ours => 200_000.max(self.active * 2),
+            Engine::Ours => 200_000.max(self.active * 5),
             Engine::SharedSet => (50_000_000 / self.connections.max(100)).clamp(2_000, 200_000),
         }
     }

@@ -1,6 +1,7 @@
 //! What a connection tells of itself, for people and programs that watch it: the kernel's `struct tcp_info`.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU64;
 
 use super::cc::{Algorithm, CongestionControl};
 use super::fast::Tab;
@@ -234,9 +235,13 @@ impl Flow {
             keepalive.map_or(0, |keepalive| keepalive.probes)
         };
         let past = self.past.as_deref();
-        let rate = match past {
-            Some(past) => past.rate,
-            None => sender.and_then(|sender| sender.rate),
+        let rate = sender.and_then(|sender| sender.rate);
+        let (delivery_rate, app_limited) = match past {
+            Some(past) => (past.rate.map(NonZeroU64::get), past.app_limited),
+            None => (
+                rate.and_then(|rate| rate.bytes_per_second()),
+                rate.is_some_and(|rate| rate.app_limited),
+            ),
         };
         let totals = sender.map(|sender| sender.totals);
         let totals = totals.or(past.map(|past| past.totals)).unwrap_or_default();
@@ -296,8 +301,8 @@ impl Flow {
             dsack_dups: totals.duplicates,
             pacing_rate: sender.and_then(|sender| sender.pacing_rate()),
             max_pacing_rate: rare.and_then(|rare| rare.pacing_max),
-            delivery_rate: rate.and_then(|rate| rate.bytes_per_second()),
-            delivery_rate_app_limited: rate.is_some_and(|rate| rate.app_limited),
+            delivery_rate,
+            delivery_rate_app_limited: app_limited,
             bytes_acked: delivered + u64::from(tab.acked),
             bytes_received: self.received,
             bytes_sent: totals.bytes + u64::from(tab.bytes),

@@ -1,6 +1,8 @@
 //! The sending side's judgement: congestion control, the phase of loss recovery, and what is kept to find out that a
 //! recovery was in vain. It decides how much may be in flight; what is sent is decided in [`output`](super::output).
 
+use core::num::NonZeroU64;
+
 use super::black_hole::Suspicion;
 use super::cc::{Ack, Algorithm, CongestionControl, Controller, RateSample};
 use super::fast::Tab;
@@ -104,7 +106,9 @@ pub(crate) struct Past {
     pub(crate) delivered: u64,
     pub(crate) busy_nanos: u64,
     pub(crate) last_sent: Instant,
-    pub(crate) rate: Option<RateSample>,
+    /// The last sample of the delivery rate, in bytes a second, and whether the application limited it.
+    pub(crate) rate: Option<NonZeroU64>,
+    pub(crate) app_limited: bool,
 }
 
 /// Duplicates after which a segment is lost (RFC 5681 section 3.2).
@@ -184,7 +188,10 @@ impl Sender {
             delivered: self.delivered,
             busy_nanos: self.busy_nanos,
             last_sent: self.last_sent,
-            rate: self.rate,
+            rate: self
+                .rate
+                .and_then(|rate| NonZeroU64::new(rate.bytes_per_second()?)),
+            app_limited: self.rate.is_some_and(|rate| rate.app_limited),
         })
     }
 
@@ -194,7 +201,12 @@ impl Sender {
         self.delivered = past.delivered;
         self.busy_nanos = past.busy_nanos;
         self.last_sent = past.last_sent;
-        self.rate = past.rate;
+        self.rate = past.rate.map(|rate| RateSample {
+            delivered: u32::try_from(rate.get()).unwrap_or(u32::MAX),
+            interval: Duration::from_secs(1),
+            prior_delivered: past.delivered,
+            app_limited: past.app_limited,
+        });
     }
 
     /// Sets or lifts the bound on the pacing rate. What was held back by the old one is not any more.

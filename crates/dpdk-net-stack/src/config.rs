@@ -232,7 +232,9 @@ pub struct TcpConfig {
     /// Connections that the application has let go of, kept at most; past it they are reset at close. Default 16,384
     /// (`tcp_max_orphans`).
     pub max_orphans: usize,
-    /// Challenge ACKs a second over all connections (RFC 5961 section 7). Default 1,000 (`tcp_challenge_ack_limit`).
+    /// Challenge ACKs a second over all connections, at most (RFC 5961 section 7). How many it is differs from second to
+    /// second, so that nobody learns from it what others were answered; so it is with the other limits a second. Default
+    /// 1,000 (`tcp_challenge_ack_limit`).
     pub challenge_acks_per_second: u32,
     /// RSTs a second sent in answer to segments that belong to no connection. Default 20,000: as many clients may be
     /// refused at once, and a flood is answered with no more bytes than it brings.

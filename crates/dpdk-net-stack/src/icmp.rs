@@ -194,9 +194,10 @@ pub(crate) struct Icmp {
 
 impl Icmp {
     pub(crate) fn new(config: &Config) -> Self {
+        let (limits, seed) = (&config.limits, &config.seed);
         Self {
-            errors: RateLimit::new(config.limits.icmp_errors_per_second),
-            echoes: RateLimit::new(config.limits.echo_replies_per_second),
+            errors: RateLimit::new(limits.icmp_errors_per_second, seed, "ICMP errors"),
+            echoes: RateLimit::new(limits.echo_replies_per_second, seed, "echo replies"),
             stats: IcmpStats::default(),
         }
     }

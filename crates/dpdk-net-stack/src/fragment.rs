@@ -16,7 +16,7 @@ pub(crate) struct Piece {
     more: bool,
 }
 
-/// The fragments of a payload of `len` bytes, in order. `mtu` is at least 552 bytes.
+/// The fragments of a payload of `len` bytes, in order. `mtu` is at least 576 bytes.
 pub(crate) fn pieces(meta: &IpMeta, len: usize, mtu: usize) -> impl Iterator<Item = Piece> + use<> {
     let step = mtu.saturating_sub(header_len(meta)).max(8) & !7;
     (0..len).step_by(step).map(move |offset| {

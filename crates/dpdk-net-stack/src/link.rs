@@ -157,14 +157,14 @@ impl Link {
     }
 
     /// A router says that `mtu` is the largest packet on the way to `dst`, and quoted a packet that we did send.
-    /// Only ever lowers it, and never below 552 bytes for IPv4 (Linux' `min_pmtu`); less than 1280 for IPv6 is not
-    /// believed.
+    /// Only ever lowers it, and never below 576 bytes for IPv4, which every host takes (RFC 1122 section 3.3.2); less than
+    /// 1280 for IPv6 is not believed.
     pub(crate) fn note_path_mtu(&mut self, now: Instant, dst: IpAddr, mtu: usize) {
         if dst.is_ipv6() && mtu < 1280 {
             // RFC 8201 section 4: there is no such link, so the message means something else.
             return;
         }
-        let mtu = if dst.is_ipv4() { mtu.max(552) } else { mtu };
+        let mtu = if dst.is_ipv4() { mtu.max(576) } else { mtu };
         if mtu >= self.path_mtu(now, dst) {
             return;
         }

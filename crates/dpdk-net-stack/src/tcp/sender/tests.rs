@@ -23,8 +23,7 @@ fn step(sender: &mut Sender, in_flight: &mut u32, delivered: u32, advanced: bool
 
 #[test]
 fn above_the_threshold_seven_of_ten_delivered_are_sent() {
-    // RFC 6937 section 3, in bytes: `sndcnt = prr_delivered * ssthresh / RecoverFS - prr_out`; full segments leave, the first
-    // retransmission at once.
+    // RFC 6937 section 3, in segments: `sndcnt = CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out`.
     let mut sender = Sender::new(Algorithm::Cubic, MSS, Instant::ZERO, None);
     sender.control.set_cwnd(100 * MSS);
     sender.enter_recovery(Instant::ZERO, 100 * MSS, 100 * MSS, MSS, (None, 0));
@@ -32,7 +31,7 @@ fn above_the_threshold_seven_of_ten_delivered_are_sent() {
     let mut out = 0;
     for delivered in 1..=29u32 {
         out += step(&mut sender, &mut in_flight, 1, false);
-        assert_eq!(out, (delivered * 7 / 10).max(1), "{delivered}");
+        assert_eq!(out, (delivered * 7).div_ceil(10), "{delivered}");
     }
 }
 

@@ -186,6 +186,10 @@ pub struct TcpConfig {
     pub send_buffer: usize,
     /// What may be written at first before it is acknowledged, in bytes. Default 64 KiB.
     pub send_room: usize,
+    /// Bytes by which the buffers of all connections together may be larger than at first (`tcp_mem`): past it none grows,
+    /// and those that are empty give back what they had grown. Buffer sizes that were chosen for a socket do not count.
+    /// Default 1 GiB.
+    pub buffer_growth: usize,
     /// Congestion control of connections that do not choose (`TCP_CONGESTION`). Default CUBIC.
     pub congestion: Algorithm,
     /// Explicit congestion notification (`tcp_ecn`). Default [`Ecn::Accept`].
@@ -257,6 +261,7 @@ impl Default for TcpConfig {
             recv_window: 64 * 1024,
             send_buffer: 4 * 1024 * 1024,
             send_room: 64 * 1024,
+            buffer_growth: 1 << 30,
             congestion: Algorithm::default(),
             ecn: Ecn::default(),
             sack: true,

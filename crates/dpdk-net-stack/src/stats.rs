@@ -190,6 +190,8 @@ counters! {
         accept_overflows,
         /// Connections refused because there are `max_connections` already.
         too_many,
+        /// Buffers that could not grow because those of all connections together had grown by `buffer_growth`.
+        growth_refused,
         /// Connections that entered TIME-WAIT.
         time_wait,
         /// Connections in TIME-WAIT that a new SYN took over.

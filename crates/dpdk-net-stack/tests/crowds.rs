@@ -261,6 +261,81 @@ both_families! {
         assert!(pair.client().tcp_connect(now, None, family.at(1, PORT + 1)).is_ok());
     }
 
+    /// Beyond a few thousand connections with buffers each gives its own back as soon as they are empty.
+    fn in_a_crowd_buffers_go_back_at_once(family) {
+        const CONNECTIONS: usize = 4_000;
+        let mut pair = Pair::new();
+        let listener = pair.listen(family);
+        let mut clients = Vec::new();
+        let mut servers = Vec::new();
+        for _ in 0..CONNECTIONS / 100 {
+            clients.extend((0..100).map(|_| pair.connect(family)));
+            pair.run(Duration::from_millis(5));
+            while let Ok((id, _)) = pair.server().tcp_accept(listener) {
+                servers.push(id);
+            }
+        }
+        assert_eq!(servers.len(), CONNECTIONS);
+        let mut buf = [0; 64];
+        for wave in clients.chunks(100) {
+            for id in wave {
+                pair.client().tcp_send(*id, b"request").unwrap();
+            }
+            pair.run(Duration::from_micros(200));
+            for id in &servers {
+                if let Ok(len) = pair.server().tcp_recv(*id, &mut buf) {
+                    pair.server().tcp_send(*id, &buf[..len]).unwrap();
+                }
+            }
+            pair.run(Duration::from_micros(200));
+            for id in wave {
+                assert_eq!(pair.client().tcp_recv(*id, &mut buf), Ok(7));
+            }
+        }
+        let with_buffers = |pair: &mut Pair| {
+            let all = clients.iter().filter(|id| pair.client().tcp_info(**id).unwrap().memory > 0);
+            all.count()
+        };
+        let left = with_buffers(&mut pair);
+        assert!((1..=2_200).contains(&left), "{left} clients still have buffers");
+        pair.run(Duration::from_secs(5));
+        assert_eq!(with_buffers(&mut pair), 0);
+    }
+
+    fn buffers_of_all_connections_together_grow_by_so_much_and_no_more(family) {
+        const GROWTH: usize = 512 * 1024;
+        let mut server = config(1);
+        server.tcp.buffer_growth = GROWTH;
+        let first = server.tcp.recv_window as u32;
+        let mut pair = Pair::with(server, config(2));
+        pair.latency = Duration::from_millis(10);
+        let listener = pair.listen(family);
+        let mut ids = Vec::new();
+        for _ in 0..4 {
+            let client = pair.connect(family);
+            pair.run(Duration::from_millis(50));
+            ids.push((client, pair.server().tcp_accept(listener).unwrap().0));
+        }
+        let data = pattern(3_000_000);
+        let grown = |pair: &mut Pair| -> u32 {
+            let of = |(_, server): &(TcpId, TcpId)| pair.server().tcp_info(*server).unwrap().rcv_space - first;
+            ids.iter().map(of).sum()
+        };
+        for (client, server) in ids.clone() {
+            pair.transfer(CLIENT, client, server, &data, Duration::from_secs(30));
+            assert!(grown(&mut pair) as usize <= GROWTH);
+        }
+        assert!(grown(&mut pair) as usize > GROWTH / 2, "little of it was used");
+        assert!(pair.server().stats().tcp.growth_refused > 0);
+        // Empty and silent, they give it back.
+        pair.run(Duration::from_secs(5));
+        assert_eq!(grown(&mut pair), 0);
+        let (client, server) = ids[3];
+        pair.transfer(CLIENT, client, server, &data, Duration::from_secs(30));
+        let space = pair.server().tcp_info(server).unwrap().rcv_space;
+        assert!(space > 2 * first, "the last one could grow no more: {space}");
+    }
+
     fn limits_on_connections_hold(family) {
         let mut config = config(1);
         config.tcp.max_connections = 5;

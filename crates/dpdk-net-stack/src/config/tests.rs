@@ -116,6 +116,7 @@ fn the_documentation_has_each_setting_of_tcp_with_its_default() {
         recv_window,
         send_buffer,
         send_room,
+        buffer_growth,
         congestion,
         ecn,
         sack,
@@ -156,6 +157,7 @@ fn the_documentation_has_each_setting_of_tcp_with_its_default() {
             bytes(send_buffer),
             bytes(send_room)
         ),
+        format!("`buffer_growth` | {}", bytes(buffer_growth)),
         format!("`congestion` | {}", congestion.name().to_uppercase()),
         format!("`ecn` | {}", format!("{ecn:?}").to_lowercase()),
         format!("`sack`, `timestamps` | {}", switch(sack)),

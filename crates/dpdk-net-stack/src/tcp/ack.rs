@@ -275,7 +275,7 @@ impl Flow {
             let wanted = sender.control.cwnd().saturating_mul(2);
             let wanted = wanted.saturating_add(waiting.saturating_mul(2));
             if wanted > self.send_max {
-                self.grow_send_buffer(context.config, wanted);
+                self.grow_send_buffer(context, wanted);
             }
         }
         if advanced || delivery.bytes > 0 || newly_lost > 0 {
@@ -284,10 +284,13 @@ impl Flow {
         advanced
     }
 
-    fn grow_send_buffer(&mut self, config: &Settings, wanted: u32) {
+    fn grow_send_buffer(&mut self, context: &mut Context<'_>, wanted: u32) {
         let most = self.rare.as_ref().and_then(|rare| rare.send_max);
-        let most = most.unwrap_or(config.send_buffer as u32);
-        self.send_max = self.send_max.max(wanted.min(most));
+        let most = most.unwrap_or(context.config.send_buffer as u32);
+        if let Some(more @ 1..) = wanted.min(most).checked_sub(self.send_max) {
+            let pool = &mut *context.pool;
+            self.send_max += pool.take_growth(&mut self.grown, more, context.stats);
+        }
     }
 
     /// RFC 9293 section 3.10.7.4: the window is taken from the segment that was sent last. `true` if it is another one.

@@ -291,7 +291,7 @@ impl Tcp {
         };
         let len = busy.recv.read(buf(busy.recv.len()));
         self.stats.rx_bytes += len as u64;
-        if flow.after_read(now, &self.settings) {
+        if flow.after_read(now, &self.settings, &mut self.pool, &mut self.stats) {
             flow.mark_dirty(id, &mut self.dirty);
         }
         flow.relax_in_crowd(&mut self.pool);
@@ -320,7 +320,7 @@ impl Tcp {
     fn after_recv(&mut self, now: Instant, id: TcpId, len: usize) {
         self.stats.rx_bytes += len as u64;
         if let Some(flow) = self.flows.as_it_is(id)
-            && flow.after_read(now, &self.settings)
+            && flow.after_read(now, &self.settings, &mut self.pool, &mut self.stats)
         {
             flow.mark_dirty(id, &mut self.dirty);
         }

@@ -21,9 +21,10 @@ use super::segment::Control;
 use super::send_buf::SendBuf;
 use super::sender::{Past, Sender};
 use super::table::FlowKey;
-use super::{Keepalive, Nanos, Settings, TcpState, TimerKey, seq};
+use super::{Keepalive, Settings, TcpState, TimerKey, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
+use crate::stats::TcpStats;
 use crate::time::{Duration, Instant};
 use crate::wheel::{TimerId, Wheel};
 use dpdk_net_packet::MacAddr;
@@ -289,6 +290,8 @@ pub(crate) struct Flow {
     pub(crate) expires: Instant,
     pub(crate) iss: u32,
     pub(crate) irs: u32,
+    /// How much of the buffers is beyond their first size, to be given back.
+    pub(crate) grown: u32,
 }
 
 /// The clock of timestamps: a millisecond (RFC 7323 section 5.4).
@@ -366,6 +369,7 @@ impl Flow {
             busy: None,
             sender: None,
             past: None,
+            grown: 0,
             rare: None,
         }
     }
@@ -675,8 +679,28 @@ impl Flow {
         }
     }
 
+    /// The buffers shrink to what they were at first, where nobody chose their size. What was offered stays offered: the edge
+    /// of the window never moves back.
+    fn give_back_growth(&mut self, config: &Settings, pool: &mut Pool) {
+        if self.grown == 0 {
+            return;
+        }
+        pool.return_growth(&mut self.grown);
+        let (recv, send) = match &self.rare {
+            Some(rare) => (rare.recv_max, rare.send_max),
+            None => (None, None),
+        };
+        if recv.is_none() {
+            self.recv_max = self.recv_max.min(config.initial_recv_window());
+        }
+        if send.is_none() {
+            self.send_max = self.send_max.min(config.initial_send_buffer());
+        }
+    }
+
     /// Lets go of the sender of a silent connection, if it may. `true` if that is worth another try later.
-    fn forget_sender(&mut self, now: Instant, nanos: &Nanos) -> bool {
+    fn forget_sender(&mut self, now: Instant, config: &Settings) -> bool {
+        let nanos = &config.nanos;
         if self.snd_una != self.snd_nxt || self.state != TcpState::Established {
             return false;
         }
@@ -729,6 +753,9 @@ pub(crate) struct Pool {
     left: usize,
     /// When some are to be looked at; meaningless while `lent` is empty.
     next_look: Instant,
+    /// Bytes by which buffers may still grow, and by how many they could at first.
+    growth: usize,
+    all_growth: usize,
 }
 
 /// Buffers kept for the next connection that has bytes.
@@ -743,6 +770,30 @@ const LOOKS: usize = 256;
 const LOOKS_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Pool {
+    pub(crate) fn new(growth: usize) -> Self {
+        Pool {
+            growth,
+            all_growth: growth,
+            ..Pool::default()
+        }
+    }
+
+    /// Lets a buffer grow by up to `bytes`; tells by how many. They are noted in `grown`.
+    pub(crate) fn take_growth(&mut self, grown: &mut u32, bytes: u32, stats: &mut TcpStats) -> u32 {
+        let given = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(self.growth) as u32;
+        stats.growth_refused += u64::from(given < bytes);
+        self.growth -= given as usize;
+        *grown += given;
+        given
+    }
+
+    /// Takes back what was given.
+    pub(crate) fn return_growth(&mut self, grown: &mut u32) {
+        self.growth += core::mem::take(grown) as usize;
+    }
+
     #[cold]
     fn take(&mut self, id: TcpId, flags: &mut FlowFlags) -> Box<Busy> {
         if !flags.contains(FlowFlags::LENT) {
@@ -772,7 +823,7 @@ impl Pool {
 
     /// Has connections give back what they don't use.
     #[cold]
-    pub(crate) fn look(&mut self, now: Instant, nanos: &Nanos, flows: &mut Flows) {
+    pub(crate) fn look(&mut self, now: Instant, config: &Settings, flows: &mut Flows) {
         if self.left == 0 {
             self.left = self.lent.len();
         }
@@ -788,8 +839,11 @@ impl Pool {
             if flow.heard + LOOK_INTERVAL <= now {
                 flow.relax(self);
                 if flow.busy.is_none() {
-                    flow.rouse(nanos);
-                    again = flow.forget_sender(now, nanos);
+                    flow.rouse(&config.nanos);
+                    if self.growth < self.all_growth / 2 {
+                        flow.give_back_growth(config, self);
+                    }
+                    again = flow.forget_sender(now, config);
                 }
             }
             if again {

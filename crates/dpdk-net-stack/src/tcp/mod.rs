@@ -298,7 +298,7 @@ impl Tcp {
             resets: RateLimit::new(tcp.resets_per_second, seed, "resets"),
             orphans: 0,
             refuse_new: false,
-            pool: Pool::default(),
+            pool: Pool::new(tcp.buffer_growth),
             recent: Box::new([Recent::default(); RECENT]),
             arrived: None,
             stats: TcpStats::default(),
@@ -463,6 +463,7 @@ impl Tcp {
         if let Some(busy) = flow.busy.take() {
             self.pool.put(busy);
         }
+        self.pool.return_growth(&mut flow.grown);
         if flow.has(FlowFlags::ORPHAN) {
             self.orphans -= 1;
         }
@@ -577,7 +578,7 @@ impl Tcp {
             }
         }
         if self.pool.is_due(now) {
-            self.pool.look(now, &self.settings.nanos, &mut self.flows);
+            self.pool.look(now, &self.settings, &mut self.flows);
         }
     }
 

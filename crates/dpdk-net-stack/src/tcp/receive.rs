@@ -211,11 +211,12 @@ impl Flow {
     /// Bytes up to `end` have come ahead of a gap. While it lasts nothing can be read, and the reader's speed tells nothing;
     /// but a peer that fills the window behind it must not be stopped by it, or what is repaired late is never found out by
     /// what is sent after it. So the buffer grows, if the reader had kept up.
-    fn widen(&mut self, context: &Context<'_>, end: u32) {
+    fn widen(&mut self, context: &mut Context<'_>, end: u32) {
         let ahead = end.wrapping_sub(self.rcv_nxt);
         if ahead > self.recv_max / 2 && (self.recv_queue() as u32) < self.recv_max / 8 {
             let most = self.most_recv(context.config) as u32;
-            self.recv_max = self.recv_max.max(self.recv_max.saturating_mul(2).min(most));
+            let wanted = self.recv_max.saturating_mul(2).min(most);
+            self.grow_recv(wanted, context.pool, context.stats);
         }
     }
 
@@ -292,9 +293,15 @@ impl Flow {
 
     /// The application has read: the buffer grows if it reads fast, and the peer is told if that is worth a segment.
     #[inline]
-    pub(crate) fn after_read(&mut self, now: Instant, config: &Settings) -> bool {
+    pub(crate) fn after_read(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        pool: &mut Pool,
+        stats: &mut TcpStats,
+    ) -> bool {
         if now >= self.tune_at {
-            self.tune(now, config);
+            self.tune(now, config, pool, stats);
         }
         let (window, room) = (self.rcv_window(), self.recv_room());
         // As Linux: when the window has doubled. It is never told in small pieces (RFC 9293 section 3.8.6.2.2).
@@ -310,14 +317,20 @@ impl Flow {
     }
 
     /// Once a round trip: a reader that took most of the buffer gets a larger one (dynamic right-sizing, as Linux does).
-    fn tune(&mut self, now: Instant, config: &Settings) {
+    fn tune(&mut self, now: Instant, config: &Settings, pool: &mut Pool, stats: &mut TcpStats) {
         let read = self.rcv_nxt.wrapping_sub(self.recv_queue() as u32);
         let took = read.wrapping_sub(self.tune_from);
         self.tune_from = read;
         self.tune_at = now + self.rtt.srtt().unwrap_or_default().max(LEAST_ROUND);
         let most = self.most_recv(config) as u32;
         // Twice for the sender's window, which may double in a round trip, and twice for what is on its way meanwhile.
-        let wanted = took.saturating_mul(4).min(most);
-        self.recv_max = self.recv_max.max(wanted);
+        self.grow_recv(took.saturating_mul(4).min(most), pool, stats);
+    }
+
+    /// Lets the buffer hold `wanted` bytes, if it held less and as far as all buffers together may grow.
+    fn grow_recv(&mut self, wanted: u32, pool: &mut Pool, stats: &mut TcpStats) {
+        if let Some(more @ 1..) = wanted.checked_sub(self.recv_max) {
+            self.recv_max += pool.take_growth(&mut self.grown, more, stats);
+        }
     }
 }

@@ -274,8 +274,10 @@ impl Stack {
     /// A TCP segment that is not, or not any more, known to be of a connection.
     #[inline(never)]
     fn other_segment<B: FrameBuf>(&mut self, now: Instant, frame: &B) {
-        let Ok(parsed) = parse_checked(frame.bytes(), &frame.rx_meta()) else {
-            return;
+        let parsed = match parse_checked(frame.bytes(), &frame.rx_meta()) {
+            Ok(parsed) => parsed,
+            // Its addresses, or its ports.
+            Err(error) => return self.malformed(now, frame.bytes(), error),
         };
         let mut flow = self.tcp_flow(&parsed);
         if let Some(flow) = &mut flow {

@@ -160,6 +160,22 @@ impl<'a> IpPacket<'a> {
         })
     }
 
+    /// Whether there is a fragment header of IPv6, also where it stands for no real fragment (RFC 6946).
+    #[cold]
+    pub fn has_fragment_header(&self) -> bool {
+        let (mut next, mut at) = (self.bytes.get(6), ipv6::HEADER_LEN);
+        while self.is_v6 && at < usize::from(self.payload_at) {
+            if next == Some(&ipv6::NEXT_FRAGMENT) {
+                return true;
+            }
+            // Its lengths were checked when the packet was read.
+            let units = self.bytes.get(at + 1).copied().unwrap_or(0);
+            next = self.bytes.get(at);
+            at += (usize::from(units) + 1) * 8;
+        }
+        false
+    }
+
     /// Whether it is IPv6.
     pub const fn is_v6(&self) -> bool {
         self.is_v6

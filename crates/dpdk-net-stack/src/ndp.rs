@@ -57,8 +57,9 @@ impl Link {
         let (IpAddr::V6(src), IpAddr::V6(dst)) = (ip.src(), ip.dst()) else {
             return;
         };
-        // RFC 4861 sections 6.1 and 7.1: from the link, not through a router.
-        if ip.hop_limit() != 255 || message.code() != 0 {
+        // RFC 4861 sections 6.1 and 7.1: from the link, not through a router. RFC 6980 section 5: without a fragment header,
+        // even one that stands for no fragment.
+        if ip.hop_limit() != 255 || message.code() != 0 || ip.has_fragment_header() {
             self.neighbors.stats.ndp_invalid += 1;
             return;
         }

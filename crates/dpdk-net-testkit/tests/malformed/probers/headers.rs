@@ -202,6 +202,29 @@ fn fragment_probes() {
     }
 }
 
+/// RFC 6980 section 5: who could hide them from filters in this way is not heard.
+#[test]
+fn neighbour_discovery_behind_a_fragment_header_is_ignored() {
+    let mut lab = Lab::new();
+    let plain = v6().who_has();
+    assert_eq!(lab.by_hand.feed(plain.clone()).len(), 1, "an answer");
+    let padding = [58, 0, 1, 4, 0, 0, 0, 0];
+    let behind = |next: u8, headers: &[u8]| {
+        let mut frame = [&plain[..V6_L4], headers, &plain[V6_L4..]].concat();
+        frame[IP + 6] = next;
+        fix_length(&mut frame);
+        frame
+    };
+    assert_eq!(lab.by_hand.feed(behind(60, &padding)).len(), 1);
+    let atomic = [58, 0, 0, 0, 0, 0, 0, 1];
+    let (causes, sent) = lab.causes(&behind(FRAGMENT, &atomic));
+    assert_eq!((causes, sent), (vec![], vec![]));
+    let both = [[FRAGMENT, 0, 1, 4, 0, 0, 0, 0], atomic].concat();
+    assert_eq!(lab.by_hand.feed(behind(60, &both)), Vec::<Vec<u8>>::new());
+    assert_eq!(lab.by_hand.stack().stats().neighbors.ndp_invalid, 2);
+    lab.still_serves();
+}
+
 #[test]
 fn ipv4_option_probes() {
     let syn = v4().tcp(&segment(TCP_PORT, SYN));

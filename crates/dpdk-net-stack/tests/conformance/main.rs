@@ -33,6 +33,8 @@ mod rfc6582;
 mod rfc6675;
 mod rfc6928;
 mod rfc6937;
+mod rfc6980;
+mod rfc7112;
 mod rfc7323;
 mod rfc7661;
 mod rfc8200;

@@ -84,3 +84,22 @@ pub(crate) fn between(src: IpAddr, dst: IpAddr, seg: &Seg) -> Vec<u8> {
     checksum::fill_tcp(src, dst, tcp);
     frame
 }
+
+/// The IPv6 packet in a frame in fragments: from where to where each goes.
+pub(crate) fn fragments(whole: &[u8], id: u32, pieces: &[(usize, usize)]) -> Vec<Vec<u8>> {
+    let at = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+    let (header, payload) = whole.split_at(at);
+    let fragment = |&(from, to): &(usize, usize)| {
+        let mut frame = header.to_vec();
+        let more = u16::from(to < payload.len());
+        frame.extend([header[ethernet::HEADER_LEN + 6], 0]);
+        frame.extend((from as u16 | more).to_be_bytes());
+        frame.extend(id.to_be_bytes());
+        frame.extend(&payload[from..to]);
+        let len = (frame.len() - at) as u16;
+        frame[ethernet::HEADER_LEN + 4..][..2].copy_from_slice(&len.to_be_bytes());
+        frame[ethernet::HEADER_LEN + 6] = ipv6::NEXT_FRAGMENT;
+        frame
+    };
+    pieces.iter().map(fragment).collect()
+}

@@ -6,7 +6,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use dpdk_net_packet::{MacAddr, ethernet, ipv4, ipv6};
+use dpdk_net_packet::{MacAddr, ethernet};
 
 use super::flow::{Flow, FlowFlags};
 use super::output::Next;
@@ -127,18 +127,12 @@ impl Tcp {
             }
             to
         };
-        let mut header = [0; ethernet::HEADER_LEN];
         let dst = match to {
             Lookup::Ready(mac) => mac,
             Lookup::Local => link.iface.mac,
             Lookup::Pending(_) | Lookup::NoRoute => MacAddr::ZERO,
         };
-        let kind = if remote.is_ipv6() {
-            ethernet::TYPE_IPV6
-        } else {
-            ethernet::TYPE_IPV4
-        };
-        ethernet::write_header(&mut header, dst, link.iface.mac, kind);
+        let macs = (dst, link.iface.mac);
         let tx_checksum = self.tx_checksum;
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let mut ask = |flow: &mut Flow| {
@@ -168,7 +162,7 @@ impl Tcp {
                     break Turn::Done;
                 };
                 sink.send(len, |frame| {
-                    write(flow, &next, &header, frame, tx_checksum);
+                    write(flow, &next, macs, frame, tx_checksum);
                 });
                 left -= 1;
             },
@@ -185,7 +179,7 @@ impl Tcp {
                     break Turn::Done;
                 };
                 link.loopback.push(len, |frame| {
-                    write(flow, &next, &header, frame, tx_checksum);
+                    write(flow, &next, macs, frame, tx_checksum);
                 });
                 left -= 1;
             },
@@ -200,7 +194,7 @@ impl Tcp {
                     let next = ask(flow);
                     if let (Some(len), Some(hop)) = (frame_len(flow, &next), hop) {
                         let mut frame = vec![0; len];
-                        write(flow, &next, &header, &mut frame, tx_checksum);
+                        write(flow, &next, macs, &mut frame, tx_checksum);
                         link.queue_pending(hop, frame);
                     }
                 }
@@ -224,40 +218,28 @@ impl Tcp {
 /// Bytes of the frame that the segment makes; `None` if there is none.
 #[inline]
 fn frame_len(flow: &Flow, next: &Next) -> Option<usize> {
-    let ip = if flow.key.is_v6() {
-        ipv6::HEADER_LEN
-    } else {
-        ipv4::HEADER_LEN
-    };
     match next {
-        Next::Segment(out) => Some(ethernet::HEADER_LEN + ip + out.segment_len()),
-        Next::Syn(control) => Some(ethernet::HEADER_LEN + ip + control.bytes(false).0),
+        Next::Segment(out) => Some(flow.frame_len_of(out)),
+        Next::Syn(control) => Some(flow.key.header_len() + control.bytes(false).0),
         Next::Nothing => None,
     }
 }
 
-/// Writes the frame.
+/// Writes the frame, to and from these.
 #[inline]
 fn write(
     flow: &Flow,
     next: &Next,
-    header: &[u8; ethernet::HEADER_LEN],
+    (dst, src): (MacAddr, MacAddr),
     frame: &mut [u8],
     checksum: bool,
 ) {
     match next {
-        Next::Segment(out) => {
-            if let Some((start, packet)) = frame.split_first_chunk_mut() {
-                *start = *header;
-                flow.write(out, packet, checksum);
-            }
-        }
+        Next::Segment(out) => flow.write(out, (dst, src), frame, checksum),
         Next::Syn(control) => {
             let (len, bytes) = control.bytes(checksum);
-            let none = MacAddr::ZERO;
-            let at = emit::write_headers(frame, none, none, &control.meta(), 0, len);
+            let at = emit::write_headers(frame, src, dst, &control.meta(), 0, len);
             frame[at..].copy_from_slice(&bytes[..len]);
-            frame[..ethernet::HEADER_LEN].copy_from_slice(header);
         }
         Next::Nothing => {}
     }

@@ -13,16 +13,16 @@
 //! connections.
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_packet::checksum::{self, Sum};
-use dpdk_net_packet::ethernet;
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
-use dpdk_net_packet::{ipv4, ipv6};
 
 use super::ack::TICK_NANOS;
 use super::cc::initial_window;
 use super::chunk::COPY_BELOW;
-use super::flow::{Flow, FlowFlags, Pool, Rare, Wait, coarse_clock, timestamp_clock};
+use super::flow::{Flow, FlowFlags, Wait, coarse_clock, timestamp_clock};
+use super::header::Header;
 use super::options::TIMESTAMPS_LEN;
+use super::pool::Pool;
+use super::rare::Rare;
 use super::{Nanos, Settings, TcpState, TimerKey, seq};
 use crate::event::Readiness;
 use crate::time::Instant;
@@ -333,12 +333,7 @@ impl Flow {
     /// Bytes of the frame that the segment makes.
     #[inline(always)]
     pub(super) fn frame_len(&self, sent: &Sent) -> usize {
-        let ip = if self.key.is_v6() {
-            ipv6::HEADER_LEN
-        } else {
-            ipv4::HEADER_LEN
-        };
-        ethernet::HEADER_LEN + ip + TCP_LEN + sent.len as usize
+        self.key.header_len() + TCP_LEN + sent.len as usize
     }
 
     /// Writes the frame.
@@ -351,43 +346,17 @@ impl Flow {
         frame: &mut [u8],
         with_checksum: bool,
     ) {
-        const V4: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
-        const V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
         let len = TCP_LEN + sent.len as usize;
-        let segment = if let Some((local, remote)) = self.key.v4() {
-            let Some((header, segment)) = frame.split_first_chunk_mut::<V4>() else {
-                return;
-            };
-            ethernet::write_header(header, self.mac, from, ethernet::TYPE_IPV4);
-            let ip = &mut header[ethernet::HEADER_LEN..];
-            // Version, header length, traffic class, total length; no identification, not to be fragmented.
-            let total = (ipv4::HEADER_LEN + len) as u64 & 0xffff;
-            let start = 0x45 << 56 | u64::from(self.tos) << 48 | total << 32 | 0x4000;
-            ip[..8].copy_from_slice(&start.to_be_bytes());
-            ip[8..12].copy_from_slice(&[self.ttl, 6, 0, 0]);
-            ip[12..16].copy_from_slice(&local.octets());
-            ip[16..20].copy_from_slice(&remote.octets());
-            if with_checksum && let Some(ip) = ip.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
-                let sum = checksum::data(ip);
-                ip[10..12].copy_from_slice(&sum.to_be_bytes());
-            }
-            segment
-        } else {
-            let Some((header, segment)) = frame.split_first_chunk_mut::<V6>() else {
-                return;
-            };
-            ethernet::write_header(header, self.mac, from, ethernet::TYPE_IPV6);
-            let ip = &mut header[ethernet::HEADER_LEN..];
-            // Version, traffic class, no flow label; payload length, next header, hop limit.
-            let start = 6 << 60
-                | u64::from(self.tos) << 52
-                | (len as u64 & 0xffff) << 16
-                | 6 << 8
-                | u64::from(self.ttl);
-            ip[..8].copy_from_slice(&start.to_be_bytes());
-            ip[8..24].copy_from_slice(&self.key.local_bits().to_be_bytes());
-            ip[24..40].copy_from_slice(&self.key.remote_bits().to_be_bytes());
-            segment
+        let header = Header {
+            dst: self.mac,
+            src: from,
+            ttl: self.ttl,
+            traffic_class: self.tos,
+            len,
+            checksum: with_checksum,
+        };
+        let Some(segment) = self.key.write_header(frame, &header) else {
+            return;
         };
         let Some((tcp, data)) = segment.split_first_chunk_mut::<TCP_LEN>() else {
             return;
@@ -406,11 +375,7 @@ impl Flow {
             busy.send.copy_to(sent.seq, data);
         }
         if with_checksum {
-            let sum: Sum = self.key.pseudo_header(len).add_bytes(segment);
-            let sum = sum.finish();
-            if let Some(field) = segment.get_mut(16..18) {
-                field.copy_from_slice(&sum.to_be_bytes());
-            }
+            self.key.fill_checksum(segment);
         }
     }
 }

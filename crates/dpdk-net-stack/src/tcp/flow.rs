@@ -9,26 +9,22 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use super::assembler::Assembler;
-use super::cc::Algorithm;
-use super::fast::Tab;
-use super::flows::Flows;
-use super::options::Timestamps;
-use super::recv_buf::RecvBuf;
-use super::rtt::Rtt;
-use super::scoreboard::{Blocks, Scoreboard};
-use super::segment::Control;
-use super::send_buf::SendBuf;
-use super::sender::{Past, Sender};
-use super::table::FlowKey;
-use super::{Keepalive, Settings, TcpState, TimerKey, seq};
-use crate::error::Error;
-use crate::event::{Readiness, TcpId};
-use crate::stats::TcpStats;
-use crate::time::{Duration, Instant};
-use crate::wheel::{TimerId, Wheel};
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::tcp::Flags as SegmentFlags;
+
+use super::busy::Busy;
+use super::fast::Tab;
+use super::options::Timestamps;
+use super::rare::Rare;
+use super::rtt::Rtt;
+use super::scoreboard::Blocks;
+use super::segment::Control;
+use super::sender::{Past, Sender};
+use super::table::FlowKey;
+use super::{Settings, TcpState, TimerKey, seq};
+use crate::event::{Readiness, TcpId};
+use crate::time::Instant;
+use crate::wheel::{TimerId, Wheel};
 
 bitflags::bitflags! {
     /// What is true of a flow.
@@ -110,88 +106,6 @@ pub(crate) enum Wait {
     Reorder,
     /// The peer's window is too small (RFC 9293 section 3.8.6.1).
     Persist,
-}
-
-/// Keep-alive of one connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KeepaliveState {
-    pub(crate) config: Keepalive,
-    /// Probes since the peer was heard last.
-    pub(crate) probes: u8,
-}
-
-/// What exists only while there are bytes: written and not acknowledged, or received and not read. It stays for a
-/// while after the last of them ([`Pool`]).
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Busy {
-    // First what every segment needs.
-    pub(crate) send: SendBuf,
-    pub(crate) recv: RecvBuf,
-    pub(crate) gaps: Option<Box<Gaps>>,
-    pub(crate) sent: Scoreboard,
-}
-
-impl Default for Busy {
-    fn default() -> Self {
-        Busy {
-            send: SendBuf::new(),
-            sent: Scoreboard::default(),
-            recv: RecvBuf::new(),
-            gaps: None,
-        }
-    }
-}
-
-/// What came out of order.
-#[derive(Debug)]
-pub(crate) struct Gaps {
-    pub(crate) assembler: Assembler,
-    /// The sequence number of a FIN that came before what is before it.
-    pub(crate) fin: Option<u32>,
-}
-
-/// What few connections have.
-#[derive(Debug, Default)]
-pub(crate) struct Rare {
-    /// What the application has not been told yet.
-    pub(crate) error: Option<Error>,
-    /// What ICMP has said of the way to the peer, and SND.UNA then: told as the reason if nothing is acknowledged any more
-    /// (RFC 9293 section 3.9.2.2).
-    pub(crate) soft_error: Option<(Error, u32)>,
-    pub(crate) linger: Option<Duration>,
-    pub(crate) keepalive: Option<KeepaliveState>,
-    /// `TCP_USER_TIMEOUT` of this connection.
-    pub(crate) user_timeout: Option<Duration>,
-    /// `TCP_CONGESTION` of this connection.
-    pub(crate) congestion: Option<Algorithm>,
-    /// `SO_RCVBUF` and `SO_SNDBUF`: no tuning beyond.
-    pub(crate) recv_max: Option<u32>,
-    pub(crate) send_max: Option<u32>,
-    /// `SO_MAX_PACING_RATE`, in bytes a second.
-    pub(crate) pacing_max: Option<u64>,
-    /// A range that was received twice, to be told in the next ACK (RFC 2883).
-    pub(crate) duplicate: Option<(u32, u32)>,
-    /// ACKs that a peer without SACK is owed for what came out of order: it counts them (RFC 5681 section 4.2).
-    pub(crate) owed_acks: u8,
-    /// When a challenge ACK may be sent again.
-    pub(crate) challenge_after: Instant,
-    /// `TCP_MAXSEG`.
-    pub(crate) max_segment: Option<u16>,
-    /// `TCP_NOTSENT_LOWAT`.
-    pub(crate) notsent_lowat: Option<u32>,
-}
-
-impl Rare {
-    /// Whether nothing of it is of concern to a connection on which nothing is amiss.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.error.is_none()
-            && self.duplicate.is_none()
-            && self.owed_acks == 0
-            && self.pacing_max.is_none()
-            && self.notsent_lowat.is_none()
-            && self.keepalive.is_none_or(|keepalive| keepalive.probes == 0)
-    }
 }
 
 /// One connection.
@@ -641,232 +555,8 @@ impl Flow {
             sender.on_mss(old.into(), mss.into());
         }
     }
-
-    /// Buffers and records, which are taken from the pool if there are none.
-    #[inline]
-    pub(crate) fn busy_mut(&mut self, pool: &mut Pool) -> &mut Busy {
-        let (id, flags) = (self.id, &mut self.flags);
-        self.busy.get_or_insert_with(|| pool.take(id, flags))
-    }
-
-    /// Gives the buffers back at once if nothing is in them and there are so many connections with buffers that each finds
-    /// its own out of the cache, and the pool's in it.
-    #[inline]
-    pub(crate) fn relax_in_crowd(&mut self, pool: &mut Pool) {
-        if pool.is_crowded() && self.snd_una == self.write_end {
-            self.relax(pool);
-        }
-    }
-
-    /// Reads something of each cache line that a segment needs, and tells something made of it: the lines of many
-    /// connections come at the same time then.
-    #[inline(always)]
-    pub(crate) fn warm(&self) -> u64 {
-        let words = self.snd_una ^ self.timer.word() ^ self.segments_in;
-        self.heard.as_nanos() ^ u64::from(words)
-    }
-
-    /// The same for what the connection's buffers have, after [`warm`](Self::warm).
-    #[inline(always)]
-    pub(crate) fn warm_busy(&self) -> u64 {
-        match &self.busy {
-            Some(busy) => {
-                u64::from(busy.send.base())
-                    ^ busy.recv.len() as u64
-                    ^ u64::from(busy.gaps.is_some())
-            }
-            None => 0,
-        }
-    }
-
-    /// The buffers shrink to what they were at first, where nobody chose their size. What was offered stays offered: the edge
-    /// of the window never moves back.
-    fn give_back_growth(&mut self, config: &Settings, pool: &mut Pool) {
-        if self.grown == 0 {
-            return;
-        }
-        pool.return_growth(&mut self.grown);
-        let (recv, send) = match &self.rare {
-            Some(rare) => (rare.recv_max, rare.send_max),
-            None => (None, None),
-        };
-        if recv.is_none() {
-            self.recv_max = self.recv_max.min(config.initial_recv_window());
-        }
-        if send.is_none() {
-            self.send_max = self.send_max.min(config.initial_send_buffer());
-        }
-    }
-
-    /// Lets go of the sender of a silent connection, if it may. `true` if that is worth another try later.
-    fn forget_sender(&mut self, now: Instant, config: &Settings) -> bool {
-        let nanos = &config.nanos;
-        if self.snd_una != self.snd_nxt || self.state != TcpState::Established {
-            return false;
-        }
-        let rto = Duration::from_nanos(self.rtt.rto_nanos(nanos.min_rto, nanos.max_rto));
-        let mss = self.mss.into();
-        let Some(sender) = &self.sender else {
-            return false;
-        };
-        match sender.past(now, rto, mss) {
-            Ok(past) => {
-                (self.sender, self.past) = (None, Some(Box::new(past)));
-                false
-            }
-            Err(later) => later,
-        }
-    }
-
-    /// Gives the buffers back to the pool if nothing is in them.
-    #[cold]
-    pub(crate) fn relax(&mut self, pool: &mut Pool) {
-        if let Some(busy) = &self.busy
-            && busy.recv.is_empty()
-            && busy.send.is_empty()
-            && busy.sent.is_empty()
-            && busy.gaps.is_none()
-            && let Some(busy) = self.busy.take()
-        {
-            pool.put(busy);
-        }
-    }
 }
 
 /// No segment is made smaller than this for options or paths: what remains of the smallest MSS that Linux takes (88)
 /// less the options.
 pub(crate) const MIN_MSS: u16 = 48;
-
-/// Buffers: those that no connection has, and who has the others.
-///
-/// A connection that takes some keeps them through its next requests. About once a second all that have any are looked
-/// at ([`Pool::due`]), and those that are silent and have no bytes give theirs back.
-#[derive(Debug, Default)]
-pub(crate) struct Pool {
-    #[expect(
-        clippy::vec_box,
-        reason = "boxes go to connections and come back as they are"
-    )]
-    free: alloc::vec::Vec<Box<Busy>>,
-    lent: VecDeque<TcpId>,
-    /// How many of `lent`, from the front, this round has still to look at.
-    left: usize,
-    /// When some are to be looked at; meaningless while `lent` is empty.
-    next_look: Instant,
-    /// Bytes by which buffers may still grow, and by how many they could at first.
-    growth: usize,
-    all_growth: usize,
-}
-
-/// Buffers kept for the next connection that has bytes.
-const POOLED: usize = 256;
-
-/// Beyond so many connections with buffers the silence is not waited for: theirs would not be in the cache.
-const LENT: usize = 2_048;
-/// How long a silent connection keeps its buffers, about.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections looked at in one go, and the time until the next go.
-const LOOKS: usize = 256;
-const LOOKS_INTERVAL: Duration = Duration::from_millis(1);
-
-impl Pool {
-    pub(crate) fn new(growth: usize) -> Self {
-        Pool {
-            growth,
-            all_growth: growth,
-            ..Pool::default()
-        }
-    }
-
-    /// Lets a buffer grow by up to `bytes`; tells by how many. They are noted in `grown`.
-    pub(crate) fn take_growth(&mut self, grown: &mut u32, bytes: u32, stats: &mut TcpStats) -> u32 {
-        let given = usize::try_from(bytes)
-            .unwrap_or(usize::MAX)
-            .min(self.growth) as u32;
-        stats.growth_refused += u64::from(given < bytes);
-        self.growth -= given as usize;
-        *grown += given;
-        given
-    }
-
-    /// Takes back what was given.
-    pub(crate) fn return_growth(&mut self, grown: &mut u32) {
-        self.growth += core::mem::take(grown) as usize;
-    }
-
-    #[cold]
-    fn take(&mut self, id: TcpId, flags: &mut FlowFlags) -> Box<Busy> {
-        if !flags.contains(FlowFlags::LENT) {
-            flags.insert(FlowFlags::LENT);
-            self.lent.push_back(id);
-        }
-        self.free.pop().unwrap_or_default()
-    }
-
-    /// Whether connections are to be looked at by [`look`](Self::look).
-    #[inline]
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        !self.lent.is_empty() && self.next_look <= now
-    }
-
-    /// When [`is_due`](Self::is_due) will be true.
-    #[inline]
-    pub(crate) fn next_look(&self) -> Option<Instant> {
-        (!self.lent.is_empty()).then_some(self.next_look)
-    }
-
-    /// Whether so many connections have buffers, or had lately, that those used lately fall out of the caches.
-    #[inline]
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.lent.len() > LENT
-    }
-
-    /// Has connections give back what they don't use.
-    #[cold]
-    pub(crate) fn look(&mut self, now: Instant, config: &Settings, flows: &mut Flows) {
-        if self.left == 0 {
-            self.left = self.lent.len();
-        }
-        for _ in 0..self.left.min(LOOKS) {
-            self.left -= 1;
-            let Some(id) = self.lent.pop_front() else {
-                break;
-            };
-            let Some(flow) = flows.as_it_is(id) else {
-                continue;
-            };
-            let mut again = true;
-            if flow.heard + LOOK_INTERVAL <= now {
-                flow.relax(self);
-                if flow.busy.is_none() {
-                    flow.rouse(&config.nanos);
-                    if self.growth < self.all_growth / 2 {
-                        flow.give_back_growth(config, self);
-                    }
-                    again = flow.forget_sender(now, config);
-                }
-            }
-            if again {
-                self.lent.push_back(id);
-            } else {
-                flow.flags.remove(FlowFlags::LENT);
-            }
-        }
-        self.next_look = now
-            + if self.left == 0 {
-                LOOK_INTERVAL
-            } else {
-                LOOKS_INTERVAL
-            };
-    }
-
-    #[inline]
-    pub(crate) fn put(&mut self, mut busy: Box<Busy>) {
-        if self.free.len() < POOLED {
-            busy.send.clear();
-            busy.sent.clear();
-            busy.recv.clear();
-            self.free.push(busy);
-        }
-    }
-}

@@ -1,17 +1,16 @@
 //! A received segment of a connection: what RFC 9293 section 3.10.7.4 and RFC 5961 say about it, state by state.
 //!
-//! Acknowledgments go on to [`ack`](super::ack), data to [`receive`](super::receive).
+//! Acknowledgments go on to [`ack`](super::ack), data to [`receive`](super::receive); TIME-WAIT is in
+//! [`time_wait`](super::time_wait).
 
 use dpdk_net_packet::IpPacket;
 use dpdk_net_packet::tcp::{Flags, Segment};
 
 use super::ack::Acknowledgment;
-use super::flow::{Flow, FlowFlags, Wait, coarse_clock, timestamp_clock};
-use super::options::{SegmentOptions, SynOptions, Timestamps, window_scale_for};
+use super::flow::{Flow, FlowFlags, Wait, coarse_clock};
+use super::options::{SegmentOptions, SynOptions, window_scale_for};
 use super::receive::Context;
-use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
-use super::time_wait::TimeWaitId;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
@@ -337,7 +336,7 @@ impl Tcp {
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
-    fn challenge(&mut self, now: Instant, link: &mut Link, id: TcpId) {
+    pub(super) fn challenge(&mut self, now: Instant, link: &mut Link, id: TcpId) {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
@@ -349,97 +348,6 @@ impl Tcp {
         let ack = flow.ack(now);
         self.stats.challenge_acks += 1;
         let _ = self.send_control(now, link, &ack);
-    }
-
-    /// A segment of a connection in TIME-WAIT that the application still holds.
-    fn flow_in_time_wait(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        id: TcpId,
-        segment: &Segment<'_>,
-    ) {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        let key = flow.key;
-        let ack = flow.ack(now);
-        let recent = flow.has(FlowFlags::TIMESTAMPS).then_some(flow.ts_recent);
-        match in_time_wait(segment, ack.ack, recent) {
-            InTimeWait::Reset => self.finish(id, None),
-            InTimeWait::New => {
-                self.stats.time_wait_reused += 1;
-                self.finish(id, None);
-                self.reopen(now, link, key, segment, ack.seq);
-            }
-            InTimeWait::FinAgain => {
-                flow.expires = now + self.settings.time_wait;
-                let _ = self.send_control(now, link, &ack);
-            }
-            InTimeWait::Answer => self.challenge(now, link, id),
-            InTimeWait::Ignore => {}
-        }
-    }
-
-    /// A segment of a connection in TIME-WAIT that the application has let go of.
-    fn time_wait_segment(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        id: TimeWaitId,
-        segment: &Segment<'_>,
-    ) {
-        let Some(&entry) = self.time_waits.entries.get(id) else {
-            return;
-        };
-        let mut ack = Control::new(entry.key, Flags::ACK, entry.snd_nxt, entry.rcv_nxt);
-        ack.window = entry.window;
-        ack.hop_limit = entry.hop_limit;
-        ack.tos = entry.tos;
-        ack.options.timestamps = entry.timestamps.map(|(recent, offset)| Timestamps {
-            value: timestamp_clock(now).wrapping_add(offset),
-            echo: recent,
-        });
-        let recent = entry.timestamps.map(|(recent, _)| recent);
-        match in_time_wait(segment, entry.rcv_nxt, recent) {
-            InTimeWait::Reset => self.remove_time_wait(id),
-            InTimeWait::New => {
-                self.stats.time_wait_reused += 1;
-                self.remove_time_wait(id);
-                self.reopen(now, link, entry.key, segment, entry.snd_nxt);
-            }
-            InTimeWait::FinAgain => {
-                self.arm_time_wait(id, now + self.settings.time_wait);
-                let _ = self.send_control(now, link, &ack);
-            }
-            InTimeWait::Answer => {
-                if self.challenges.take(now) {
-                    self.stats.challenge_acks += 1;
-                    let _ = self.send_control(now, link, &ack);
-                } else {
-                    self.stats.challenge_acks_limited += 1;
-                }
-            }
-            InTimeWait::Ignore => {}
-        }
-    }
-
-    /// A new connection takes the place of one in TIME-WAIT: its sequence numbers start above the old ones (RFC 1122
-    /// section 4.2.2.13).
-    fn reopen(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        key: FlowKey,
-        segment: &Segment<'_>,
-        snd_nxt: u32,
-    ) {
-        let above = snd_nxt.wrapping_add(65_537);
-        let isn = seq::max(self.initial_sequence(now, &key), above);
-        if self.refuse_new || !self.syn(now, link, key, segment, isn) {
-            self.stats.no_connection += 1;
-            self.refuse(now, link, key, segment);
-        }
     }
 
     /// An ICMP error about a segment of ours (RFC 5927: only if it quotes one that is in flight).
@@ -642,46 +550,4 @@ fn check(
         return Err(Refusal::NoReader);
     }
     Ok(())
-}
-
-enum InTimeWait {
-    Reset,
-    /// A SYN of a new connection.
-    New,
-    FinAgain,
-    Answer,
-    Ignore,
-}
-
-/// RFC 9293 section 3.10.7.4 for TIME-WAIT, with the reuse by a SYN that is surely of a new connection: its sequence
-/// number is above all that the old one has used (RFC 1122 section 4.2.2.13), or its timestamp is newer (RFC 6191).
-fn in_time_wait(segment: &Segment<'_>, rcv_nxt: u32, recent: Option<u32>) -> InTimeWait {
-    let flags = segment.flags();
-    let len = segment.payload().len() as u32;
-    if flags.rst() {
-        if segment.seq() == rcv_nxt {
-            InTimeWait::Reset
-        } else {
-            InTimeWait::Ignore
-        }
-    } else if flags.syn() && !flags.ack() && !flags.fin() && is_new(segment, rcv_nxt, recent) {
-        InTimeWait::New
-    } else if flags.fin() && segment.seq().wrapping_add(len).wrapping_add(1) == rcv_nxt {
-        InTimeWait::FinAgain
-    } else if flags.syn() || len > 0 || segment.seq() != rcv_nxt {
-        InTimeWait::Answer
-    } else {
-        InTimeWait::Ignore
-    }
-}
-
-/// RFC 6191 section 2.
-fn is_new(syn: &Segment<'_>, rcv_nxt: u32, recent: Option<u32>) -> bool {
-    let higher = seq::le(rcv_nxt, syn.seq());
-    match (recent, SynOptions::of(syn).timestamps) {
-        (Some(recent), Some(timestamps)) if timestamps.value != recent => {
-            seq::lt(recent, timestamps.value)
-        }
-        _ => higher,
-    }
 }

@@ -2,13 +2,14 @@
 //!
 //! A connection is a [`Flow`]. A segment comes in through [`input`], which knows the states, and goes on to [`ack`] with
 //! its acknowledgment and to [`receive`] with its data; what is sent is decided in [`output`], when [`egress`] has
-//! room. What the sender thinks of the path is in [`sender`], [`scoreboard`], [`rtt`] and [`cc`]; what applications call
-//! in [`api`].
+//! room. What the sender thinks of the path is in [`sender`], [`scoreboard`], [`rtt`] and [`cc`]; how connections
+//! come to be in [`open`] and [`handshake`], their deadlines in [`timers`]; what applications call in [`api`].
 
 pub(crate) mod ack;
 pub(crate) mod api;
 pub(crate) mod assembler;
 pub(crate) mod black_hole;
+pub(crate) mod busy;
 pub(crate) mod cc;
 pub(crate) mod chunk;
 pub(crate) mod cookie;
@@ -17,12 +18,16 @@ pub(crate) mod fast;
 pub(crate) mod flow;
 pub(crate) mod flows;
 pub(crate) mod handshake;
+pub(crate) mod header;
 pub(crate) mod info;
 pub(crate) mod input;
 pub(crate) mod listener;
+pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod pool;
 pub(crate) mod ports;
+pub(crate) mod rare;
 pub(crate) mod receive;
 pub(crate) mod recv_buf;
 #[cfg(test)]
@@ -36,6 +41,7 @@ pub(crate) mod seq;
 pub(crate) mod sockopt;
 pub(crate) mod table;
 pub(crate) mod time_wait;
+pub(crate) mod timers;
 pub(crate) mod windowed;
 
 use alloc::boxed::Box;
@@ -55,15 +61,16 @@ use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
 
 use cookie::Cookies;
-use flow::{Flow, FlowFlags, Pool, Wait};
+use flow::{Flow, FlowFlags, Wait};
 use flows::Flows;
 use listener::{HalfId, Listeners, SynQueue};
+use pool::Pool;
 use ports::PortPicker;
 use receive::Arrived;
 use segment::Control;
 use sockopt::TcpOptions;
 use table::{FlowKey, FlowRef, FlowTable, Keys, RECENT, Recent};
-use time_wait::{TimeWait, TimeWaitId, TimeWaits};
+use time_wait::{TimeWaitId, TimeWaits};
 
 /// The states of RFC 9293 section 3.3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -525,239 +532,5 @@ impl Tcp {
             }
         }
         self.finish(id, error);
-    }
-
-    /// Arms the flow's timer for the earliest of its deadlines.
-    #[inline]
-    fn set_timer(&mut self, id: TcpId, retry: Instant) {
-        let Some(flow) = self.flows.as_it_is(id) else {
-            return;
-        };
-        let mut at = flow
-            .wait_until
-            .min(flow.ack_at)
-            .min(flow.expires)
-            .min(retry);
-        if flow.flags.intersects(FlowFlags::PACED)
-            && let Some(sender) = &flow.sender
-        {
-            at = at.min(sender.paced_from());
-        }
-        // Otherwise the retransmission timer looks after the patience in time.
-        if flow.backoff > 0 && flow.has_unacknowledged() && !flow.has(FlowFlags::CONNECTING) {
-            at = at.min(flow.heard + self.settings.patience(flow));
-        } else if let Some(rare) = &flow.rare
-            && let Some(keepalive) = &rare.keepalive
-            && flow.state.is_synchronized()
-            && flow.state != TcpState::TimeWait
-        {
-            let config = keepalive.config;
-            at = at.min(flow.heard + config.idle + config.interval * u32::from(keepalive.probes));
-        }
-        if retry < Instant::MAX {
-            // What is due can't be sent before there is a way to the peer again.
-            at = at.max(retry);
-        }
-        flow.arm(&mut self.wheel, at);
-    }
-
-    #[inline]
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        match (self.wheel.next_deadline(), self.pool.next_look()) {
-            (Some(timer), Some(look)) => Some(timer.min(look)),
-            (timer, look) => timer.or(look),
-        }
-    }
-
-    pub(crate) fn handle_timeout(&mut self, now: Instant, link: &mut Link) {
-        while let Some(key) = self.wheel.pop_expired(now) {
-            match key {
-                TimerKey::Flow(id) => self.flow_timer(now, link, id),
-                TimerKey::Half(id) => self.half_timer(now, link, id),
-                TimerKey::TimeWait(id) => self.remove_time_wait(id),
-            }
-        }
-        if self.pool.is_due(now) {
-            self.pool.look(now, &self.settings, &mut self.flows);
-        }
-    }
-
-    fn flow_timer(&mut self, now: Instant, link: &mut Link, id: TcpId) {
-        let Some(flow) = self.flows.as_it_is(id) else {
-            return;
-        };
-        flow.timer_at = Instant::MAX;
-        if let Some(at) = flow.calm_until(&self.settings.nanos, now) {
-            flow.arm(&mut self.wheel, at);
-            return;
-        }
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        let state = flow.state();
-        if flow.expires <= now {
-            match state {
-                TcpState::SynSent | TcpState::SynReceived => self.time_out(id),
-                // An orphan in FIN-WAIT-2, or the end of TIME-WAIT.
-                _ => self.finish(id, None),
-            }
-            return;
-        }
-        if flow.has_unacknowledged() {
-            if !flow.has(FlowFlags::CONNECTING) && flow.heard + self.settings.patience(flow) <= now
-            {
-                self.time_out(id);
-                return;
-            }
-        } else if let Some(rare) = &mut flow.rare
-            && let Some(keepalive) = &mut rare.keepalive
-            && state.is_synchronized()
-            && state != TcpState::TimeWait
-            && flow.heard
-                + keepalive.config.idle
-                + keepalive.config.interval * u32::from(keepalive.probes)
-                <= now
-        {
-            // As Linux: with a user timeout that decides, and not the count.
-            let over = match rare.user_timeout {
-                Some(timeout) => keepalive.probes > 0 && flow.heard + timeout <= now,
-                None => keepalive.probes >= keepalive.config.count,
-            };
-            if over {
-                self.stats.timeouts += 1;
-                self.abort(now, link, id, Some(Error::TimedOut));
-                return;
-            }
-            keepalive.probes = keepalive.probes.saturating_add(1);
-            // RFC 1122 section 4.2.3.6: a sequence number that has been acknowledged draws an ACK.
-            let mut probe = flow.ack(now);
-            probe.seq = flow.snd_una.wrapping_sub(1);
-            let _ = self.send_control(now, link, &probe);
-        }
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        if flow.wait_until <= now {
-            match flow.wait {
-                Wait::Retransmit if !state.is_synchronized() => {
-                    if flow.backoff >= self.settings.syn_retries {
-                        self.time_out(id);
-                        return;
-                    }
-                    flow.backoff += 1;
-                    flow.flags |= FlowFlags::SYN_DUE | FlowFlags::SYN_AGAIN;
-                    flow.wait_until = Instant::MAX;
-                    self.stats.retransmits += 1;
-                }
-                Wait::Retransmit => {
-                    self.stats.retransmission_timeouts += 1;
-                    let reneged = flow
-                        .busy
-                        .as_ref()
-                        .is_some_and(|busy| busy.sent.is_reneged());
-                    self.stats.sack_reneging += u64::from(reneged);
-                    flow.on_retransmission_timeout(&self.settings, now);
-                    self.stats.black_holes += u64::from(flow.suspect_black_hole(&self.settings));
-                }
-                Wait::Probe => {
-                    self.stats.tail_loss_probes += 1;
-                    flow.flags |= FlowFlags::PROBE;
-                    let rto = flow.retransmission_timeout(&self.settings);
-                    (flow.wait, flow.wait_until) = (Wait::Retransmit, now + rto);
-                }
-                Wait::Reorder => flow.on_reorder_timer(&self.settings, now),
-                Wait::Persist => {
-                    self.stats.window_probes += 1;
-                    flow.flags |= FlowFlags::PERSIST;
-                    flow.wait_until = Instant::MAX;
-                }
-                Wait::Nothing => flow.wait_until = Instant::MAX,
-            }
-        }
-        if state == TcpState::TimeWait {
-            self.set_timer(id, Instant::MAX);
-        } else {
-            self.mark_dirty(id);
-        }
-    }
-
-    /// The peer has been silent for too long. If ICMP has said why, that is the error (as Linux).
-    fn time_out(&mut self, id: TcpId) {
-        self.stats.timeouts += 1;
-        let reason = self.flows.get_mut(id).and_then(|flow| {
-            let (error, since) = flow.rare.as_mut()?.soft_error.take()?;
-            (since == flow.snd_una).then_some(error)
-        });
-        self.finish(id, Some(reason.unwrap_or(Error::TimedOut)));
-    }
-
-    /// The flow has just entered TIME-WAIT: its last ACK, if it owes one, goes out at once.
-    fn enter_time_wait(&mut self, now: Instant, link: &mut Link, id: TcpId) {
-        let Some(flow) = self.flows.get_mut(id) else {
-            return;
-        };
-        self.stats.time_wait += 1;
-        flow.expires = now + self.settings.time_wait;
-        (flow.wait, flow.wait_until, flow.ack_at) = (Wait::Nothing, Instant::MAX, Instant::MAX);
-        // From CLOSING it comes with the ACK of our FIN, to which there is nothing to say.
-        let owed = flow.has(FlowFlags::ACK_NOW);
-        flow.flags.remove(FlowFlags::ACK_NOW);
-        flow.sender = None;
-        let (ack, orphan) = (flow.ack(now), flow.has(FlowFlags::ORPHAN));
-        if owed {
-            let _ = self.send_control(now, link, &ack);
-        }
-        if orphan {
-            self.retire(now, id);
-        } else {
-            self.set_timer(id, Instant::MAX);
-        }
-    }
-
-    /// Replaces an orphan in TIME-WAIT by what little has to be kept of it.
-    fn retire(&mut self, now: Instant, id: TcpId) {
-        if self.time_waits.is_full()
-            && let Some(oldest) = self.time_waits.oldest()
-        {
-            self.stats.time_wait_recycled += 1;
-            self.remove_time_wait(oldest);
-        }
-        let Some(flow) = self.flows.get(id) else {
-            return;
-        };
-        let ack = flow.ack(now);
-        let key = flow.key;
-        let expires = flow.expires;
-        let timestamps = flow
-            .has(FlowFlags::TIMESTAMPS)
-            .then_some((flow.ts_recent, flow.ts_offset));
-        let wheel = &mut self.wheel;
-        let time_wait = self.time_waits.insert_with_key(|id| TimeWait {
-            key,
-            snd_nxt: ack.seq,
-            rcv_nxt: ack.ack,
-            window: ack.window,
-            hop_limit: ack.hop_limit,
-            tos: ack.tos,
-            since: now,
-            timestamps,
-            timer: wheel.insert(TimerKey::TimeWait(id)),
-        });
-        self.arm_time_wait(time_wait, expires);
-        self.enter(&key, FlowRef::TimeWait(time_wait));
-        self.free(id);
-    }
-
-    fn arm_time_wait(&mut self, id: TimeWaitId, at: Instant) {
-        if let Some(entry) = self.time_waits.entries.get(id) {
-            self.wheel.arm(entry.timer, at);
-        }
-    }
-
-    fn remove_time_wait(&mut self, id: TimeWaitId) {
-        if let Some(entry) = self.time_waits.entries.remove(id) {
-            self.table.remove(&entry.key, FlowRef::TimeWait(id));
-            self.wheel.remove(entry.timer);
-        }
     }
 }

@@ -2,13 +2,14 @@
 
 use alloc::boxed::Box;
 
-use dpdk_net_packet::checksum::Sum;
+use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
-use dpdk_net_packet::{Protocol, ipv4, ipv6};
 
 use super::cc::CongestionControl;
-use super::flow::{Flow, FlowFlags, Pool, Wait};
+use super::flow::{Flow, FlowFlags, Wait};
+use super::header::Header;
 use super::options::{SynOptions, TIMESTAMPS_LEN, Timestamps, window_scale_for};
+use super::pool::Pool;
 use super::scoreboard::Blocks;
 use super::segment::Control;
 use super::sender::{Frto, Sender};
@@ -434,21 +435,32 @@ impl Flow {
         Next::Syn(control)
     }
 
-    /// Writes a segment of this connection behind the Ethernet header: IP header, TCP header and data.
+    /// Bytes of the frame that a segment of this connection makes.
     #[inline]
-    pub(crate) fn write(&self, out: &Out, packet: &mut [u8], checksum: bool) {
-        let ip_len = if self.key.is_v6() {
-            ipv6::HEADER_LEN
-        } else {
-            ipv4::HEADER_LEN
+    pub(crate) fn frame_len_of(&self, out: &Out) -> usize {
+        self.key.header_len() + out.segment_len()
+    }
+
+    /// Writes the frame of a segment of this connection, to and from these.
+    #[inline]
+    pub(crate) fn write(
+        &self,
+        out: &Out,
+        (dst, src): (MacAddr, MacAddr),
+        frame: &mut [u8],
+        checksum: bool,
+    ) {
+        let ip = Header {
+            dst,
+            src,
+            ttl: self.ttl,
+            traffic_class: self.tos | (u8::from(out.ect) * 2),
+            len: out.segment_len(),
+            checksum,
         };
-        let Some((ip, segment)) = packet.split_at_mut_checked(ip_len) else {
+        let Some(segment) = self.key.write_header(frame, &ip) else {
             return;
         };
-        let len = segment.len();
-        let traffic_class = self.tos | (u8::from(out.ect) * 2);
-        self.key
-            .write_ip_header(ip, self.ttl, traffic_class, len, checksum);
         let header = HEADER_LEN + out.options_len();
         let Some((tcp, data)) = segment.split_at_mut_checked(header) else {
             return;
@@ -470,11 +482,7 @@ impl Flow {
             busy.send.copy_to(out.seq, data);
         }
         if checksum {
-            let sum: Sum = self.key.pseudo_header(len).add_bytes(segment);
-            let sum = sum.finish();
-            if let Some(field) = segment.get_mut(16..18) {
-                field.copy_from_slice(&sum.to_be_bytes());
-            }
+            self.key.fill_checksum(segment);
         }
     }
 }
@@ -533,38 +541,4 @@ fn is_paced(sender: &Sender, now: Instant, flags: &mut FlowFlags) -> bool {
     let may = sender.paced_from() <= now;
     flags.set(FlowFlags::PACED, !may);
     may
-}
-
-impl super::table::FlowKey {
-    /// Writes the IP header of a TCP segment of `len` bytes from here to there.
-    #[inline]
-    fn write_ip_header(
-        &self,
-        header: &mut [u8],
-        ttl: u8,
-        traffic_class: u8,
-        len: usize,
-        checksum: bool,
-    ) {
-        if let (Some((from, to)), true) = (self.v4(), header.len() == ipv4::HEADER_LEN) {
-            let header_v4 = ipv4::Header {
-                ttl,
-                traffic_class,
-                dont_fragment: true,
-                ..ipv4::Header::new(from, to, Protocol::Tcp, len)
-            };
-            if checksum {
-                header_v4.write(header);
-            } else {
-                header_v4.write_without_checksum(header);
-            }
-        } else if let Some((from, to)) = self.v6() {
-            let header_v6 = ipv6::Header {
-                hop_limit: ttl,
-                traffic_class,
-                ..ipv6::Header::new(from, to, Protocol::Tcp, len)
-            };
-            header_v6.write(header);
-        }
-    }
 }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use dpdk_net_packet::FrameBuf;
 
 use super::assembler::{Assembler, Payload};
-use super::flow::{Flow, FlowFlags, Gaps, Pool};
+use super::busy::Gaps;
+use super::flow::{Flow, FlowFlags};
+use super::pool::Pool;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::event::Readiness;
 use crate::stats::TcpStats;

@@ -489,7 +489,8 @@ impl Sender {
             let due = u64::from(self.prr_delivered) * u64::from(target);
             let due = due.div_ceil(u64::from(self.prr_flight)) as u32;
             // In segments, rounded up: with few of them in flight waiting for a whole one would take long.
-            due.next_multiple_of(mss.max(1)).saturating_sub(self.prr_out)
+            due.next_multiple_of(mss.max(1))
+                .saturating_sub(self.prr_out)
         } else {
             let mut limit = self
                 .prr_delivered

@@ -5,7 +5,8 @@
 //! connections accepted from it. [`TcpOption`] is a change of one. Names are Linux', or those of tokio and socket2.
 
 use super::cc::Algorithm;
-use super::flow::{Flow, FlowFlags, KeepaliveState};
+use super::flow::{Flow, FlowFlags};
+use super::rare::KeepaliveState;
 use super::{Keepalive, Settings, Tcp, TcpState};
 use crate::error::Error;
 use crate::event::TcpId;

@@ -4,7 +4,7 @@
 //! The table holds hashes and what they stand for, not the 4-tuples themselves: these are with the flows, which whoever
 //! looks one up is about to touch. So a table of 100,000 flows fits a cache that their keys would not fit.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dpdk_net_packet::Protocol;
 use dpdk_net_packet::checksum::{self, Sum};
@@ -122,13 +122,6 @@ impl FlowKey {
                 (self.remote[0] as u32).into(),
             )
         })
-    }
-
-    /// Local and remote address, if they are IPv6's.
-    #[inline]
-    pub(crate) fn v6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
-        self.is_v6()
-            .then(|| (self.local_bits().into(), self.remote_bits().into()))
     }
 
     #[inline]

@@ -1,0 +1,209 @@
+//! How connections come to be: listening, accepting, connecting.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::flow::{Flow, FlowFlags};
+use super::sockopt::{TcpOption, TcpOptions};
+use super::table::{FlowKey, FlowRef};
+use super::{AllKeys, ListenOptions, Tcp, TcpState, TimerKey, seq};
+use crate::error::Error;
+use crate::event::{ListenerId, Readiness, TcpId};
+use crate::iface::NextHop;
+use crate::link::Link;
+use crate::time::Instant;
+
+/// IPv4-mapped addresses mean IPv4.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+impl Tcp {
+    pub(crate) fn listen(
+        &mut self,
+        link: &Link,
+        options: &ListenOptions,
+    ) -> Result<ListenerId, Error> {
+        options.options.check()?;
+        let mut options = *options;
+        options.local = canonical(options.local);
+        let addr = options.local.ip();
+        if !addr.is_unspecified() && !link.iface.is_bindable(addr) {
+            return Err(Error::AddrNotAvailable);
+        }
+        if options.local.port() == 0 {
+            let (listeners, remote) = (&self.listeners, SocketAddr::new(addr, 0));
+            let port = self
+                .ports
+                .pick(addr, remote, |port| {
+                    listeners.is_port_free(addr, port, options.only_v6)
+                })
+                .ok_or(Error::AddrInUse)?;
+            options.local.set_port(port);
+        }
+        self.listeners.insert(&options)
+    }
+
+    pub(crate) fn listener_local(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners.map.get(id).map(|listener| listener.local)
+    }
+
+    pub(crate) fn set_listener_ttl(&mut self, id: ListenerId, ttl: u8) -> Result<(), Error> {
+        let listener = self.listeners.map.get_mut(id);
+        let options = &mut listener.ok_or(Error::UnknownSocket)?.options;
+        options.set(TcpOption::Ttl(ttl))
+    }
+
+    pub(crate) fn listener_ttl(&self, id: ListenerId) -> Result<u8, Error> {
+        let listener = self.listeners.map.get(id).ok_or(Error::UnknownSocket)?;
+        Ok(listener.options.hop_limit())
+    }
+
+    pub(crate) fn accept(&mut self, id: ListenerId) -> Result<(TcpId, SocketAddr), Error> {
+        let listener = self.listeners.map.get_mut(id).ok_or(Error::UnknownSocket)?;
+        while let Some(flow_id) = listener.queue.pop_front() {
+            let Some(flow) = self.flows.get_mut(flow_id) else {
+                continue;
+            };
+            flow.flags.remove(FlowFlags::UNACCEPTED);
+            let (peer, ready) = (flow.key.remote(), flow.readiness());
+            // More wait: whoever accepts one for each event must not sleep on the others.
+            if !listener.queue.is_empty() && !listener.event {
+                listener.event = true;
+                self.listener_events.push_back(id);
+            }
+            self.notify(flow_id, ready & (Readiness::READABLE | Readiness::CLOSED));
+            return Ok((flow_id, peer));
+        }
+        Err(Error::WouldBlock)
+    }
+
+    pub(crate) fn listener_close(&mut self, now: Instant, link: &mut Link, id: ListenerId) {
+        let Some(listener) = self.listeners.remove(id) else {
+            return;
+        };
+        for flow in listener.queue {
+            self.orphan(flow);
+            self.abort(now, link, flow, None);
+            self.reap(flow);
+        }
+        self.drop_stale();
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+        options: &TcpOptions,
+    ) -> Result<TcpId, Error> {
+        options.check()?;
+        let remote = canonical(remote);
+        let local = local.map(canonical);
+        if remote.port() == 0 {
+            return Err(Error::InvalidInput(
+                "a connection needs a remote port other than 0",
+            ));
+        }
+        match link.iface.next_hop(remote.ip()) {
+            NextHop::NoRoute | NextHop::Link(_) => return Err(Error::NetworkUnreachable),
+            NextHop::Local | NextHop::Neighbor(_) => {}
+        }
+        let addr = match local.map(|local| local.ip()) {
+            Some(addr) if !addr.is_unspecified() => {
+                if addr.is_ipv4() != remote.is_ipv4() {
+                    return Err(Error::InvalidInput(
+                        "local and remote address are of different families",
+                    ));
+                }
+                if !link.iface.is_bindable(addr) {
+                    return Err(Error::AddrNotAvailable);
+                }
+                addr
+            }
+            _ => link
+                .iface
+                .source_for_socket(remote.ip())
+                .ok_or(Error::AddrNotAvailable)?,
+        };
+        if self.flows.len() >= self.settings.max_connections {
+            self.stats.too_many += 1;
+            return Err(Error::NoBufferSpace);
+        }
+        let port = match local.map_or(0, |local| local.port()) {
+            0 => self.ephemeral_port(now, addr, remote)?,
+            port => {
+                let key = FlowKey::new((addr, port).into(), remote);
+                let free = match self.lookup(&key) {
+                    None => true,
+                    Some(FlowRef::TimeWait(id)) => {
+                        options.reuseaddr && self.time_waits.may_reopen(now, id)
+                    }
+                    Some(_) => false,
+                };
+                if !free || !self.listeners.is_port_free(addr, port, false) {
+                    return Err(Error::AddrInUse);
+                }
+                port
+            }
+        };
+        let key = FlowKey::new(SocketAddr::new(addr, port), remote);
+        let mut isn = self.initial_sequence(now, &key);
+        if let Some(FlowRef::TimeWait(id)) = self.lookup(&key) {
+            if let Some(old) = self.time_waits.entries.get(id) {
+                isn = seq::max(isn, old.snd_nxt.wrapping_add(65_537));
+            }
+            self.stats.time_wait_reused += 1;
+            self.remove_time_wait(id);
+        }
+        let ts_offset = self.timestamp_offset(&key);
+        let (wheel, settings) = (&mut self.wheel, &self.settings);
+        let expires = now + settings.connect_timeout;
+        let id = self.flows.insert_with_key(|id| {
+            let timer = wheel.insert(TimerKey::Flow(id));
+            let mut flow = Flow::new((id, key), TcpState::SynSent, timer, isn, settings, now);
+            flow.flags |= FlowFlags::CONNECTING | FlowFlags::SYN_DUE;
+            flow.ts_offset = ts_offset;
+            flow.expires = expires;
+            flow.adopt(now, options);
+            flow
+        });
+        self.enter(&key, FlowRef::Conn(id));
+        self.stats.active_opens += 1;
+        self.mark_dirty(id);
+        Ok(id)
+    }
+
+    /// RFC 6056: a port that no other connection to this peer uses, and no listener.
+    ///
+    /// Where there is none, one whose last connection is in TIME-WAIT and can be told from a new one by its timestamps
+    /// (RFC 6191, Linux' `tcp_tw_reuse`).
+    fn ephemeral_port(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        remote: SocketAddr,
+    ) -> Result<u16, Error> {
+        let (table, listeners, time_waits) = (&self.table, &self.listeners, &self.time_waits);
+        let keys = AllKeys {
+            flows: &self.flows,
+            syn_queue: &self.syn_queue,
+            time_waits,
+        };
+        let is_free = |port, reopen| {
+            // A connection to itself is nobody's intent.
+            (port != remote.port() || addr != remote.ip())
+                && match table.get(&FlowKey::new(SocketAddr::new(addr, port), remote), &keys) {
+                    None => true,
+                    Some(FlowRef::TimeWait(id)) => reopen && time_waits.may_reopen(now, id),
+                    Some(_) => false,
+                }
+                && listeners.is_port_free(addr, port, false)
+        };
+        let ports = &mut self.ports;
+        ports
+            .pick(addr, remote, |port| is_free(port, false))
+            .or_else(|| ports.pick(addr, remote, |port| is_free(port, true)))
+            .ok_or(Error::AddrNotAvailable)
+    }
+}

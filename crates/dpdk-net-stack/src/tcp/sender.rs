@@ -117,10 +117,10 @@ pub(crate) const DUP_THRESHOLD: u32 = 3;
 const WINDOW_LASTS: u8 = 16;
 /// Data that is paced may leave so much ahead of its time: the timers are no finer.
 const PACING_QUANTUM: Duration = Duration::from_millis(1);
-/// What left late may be caught up with, so much of it: a timer is up to two ticks late, and a worker may have waited for
-/// its core. Without it the rate achieved stays below the rate wanted, and a model of the path that is made of the rate
-/// achieved shrinks with each round trip.
-const PACING_CREDIT: Duration = Duration::from_millis(4);
+/// What left late may be caught up with, so much of it: a timer is up to two ticks late, and a worker that shares its core
+/// waits for a scheduler's slice or two. Without it the rate achieved stays below the rate wanted, and a model of the path
+/// that is made of the rate achieved shrinks with each round trip. The window bounds what leaves at once.
+const PACING_CREDIT: Duration = Duration::from_millis(10);
 
 impl Sender {
     pub(crate) fn new(

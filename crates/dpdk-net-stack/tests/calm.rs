@@ -80,6 +80,17 @@ impl Talk {
     }
 }
 
+/// A frame whose payload the stack may keep where it is.
+struct Packet(bytes::Bytes);
+impl dpdk_net_packet::FrameBuf for Packet {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+    fn share(&self, range: std::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        Some((self.0.slice(range), 2_304))
+    }
+}
+
 fn has_data(frame: &[u8]) -> bool {
     read(frame).is_some_and(|seg| !seg.payload.is_empty())
 }
@@ -229,5 +240,91 @@ both_families! {
         assert!(threshold.is_some());
         talk.pair.run(Duration::from_secs(60));
         assert_eq!(talk.pair.server().tcp_info(server).unwrap().snd_ssthresh, threshold);
+    }
+
+    /// Buffers go from one connection to the next without what the first had out of order.
+    fn what_was_out_of_order_is_not_read_by_who_has_the_buffers_next(family) {
+        let mut hand = Hand::new(family);
+        hand.seq = 1_000_000;
+        let id = hand.connect();
+        let mut seg = hand.seg(ACK, &[b'X'; 1_000]);
+        seg.seq = hand.seq.wrapping_add(1_000);
+        hand.give(&seg);
+        hand.stack.tcp_abort(id);
+        hand.out();
+        hand.port = 5_001;
+        hand.seq = 1_000_000;
+        let id = hand.connect();
+        hand.send(ACK, &[b'b'; 1_000]);
+        hand.send(ACK, &[b'b'; 500]);
+        let mut buf = [0; 4_000];
+        let len = hand.stack.tcp_recv(id, &mut buf).unwrap();
+        assert_eq!((len, buf[..len].contains(&b'X')), (1_500, false));
+    }
+
+    /// The payload of a segment that is refused is not taken for that of a later one.
+    fn what_is_refused_is_never_read(family) {
+        let mut hand = Hand::new(family);
+        let id = hand.connect();
+        let pack = |hand: &Hand, seg: &Seg| Packet(bytes::Bytes::from(frame(hand.family, 2, 1, seg)));
+        let old = hand.seg(ACK, &[b'X'; 1_400]);
+        hand.stack.ingest(hand.now, &[pack(&hand, &old)]);
+        hand.seq = hand.seq.wrapping_add(1_400);
+        let mut buf = [0; 4_000];
+        assert_eq!(hand.stack.tcp_recv(id, &mut buf), Ok(1_400));
+        hand.out();
+        // In one batch: a repeated segment, something that changes the table, data.
+        hand.listen();
+        let syn = Seg { from: 7_777, to: PORT, seq: 5, ack: 0, flags: SYN, window: 65_535, mss: Some(1_400), ..Seg::default() };
+        let new = hand.seg(ACK, &[b'b'; 1_400]);
+        let batch = [pack(&hand, &old), pack(&hand, &syn), pack(&hand, &new)];
+        hand.stack.ingest(hand.now, &batch);
+        let len = hand.stack.tcp_recv(id, &mut buf).unwrap();
+        assert_eq!((len, buf[0]), (1_400, b'b'));
+    }
+
+    fn who_waits_for_a_neighbour_that_has_no_room_asks_again(family) {
+        let mut client = config(2);
+        client.limits.pending_per_neighbor = 1;
+        let mut pair = Pair::with(config(1), client);
+        let listener = pair.listen(family);
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let client = pair.connect(family);
+            let mut server = None;
+            pair.run_until(Duration::from_secs(10), "accept", |pair| {
+                server = server.or_else(|| pair.server().tcp_accept(listener).ok().map(|(id, _)| id));
+                server.is_some()
+            });
+            ids.push((client, server.unwrap()));
+        }
+        let data = pattern(REQUEST);
+        for _ in 0..3 {
+            for &(client, server) in &ids {
+                pair.transfer(CLIENT, client, server, &data, Duration::from_millis(50));
+            }
+        }
+        pair.run(Duration::from_millis(150));
+        assert!(pair.client().remove_neighbor(family.host(1)));
+        for &(client, _) in &ids {
+            pair.client().tcp_send(client, &data).unwrap();
+        }
+        pair.run(Duration::from_secs(30));
+        for &(_, server) in &ids {
+            assert_eq!(pair.server().tcp_recv_queue(server), REQUEST);
+        }
+    }
+
+    fn however_patient_with_late_acknowledgments_a_loss_is_found_out(family) {
+        let mut client = config(2);
+        client.tcp.peer_ack_delay = Duration::MAX;
+        let mut pair = Pair::with(config(1), client);
+        let (client, server) = pair.establish(family);
+        let mut talk = Talk { pair, client, server };
+        talk.exchange(5, Duration::from_millis(50));
+        talk.pair.run(Duration::from_millis(30));
+        let left = talk.lose(SERVER, 1);
+        talk.exchange(1, Duration::from_secs(300));
+        assert_eq!(left.get(), 0);
     }
 }

@@ -208,7 +208,9 @@ impl Tcp {
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
         self.set_timer(id, retry);
-        if let Some(flow) = self.flows.as_it_is(id) {
+        if retry == Instant::MAX
+            && let Some(flow) = self.flows.as_it_is(id)
+        {
             flow.settle(&self.settings);
         }
         turn

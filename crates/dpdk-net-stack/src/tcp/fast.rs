@@ -195,7 +195,7 @@ impl Flow {
     #[inline(always)]
     pub(super) fn arm_calm(&mut self, wheel: &mut Wheel<TimerKey>, nanos: &Nanos, now: Instant) {
         // It waits for that long at least, and nearly always the timer runs for less.
-        let least = now.after_nanos(nanos.peer_ack_delay);
+        let least = now.after_nanos(nanos.peer_ack_delay.min(nanos.max_rto));
         if self.timer_at > least || !self.is_calm_alone() {
             self.arm_calm_now(wheel, nanos);
         }

@@ -93,6 +93,7 @@ impl Tcp {
         ip: &IpPacket<'_>,
         segment: &Segment<'_>,
     ) {
+        let arrived = self.arrived.take();
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
@@ -135,7 +136,7 @@ impl Tcp {
             now,
             config: &self.settings,
             pool: &mut self.pool,
-            arrived: self.arrived.take(),
+            arrived,
             stats: &mut self.stats,
         };
         let advanced = flow.acknowledge(

@@ -140,6 +140,7 @@ impl Pool {
             busy.send.clear();
             busy.sent.clear();
             busy.recv.clear();
+            busy.gaps = None;
             self.free.push(busy);
         }
     }

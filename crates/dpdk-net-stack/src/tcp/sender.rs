@@ -257,7 +257,11 @@ impl Sender {
     /// What may be in flight, if nothing is being repaired or probed for, and if it is of no interest to the algorithm
     /// when what was sent, unless the window kept something back.
     pub(crate) fn calm_window(&self) -> Option<u32> {
-        if self.phase != Phase::Open || self.dupacks != 0 || self.probe.is_some() {
+        if self.phase != Phase::Open
+            || self.dupacks != 0
+            || self.probe.is_some()
+            || self.suspicion != Suspicion::None
+        {
             return None;
         }
         self.control.plain_window()
@@ -353,9 +357,7 @@ impl Sender {
             return None;
         }
         self.busy_since.get_or_insert(tab.sent_at);
-        if tab.segments > 0 {
-            (self.delivered_at, self.first_sent_at) = (tab.sent_at, tab.sent_at);
-        }
+        (self.delivered_at, self.first_sent_at) = (tab.sent_at, tab.sent_at);
         let mut marks = Mark::empty();
         if self.app_limited > self.delivered {
             marks |= Mark::APP_LIMITED;

@@ -75,12 +75,6 @@ impl<'a> IpPacket<'a> {
         Protocol::from(self.protocol)
     }
 
-    /// Whether it carries a whole TCP segment.
-    #[inline]
-    pub const fn is_whole_tcp(&self) -> bool {
-        self.protocol == 6 && self.fragment_at == 0
-    }
-
     /// Where the byte lies that names the protocol, for Parameter Problem.
     pub fn protocol_at(&self) -> u32 {
         u32::from(self.protocol_at)

@@ -184,12 +184,25 @@ impl Stack {
                 (packet, ipv4::HEADER_LEN, key)
             }
             ethernet::TYPE_IPV6 => {
-                let ip = ipv6::parse(packet).ok()?;
-                if !ip.is_whole_tcp() {
+                let (ip, tcp) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
+                let (_, addrs) = ip.split_at(8);
+                let (src, dst) = (addrs.first_chunk::<16>()?, addrs.last_chunk::<16>()?);
+                let (src, dst) = (u128::from_be_bytes(*src), u128::from_be_bytes(*dst));
+                let payload = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
+                let data_offset = usize::from(tcp[12] >> 4) * 4;
+                // No extension headers.
+                if ip[0] >> 4 != 6
+                    || ip[6] != 6
+                    || data_offset < tcp::HEADER_LEN
+                    || payload < data_offset
+                {
                     return None;
                 }
-                let segment = Segment::parse(ip.payload()).ok()?;
-                (ip.bytes(), ip.header_len(), key_of(&ip, &segment))
+                let packet = packet.get(..ipv6::HEADER_LEN + payload)?;
+                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
+                let key = FlowKey::of_v6(dst, src, ports)?;
+                (packet, ipv6::HEADER_LEN, key)
             }
             _ => return None,
         };

@@ -69,6 +69,18 @@ impl FlowKey {
         }
     }
 
+    /// Of IPv6 addresses; the local port in the upper half of `ports`. `None` if the local one would be an IPv4 address: such
+    /// are on no wire.
+    #[inline]
+    pub(crate) fn of_v6(local: u128, remote: u128, ports: u32) -> Option<Self> {
+        let key = FlowKey {
+            local: halves(local),
+            remote: halves(remote),
+            ports,
+        };
+        key.is_v6().then_some(key)
+    }
+
     /// The local address, as [`addr`](crate::addr) has it.
     #[inline]
     pub(crate) fn local_bits(&self) -> u128 {
@@ -294,6 +306,14 @@ mod tests {
             assert_eq!((key.local(), key.remote()), (local, remote));
             assert_eq!(key.is_v6(), local.is_ipv6());
         }
+    }
+
+    #[test]
+    fn an_ipv6_packet_is_never_of_a_connection_over_ipv4() {
+        let mapped = addr::v4_to_bits(0xc612_0001);
+        assert!(FlowKey::of_v6(mapped, 1, 5).is_none());
+        let real = "fd00::1".parse::<core::net::Ipv6Addr>().unwrap();
+        assert!(FlowKey::of_v6(real.to_bits(), mapped, 5).is_some_and(|key| key.is_v6()));
     }
 
     #[test]

@@ -70,18 +70,18 @@ impl Stack {
                 let (bytes, meta) = (frame.bytes(), frame.rx_meta());
                 bytes_in += bytes.len();
                 if let Some((packet, tcp_at, key)) = self.plain_segment(bytes, &meta) {
-                    staged.push(match self.tcp.recent_connection(&key, &self.link.iface) {
-                        Some(id) => Staged::Segment {
+                    // Made where it is to lie: moving it costs as much as all before.
+                    if let Some(id) = self.tcp.recent_connection(&key, &self.link.iface) {
+                        staged.push(Staged::Segment {
                             packet,
                             tcp_at,
                             id,
                             index,
-                        },
-                        None => {
-                            is_cold = true;
-                            self.sought(packet, tcp_at, key, index)
-                        }
-                    });
+                        });
+                    } else {
+                        is_cold = true;
+                        staged.push(self.sought(packet, tcp_at, key, index));
+                    }
                     continue;
                 }
                 // Looked at where it lies: moving it costs as much as parsing.

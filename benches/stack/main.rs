@@ -90,11 +90,11 @@ impl Case {
 
     /// Instructions a request, both ends, without the making of connections.
     fn instructions(&self) -> anyhow::Result<f64> {
-        let requests = self.active.clamp(2_000, 100_000);
-        let (engine, measured) = match self.engine {
-            Engine::Ours => ("ours", "stack::ours::requests"),
-            Engine::SharedSet => ("shared", "stack::shared_set::requests"),
+        let (engine, measured, least) = match self.engine {
+            Engine::Ours => ("ours", "stack::ours::requests", 20_000),
+            Engine::SharedSet => ("shared", "stack::shared_set::requests", 2_000),
         };
+        let requests = self.active.clamp(least, 100_000);
         let family = if self.v6 { 6 } else { 4 };
         let case = format!(
             "{engine}:{family}:{}:{}:{requests}",

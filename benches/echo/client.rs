@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use dpdk_net_rte::tsc::TscClock;
 use dpdk_net_rte::{Eal, MbufBatch, Mempool, QueuePair};
-use dpdk_net_stack::{Config, Event, Instant as StackInstant, Readiness, Stack, TcpId, TxSink};
+use dpdk_net_stack::{
+    Config, Event, Instant as StackInstant, Readiness, Stack, TcpId, TxMeta, TxSink,
+};
 use tokio::sync::Notify;
 
 /// The function whose instructions are the client's, as callgrind names it.
@@ -35,7 +37,7 @@ impl TxSink for Output {
             .min(self.unsent.capacity() - self.unsent.len())
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         match self.spare.pop() {
             Some(mut mbuf) if mbuf.tailroom() >= len => {
                 let result = match mbuf.append(len) {

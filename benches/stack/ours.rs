@@ -6,7 +6,7 @@ use std::time::{Duration, Instant as Clock};
 use anyhow::{Context, ensure};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, MacAddr, RxMeta};
 use dpdk_net_stack::{
-    Config, Event, IfAddr, Instant, ListenOptions, Readiness, Stack, TcpId, TxSink,
+    Config, Event, IfAddr, Instant, ListenOptions, Readiness, Stack, TcpId, TxMeta, TxSink,
 };
 
 /// Connections of one client address: fewer than its ephemeral ports.
@@ -64,7 +64,7 @@ impl TxSink for Wire {
         self.frames.len() - self.used
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let frame = &mut self.frames[self.used];
         self.used += 1;
         frame.len = len;
@@ -93,7 +93,7 @@ fn stack(v6: bool, mac: MacAddr, hosts: &[u8]) -> anyhow::Result<Stack> {
     config.seed = [mac.0[5]; 32];
     config.dad = false;
     config.rx_checksum = false;
-    config.tx_checksum = false;
+    config.tx_checksum_offload = dpdk_net_stack::ChecksumOffload::ALL;
     // 100,000 connections at both ends: what a request needs, and no more.
     config.tcp.recv_buffer = 4096;
     config.tcp.send_buffer = 4096;

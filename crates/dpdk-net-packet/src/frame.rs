@@ -1,4 +1,4 @@
-//! A received frame as the stack sees it: contiguous bytes and what the NIC said about them.
+//! A received frame as the stack sees it: its bytes, in one segment or several, and what the NIC said about them.
 
 /// What the NIC found out about a checksum, as `RTE_MBUF_F_RX_*_CKSUM_*` tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,24 +32,46 @@ pub struct RxMeta {
     pub rss_hash: Option<u32>,
     /// The VLAN tag control information, if the NIC stripped a tag.
     pub vlan_tci: Option<u16>,
+    /// Payload bytes of each of the TCP segments that were coalesced into this frame (LRO), the last one excepted; 0 where
+    /// none were, or where the NIC does not tell.
+    pub lro_segment: u16,
+    /// When the NIC received the frame, in ticks of its own clock.
+    pub timestamp: Option<u64>,
 }
 
-/// One received Ethernet frame in contiguous memory, without the frame check sequence.
+/// One received Ethernet frame, without the frame check sequence.
+///
+/// It lies in one segment of memory or in several, one behind the other. All headers are in the first one.
 pub trait FrameBuf {
-    /// The frame, from the destination address on.
+    /// The first segment, from the destination address on: all of the frame, where there is only one.
     fn bytes(&self) -> &[u8];
+
+    /// How many segments there are, at least 1.
+    #[inline]
+    fn segments(&self) -> usize {
+        1
+    }
+
+    /// The bytes of a segment, the first being 0; empty where there is none.
+    fn segment(&self, index: usize) -> &[u8] {
+        if index == 0 { self.bytes() } else { &[] }
+    }
 
     /// What the NIC said about it; by default nothing.
     fn rx_meta(&self) -> RxMeta {
         RxMeta::default()
     }
 
-    /// Some of the frame's bytes, to be kept where they lie for as long as the returned buffer or a clone of it is there,
+    /// Some bytes of a segment, to be kept where they lie for as long as the returned buffer or a clone of it is there,
     /// and how many bytes of memory stay taken because of it. `None` where they can't be kept, or have been kept so
     /// often that they should be copied: by default.
     #[cfg(feature = "alloc")]
-    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
-        let _ = range;
+    fn share(
+        &self,
+        segment: usize,
+        range: core::ops::Range<usize>,
+    ) -> Option<(bytes::Bytes, usize)> {
+        let _ = (segment, range);
         None
     }
 }
@@ -71,13 +93,26 @@ impl<T: FrameBuf + ?Sized> FrameBuf for &T {
         (**self).bytes()
     }
 
+    #[inline]
+    fn segments(&self) -> usize {
+        (**self).segments()
+    }
+
+    fn segment(&self, index: usize) -> &[u8] {
+        (**self).segment(index)
+    }
+
     fn rx_meta(&self) -> RxMeta {
         (**self).rx_meta()
     }
 
     #[cfg(feature = "alloc")]
-    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
-        (**self).share(range)
+    fn share(
+        &self,
+        segment: usize,
+        range: core::ops::Range<usize>,
+    ) -> Option<(bytes::Bytes, usize)> {
+        (**self).share(segment, range)
     }
 }
 
@@ -94,12 +129,25 @@ impl<T: FrameBuf + ?Sized> FrameBuf for alloc::boxed::Box<T> {
         (**self).bytes()
     }
 
+    #[inline]
+    fn segments(&self) -> usize {
+        (**self).segments()
+    }
+
+    fn segment(&self, index: usize) -> &[u8] {
+        (**self).segment(index)
+    }
+
     fn rx_meta(&self) -> RxMeta {
         (**self).rx_meta()
     }
 
     #[cfg(feature = "alloc")]
-    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
-        (**self).share(range)
+    fn share(
+        &self,
+        segment: usize,
+        range: core::ops::Range<usize>,
+    ) -> Option<(bytes::Bytes, usize)> {
+        (**self).share(segment, range)
     }
 }

@@ -21,6 +21,7 @@ mod error;
 pub mod ethernet;
 mod flow;
 mod frame;
+pub mod gso;
 pub mod icmp;
 pub mod ip;
 pub mod ipv4;

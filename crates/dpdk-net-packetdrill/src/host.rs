@@ -15,7 +15,7 @@ use std::collections::{HashSet, VecDeque};
 
 use dpdk_net_packet::MacAddr;
 use dpdk_net_stack::{
-    Config, Duration, Error, Event, IfAddr, Instant, ListenerId, Route, Stack, TxSink,
+    Config, Duration, Error, Event, IfAddr, Instant, ListenerId, Route, Stack, TxMeta, TxSink,
 };
 
 pub use calls::{Attempt, Call, Outcome, PollFd, Queues};
@@ -64,7 +64,7 @@ impl TxSink for Sink<'_> {
         MAX_SENT.saturating_sub(self.sent.len())
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut frame = vec![0; len];
         let result = fill(&mut frame);
         if is_for_peers(&frame) {

@@ -115,7 +115,10 @@ impl FrameBuf for RxMbuf {
         self.mbuf.rx_meta()
     }
 
-    fn share(&self, range: Range<usize>) -> Option<(Bytes, usize)> {
+    fn share(&self, segment: usize, range: Range<usize>) -> Option<(Bytes, usize)> {
+        if segment != 0 {
+            return None;
+        }
         Some((RxMbuf::share(self, range)?, self.held_bytes()))
     }
 }

@@ -9,6 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 use dpdk_net_packet::MacAddr;
+use dpdk_net_packet::gso::Checksums;
 
 use crate::tcp::Keepalive;
 use crate::tcp::cc::Algorithm;
@@ -169,6 +170,50 @@ pub(crate) fn prefix_contains(prefix: IpAddr, prefix_len: u8, addr: IpAddr) -> b
             prefix_len == 0 || differing >> (128 - u32::from(prefix_len.min(128))) == 0
         }
         _ => false,
+    }
+}
+
+/// Checksums that a NIC makes, of packets of one kind.
+///
+/// The stack makes those of ICMP, of fragments and of segments without a connection by itself all the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChecksumOffload {
+    /// The header's of IPv4 packets whose transport checksum is made by the NIC too.
+    pub ipv4: bool,
+    /// TCP's.
+    pub tcp: bool,
+    /// UDP's.
+    pub udp: bool,
+}
+
+impl ChecksumOffload {
+    /// None.
+    pub const NONE: Self = Self {
+        ipv4: false,
+        tcp: false,
+        udp: false,
+    };
+    /// All.
+    pub const ALL: Self = Self {
+        ipv4: true,
+        tcp: true,
+        udp: true,
+    };
+
+    /// What of TCP segments the stack makes.
+    pub(crate) fn of_tcp(self) -> Checksums {
+        Checksums {
+            ip: !(self.ipv4 && self.tcp),
+            transport: !self.tcp,
+        }
+    }
+
+    /// What of UDP datagrams the stack makes.
+    pub(crate) fn of_udp(self) -> Checksums {
+        Checksums {
+            ip: !(self.ipv4 && self.udp),
+            transport: !self.udp,
+        }
     }
 }
 
@@ -408,8 +453,8 @@ pub struct Config {
     /// Whether checksums are verified in software where the NIC gave no verdict. Off only where nothing can corrupt
     /// a packet. Default on.
     pub rx_checksum: bool,
-    /// Whether checksums of sent packets are computed in software; off where the NIC fills them in. Default on.
-    pub tx_checksum: bool,
+    /// Checksums of sent packets that are left to the sink ([`TxMeta::checksum`](crate::TxMeta::checksum)). Default none.
+    pub tx_checksum_offload: ChecksumOffload,
     /// TCP.
     pub tcp: TcpConfig,
     /// UDP.
@@ -429,7 +474,7 @@ impl Config {
             seed: [0; 32],
             dad: true,
             rx_checksum: true,
-            tx_checksum: true,
+            tx_checksum_offload: ChecksumOffload::NONE,
             tcp: TcpConfig::default(),
             udp: UdpConfig::default(),
             limits: Limits::default(),

@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
+use dpdk_net_packet::gso::Checksums;
 use dpdk_net_packet::{MacAddr, Protocol, arp, checksum, ethernet, icmp, ipv4, ipv6};
 
 use crate::tx::FrameQueue;
@@ -19,6 +20,9 @@ pub(crate) struct IpMeta {
     pub(crate) traffic_class: u8,
     /// Whether a packet larger than the path's MTU is an error rather than fragmented.
     pub(crate) dont_fragment: bool,
+    /// Of a UDP datagram: which checksums are made where the sink can make them; the transport's field is zero meanwhile. Of
+    /// others `None`: theirs are there.
+    pub(crate) udp: Option<Checksums>,
 }
 
 impl IpMeta {
@@ -31,6 +35,7 @@ impl IpMeta {
             hop_limit: 64,
             traffic_class: 0,
             dont_fragment: false,
+            udp: None,
         }
     }
 

@@ -21,6 +21,7 @@ mod fragment;
 mod icmp;
 mod iface;
 mod ingest;
+mod large;
 mod limit;
 mod link;
 mod multicast;
@@ -40,12 +41,14 @@ mod udp;
 mod wheel;
 
 pub use config::{
-    Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig, UdpConfig,
+    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig,
+    UdpConfig,
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};
 pub use icmp::IcmpStats;
 pub use iface::AddressState;
+pub use large::{LargeFrame, Piece, Pieces, TxBuffer, TxMemory};
 pub use link::LinkStats;
 pub use neighbor::{NeighborInfo, NeighborState, NeighborStats};
 pub use reassembly::ReassemblyStats;
@@ -56,5 +59,5 @@ pub use tcp::info::{CaState, TcpConnection, TcpInfo};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};
-pub use tx::TxSink;
+pub use tx::{TxMeta, TxSink};
 pub use udp::{UdpOptions, UdpRecv, UdpStats};

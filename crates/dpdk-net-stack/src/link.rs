@@ -9,7 +9,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use dpdk_net_packet::{MacAddr, arp, ethernet, ndp};
+use dpdk_net_packet::gso::L4;
+use dpdk_net_packet::{MacAddr, arp, checksum, ethernet, ndp};
 use hashbrown::HashMap;
 
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::iface::{Interface, NextHop, solicited_node};
 use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
-use crate::tx::FrameQueue;
+use crate::tx::{FrameQueue, TxMeta};
 
 /// Paths whose MTU is smaller than the link's that are remembered.
 const MAX_PATHS: usize = 1024;
@@ -209,22 +210,23 @@ impl Link {
         }
         if header + len <= mtu {
             let id = self.ids.next_v4(meta);
-            return self.hand_over(
-                queue,
-                to,
-                ethernet::HEADER_LEN + header + len,
-                |frame, src, dst| {
-                    let at = emit::write_headers(frame, src, dst, meta, id, len);
-                    fill(&mut frame[at..]);
-                },
-            );
+            let frame_len = ethernet::HEADER_LEN + header + len;
+            return self.hand_over(queue, to, meta, frame_len, |frame, src, dst| {
+                let at = emit::write_headers(frame, src, dst, meta, id, len);
+                fill(&mut frame[at..]);
+            });
         }
         let mut payload = vec![0; len];
         fill(&mut payload);
+        if meta.udp.is_some() {
+            checksum::fill_udp(meta.src, meta.dst, &mut payload);
+        }
+        let whole = IpMeta { udp: None, ..*meta };
         let id = self.ids.next(meta);
         let before = self.queue_of(queue, to).map(|queue| queue.len());
         for piece in fragment::pieces(meta, len, mtu) {
-            let sent = self.hand_over(queue, to, piece.frame_len(meta), |frame, src, dst| {
+            let frame_len = piece.frame_len(meta);
+            let sent = self.hand_over(queue, to, &whole, frame_len, |frame, src, dst| {
                 piece.write(frame, (src, dst), meta, id, &payload);
             });
             if let Err(error) = sent {
@@ -255,16 +257,25 @@ impl Link {
         &mut self,
         queue: Queue,
         to: Lookup,
+        meta: &IpMeta,
         len: usize,
         write: impl FnOnce(&mut [u8], MacAddr, MacAddr),
     ) -> Result<(), Error> {
         let mac = self.iface.mac;
+        let l4 = if meta.dst.is_ipv6() {
+            L4::UdpV6
+        } else {
+            L4::UdpV4
+        };
         let dst = match to {
             Lookup::Ready(dst) => dst,
             Lookup::Local => mac,
             Lookup::Pending(hop) => {
                 let mut frame = vec![0; len];
                 write(&mut frame, mac, MacAddr::ZERO);
+                if meta.udp.is_some() {
+                    l4.fill_checksum(&mut frame);
+                }
                 self.neighbors.queue(hop, frame);
                 return Ok(());
             }
@@ -273,7 +284,18 @@ impl Link {
         let Some(queue) = self.queue_of(queue, to) else {
             return Err(Error::NetworkUnreachable);
         };
-        if queue.push(len, |frame| write(frame, mac, dst)).is_none() {
+        let left = meta.udp.is_some_and(|udp| !udp.transport);
+        let tx = TxMeta {
+            vlan_tci: None,
+            checksum: left.then_some(l4),
+        };
+        let queued = queue.push_with(len, tx, |frame| {
+            write(frame, mac, dst);
+            if let Some(checksums) = meta.udp {
+                l4.finish(frame, checksums);
+            }
+        });
+        if queued.is_none() {
             self.stats.queue_full += 1;
             return Err(Error::NoBufferSpace);
         }

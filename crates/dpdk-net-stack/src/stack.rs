@@ -4,17 +4,19 @@
 //! [`Stack::handle_timeout`] when [`Stack::next_timeout`] has come, and [`Stack::poll_event`] until it is empty. After any call
 //! that may make something ready to be sent (ingest, a timeout, a call of a socket) `poll_transmit` is to be called.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use dpdk_net_packet::MacAddr;
 
-use crate::config::{Config, IfAddr};
+use crate::config::{ChecksumOffload, Config, IfAddr};
 use crate::error::Error;
 use crate::event::{Event, ListenerId, Readiness, TcpId, UdpId};
 use crate::icmp::{ErrorReport, Icmp, IcmpError};
 use crate::iface::AddressState;
+use crate::large::{LargeFrame, TxMemory};
 use crate::link::Link;
 use crate::neighbor::NeighborInfo;
 use crate::reassembly::Reassembler;
@@ -23,7 +25,7 @@ use crate::tcp::info::{TcpConnection, TcpInfo};
 use crate::tcp::sockopt::{TcpOption, TcpOptions};
 use crate::tcp::{Keepalive, ListenOptions, Tcp, TcpState};
 use crate::time::{Duration, Instant};
-use crate::tx::{FrameQueue, TxSink};
+use crate::tx::{FrameQueue, TxMeta, TxSink};
 use crate::udp::{UdpOptions, UdpRecv, UdpTable};
 
 /// The TCP/IP stack of one RX/TX queue pair.
@@ -67,6 +69,18 @@ impl Stack {
             datagrams_first: false,
             keepalive: config.tcp.keepalive,
         })
+    }
+
+    /// Has bulk that sockets write from now on written into memory that the sink can send from by reference, while there is
+    /// some.
+    pub fn set_tx_memory(&mut self, memory: Box<dyn TxMemory>) {
+        self.tcp.set_tx_memory(memory);
+    }
+
+    /// Changes which checksums are left to the sink, from the next frame on.
+    pub fn set_tx_checksum_offload(&mut self, offload: ChecksumOffload) {
+        self.tcp.set_checksums(offload.of_tcp());
+        self.udp.set_checksums(offload.of_udp());
     }
 
     /// Hands frames to `sink` until it or the stack is empty, and tells how many. A sink that is full loses nothing:
@@ -179,10 +193,27 @@ impl<S: TxSink> TxSink for Counting<'_, S> {
     }
 
     #[inline]
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         self.frames += 1;
         self.bytes += len as u64;
-        self.sink.send(len, fill)
+        self.sink.send(len, meta, fill)
+    }
+
+    #[inline]
+    fn large_segments(&mut self) -> usize {
+        self.sink.large_segments()
+    }
+
+    fn references(&self) -> bool {
+        self.sink.references()
+    }
+
+    fn send_large(&mut self, large: &LargeFrame<'_>) {
+        // As many as there are on the wire.
+        let (gso, count) = (large.gso(), large.gso().count());
+        self.frames += count;
+        self.bytes += (gso.headers().len() * count + gso.payload_len()) as u64;
+        self.sink.send_large(large);
     }
 }
 

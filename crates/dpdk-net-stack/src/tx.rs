@@ -7,6 +7,21 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use dpdk_net_packet::gso::L4;
+
+use crate::large::LargeFrame;
+
+/// What comes with a frame that is to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxMeta {
+    /// The VLAN tag that the sink, or the NIC for it, is to put into the frame, which is written without one.
+    pub vlan_tci: Option<u16>,
+    /// The checksums that are left to the sink are those of this kind of packet, as far as
+    /// [`Config::tx_checksum_offload`](crate::Config::tx_checksum_offload) says: the transport's field holds the sum of the
+    /// pseudo-header, an IPv4 header's is zero. `None`: the frame is complete.
+    pub checksum: Option<L4>,
+}
+
 /// Takes frames off the stack's hands, as a TX ring does.
 pub trait TxSink {
     /// Frames that [`send`](Self::send) will take before this is asked again. Zero is back-pressure: the stack keeps
@@ -15,7 +30,30 @@ pub trait TxSink {
 
     /// Takes one frame of exactly `len` bytes, Ethernet header included, which `fill` writes. What the buffer held
     /// before is arbitrary. The stack calls this at most [`capacity`](Self::capacity) times.
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R;
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R;
+
+    /// Segments that one [`send_large`](Self::send_large) may have, asked where there is capacity. Below 2 none is handed
+    /// over. By default what there is room for one by one.
+    fn large_segments(&mut self) -> usize {
+        self.capacity()
+    }
+
+    /// Whether [`send_large`](Self::send_large) sends by reference what can be sent so: then it is given single segments
+    /// too, unless they are short. By default not.
+    fn references(&self) -> bool {
+        false
+    }
+
+    /// Takes a packet of several segments, to be sent as such: by a NIC that cuts it (TSO), or cut here, which is the
+    /// default. The result on the wire is the same.
+    fn send_large(&mut self, large: &LargeFrame<'_>) {
+        let meta = large.segment_meta();
+        for index in 0..large.gso().count() {
+            self.send(large.gso().frame_len(index), meta, |frame| {
+                large.write_segment(index, frame);
+            });
+        }
+    }
 }
 
 impl<S: TxSink + ?Sized> TxSink for &mut S {
@@ -23,18 +61,30 @@ impl<S: TxSink + ?Sized> TxSink for &mut S {
         (**self).capacity()
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        (**self).send(len, fill)
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        (**self).send(len, meta, fill)
+    }
+
+    fn large_segments(&mut self) -> usize {
+        (**self).large_segments()
+    }
+
+    fn references(&self) -> bool {
+        (**self).references()
+    }
+
+    fn send_large(&mut self, large: &LargeFrame<'_>) {
+        (**self).send_large(large);
     }
 }
 
-/// A sink without bounds, for tests and tools: each frame becomes a vector.
+/// A sink without bounds, for tests and tools: each frame becomes a vector, whose VLAN tag is not put in.
 impl TxSink for Vec<Vec<u8>> {
     fn capacity(&mut self) -> usize {
         usize::MAX
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut frame = vec![0; len];
         let result = fill(&mut frame);
         self.push(frame);
@@ -50,8 +100,16 @@ pub(crate) struct FrameQueue {
     ring: Vec<u8>,
     max_bytes: usize,
     max_frames: usize,
-    /// Start and length of each frame in `ring`, oldest first.
-    frames: VecDeque<(u32, u32)>,
+    /// The frames in `ring`, oldest first.
+    frames: VecDeque<Place>,
+}
+
+/// Where in the ring a frame is, and what comes with it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    len: u32,
+    meta: TxMeta,
 }
 
 /// The ring starts at this size and doubles up to its bound.
@@ -83,7 +141,7 @@ impl FrameQueue {
         let used = || {
             self.frames
                 .iter()
-                .map(|(_, len)| *len as usize)
+                .map(|place| place.len as usize)
                 .sum::<usize>()
         };
         self.frames.len() < self.max_frames
@@ -93,11 +151,10 @@ impl FrameQueue {
 
     /// Where a frame of `len` bytes would go in a ring of `size` bytes.
     fn place(&self, len: usize, size: usize) -> Option<usize> {
-        let (Some(&(head, _)), Some(&(last, last_len))) = (self.frames.front(), self.frames.back())
-        else {
+        let (Some(first), Some(last)) = (self.frames.front(), self.frames.back()) else {
             return (len <= size).then_some(0);
         };
-        let (head, tail) = (head as usize, (last + last_len) as usize);
+        let (head, tail) = (first.start as usize, (last.start + last.len) as usize);
         if tail > head {
             // In use: head..tail. Free: behind the tail, then before the head (never up to it: that would read empty).
             if tail + len <= size {
@@ -112,6 +169,16 @@ impl FrameQueue {
 
     /// Appends a frame of `len` bytes that `fill` writes; `None`, and `fill` not called, if it does not fit.
     pub(crate) fn push<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        self.push_with(len, TxMeta::default(), fill)
+    }
+
+    /// As [`push`](Self::push), with what comes with the frame.
+    pub(crate) fn push_with<R>(
+        &mut self,
+        len: usize,
+        meta: TxMeta,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
         if self.frames.len() >= self.max_frames || len == 0 {
             return None;
         }
@@ -124,7 +191,11 @@ impl FrameQueue {
             }
             self.grow(len);
         };
-        self.frames.push_back((at as u32, len as u32));
+        self.frames.push_back(Place {
+            start: at as u32,
+            len: len as u32,
+            meta,
+        });
         Some(fill(&mut self.ring[at..at + len]))
     }
 
@@ -135,10 +206,10 @@ impl FrameQueue {
             .min(self.max_bytes);
         let mut ring = vec![0; size];
         let mut at = 0;
-        for (start, len) in &mut self.frames {
-            let (from, n) = (*start as usize, *len as usize);
+        for place in &mut self.frames {
+            let (from, n) = (place.start as usize, place.len as usize);
             ring[at..at + n].copy_from_slice(&self.ring[from..from + n]);
-            *start = at as u32;
+            place.start = at as u32;
             at += n;
         }
         self.ring = ring;
@@ -146,8 +217,9 @@ impl FrameQueue {
 
     /// The oldest frame.
     pub(crate) fn front(&self) -> Option<&[u8]> {
-        let &(start, len) = self.frames.front()?;
-        self.ring.get(start as usize..(start + len) as usize)
+        let place = self.frames.front()?;
+        self.ring
+            .get(place.start as usize..(place.start + place.len) as usize)
     }
 
     /// Forgets the oldest frame.
@@ -164,8 +236,10 @@ impl FrameQueue {
     pub(crate) fn drain_into<S: TxSink>(&mut self, sink: &mut S) -> usize {
         let mut sent = 0;
         while !self.frames.is_empty() && sink.capacity() > 0 {
-            if let Some(frame) = self.front() {
-                sink.send(frame.len(), |buf| buf.copy_from_slice(frame));
+            if let Some(frame) = self.front()
+                && let Some(place) = self.frames.front()
+            {
+                sink.send(frame.len(), place.meta, |buf| buf.copy_from_slice(frame));
                 sent += 1;
             }
             self.pop();
@@ -224,7 +298,12 @@ mod tests {
             fn capacity(&mut self) -> usize {
                 self.0
             }
-            fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+            fn send<R>(
+                &mut self,
+                len: usize,
+                _meta: TxMeta,
+                fill: impl FnOnce(&mut [u8]) -> R,
+            ) -> R {
                 self.0 -= 1;
                 fill(&mut vec![0; len])
             }

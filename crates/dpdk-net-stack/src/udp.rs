@@ -13,7 +13,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use dpdk_net_packet::{IpPacket, Protocol, checksum, udp};
+use dpdk_net_packet::gso::Checksums;
+use dpdk_net_packet::{IpPacket, Protocol, udp};
 use hashbrown::HashMap;
 use slotmap::SlotMap;
 
@@ -113,6 +114,8 @@ pub(crate) struct UdpTable {
     max_sockets: usize,
     queue_bytes: usize,
     ports: (u16, u16),
+    /// What of datagrams' checksums is made here.
+    checksums: Checksums,
     pub(crate) stats: UdpStats,
 }
 
@@ -130,8 +133,14 @@ impl UdpTable {
             max_sockets: config.udp.max_sockets,
             queue_bytes: config.udp.recv_queue_bytes,
             ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),
+            checksums: config.tx_checksum_offload.of_udp(),
             stats: UdpStats::default(),
         }
+    }
+
+    /// Changes what of datagrams' checksums is made here.
+    pub(crate) fn set_checksums(&mut self, checksums: Checksums) {
+        self.checksums = checksums;
     }
 
     /// Makes a socket.
@@ -347,6 +356,7 @@ impl UdpTable {
             socket.ttl
         };
         let meta = IpMeta {
+            udp: Some(self.checksums),
             hop_limit,
             ..IpMeta::new(src, remote.ip(), Protocol::Udp)
         };
@@ -359,7 +369,6 @@ impl UdpTable {
             |buf| {
                 udp::write_header(buf, port, remote.port(), data.len());
                 buf[udp::HEADER_LEN..].copy_from_slice(data);
-                checksum::fill_udp(src, remote.ip(), buf);
             },
         );
         match sent {

@@ -86,7 +86,11 @@ impl dpdk_net_packet::FrameBuf for Packet {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
-    fn share(&self, range: std::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+    fn share(
+        &self,
+        _segment: usize,
+        range: std::ops::Range<usize>,
+    ) -> Option<(bytes::Bytes, usize)> {
         Some((self.0.slice(range), 2_304))
     }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use dpdk_net_stack::{Duration, Error, ListenOptions, Readiness, TcpState, TxSink};
+use dpdk_net_stack::{Duration, Error, ListenOptions, Readiness, TcpState, TxMeta, TxSink};
 
 /// A pure ACK of all that the hand-made peer has sent.
 fn is_ack_of(seg: &Seg, hand: &Hand) -> bool {
@@ -600,7 +600,7 @@ fn a_sink_is_never_given_more_than_it_takes() {
         fn capacity(&mut self) -> usize {
             usize::from(!self.0)
         }
-        fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
             assert!(!self.0, "sent beyond its capacity");
             self.0 = true;
             fill(&mut vec![0; len])

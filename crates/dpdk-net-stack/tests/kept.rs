@@ -18,7 +18,7 @@ impl FrameBuf for Packet {
         &self.frame
     }
 
-    fn share(&self, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
+    fn share(&self, _segment: usize, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
         Some((self.frame.slice(range), self.held))
     }
 }

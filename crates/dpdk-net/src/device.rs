@@ -10,7 +10,7 @@
 //! No mbuf is allocated or freed one by one, and nothing here takes the shard's lock.
 
 use dpdk_net_rte::{MbufBatch, Mempool, QueuePair, RxBatch, RxMbuf, RxQueue, TxQueue};
-use dpdk_net_stack::TxSink;
+use dpdk_net_stack::{TxMeta, TxSink};
 
 use crate::error::Error;
 
@@ -153,7 +153,7 @@ impl TxSink for Output {
     }
 
     #[inline]
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let Some(mut mbuf) = self.spare.pop() else {
             return self.discard(len, fill);
         };

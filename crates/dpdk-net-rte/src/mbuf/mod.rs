@@ -424,6 +424,7 @@ impl FrameBuf for Mbuf {
             l4_checksum: self.l4_checksum(),
             rss_hash: self.rss_hash(),
             vlan_tci: self.vlan_tci(),
+            ..RxMeta::default()
         }
     }
 }

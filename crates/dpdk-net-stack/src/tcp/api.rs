@@ -501,7 +501,7 @@ impl Flow {
         if busy.send.is_empty() {
             busy.send.reset(end);
         }
-        busy.send.push(data);
+        busy.send.push(data, &mut pool.memory);
         self.write_end = end.wrapping_add(len);
     }
 
@@ -517,7 +517,7 @@ impl Flow {
         if busy.send.end() != end {
             busy.send.reset(end);
         }
-        busy.send.write(data);
+        busy.send.write(data, &mut pool.memory);
         self.write_end = end.wrapping_add(data.len() as u32);
     }
 }

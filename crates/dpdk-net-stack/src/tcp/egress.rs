@@ -6,8 +6,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use dpdk_net_packet::gso::Checksums;
 use dpdk_net_packet::{MacAddr, ethernet};
 
+use super::chunk::COPY_BELOW;
 use super::flow::{Flow, FlowFlags};
 use super::output::Next;
 use super::{Tcp, TcpState};
@@ -16,7 +18,7 @@ use crate::error::Error;
 use crate::event::{Readiness, TcpId};
 use crate::link::{Link, Lookup};
 use crate::time::{Duration, Instant};
-use crate::tx::TxSink;
+use crate::tx::{TxMeta, TxSink};
 
 /// Segments of one connection in a row.
 const TURN: usize = 64;
@@ -54,9 +56,9 @@ impl Tcp {
             if now < flow.mac_until
                 && let Some(sent) = flow.send_all(now, &self.settings)
             {
-                let (from, with_checksum) = (link.iface.mac, self.tx_checksum);
-                sink.send(flow.frame_len(&sent), |frame| {
-                    flow.write_all(now, &sent, from, frame, with_checksum);
+                let (from, checksums) = (link.iface.mac, self.checksums);
+                sink.send(flow.frame_len(&sent), meta(flow, checksums), |frame| {
+                    flow.write_all(now, &sent, from, frame, checksums);
                 });
                 self.stats.tx_segments += 1;
                 flow.arm_calm(&mut self.wheel, &self.settings.nanos, now);
@@ -133,17 +135,20 @@ impl Tcp {
             Lookup::Pending(_) | Lookup::NoRoute => MacAddr::ZERO,
         };
         let macs = (dst, link.iface.mac);
-        let tx_checksum = self.tx_checksum;
+        let checksums = self.checksums;
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
-        let mut ask = |flow: &mut Flow| {
-            let next = flow.next_segment(now, settings, pool, 0);
+        let mut ask = |flow: &mut Flow, segments: usize| {
+            let segments = u32::try_from(segments).unwrap_or(u32::MAX);
+            let next = flow.next_segment(now, settings, pool, segments);
             match &next {
                 Next::Nothing => {}
-                Next::Segment(out) if out.again => {
-                    stats.tx_segments += 1;
-                    flow.count_again(stats);
+                Next::Segment(out) => {
+                    stats.tx_segments += u64::from(out.segments());
+                    if out.again {
+                        flow.count_again(stats, out.segments());
+                    }
                 }
-                _ => stats.tx_segments += 1,
+                Next::Syn(_) => stats.tx_segments += 1,
             }
             next
         };
@@ -157,14 +162,37 @@ impl Tcp {
                 if left == 0 {
                     break Turn::More;
                 }
-                let next = ask(flow);
+                let next = ask(flow, sink.large_segments().min(left));
                 let Some(len) = frame_len(flow, &next) else {
                     break Turn::Done;
                 };
-                sink.send(len, |frame| {
-                    write(flow, &next, macs, frame, tx_checksum);
-                });
-                left -= 1;
+                left -= match &next {
+                    Next::Segment(out)
+                        if (out.segments() > 1
+                            || out.len as usize >= COPY_BELOW && sink.references())
+                            && flow.send_large(
+                                out,
+                                macs,
+                                meta(flow, checksums),
+                                checksums,
+                                sink,
+                            ) =>
+                    {
+                        left.min(out.segments() as usize)
+                    }
+                    Next::Segment(_) => {
+                        sink.send(len, meta(flow, checksums), |frame| {
+                            write(flow, &next, macs, frame, checksums);
+                        });
+                        1
+                    }
+                    _ => {
+                        sink.send(len, TxMeta::default(), |frame| {
+                            write(flow, &next, macs, frame, checksums);
+                        });
+                        1
+                    }
+                };
             },
             Lookup::Local => loop {
                 let largest = ethernet::HEADER_LEN + usize::from(settings.mtu);
@@ -174,12 +202,12 @@ impl Tcp {
                 if left == 0 {
                     break Turn::More;
                 }
-                let next = ask(flow);
+                let next = ask(flow, 1);
                 let Some(len) = frame_len(flow, &next) else {
                     break Turn::Done;
                 };
                 link.loopback.push(len, |frame| {
-                    write(flow, &next, macs, frame, tx_checksum);
+                    write(flow, &next, macs, frame, checksums);
                 });
                 left -= 1;
             },
@@ -191,10 +219,10 @@ impl Tcp {
                     _ => None,
                 };
                 if hop.is_none_or(|hop| link.neighbors.has_room(hop)) {
-                    let next = ask(flow);
+                    let next = ask(flow, 1);
                     if let (Some(len), Some(hop)) = (frame_len(flow, &next), hop) {
                         let mut frame = vec![0; len];
-                        write(flow, &next, macs, &mut frame, tx_checksum);
+                        write(flow, &next, macs, &mut frame, Checksums::ALL);
                         link.queue_pending(hop, frame);
                     }
                 }
@@ -217,12 +245,21 @@ impl Tcp {
     }
 }
 
+/// What comes with the frames of a connection's segments.
+#[inline(always)]
+fn meta(flow: &Flow, checksums: Checksums) -> TxMeta {
+    TxMeta {
+        vlan_tci: None,
+        checksum: (!checksums.transport).then(|| flow.key.l4()),
+    }
+}
+
 /// Bytes of the frame that the segment makes; `None` if there is none.
 #[inline]
 fn frame_len(flow: &Flow, next: &Next) -> Option<usize> {
     match next {
         Next::Segment(out) => Some(flow.frame_len_of(out)),
-        Next::Syn(control) => Some(flow.key.header_len() + control.bytes(false).0),
+        Next::Syn(control) => Some(flow.key.header_len() + control.bytes().0),
         Next::Nothing => None,
     }
 }
@@ -234,12 +271,12 @@ fn write(
     next: &Next,
     (dst, src): (MacAddr, MacAddr),
     frame: &mut [u8],
-    checksum: bool,
+    checksums: Checksums,
 ) {
     match next {
-        Next::Segment(out) => flow.write(out, (dst, src), frame, checksum),
+        Next::Segment(out) => flow.write(out, (dst, src), frame, checksums),
         Next::Syn(control) => {
-            let (len, bytes) = control.bytes(checksum);
+            let (len, bytes) = control.bytes();
             let at = emit::write_headers(frame, src, dst, &control.meta(), 0, len);
             frame[at..].copy_from_slice(&bytes[..len]);
         }

@@ -13,6 +13,7 @@
 //! connections.
 
 use dpdk_net_packet::MacAddr;
+use dpdk_net_packet::gso::Checksums;
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
 
 use super::ack::TICK_NANOS;
@@ -344,7 +345,7 @@ impl Flow {
         sent: &Sent,
         from: MacAddr,
         frame: &mut [u8],
-        with_checksum: bool,
+        checksums: Checksums,
     ) {
         let len = TCP_LEN + sent.len as usize;
         let header = Header {
@@ -353,7 +354,7 @@ impl Flow {
             ttl: self.ttl,
             traffic_class: self.tos,
             len,
-            checksum: with_checksum,
+            checksum: checksums.ip,
         };
         let Some(segment) = self.key.write_header(frame, &header) else {
             return;
@@ -374,8 +375,6 @@ impl Flow {
         if let Some(busy) = &self.busy {
             busy.send.copy_to(sent.seq, data);
         }
-        if with_checksum {
-            self.key.fill_checksum(segment);
-        }
+        self.key.fill_checksum(segment, checksums.transport);
     }
 }

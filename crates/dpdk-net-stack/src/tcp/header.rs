@@ -1,5 +1,6 @@
 //! The Ethernet and IP headers of a connection's segments.
 
+use dpdk_net_packet::gso::L4;
 use dpdk_net_packet::{MacAddr, checksum, ethernet, ipv4, ipv6};
 
 use super::table::FlowKey;
@@ -27,6 +28,12 @@ impl FlowKey {
     #[inline(always)]
     pub(super) fn header_len(&self) -> usize {
         if self.is_v6() { V6 } else { V4 }
+    }
+
+    /// What kind of packet its segments are.
+    #[inline(always)]
+    pub(super) fn l4(&self) -> L4 {
+        if self.is_v6() { L4::TcpV6 } else { L4::TcpV4 }
     }
 
     /// Writes the headers of a segment from here to there; returns what follows them. `None` if the frame is too short.
@@ -71,13 +78,15 @@ impl FlowKey {
         }
     }
 
-    /// Computes the checksum of a whole segment, whose field is zero, and puts it there.
+    /// Puts the checksum into a whole segment whose field is zero, or for a NIC to go on from the sum of the pseudo-header.
     #[inline(always)]
-    pub(super) fn fill_checksum(&self, segment: &mut [u8]) {
-        let sum = self
-            .pseudo_header(segment.len())
-            .add_bytes(segment)
-            .finish();
+    pub(super) fn fill_checksum(&self, segment: &mut [u8], whole: bool) {
+        let pseudo = self.pseudo_header(segment.len());
+        let sum = if whole {
+            pseudo.add_bytes(segment).finish()
+        } else {
+            pseudo.fold()
+        };
         if let Some(field) = segment.get_mut(16..18) {
             field.copy_from_slice(&sum.to_be_bytes());
         }

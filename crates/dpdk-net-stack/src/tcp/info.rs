@@ -203,11 +203,12 @@ impl Flow {
 
     /// Counts a segment that is sent again.
     #[cold]
-    pub(crate) fn count_again(&self, stats: &mut TcpStats) {
-        stats.retransmits += 1;
+    pub(crate) fn count_again(&self, stats: &mut TcpStats, segments: u32) {
+        let segments = u64::from(segments);
+        stats.retransmits += segments;
         match self.sender.as_ref().map(|sender| sender.phase) {
-            Some(Phase::Recovery) => stats.fast_retransmits += 1,
-            Some(Phase::Loss) => stats.slow_start_retransmits += 1,
+            Some(Phase::Recovery) => stats.fast_retransmits += segments,
+            Some(Phase::Loss) => stats.slow_start_retransmits += segments,
             _ => {}
         }
     }

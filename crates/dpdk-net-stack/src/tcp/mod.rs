@@ -49,10 +49,13 @@ use alloc::collections::VecDeque;
 use core::hash::BuildHasher;
 use core::net::SocketAddr;
 
+use dpdk_net_packet::gso::Checksums;
+
 use crate::config::{Config, TcpConfig};
 use crate::error::Error;
 use crate::event::{Event, ListenerId, Readiness, TcpId};
 use crate::iface::Interface;
+use crate::large::TxMemory;
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
@@ -221,7 +224,8 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Tcp {
     settings: Settings,
-    tx_checksum: bool,
+    /// What of segments' checksums is made here.
+    checksums: Checksums,
     pub(crate) flows: Flows,
     pub(crate) table: FlowTable,
     listeners: Listeners,
@@ -288,7 +292,7 @@ impl Tcp {
                 nanos,
                 mtu: config.mtu,
             },
-            tx_checksum: config.tx_checksum,
+            checksums: config.tx_checksum_offload.of_tcp(),
             flows: Flows::new(nanos),
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),
@@ -390,6 +394,16 @@ impl Tcp {
         self.table.insert(key, flow, &keys);
     }
 
+    /// Has bulk be written where the sink can read it.
+    pub(crate) fn set_tx_memory(&mut self, memory: Box<dyn TxMemory>) {
+        self.pool.memory = Some(memory);
+    }
+
+    /// Changes what of segments' checksums is made here.
+    pub(crate) fn set_checksums(&mut self, checksums: Checksums) {
+        self.checksums = checksums;
+    }
+
     /// Sends a segment without data.
     fn send_control(
         &mut self,
@@ -397,7 +411,7 @@ impl Tcp {
         link: &mut Link,
         control: &Control,
     ) -> Result<(), Error> {
-        let (len, bytes) = control.bytes(self.tx_checksum);
+        let (len, bytes) = control.bytes();
         link.output(now, Queue::Replies, &control.meta(), len, |buf| {
             buf.copy_from_slice(&bytes[..len])
         })?;

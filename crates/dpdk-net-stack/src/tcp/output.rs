@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use dpdk_net_packet::MacAddr;
+use dpdk_net_packet::gso::{Checksums, Large, MAX_HEADERS};
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN};
 
 use super::cc::CongestionControl;
@@ -15,7 +16,12 @@ use super::segment::Control;
 use super::sender::{Frto, Sender};
 use super::{Settings, TcpState, seq};
 use crate::config::Ecn;
+use crate::large::LargeFrame;
 use crate::time::{Duration, Instant};
+use crate::tx::{TxMeta, TxSink};
+
+/// Data in one frame at most: an IP packet has 65,535 bytes.
+const MAX_LARGE: u32 = 65_535 - 60 - 60;
 
 /// A segment that is to be written.
 #[derive(Debug)]
@@ -23,6 +29,8 @@ pub(crate) struct Out {
     pub(crate) seq: u32,
     /// Bytes of data.
     pub(crate) len: u32,
+    /// Bytes of data that a segment may hold: with more there are several in one.
+    mss: u16,
     pub(crate) flags: Flags,
     pub(crate) window: u16,
     timestamps: Option<Timestamps>,
@@ -44,14 +52,13 @@ pub(crate) enum Next {
 }
 
 impl Flow {
-    /// Decides what is sent next, and takes it for sent: there must be room for it. No segment holds more than `limit`
-    /// bytes of data, or one MSS if that is more.
+    /// Decides what is sent next, and takes it for sent: there must be room for it. It may be up to so many segments in one.
     pub(crate) fn next_segment(
         &mut self,
         now: Instant,
         config: &Settings,
         pool: &mut Pool,
-        limit: u32,
+        segments: u32,
     ) -> Next {
         match self.state {
             TcpState::Closed => return Next::Nothing,
@@ -60,7 +67,7 @@ impl Flow {
         }
         if !matches!(self.state, TcpState::TimeWait | TcpState::FinWait2)
             && (self.snd_una != self.write_end || self.has(FlowFlags::WRITE_SHUT))
-            && let Some(out) = self.next_data(now, config, pool, limit)
+            && let Some(out) = self.next_data(now, config, pool, segments)
         {
             return Next::Segment(out);
         }
@@ -106,11 +113,25 @@ impl Flow {
         let window = self.advertise();
         self.acked = self.rcv_nxt;
         self.ack_at = Instant::MAX;
-        self.segments_out = self.segments_out.wrapping_add(1);
         self.flags.remove(FlowFlags::ACK_NOW);
+        let odd = if blocks.is_empty() {
+            0
+        } else {
+            4 + 8 * blocks.len() as u16
+        };
+        let mss = self.mss.saturating_sub(odd).max(1);
+        let segments = segments_of(len, mss);
+        self.segments_out = self.segments_out.wrapping_add(segments);
+        if len > 0
+            && let Some(sender) = &mut self.sender
+        {
+            let totals = &mut sender.totals;
+            totals.data_segments = totals.data_segments.wrapping_add(segments);
+        }
         Out {
             seq,
             len,
+            mss,
             flags,
             window,
             timestamps: self.timestamps(now),
@@ -156,7 +177,7 @@ impl Flow {
         now: Instant,
         config: &Settings,
         pool: &mut Pool,
-        limit: u32,
+        segments: u32,
     ) -> Option<Out> {
         if self.sender.is_none() {
             self.sender = Some(self.new_sender(now, config));
@@ -166,7 +187,7 @@ impl Flow {
         let mss = u32::from(self.mss)
             .saturating_sub(self.odd_options())
             .max(1);
-        let limit = limit.max(mss) / mss * mss;
+        let limit = mss * segments.clamp(1, (MAX_LARGE / mss).max(1));
         let flight = self.in_flight();
         let fin_due = self.has(FlowFlags::WRITE_SHUT) && !self.has(FlowFlags::FIN_SENT);
         let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) else {
@@ -222,21 +243,21 @@ impl Flow {
             // A full segment, all there is, or half of the largest window the peer has ever had (RFC 1122 section
             // 4.2.3.4). Nagle: a short one only if nothing is unacknowledged.
             let usable = by_peer.min(by_path);
-            let mut len = unsent.min(limit).min(usable);
-            if len > mss {
-                len = len / mss * mss;
-            }
-            let all = len == unsent;
+            let mut len = unsent.min(sender.burst(limit, mss)).min(usable);
             let short_may_go = self
                 .flags
                 .intersects(FlowFlags::NODELAY | FlowFlags::WRITE_SHUT | FlowFlags::SHORT)
                 || idle;
+            if len > mss && !(len == unsent && short_may_go) {
+                len = len / mss * mss;
+            }
+            let all = len == unsent;
             let worth = len >= mss
                 || all && short_may_go
                 || len > 0 && len >= self.max_snd_wnd / 2 && by_peer < mss;
             if len > 0 && worth && (probing || is_paced(sender, now, &mut self.flags)) {
                 let fin = all && fin_due;
-                return Some(self.send_new(now, config, len, fin));
+                return Some(self.send_new(now, config, (len, mss), fin));
             }
             if len > 0 && worth {
                 return self.probe_tail(now, config, mss, probing);
@@ -248,7 +269,7 @@ impl Flow {
                 return self.ask_for_window(now, config, by_peer.min(unsent).min(mss));
             }
         } else if fin_due {
-            return Some(self.send_new(now, config, 0, true));
+            return Some(self.send_new(now, config, (0, mss), true));
         }
         if unsent == 0 && flight < sender.window() {
             sender.set_app_limited(flight);
@@ -258,7 +279,13 @@ impl Flow {
 
     /// Sends bytes, and perhaps the FIN, for the first time.
     #[inline]
-    fn send_new(&mut self, now: Instant, config: &Settings, len: u32, fin: bool) -> Out {
+    fn send_new(
+        &mut self,
+        now: Instant,
+        config: &Settings,
+        (len, mss): (u32, u32),
+        fin: bool,
+    ) -> Out {
         let idle = self.snd_una == self.snd_nxt;
         let start = self.snd_nxt;
         let data_end = start.wrapping_add(len);
@@ -266,7 +293,7 @@ impl Flow {
         let flight = self.in_flight();
         if let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) {
             let record = sender.stamp(now, (start, end), flight, idle);
-            busy.sent.push(record);
+            busy.sent.push_segments(record, len, mss);
             sender.pace(now, end.wrapping_sub(start));
             if self.flags.contains(FlowFlags::PROBE) {
                 sender.probe = Some((end, false));
@@ -367,7 +394,7 @@ impl Flow {
             (self.wait, self.wait_until) = (Wait::Persist, now + wait);
             if room > 0 {
                 // The window is open, if only a little: what fits is sent rather than nothing for ever.
-                let out = self.send_new(now, config, room, false);
+                let out = self.send_new(now, config, (room, room), false);
                 return Some(out);
             }
             // RFC 9293 section 3.8.6.1: a sequence number that has been acknowledged draws an ACK with the window.
@@ -446,8 +473,32 @@ impl Flow {
     pub(crate) fn write(
         &self,
         out: &Out,
-        (dst, src): (MacAddr, MacAddr),
+        macs: (MacAddr, MacAddr),
         frame: &mut [u8],
+        checksums: Checksums,
+    ) {
+        let at = self.key.header_len() + out.header_len();
+        let Some((headers, data)) = frame.split_at_mut_checked(at) else {
+            return;
+        };
+        self.write_headers(out, macs, headers, checksums.ip);
+        if out.len > 0
+            && let Some(busy) = &self.busy
+        {
+            busy.send.copy_to(out.seq, data);
+        }
+        if let Some(segment) = frame.get_mut(self.key.header_len()..) {
+            self.key.fill_checksum(segment, checksums.transport);
+        }
+    }
+
+    /// Writes the headers alone; TCP's checksum is zero.
+    #[inline]
+    fn write_headers(
+        &self,
+        out: &Out,
+        (dst, src): (MacAddr, MacAddr),
+        headers: &mut [u8],
         checksum: bool,
     ) {
         let ip = Header {
@@ -458,11 +509,7 @@ impl Flow {
             len: out.segment_len(),
             checksum,
         };
-        let Some(segment) = self.key.write_header(frame, &ip) else {
-            return;
-        };
-        let header = HEADER_LEN + out.options_len();
-        let Some((tcp, data)) = segment.split_at_mut_checked(header) else {
+        let Some(tcp) = self.key.write_header(headers, &ip) else {
             return;
         };
         if let Some((fixed, options)) = tcp.split_first_chunk_mut::<HEADER_LEN>() {
@@ -470,20 +517,45 @@ impl Flow {
             fixed[0..4].copy_from_slice(&ports.to_be_bytes());
             fixed[4..8].copy_from_slice(&out.seq.to_be_bytes());
             fixed[8..12].copy_from_slice(&self.rcv_nxt.to_be_bytes());
-            fixed[12] = ((header / 4) << 4) as u8;
+            fixed[12] = ((out.header_len() / 4) << 4) as u8;
             fixed[13] = out.flags.0;
             fixed[14..16].copy_from_slice(&out.window.to_be_bytes());
             fixed[16..20].fill(0);
             out.write_options(options);
         }
-        if out.len > 0
-            && let Some(busy) = &self.busy
-        {
-            busy.send.copy_to(out.seq, data);
-        }
-        if checksum {
-            self.key.fill_checksum(segment);
-        }
+    }
+
+    /// Hands over several segments in one, or one by reference. `false`, and nothing is done, if it can't be that.
+    pub(crate) fn send_large<S: TxSink>(
+        &self,
+        out: &Out,
+        macs: (MacAddr, MacAddr),
+        meta: TxMeta,
+        checksums: Checksums,
+        sink: &mut S,
+    ) -> bool {
+        let mut headers = [0; MAX_HEADERS];
+        let len = self.key.header_len() + out.header_len();
+        let (Some(headers), Some(busy)) = (headers.get_mut(..len), &self.busy) else {
+            return false;
+        };
+        self.write_headers(out, macs, headers, false);
+        let Some(gso) = Large::new(headers, self.key.l4(), out.mss, out.len as usize) else {
+            return false;
+        };
+        let large = LargeFrame::of_stream(gso, meta, checksums, &busy.send, out.seq);
+        sink.send_large(&large);
+        true
+    }
+}
+
+/// Segments that so much data takes; one without any.
+#[inline]
+fn segments_of(len: u32, mss: u16) -> u32 {
+    if len <= u32::from(mss) {
+        1
+    } else {
+        len.div_ceil(mss.into())
     }
 }
 
@@ -503,10 +575,22 @@ impl Out {
         timestamps + blocks
     }
 
+    /// Bytes of the TCP header.
+    #[inline]
+    fn header_len(&self) -> usize {
+        HEADER_LEN + self.options_len()
+    }
+
     /// Bytes of the segment: header, options and data.
     #[inline]
     pub(crate) fn segment_len(&self) -> usize {
-        HEADER_LEN + self.options_len() + self.len as usize
+        self.header_len() + self.len as usize
+    }
+
+    /// How many segments it is.
+    #[inline]
+    pub(crate) fn segments(&self) -> u32 {
+        segments_of(self.len, self.mss)
     }
 
     #[inline]

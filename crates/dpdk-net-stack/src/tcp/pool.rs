@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use super::busy::Busy;
 use super::flow::{Flow, FlowFlags};
 use super::flows::Flows;
+use super::send_buf::Memory;
 use super::{Settings, TcpState};
 use crate::event::TcpId;
 use crate::stats::TcpStats;
@@ -30,6 +31,8 @@ pub(crate) struct Pool {
     /// Bytes by which buffers may still grow, and by how many they could at first.
     growth: usize,
     all_growth: usize,
+    /// Where bulk to be sent is written to.
+    pub(crate) memory: Memory,
 }
 
 /// Buffers kept for the next connection that has bytes.

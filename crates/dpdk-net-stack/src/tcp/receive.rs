@@ -39,7 +39,7 @@ impl Tcp {
             .addr()
             .wrapping_sub(frame.bytes().as_ptr().addr());
         self.arrived = frame
-            .share(start..start.wrapping_add(payload.len()))
+            .share(0, start..start.wrapping_add(payload.len()))
             .map(|(data, held)| Arrived { data, held })
             // A buffer far larger than what is in it would hold on to too much.
             .filter(|arrived| arrived.held <= 2 * payload.len() + SLACK);

@@ -71,7 +71,7 @@ impl Rig {
         if busy.send.end() != end {
             busy.send.reset(end);
         }
-        busy.send.write(&vec![0; bytes as usize]);
+        busy.send.write(&vec![0; bytes as usize], &mut None);
         self.flow.write_end = end.wrapping_add(bytes);
     }
 

@@ -240,6 +240,22 @@ impl Scoreboard {
         self.records.push_back(record);
     }
 
+    /// As [`push`](Self::push), of what is several segments on the wire, of up to `mss` of the `data` bytes each: each is
+    /// lost or delivered by itself. The FIN is of the last one.
+    #[inline]
+    pub(crate) fn push_segments(&mut self, mut record: Sent, mut data: u32, mss: u32) {
+        let end = record.end;
+        while data > mss {
+            record.end = record.start.wrapping_add(mss);
+            record.sacked_to = record.end;
+            self.push(record);
+            (record.start, record.end) = (record.end, end);
+            data -= mss;
+        }
+        record.sacked_to = end;
+        self.push(record);
+    }
+
     /// The record that `at` lies in.
     fn index_of(&self, at: u32) -> usize {
         match self.records.front() {

@@ -59,8 +59,8 @@ impl Control {
         }
     }
 
-    /// The segment's bytes: length and buffer. With `checksum` false the field stays zero for the NIC to fill.
-    pub(crate) fn bytes(&self, checksum: bool) -> (usize, [u8; HEADER_LEN + MAX_LEN]) {
+    /// The segment's bytes, checksum included: length and buffer.
+    pub(crate) fn bytes(&self) -> (usize, [u8; HEADER_LEN + MAX_LEN]) {
         let mut bytes = [0; HEADER_LEN + MAX_LEN];
         let mut options = [0; MAX_LEN];
         let len = HEADER_LEN + self.options.write(&mut options);
@@ -72,13 +72,11 @@ impl Control {
         bytes[13] = self.flags.0;
         bytes[14..16].copy_from_slice(&self.window.to_be_bytes());
         bytes[HEADER_LEN..].copy_from_slice(&options);
-        if checksum {
-            checksum::fill_tcp(
-                self.key.local_addr(),
-                self.key.remote_addr(),
-                &mut bytes[..len],
-            );
-        }
+        checksum::fill_tcp(
+            self.key.local_addr(),
+            self.key.remote_addr(),
+            &mut bytes[..len],
+        );
         (len, bytes)
     }
 }
@@ -111,7 +109,7 @@ mod tests {
                 sack: true,
                 timestamps: None,
             };
-            let (len, bytes) = control.bytes(true);
+            let (len, bytes) = control.bytes();
             let segment = Segment::parse(&bytes[..len]).unwrap();
             assert_eq!((segment.src_port(), segment.dst_port()), (80, 5_000));
             assert_eq!(
@@ -135,7 +133,7 @@ mod tests {
             "198.18.0.2:5000".parse().unwrap(),
         );
         let make = |flags, seq, ack| {
-            let (len, bytes) = Control::new(key, flags, seq, ack).bytes(true);
+            let (len, bytes) = Control::new(key, flags, seq, ack).bytes();
             bytes[..len].to_vec()
         };
         let syn = make(Flags::SYN, 100, 0);

@@ -1,9 +1,10 @@
 //! Payload written by the application, kept until it is acknowledged.
 //!
-//! Bytes are known by their sequence numbers. Small writes are gathered in a tail of our own, large buffers can be
-//! handed over whole. Chunks are freed as soon as their last byte is acknowledged. Room is the caller's business, and
+//! Bytes are known by their sequence numbers. Small writes are gathered in a tail of our own, bulk goes into memory that a
+//! NIC can read ([`TxMemory`]) while there is some, large buffers can be handed over whole. Chunks are freed as soon as their last byte is acknowledged. Room is the caller's business, and
 //! so is what was sent: this knows only what is there.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
@@ -12,12 +13,44 @@ use bytes::Bytes;
 
 use super::chunk::{COPY_BELOW, Chunk, KEEP, KEEP_CHUNKS, capacity_for, recycle};
 use super::seq;
+use crate::large::{Piece, TxBuffer, TxMemory};
+
+/// Where a NIC can read bytes that are sent, if there is such memory.
+pub(crate) type Memory = Option<Box<dyn TxMemory>>;
+
+/// A queue that holds less is no bulk: its bytes are copied twice, into little memory, rather than referenced.
+const BULK: usize = 4_096;
+
+#[derive(Debug)]
+enum Data {
+    Heap(Chunk),
+    /// Memory of the sink's. The last of all chunks may still be written to.
+    Sink(Box<dyn TxBuffer>),
+}
+
+impl Data {
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Data::Heap(chunk) => chunk.as_slice(),
+            Data::Sink(buffer) => buffer.as_slice(),
+        }
+    }
+
+    #[inline]
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Data::Heap(chunk) => chunk.heap_bytes(),
+            Data::Sink(buffer) => buffer.held_bytes(),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Sealed {
     /// Sequence number after its last byte. Chunks are found by their ends, as the front one may begin before `base`.
     end: u32,
-    data: Chunk,
+    data: Data,
 }
 
 /// Payload from the first unacknowledged byte on.
@@ -78,10 +111,10 @@ impl SendBuf {
 
     /// Appends a copy of `data`. The caller sees to it that less than 2^31 bytes are queued.
     #[inline]
-    pub(crate) fn write(&mut self, data: &[u8]) {
+    pub(crate) fn write(&mut self, data: &[u8], memory: &mut Memory) {
         debug_assert!(self.len() + data.len() < 1 << 31);
         if data.len() > self.tail.capacity() - self.tail.len() {
-            return self.write_across(data);
+            return self.write_across(data, memory);
         }
         self.tail.extend_from_slice(data);
         self.end = self.end.wrapping_add(data.len() as u32);
@@ -89,7 +122,7 @@ impl SendBuf {
 
     /// A write that does not fit the tail.
     #[inline(never)]
-    fn write_across(&mut self, mut data: &[u8]) {
+    fn write_across(&mut self, mut data: &[u8], memory: &mut Memory) {
         let queued = self.len();
         self.end = self.end.wrapping_add(data.len() as u32);
         if self.sealed.is_empty() {
@@ -100,19 +133,50 @@ impl SendBuf {
                 return self.tail.extend_from_slice(data);
             }
         }
-        let mut expected = queued + data.len();
-        loop {
-            let room = self.tail.capacity() - self.tail.len();
-            let (now, rest) = data.split_at(room.min(data.len()));
-            self.tail.extend_from_slice(now);
-            if rest.is_empty() {
-                return;
-            }
-            self.seal(self.end.wrapping_sub(rest.len() as u32));
-            expected = expected.max(rest.len());
-            self.tail = Vec::with_capacity(capacity_for(expected));
-            data = rest;
+        let expected = queued + data.len();
+        if self.tail.is_empty() {
+            data = self.write_open(data);
         }
+        while !data.is_empty() {
+            let before = self.end.wrapping_sub(data.len() as u32);
+            let room = self.tail.capacity() - self.tail.len();
+            if room > 0 && (!self.tail.is_empty() || expected < BULK || memory.is_none()) {
+                let (now, rest) = data.split_at(room.min(data.len()));
+                self.tail.extend_from_slice(now);
+                data = rest;
+                continue;
+            }
+            self.seal(before);
+            let buffer = match memory {
+                Some(memory) if expected >= BULK => memory.alloc().filter(|new| new.room() > 0),
+                _ => None,
+            };
+            match buffer {
+                Some(buffer) => {
+                    self.sealed_bytes += buffer.held_bytes();
+                    self.sealed.push_back(Sealed {
+                        end: before,
+                        data: Data::Sink(buffer),
+                    });
+                    data = self.write_open(data);
+                }
+                None => self.tail = Vec::with_capacity(capacity_for(expected)),
+            }
+        }
+    }
+
+    /// Appends to the last chunk, if that is one to be appended to; returns what did not fit.
+    fn write_open<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
+        let Some(Sealed {
+            end,
+            data: Data::Sink(buffer),
+        }) = self.sealed.back_mut()
+        else {
+            return data;
+        };
+        let n = buffer.append(data).min(data.len());
+        *end = end.wrapping_add(n as u32);
+        &data[n..]
     }
 
     /// Ends the tail, whose last byte is the one before `end`.
@@ -125,23 +189,23 @@ impl SendBuf {
         if live == 0 {
             return recycle(&mut self.tail);
         }
-        let data = Chunk::Owned(mem::take(&mut self.tail));
+        let data = Data::Heap(Chunk::Owned(mem::take(&mut self.tail)));
         self.sealed_bytes += data.heap_bytes();
         self.sealed.push_back(Sealed { end, data });
     }
 
     /// Appends `data` without copying it, unless it is so short that copying is cheaper than keeping it.
-    pub(crate) fn push(&mut self, data: Bytes) {
+    pub(crate) fn push(&mut self, data: Bytes, memory: &mut Memory) {
         if data.len() < COPY_BELOW {
-            return self.write(&data);
+            return self.write(&data, memory);
         }
         debug_assert!(self.len() + data.len() < 1 << 31);
         self.seal(self.end);
         self.end = self.end.wrapping_add(data.len() as u32);
-        let data = Chunk::Shared {
+        let data = Data::Heap(Chunk::Shared {
             held: data.len(),
             data,
-        };
+        });
         self.sealed_bytes += data.heap_bytes();
         self.sealed.push_back(Sealed {
             end: self.end,
@@ -180,9 +244,17 @@ impl SendBuf {
 
     /// The contiguous bytes from sequence number `seq` on: at least one, if that byte is in the buffer.
     pub(crate) fn chunk_at(&self, seq: u32) -> &[u8] {
+        self.piece_at(seq).bytes
+    }
+
+    /// As [`chunk_at`](Self::chunk_at), with the buffer that they lie in if they may be sent by reference.
+    pub(crate) fn piece_at(&self, seq: u32) -> Piece<'_> {
         let offset = seq.wrapping_sub(self.base);
         if offset as usize >= self.len() {
-            return &[];
+            return Piece {
+                bytes: &[],
+                buffer: None,
+            };
         }
         let index = self
             .sealed
@@ -193,7 +265,17 @@ impl SendBuf {
         };
         // By construction the chunk reaches back to `seq`.
         let from = bytes.len().saturating_sub(end.wrapping_sub(seq) as usize);
-        &bytes[from..]
+        let buffer = match self.sealed.get(index) {
+            Some(Sealed {
+                data: Data::Sink(buffer),
+                ..
+            }) => Some((&**buffer, from)),
+            _ => None,
+        };
+        Piece {
+            bytes: &bytes[from..],
+            buffer,
+        }
     }
 
     /// Drops the bytes before sequence number `to` and tells how many they were: 0 if `to` is not in the buffer.
@@ -223,7 +305,7 @@ impl SendBuf {
                 return;
             };
             self.sealed_bytes -= front.data.heap_bytes();
-            if let Chunk::Owned(mut data) = front.data
+            if let Data::Heap(Chunk::Owned(mut data)) = front.data
                 && self.tail.capacity() == 0
                 && data.capacity() <= KEEP
             {

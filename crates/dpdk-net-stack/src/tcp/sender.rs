@@ -294,7 +294,6 @@ impl Sender {
         }
         self.last_sent = now;
         self.totals.bytes += u64::from(end.wrapping_sub(start));
-        self.totals.data_segments = self.totals.data_segments.wrapping_add(1);
         self.prr_out = self.prr_out.saturating_add(end.wrapping_sub(start));
         Sent {
             start,
@@ -312,6 +311,19 @@ impl Sender {
     #[inline]
     pub(crate) fn paced_from(&self) -> Instant {
         self.paced_until - PACING_QUANTUM
+    }
+
+    /// How much may leave at once, of `limit` bytes: where sending is paced what the rate gives in a millisecond, or two
+    /// segments (as Linux, `tcp_tso_autosize`), so that a queue on the way sees no longer bursts than it would of single ones.
+    #[inline]
+    pub(crate) fn burst(&self, limit: u32, mss: u32) -> u32 {
+        match self.pacing_rate() {
+            Some(rate) => {
+                let bytes = u32::try_from(rate / 1_000).unwrap_or(u32::MAX);
+                limit.min((bytes / mss).max(2).saturating_mul(mss))
+            }
+            None => limit,
+        }
     }
 
     /// Takes what leaves off the rate.

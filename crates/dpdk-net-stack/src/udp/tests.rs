@@ -1,7 +1,7 @@
 use alloc::vec;
 use core::net::SocketAddr;
 
-use dpdk_net_packet::Transport;
+use dpdk_net_packet::{Transport, checksum};
 use proptest::prelude::*;
 
 use super::*;

@@ -10,7 +10,7 @@ use dpdk_net_packet::{
 };
 use dpdk_net_stack::{
     Config, Duration, Error, Event, Instant, ListenOptions, ListenerId, Readiness, Stack, TcpId,
-    TxSink,
+    TxMeta, TxSink,
 };
 
 /// Both address families; every test runs for each.
@@ -84,7 +84,7 @@ impl TxSink for Sink<'_> {
         self.room
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         assert!(self.room > 0, "sent more than there is room for");
         self.room -= 1;
         let mut frame = vec![0xa5; len];

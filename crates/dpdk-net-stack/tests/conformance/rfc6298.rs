@@ -84,6 +84,8 @@ both_families! {
         let first = hand.pass(Duration::from_millis(120));
         assert!(!first.is_empty());
         assert!(first.iter().all(|seg| seg.seq == hand.ack && seg.payload.len() == 1_400), "{first:?}");
+        // From one to the next.
+        until_retransmission(&mut hand);
         let a = until_retransmission(&mut hand);
         let b = until_retransmission(&mut hand);
         assert!(b > a.mul_f64(1.8) && b < a.mul_f64(2.2), "{a:?} {b:?}");

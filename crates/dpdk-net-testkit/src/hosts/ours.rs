@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use dpdk_net_stack::{
     Config, Error, Event, IfAddr, Keepalive, ListenOptions, ListenerId, Stack, TcpId, TcpState,
-    TxSink,
+    TxMeta, TxSink,
 };
 
 use crate::Instant;
@@ -152,7 +152,7 @@ impl TxSink for Sink<'_> {
         self.room
     }
 
-    fn send<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         assert!(
             self.room > 0,
             "the stack sends more frames than the sink has room for"

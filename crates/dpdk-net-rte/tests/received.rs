@@ -94,7 +94,7 @@ fn shared_bytes_outlive_every_handle_of_their_pool_and_go_on_another_thread() {
     let eal = eal_with_vdevs(&[]);
     let pool = pool(&eal, "outlive");
     let packet = RxMbuf::from(filled(&pool, b"payload"));
-    let (bytes, held) = FrameBuf::share(&packet, 0..7).unwrap();
+    let (bytes, held) = FrameBuf::share(&packet, 0, 0..7).unwrap();
     assert!(held >= 128 + 2048 + 128, "{held}: all of the mbuf");
     drop((packet, pool, eal));
     let bytes = std::thread::spawn(move || {

@@ -8,9 +8,11 @@
 mod calls;
 mod data;
 mod pointers;
+mod preload;
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use core::ptr;
+use std::sync::Arc;
 
 use libc::{iovec, msghdr, off64_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
@@ -101,7 +103,11 @@ pub unsafe extern "C" fn packetdrill_interface_init(
     let bench = flags::parse(&text.to_string_lossy())
         .and_then(|flags| Bench::new(flags).map_err(|error| error.to_string()));
     let userdata = match bench {
-        Ok(bench) => Box::into_raw(Box::new(bench)).cast(),
+        Ok(bench) => {
+            let bench = Arc::new(bench);
+            preload::enter(&bench);
+            Arc::into_raw(bench).cast_mut().cast()
+        }
         Err(error) => {
             eprintln!("dpdk-net-packetdrill: --so_flags: {error}");
             ptr::null_mut()
@@ -113,10 +119,19 @@ pub unsafe extern "C" fn packetdrill_interface_init(
 
 /// Makes a call on the bench behind `userdata` and turns what it gives into the return value: a result, or -1 and `errno`.
 fn call<R: From<i8>>(userdata: *mut c_void, call: impl FnOnce(&Bench) -> Result<R, Errno>) -> R {
-    // SAFETY: null, or what `packetdrill_interface_init` made and `free` has not been called with. Only shared
-    // references are ever made of it, from any thread; `Bench` is `Sync`.
-    let bench: Option<&Bench> = unsafe { userdata.cast::<Bench>().as_ref() };
-    let result = bench.ok_or(Errno(libc::EINVAL)).and_then(call);
+    let bench = (!userdata.is_null()).then(|| {
+        let bench: *const Bench = userdata.cast();
+        // SAFETY: not null, so what `packetdrill_interface_init` made and `free` has not been called with. One more
+        // count, so that the bench outlives this call even if `free` is called meanwhile.
+        unsafe {
+            Arc::increment_strong_count(bench);
+            Arc::from_raw(bench)
+        }
+    });
+    let result = match &bench {
+        Some(bench) => call(bench),
+        None => Err(Errno(libc::EINVAL)),
+    };
     result.unwrap_or_else(|error| {
         // SAFETY: the address of this thread's `errno`, which is always valid.
         unsafe { *libc::__errno_location() = error.0 };
@@ -128,8 +143,8 @@ unsafe extern "C" fn free(userdata: *mut c_void) {
     if userdata.is_null() {
         return;
     }
-    // SAFETY: made by `Box::into_raw` in `packetdrill_interface_init`; whoever calls this calls nothing else any more, and
-    // no thread is inside of another call.
-    let bench = unsafe { Box::from_raw(userdata.cast::<Bench>()) };
+    // SAFETY: made by `Arc::into_raw` in `packetdrill_interface_init`; whoever calls this calls nothing else any more.
+    // Threads that are inside of another call hold counts of their own.
+    let bench = unsafe { Arc::from_raw(userdata.cast_const().cast::<Bench>()) };
     bench.shut_down();
 }

@@ -9,7 +9,9 @@
 //! - a call that blocks in the thread that set the bench up, for which no other could move time.
 //!
 //! A call that blocks in another thread is finished by whoever makes it possible, at that very moment, and the thread
-//! that made the call reads that moment from the clock next, however late it gets to run.
+//! that made the call reads that moment from the clock next, however late it gets to run. If the time at which it gives up
+//! is near and nobody calls for a while, then everybody waits for it, as packetdrill does before some calls and at the end of
+//! a script, and time goes on by itself.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +31,11 @@ const FREE_READS: u32 = 8;
 const HORIZON: Duration = Duration::from_secs(3 * 3_600);
 /// Calls that may be blocked at a time.
 const MAX_WAITING: usize = 1_024;
+
+/// How long it must be quiet, in real time, until a blocked call moves time by itself: less than packetdrill's patience.
+const QUIET: std::time::Duration = std::time::Duration::from_millis(500);
+/// How far off its deadline may be then: packetdrill waits for a second.
+const NEAR: Duration = Duration::from_secs(1);
 
 /// What `netdev_receive` found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +68,8 @@ struct State {
     reads: u32,
     /// Whether the last call was a `netdev_receive` that found nothing.
     dry: bool,
+    /// Calls made, of all kinds.
+    calls: u64,
 }
 
 /// A host that several threads may call.
@@ -74,6 +83,7 @@ pub struct Bench {
 impl State {
     /// Any call but reading the clock or waiting for a packet.
     fn busy(&mut self) {
+        self.calls += 1;
         self.reads = 0;
         self.dry = false;
     }
@@ -122,6 +132,7 @@ impl Bench {
                 ended: HashMap::new(),
                 reads: 0,
                 dry: false,
+                calls: 0,
             }),
             finished: Condvar::new(),
             driver: thread::current().id(),
@@ -232,10 +243,24 @@ impl Bench {
                 state.ended.insert(thread::current().id(), entry.finished);
                 return entry.result.unwrap_or(Err(Errno(libc::EINTR)));
             }
-            state = self
-                .finished
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let calls = state.calls;
+            let waited = self.finished.wait_timeout(state, QUIET);
+            let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if waited.timed_out() && state.calls == calls {
+                self.give_up_soon(&mut state, deadline);
+            }
+        }
+    }
+
+    /// Moves time to the deadline of a call that everybody seems to wait for, if it is near.
+    fn give_up_soon(&self, state: &mut State, deadline: Option<Instant>) {
+        let near = state.host.now() + NEAR;
+        if let Some(deadline) = deadline.filter(|deadline| *deadline <= near) {
+            while !state.step(deadline) {
+                self.settle(state);
+            }
+            self.settle(state);
         }
     }
 
@@ -247,7 +272,7 @@ impl Bench {
     /// The next packet that the host sends.
     pub fn netdev_receive(&self) -> Received {
         let mut state = self.lock();
-        state.reads = 0;
+        (state.reads, state.calls) = (0, state.calls + 1);
         if let Some(sent) = state.host.take_sent() {
             state.dry = false;
             return Received::Packet(sent);
@@ -292,6 +317,7 @@ impl Bench {
     /// The clock.
     pub fn gettimeofday(&self) -> Instant {
         let mut state = self.lock();
+        state.calls += 1;
         if let Some(ended) = state.ended.remove(&thread::current().id()) {
             return ended;
         }
@@ -305,6 +331,11 @@ impl Bench {
             self.settle(&mut state);
         }
         state.host.now()
+    }
+
+    /// Whether `fd` is a descriptor of this host.
+    pub fn has(&self, fd: i32) -> bool {
+        self.lock().host.descriptor(fd).is_ok()
     }
 
     /// Ends what is blocked and closes all descriptors.
@@ -421,7 +452,14 @@ mod tests {
     fn a_blocked_thread_reads_the_time_at_which_it_was_woken() {
         let bench = bench();
         let start = bench.gettimeofday();
-        let fd = syn_sent(&bench);
+        let timeout = Duration::from_millis(70);
+        let (found, at) = polled(&bench, timeout, || bench.usleep(Duration::from_secs(1)));
+        assert_eq!((found, at), (0, start + timeout));
+    }
+
+    /// A thread blocked in `poll`, and what it finds and when once it is no more.
+    fn polled(bench: &Bench, timeout: Duration, meanwhile: impl FnOnce()) -> (i16, Instant) {
+        let fd = syn_sent(bench);
         thread::scope(|scope| {
             let waiter = scope.spawn(|| {
                 let fds = vec![crate::host::PollFd {
@@ -429,17 +467,40 @@ mod tests {
                     events: libc::POLLOUT,
                     revents: 0,
                 }];
-                let timeout = Some(Duration::from_millis(70));
-                let polled = bench.call(Call::Poll { fds }, false, timeout);
+                let polled = bench.call(Call::Poll { fds }, false, Some(timeout));
                 (polled, bench.gettimeofday())
             });
             while bench.lock().waiting.is_empty() {
                 thread::yield_now();
             }
-            bench.usleep(Duration::from_secs(1));
+            meanwhile();
             let (polled, at) = waiter.join().unwrap();
-            assert!(matches!(polled, Ok(Outcome::Polled(fds)) if fds[0].revents == 0));
-            assert_eq!(at, start + Duration::from_millis(70));
+            match polled {
+                Ok(Outcome::Polled(fds)) => (fds[0].revents, at),
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    #[test]
+    fn a_call_that_everybody_waits_for_gives_up_in_time() {
+        let bench = bench();
+        let start = bench.gettimeofday();
+        let timeout = Duration::from_millis(70);
+        let (found, at) = polled(&bench, timeout, || {});
+        assert_eq!((found, at), (0, start + timeout));
+    }
+
+    #[test]
+    fn time_stands_still_for_a_call_that_gives_up_much_later() {
+        let bench = bench();
+        let start = bench.gettimeofday();
+        let timeout = Duration::from_millis(1_300);
+        let (_, at) = polled(&bench, timeout, || {
+            thread::sleep(QUIET * 2);
+            assert_eq!(bench.gettimeofday(), start);
+            bench.usleep(Duration::from_secs(2));
         });
+        assert_eq!(at, start + timeout);
     }
 }

@@ -9,6 +9,7 @@ mod calls;
 mod data;
 mod epoll;
 mod fd;
+mod number;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{HashSet, VecDeque};

@@ -7,10 +7,14 @@ use crate::errno::Errno;
 use crate::host::{Host, Kind, Settings};
 
 const INT: usize = size_of::<libc::c_int>();
-/// `struct tcp_info` of Linux, up to and including `tcpi_snd_wnd`.
-const TCP_INFO_LEN: usize = 232;
+/// `struct tcp_info` of Linux, up to and including the counters of AccECN. packetdrill wants all that it knows.
+const TCP_INFO_LEN: usize = 280;
 /// `TCP_NOTSENT_LOWAT`, from `include/uapi/linux/tcp.h`.
 const TCP_NOTSENT_LOWAT: i32 = 25;
+/// `TCP_CC_INFO`, from the same.
+const TCP_CC_INFO: i32 = 26;
+/// `SO_MEMINFO`, from `include/uapi/asm-generic/socket.h`.
+const SO_MEMINFO: i32 = 55;
 /// `SO_MAX_PACING_RATE`, from `include/uapi/asm-generic/socket.h`.
 const SO_MAX_PACING_RATE: i32 = 47;
 /// Linux' word for a slow start threshold or a pacing rate that is none.
@@ -322,6 +326,18 @@ impl Host {
                 }
                 return Ok(bytes);
             }
+            // As Linux has it for CUBIC: nothing to tell is no error.
+            (libc::IPPROTO_TCP, TCP_CC_INFO) => return Ok(Vec::new()),
+            (libc::SOL_SOCKET, SO_MEMINFO) => {
+                let queues = self.queues(fd).unwrap_or_default();
+                // `SK_MEMINFO_RMEM_ALLOC` and so on, from `include/uapi/linux/sock_diag.h`.
+                let mut words = [0u32; 9];
+                words[0] = queues.received;
+                words[1] = buffer(options.recv_buffer, config.recv_window).cast_unsigned();
+                words[3] = buffer(options.send_buffer, config.send_room).cast_unsigned();
+                words[5] = queues.unacknowledged;
+                return Ok(words.iter().flat_map(|word| word.to_ne_bytes()).collect());
+            }
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
                 options.ttl.unwrap_or(64).into()
             }
@@ -361,7 +377,7 @@ fn fill(bytes: &mut [u8], info: &TcpInfo) {
     let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
     let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let threshold = info.snd_ssthresh.map_or(NO_THRESHOLD, segments);
-    let words: [(usize, u32); 27] = [
+    let words: [(usize, u32); 28] = [
         (8, micros(info.rto)),
         (12, micros(info.ato)),
         (16, info.snd_mss.into()),
@@ -392,6 +408,7 @@ fn fill(bytes: &mut [u8], info: &TcpInfo) {
         (216, info.dsack_dups),
         (220, info.reordering_seen.into()),
         (228, info.snd_wnd),
+        (232, info.rcv_wnd),
     ];
     for (at, word) in words {
         bytes[at..at + 4].copy_from_slice(&word.to_ne_bytes());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use dpdk_net_packet::{IpPacket, Protocol, Transport, checksum, ipv4};
 use runner::client::{Client, Returned};
-use runner::script::{ACK, PSH, SYN};
+use runner::script::{ACK, PSH, RST, SYN};
 use runner::wire::Segment;
 
 const LOCAL: &str = "192.168.7.9";
@@ -90,8 +90,13 @@ fn datagrams_go_out_and_come_in_with_their_addresses() {
     );
     let (cut, data, _) = client.recvfrom(fd, 3, libc::MSG_TRUNC);
     assert_eq!((ok(cut), &data[..]), (5, &b"fir"[..]));
-    let (whole, parts, from) = client.recvmsg(fd, &[4, 100], 0);
-    assert_eq!(ok(whole), 6);
+    let peek = libc::MSG_PEEK;
+    for (flags, told) in [(peek, 3), (peek | libc::MSG_TRUNC, 6)] {
+        let (cut, _, _, flags) = client.recvmsg_flags(fd, &[1, 2], flags);
+        assert_eq!((ok(cut), flags), (told, libc::MSG_TRUNC));
+    }
+    let (whole, parts, from, flags) = client.recvmsg_flags(fd, &[4, 100], 0);
+    assert_eq!((ok(whole), flags), (6, 0));
     assert_eq!(parts, [b"seco".to_vec(), b"nd".to_vec()]);
     assert_eq!(from, Some(at(REMOTE, 9_000)));
     assert_eq!(client.read(fd, 100).1, b"third");
@@ -146,6 +151,7 @@ fn a_stream_is_read_and_written_in_parts() {
     let client = Client::new("");
     let (fd, mut peer) = accepted(&client);
     comes(&client, &mut peer, b"0123456789");
+    fails(client.read_null(fd, 10), libc::EFAULT);
     let (returned, parts) = client.readv(fd, &[3, 0, 4, 100]);
     assert_eq!(ok(returned), 10);
     let expected = [&b"012"[..], b"", b"3456", b"789"].map(<[u8]>::to_vec);
@@ -254,5 +260,39 @@ fn epoll_tells_by_level_by_edge_and_once() {
     ok(client.netdev_send(&datagram(b"late")));
     ok(client.close(udp));
     assert_eq!(wait(8), []);
+    client.free();
+}
+
+#[test]
+fn a_socket_that_is_disconnected_is_as_new() {
+    let client = Client::new("");
+    let (fd, _) = accepted(&client);
+    ok(client.disconnect(fd));
+    let reset = loop {
+        let (returned, packet, _) = client.netdev_receive();
+        ok(returned);
+        let segment = Segment::read(&packet).expect("a segment");
+        if segment.flags & RST != 0 {
+            break segment;
+        }
+    };
+    assert_eq!(reset.to, at(REMOTE, 9_000));
+    fails(client.read(fd, 10).0, libc::ENOTCONN);
+    ok(client.fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK));
+    fails(client.connect(fd, at(REMOTE, 9_001)), libc::EINPROGRESS);
+    let (returned, packet, _) = client.netdev_receive();
+    ok(returned);
+    let syn = Segment::read(&packet).expect("a segment");
+    assert_eq!((syn.flags, syn.to), (SYN, at(REMOTE, 9_001)));
+    // A connection in the making leaves without a word.
+    ok(client.disconnect(fd));
+    ok(client.disconnect(fd));
+    assert!(client.netdev_receive().1.is_empty());
+    let udp = udp_socket(&client);
+    ok(client.connect(udp, at(REMOTE, 9_002)));
+    ok(client.disconnect(udp));
+    fails(client.send(udp, b"where to?", 0), libc::EDESTADDRREQ);
+    let epoll = ok(client.epoll_create()) as i32;
+    fails(client.disconnect(epoll), libc::ENOTSOCK);
     client.free();
 }

@@ -34,18 +34,19 @@ fn load() -> Init {
 fn the_object_is_loaded_and_sends_a_syn() {
     let client = Client::with(load(), "local=192.168.7.9");
     let fd = client.socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP);
-    assert_eq!((fd.value, fd.errno), (3, 0));
+    assert!(fd.value > 2, "{fd:?}");
+    let fd = fd.value as i32;
     assert_eq!(
         client
-            .fcntl(3, libc::F_SETFL, libc::O_RDWR | libc::O_NONBLOCK)
+            .fcntl(fd, libc::F_SETFL, libc::O_RDWR | libc::O_NONBLOCK)
             .value,
         0
     );
     assert_eq!(
-        client.fcntl(3, libc::F_GETFL, 0).value,
+        client.fcntl(fd, libc::F_GETFL, 0).value,
         i64::from(libc::O_RDWR | libc::O_NONBLOCK)
     );
-    let connect = client.connect(3, "192.0.2.1:8080".parse().expect("an address"));
+    let connect = client.connect(fd, "192.0.2.1:8080".parse().expect("an address"));
     assert_eq!((connect.value, connect.errno), (-1, libc::EINPROGRESS));
     let (received, packet, at) = client.netdev_receive();
     assert_eq!(received.value, 0);

@@ -8,7 +8,10 @@
 //! A segment of a connection goes straight to it: of all that is asked about addresses, only whether they are ours is
 //! left open by the connection's being there.
 
+mod malformed;
+
 use core::hint;
+use core::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
@@ -21,6 +24,7 @@ use crate::icmp::IcmpError;
 use crate::iface::Destination;
 use crate::stack::Stack;
 use crate::tcp::chunk::COPY_BELOW;
+use crate::tcp::flow::Flow;
 use crate::tcp::segment::key_of;
 use crate::tcp::table::{FlowKey, FlowRef};
 use crate::time::Instant;
@@ -45,13 +49,14 @@ enum Staged<'a> {
     Sought {
         packet: &'a [u8],
         tcp_at: usize,
-        flow: Flow,
+        lookup: Lookup,
         index: usize,
     },
-    Other(Parsed<'a>, Option<Flow>),
+    Other(Parsed<'a>, Option<Lookup>),
 }
 
-struct Flow {
+/// A 4-tuple, and what it was found to stand for.
+struct Lookup {
     key: FlowKey,
     hash: u64,
     found: Option<FlowRef>,
@@ -94,9 +99,9 @@ impl Stack {
                     }
                 };
                 if self.is_wanted(parsed, meta.l4_checksum) {
-                    let flow = self.tcp_flow(parsed);
-                    is_cold |= flow.is_some();
-                    staged.push(Staged::Other(*parsed, flow));
+                    let lookup = self.tcp_lookup(parsed);
+                    is_cold |= lookup.is_some();
+                    staged.push(Staged::Other(*parsed, lookup));
                 }
             }
             self.frames.rx_frames += batch.len() as u64;
@@ -125,22 +130,23 @@ impl Stack {
                             {
                                 self.unexpected(now, *id, packet, frame);
                             }
-                        } else if let Some(frame) = batch.get(*index) {
-                            self.other_segment(now, frame);
+                        } else {
+                            self.other_segment(now, packet, None);
                         }
                     }
-                    Staged::Sought { index, .. } => {
-                        if let Some(frame) = batch.get(*index) {
-                            self.other_segment(now, frame);
+                    Staged::Sought { packet, lookup, .. } => {
+                        if self.tcp.table.version() != version {
+                            lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                         }
+                        self.other_segment(now, packet, Some(lookup));
                     }
-                    Staged::Other(parsed, flow) => {
-                        if let Some(flow) = flow
+                    Staged::Other(parsed, lookup) => {
+                        if let Some(lookup) = lookup
                             && self.tcp.table.version() != version
                         {
-                            flow.found = self.tcp.find(flow.hash, &flow.key);
+                            lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                         }
-                        self.unforged(now, parsed, flow.as_ref());
+                        self.unforged(now, parsed, lookup.as_ref());
                     }
                 }
             }
@@ -237,7 +243,7 @@ impl Stack {
         Staged::Sought {
             packet,
             tcp_at,
-            flow: Flow {
+            lookup: Lookup {
                 key,
                 hash,
                 found: None,
@@ -255,11 +261,12 @@ impl Stack {
                 Staged::Sought {
                     packet,
                     tcp_at,
-                    flow,
+                    lookup,
                     index,
                 } => {
-                    let Flow { key, hash, .. } = flow;
-                    if let Some(id) = self.tcp.connection(*hash, key, &self.link.iface) {
+                    let Lookup { key, hash, found } = lookup;
+                    *found = self.tcp.find(*hash, key);
+                    if let Some(id) = self.tcp.connection(*found, key, &self.link.iface) {
                         ids.push(id);
                         *frame = Staged::Segment {
                             packet,
@@ -269,48 +276,41 @@ impl Stack {
                         };
                     }
                 }
-                Staged::Other(_, Some(flow)) => {
-                    flow.found = self.tcp.find(flow.hash, &flow.key);
+                Staged::Other(_, Some(lookup)) => {
+                    lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                 }
                 _ => {}
             }
         }
         let flows = &self.tcp.flows;
-        let warmth = |warm: fn(&crate::tcp::flow::Flow) -> u64| {
+        let warmth = |warm: fn(&Flow) -> u64| {
             let flows = ids.iter().filter_map(|id| flows.get(*id));
             flows.fold(0, |sum, flow| sum ^ warm(flow))
         };
-        hint::black_box(warmth(crate::tcp::flow::Flow::warm));
-        hint::black_box(warmth(crate::tcp::flow::Flow::warm_busy));
+        hint::black_box(warmth(Flow::warm));
+        hint::black_box(warmth(Flow::warm_busy));
     }
 
-    /// A TCP segment that is not, or not any more, known to be of a connection.
+    /// A plain segment that is not, or not any more, known to be of a connection: most often a SYN.
     #[inline(never)]
-    fn other_segment<B: FrameBuf>(&mut self, now: Instant, frame: &B) {
-        let parsed = match parse_checked(frame.bytes(), &frame.rx_meta()) {
-            Ok(parsed) => parsed,
+    fn other_segment(&mut self, now: Instant, packet: &[u8], lookup: Option<&Lookup>) {
+        match read_plain(packet) {
+            Ok((ip, _)) if self.is_forged_source(ip.src()) => {
+                self.frames.drop_ip_bad_address += 1;
+            }
+            Ok((ip, segment)) => {
+                let destination = self.link.iface.classify(ip.dst());
+                self.tcp_segment(now, destination, (&ip, &segment), lookup);
+            }
             // Its addresses, or its ports.
-            Err(error) => return self.malformed(now, frame.bytes(), error),
-        };
-        let mut flow = self.tcp_flow(&parsed);
-        if let Some(flow) = &mut flow {
-            flow.found = self.tcp.find(flow.hash, &flow.key);
+            Err(error) => self.count_malformed(error),
         }
-        self.unforged(now, &parsed, flow.as_ref());
     }
 
     /// A segment of a connection that is not just what was expected.
     #[inline(never)]
     fn unexpected<B: FrameBuf>(&mut self, now: Instant, id: TcpId, packet: &[u8], frame: &B) {
-        // The header's checksum has been verified.
-        let parsed = match packet.first() {
-            Some(0x40..=0x4f) => ipv4::parse(packet, false),
-            _ => ipv6::parse(packet),
-        };
-        let Ok(ip) = parsed else {
-            return;
-        };
-        let Ok(segment) = Segment::parse(ip.payload()) else {
+        let Ok((ip, segment)) = read_plain(packet) else {
             return;
         };
         if segment.payload().len() >= COPY_BELOW {
@@ -321,11 +321,11 @@ impl Stack {
     }
 
     /// Handles a frame from the link, unless its source is forged.
-    fn unforged(&mut self, now: Instant, parsed: &Parsed<'_>, flow: Option<&Flow>) {
+    fn unforged(&mut self, now: Instant, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
         if self.is_forged(parsed) {
             self.frames.drop_ip_bad_address += 1;
         } else {
-            self.handle(now, parsed, flow);
+            self.handle(now, parsed, lookup);
         }
     }
 
@@ -392,29 +392,34 @@ impl Stack {
             {
                 false
             }
-            _ => self.link.iface.is_ours(ip.src()) || self.link.iface.is_broadcast(ip.src()),
+            _ => self.is_forged_source(ip.src()),
         }
+    }
+
+    #[inline]
+    fn is_forged_source(&self, src: IpAddr) -> bool {
+        self.link.iface.is_ours(src) || self.link.iface.is_broadcast(src)
     }
 
     /// The flow of a TCP segment, to be looked up.
     #[inline]
-    fn tcp_flow(&self, parsed: &Parsed<'_>) -> Option<Flow> {
+    fn tcp_lookup(&self, parsed: &Parsed<'_>) -> Option<Lookup> {
         let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network else {
             return None;
         };
         let key = key_of(ip, segment);
-        Some(Flow {
+        Some(Lookup {
             key,
             hash: self.tcp.table.hash(&key),
             found: None,
         })
     }
 
-    fn handle(&mut self, now: Instant, parsed: &Parsed<'_>, flow: Option<&Flow>) {
+    fn handle(&mut self, now: Instant, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
         match &parsed.network {
             Network::Arp(packet) => self.link.on_arp(now, packet),
             Network::Ip(ip, transport) => {
-                self.ip(now, (parsed.src_mac, parsed.dst_mac), ip, transport, flow);
+                self.ip(now, (parsed.src_mac, parsed.dst_mac), ip, transport, lookup);
             }
             Network::Other(_) => self.frames.drop_ethernet_unknown_type += 1,
         }
@@ -426,7 +431,7 @@ impl Stack {
         (src_mac, dst_mac): (MacAddr, MacAddr),
         ip: &IpPacket<'_>,
         transport: &Transport<'_>,
-        flow: Option<&Flow>,
+        lookup: Option<&Lookup>,
     ) {
         let destination = self.link.iface.classify(ip.dst());
         // Neighbour discovery has to be heard before an address may be used.
@@ -441,24 +446,8 @@ impl Stack {
         }
         let to_group = dst_mac.is_multicast();
         match transport {
-            Transport::Tcp(segment) => {
-                // RFC 9293 section 3.9.2.3 (MUST-57, MUST-63): no group may open a connection, nor be answered. Broadcast
-                // sources have been dropped as forged.
-                let bad_source = ip.src().is_multicast() || ip.src().is_unspecified();
-                if destination != Destination::Ours || to_group || bad_source {
-                    self.frames.drop_ip_bad_address += 1;
-                    return;
-                }
-                let (key, found) = match flow {
-                    Some(flow) => (flow.key, flow.found),
-                    None => {
-                        let key = key_of(ip, segment);
-                        (key, self.tcp.lookup(&key))
-                    }
-                };
-                self.tcp
-                    .segment(now, &mut self.link, (ip, segment), key, found);
-            }
+            Transport::Tcp(_) if to_group => self.frames.drop_ip_bad_address += 1,
+            Transport::Tcp(segment) => self.tcp_segment(now, destination, (ip, segment), lookup),
             Transport::Udp(datagram) => {
                 if !self.udp.ingress(&self.link.iface, ip, datagram)
                     && destination == Destination::Ours
@@ -498,6 +487,39 @@ impl Stack {
         }
     }
 
+    /// A TCP segment that was sent to nobody else's MAC address.
+    fn tcp_segment(
+        &mut self,
+        now: Instant,
+        destination: Destination,
+        (ip, segment): (&IpPacket<'_>, &Segment<'_>),
+        lookup: Option<&Lookup>,
+    ) {
+        // RFC 9293 section 3.9.2.3 (MUST-57, MUST-63): no group may open a connection, nor be answered. Broadcast
+        // sources have been dropped as forged.
+        let bad_source = ip.src().is_multicast() || ip.src().is_unspecified();
+        match destination {
+            Destination::Ours if !bad_source => {}
+            Destination::Foreign => {
+                self.frames.drop_ip_not_for_us += 1;
+                return;
+            }
+            _ => {
+                self.frames.drop_ip_bad_address += 1;
+                return;
+            }
+        }
+        let (key, found) = match lookup {
+            Some(lookup) => (lookup.key, lookup.found),
+            None => {
+                let key = key_of(ip, segment);
+                (key, self.tcp.lookup(&key))
+            }
+        };
+        self.tcp
+            .segment(now, &mut self.link, (ip, segment), key, found);
+    }
+
     /// A packet that was put together from fragments.
     fn reassembled(&mut self, now: Instant, macs: (MacAddr, MacAddr), packet: &[u8]) {
         let parsed = IpPacket::parse(packet).and_then(|ip| {
@@ -522,53 +544,17 @@ impl Stack {
             Err(error) => self.count_malformed(error),
         }
     }
-
-    /// Counts a malformed frame, and answers those that are to be answered (RFC 8200, RFC 1122 section 3.2.2.5).
-    #[cold]
-    fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
-        self.count_malformed(error);
-        if let ParseError::Ipv6ParameterProblem { .. } | ParseError::Ipv4BadOption { .. } = error
-            && let Ok(link) = dpdk_net_packet::ethernet::Frame::parse(frame)
-            && (link.dst == self.link.iface.mac || link.dst.is_multicast())
-        {
-            self.icmp.on_parse_error(
-                now,
-                &mut self.link,
-                link.payload,
-                link.dst.is_multicast(),
-                error,
-            );
-        }
-    }
-
-    #[cold]
-    fn count_malformed(&mut self, error: ParseError) {
-        use ParseError as P;
-        let frames = &mut self.frames;
-        let counter = match error {
-            P::EthernetTruncated | P::TooManyVlanTags => &mut frames.drop_ethernet_malformed,
-            P::ArpTruncated | P::ArpUnsupported => &mut frames.drop_arp_malformed,
-            P::Ipv4BadChecksum => &mut frames.drop_ipv4_checksum,
-            P::Ipv4BadAddress | P::Ipv6BadAddress => &mut frames.drop_ip_bad_address,
-            P::BadIpVersion => &mut frames.drop_ip_bad_version,
-            P::Ipv4Truncated
-            | P::Ipv4BadHeaderLength
-            | P::Ipv4BadTotalLength
-            | P::Ipv4BadFragment
-            | P::Ipv4SourceRoute
-            | P::Ipv4BadOption { .. } => &mut frames.drop_ipv4_malformed,
-            P::TcpTruncated | P::TcpBadHeaderLength => &mut frames.drop_tcp_malformed,
-            P::TcpBadChecksum => &mut frames.drop_tcp_checksum,
-            P::UdpTruncated | P::UdpBadLength => &mut frames.drop_udp_malformed,
-            P::UdpBadChecksum | P::UdpNoChecksum => &mut frames.drop_udp_checksum,
-            P::PortZero => &mut frames.drop_port_zero,
-            P::IcmpBadChecksum | P::Icmpv6BadChecksum => &mut frames.drop_icmp_checksum,
-            P::IcmpTruncated | P::Icmpv6Truncated | P::NdpBadOption => {
-                &mut frames.drop_icmp_malformed
-            }
-            // Whatever else there is, is of IPv6.
-            _ => &mut frames.drop_ipv6_malformed,
-        };
-        *counter += 1;
-    }
 }
+
+/// Reads the headers of a plain segment. What the first look verified is not verified again.
+fn read_plain(packet: &[u8]) -> Result<(IpPacket<'_>, Segment<'_>), ParseError> {
+    let ip = match packet.first() {
+        Some(0x40..=0x4f) => ipv4::parse(packet, false)?,
+        _ => ipv6::parse(packet)?,
+    };
+    let segment = Segment::parse(ip.payload())?;
+    Ok((ip, segment))
+}
+
+#[cfg(test)]
+mod tests;

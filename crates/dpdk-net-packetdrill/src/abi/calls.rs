@@ -7,7 +7,7 @@ use dpdk_net_stack::Duration;
 use libc::{off64_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 use super::call;
-use super::pointers::{address, bytes, put, put_address};
+use super::pointers::{address, bytes, family, put, put_address};
 use crate::bench::Received;
 use crate::errno::Errno;
 use crate::host::{Call, EpollEvent, Outcome, PollFd, Watch};
@@ -74,6 +74,10 @@ pub(super) unsafe extern "C" fn connect(
 ) -> c_int {
     call(userdata, |bench| {
         // SAFETY: the contract of the interface.
+        if unsafe { family(addr, len) } == Some(libc::AF_UNSPEC) {
+            return none(bench.with(|host| host.disconnect(fd)));
+        }
+        // SAFETY: the contract of the interface.
         let to = unsafe { address(addr, len)? };
         let nonblocking = bench.with(|host| host.is_nonblocking(fd));
         let call = Call::Connect {
@@ -108,7 +112,8 @@ pub(super) unsafe extern "C" fn ioctl(
     argument: *mut c_void,
 ) -> c_int {
     call(userdata, |bench| {
-        let value = match request {
+        // packetdrill hands over an `int`, whose sign fills the rest; the kernel looks at 32 bits.
+        let value = match c_ulong::from(request as u32) {
             libc::FIONREAD => bench.with(|host| host.queues(fd))?.received,
             libc::TIOCOUTQ => bench.with(|host| host.queues(fd))?.unacknowledged,
             SIOCOUTQNSD => bench.with(|host| host.queues(fd))?.unsent,

@@ -8,7 +8,7 @@ use libc::{iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::call;
 use super::pointers::{
-    MAX_COUNT, address, bytes, gather, pieces, put, put_address, room_of, scatter,
+    MAX_COUNT, address, bytes, gather, pieces, put, put_address, room_of, scatter, vector,
 };
 use crate::bench::Bench;
 use crate::errno::Errno;
@@ -69,6 +69,24 @@ fn transmit(
     }
 }
 
+/// Where a call wants to send to, if it says. A stream does not ask.
+///
+/// # Safety
+///
+/// `name` is null or valid for reads of `len` bytes.
+unsafe fn destination(
+    bench: &Bench,
+    fd: c_int,
+    name: *const sockaddr,
+    len: socklen_t,
+) -> Result<Option<SocketAddr>, Errno> {
+    if name.is_null() || bench.with(|host| host.is_stream(fd)) {
+        return Ok(None);
+    }
+    // SAFETY: the same contract.
+    unsafe { address(name, len).map(Some) }
+}
+
 pub(super) unsafe extern "C" fn read(
     userdata: *mut c_void,
     fd: c_int,
@@ -86,9 +104,8 @@ pub(super) unsafe extern "C" fn readv(
     count: c_int,
 ) -> ssize_t {
     call(userdata, |bench| {
-        let count = usize::try_from(count).map_err(|_| Errno(libc::EINVAL))?;
         // SAFETY: the contract of the interface.
-        let pieces = unsafe { pieces(iov, count)? };
+        let pieces = unsafe { vector(iov, count)? };
         let (data, _, _) = receive(bench, fd, room_of(pieces), 0)?;
         // SAFETY: the contract of the interface.
         unsafe { scatter(&data, pieces)? };
@@ -127,8 +144,13 @@ pub(super) unsafe extern "C" fn recvfrom(
     addr_len: *mut socklen_t,
 ) -> ssize_t {
     call(userdata, |bench| {
-        let (data, total, from) = receive(bench, fd, len, flags)?;
-        // With MSG_TRUNC a stream's bytes are thrown away rather than copied, so the buffer may be null.
+        // With MSG_TRUNC a stream's bytes are thrown away rather than copied, so the buffer may be null. Where it may not,
+        // nothing is lost by it.
+        let looks = match buf.is_null() && flags & libc::MSG_TRUNC == 0 {
+            true => flags | libc::MSG_PEEK,
+            false => flags,
+        };
+        let (data, total, from) = receive(bench, fd, len, looks)?;
         let discard = flags & libc::MSG_TRUNC != 0 && from.is_none();
         if !discard {
             // SAFETY: the contract of the interface.
@@ -154,9 +176,15 @@ pub(super) unsafe extern "C" fn recvmsg(
         let message = unsafe { message.as_mut() }.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: the contract of the interface.
         let pieces = unsafe { pieces(message.msg_iov, message.msg_iovlen)? };
-        let (data, total, from) = receive(bench, fd, room_of(pieces), flags)?;
+        let (data, total, from) = receive(bench, fd, room_of(pieces), flags | libc::MSG_TRUNC)?;
         // SAFETY: the contract of the interface.
         unsafe { scatter(&data, pieces)? };
+        let cut = total > data.len();
+        let told = if flags & libc::MSG_TRUNC != 0 {
+            total
+        } else {
+            data.len()
+        };
         match from {
             Some(from) => {
                 let v6 = bench.with(|host| host.descriptor(fd).is_ok_and(|own| own.v6));
@@ -167,8 +195,8 @@ pub(super) unsafe extern "C" fn recvmsg(
             None => message.msg_namelen = 0,
         }
         message.msg_controllen = 0;
-        message.msg_flags = 0;
-        Ok(total as ssize_t)
+        message.msg_flags = if cut { libc::MSG_TRUNC } else { 0 };
+        Ok(told as ssize_t)
     })
 }
 
@@ -189,9 +217,8 @@ pub(super) unsafe extern "C" fn writev(
     count: c_int,
 ) -> ssize_t {
     call(userdata, |bench| {
-        let count = usize::try_from(count).map_err(|_| Errno(libc::EINVAL))?;
         // SAFETY: the contract of the interface.
-        let data = unsafe { gather(pieces(iov, count)?)? };
+        let data = unsafe { gather(vector(iov, count)?)? };
         transmit(bench, fd, data, 0, None)
     })
 }
@@ -219,11 +246,8 @@ pub(super) unsafe extern "C" fn sendto(
     call(userdata, |bench| {
         // SAFETY: the contract of the interface.
         let data = unsafe { bytes(buf, len)? }.to_vec();
-        let to = match addr.is_null() {
-            true => None,
-            // SAFETY: the contract of the interface.
-            false => Some(unsafe { address(addr, addr_len)? }),
-        };
+        // SAFETY: the contract of the interface.
+        let to = unsafe { destination(bench, fd, addr, addr_len)? };
         transmit(bench, fd, data, flags, to)
     })
 }
@@ -239,12 +263,8 @@ pub(super) unsafe extern "C" fn sendmsg(
         let message = unsafe { message.as_ref() }.ok_or(Errno(libc::EFAULT))?;
         // SAFETY: the contract of the interface.
         let data = unsafe { gather(pieces(message.msg_iov, message.msg_iovlen)?)? };
-        let name: *const sockaddr = message.msg_name.cast();
-        let to = match name.is_null() {
-            true => None,
-            // SAFETY: the contract of the interface.
-            false => Some(unsafe { address(name, message.msg_namelen)? }),
-        };
+        // SAFETY: the contract of the interface.
+        let to = unsafe { destination(bench, fd, message.msg_name.cast(), message.msg_namelen)? };
         transmit(bench, fd, data, flags, to)
     })
 }

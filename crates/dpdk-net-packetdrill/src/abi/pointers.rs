@@ -47,6 +47,18 @@ pub(super) unsafe fn put(data: &[u8], to: *mut c_void, room: usize) -> Result<us
     Ok(len)
 }
 
+/// The family of an address, whatever follows.
+///
+/// # Safety
+///
+/// `addr` is null or valid for reads of `len` bytes.
+pub(super) unsafe fn family(addr: *const sockaddr, len: socklen_t) -> Option<c_int> {
+    // SAFETY: the same contract.
+    let bytes = unsafe { bytes(addr.cast(), len as usize).ok()? };
+    let family = *bytes.first_chunk::<2>()?;
+    Some(c_int::from(u16::from_ne_bytes(family)))
+}
+
 /// # Safety
 ///
 /// `addr` is null or valid for reads of `len` bytes.
@@ -117,6 +129,17 @@ pub(super) unsafe fn put_address(
         *len = bytes.len() as socklen_t;
     }
     Ok(())
+}
+
+/// As `readv` and `writev` have it: their count is a C `int`.
+///
+/// # Safety
+///
+/// As that of [`pieces`].
+pub(super) unsafe fn vector<'a>(pieces: *const iovec, count: c_int) -> Result<&'a [iovec], Errno> {
+    let count = usize::try_from(count).map_err(|_| Errno(libc::EINVAL))?;
+    // SAFETY: the same contract.
+    unsafe { self::pieces(pieces, count) }
 }
 
 /// # Safety

@@ -377,6 +377,35 @@ impl Host {
         Ok(Outcome::Done)
     }
 
+    /// `connect` to no address (`AF_UNSPEC`): a connection is reset and a listener closed, and the socket is as new.
+    pub fn disconnect(&mut self, fd: i32) -> Result<(), Errno> {
+        let descriptor = self.fds.get_mut(fd)?;
+        match descriptor.kind {
+            Kind::Tcp { id, .. } => {
+                self.stack.tcp_abort(id);
+            }
+            Kind::Listener(id) => {
+                self.acceptable.remove(&id);
+                self.stack.tcp_listener_close(id);
+            }
+            Kind::Udp { id: Some(id) } => return Ok(self.stack.udp_disconnect(id)?),
+            Kind::TcpNew { .. } | Kind::Udp { id: None } => return Ok(()),
+            Kind::Epoll(_) => return Err(Errno(libc::ENOTSOCK)),
+        }
+        descriptor.kind = Kind::TcpNew { local: None };
+        self.run();
+        Ok(())
+    }
+
+    /// Whether it is a TCP socket.
+    pub fn is_stream(&self, fd: i32) -> bool {
+        let kind = self.fds.get(fd).map(|descriptor| &descriptor.kind);
+        matches!(
+            kind,
+            Ok(Kind::TcpNew { .. } | Kind::Listener(_) | Kind::Tcp { .. })
+        )
+    }
+
     fn poll(&mut self, fds: &mut [PollFd]) -> Attempt {
         let mut any = false;
         for entry in fds.iter_mut().filter(|entry| entry.fd >= 0) {

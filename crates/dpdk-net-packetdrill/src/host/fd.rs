@@ -1,4 +1,4 @@
-//! File descriptors: numbers from 3 on, the lowest free one first, as a process gets them.
+//! File descriptors: what the numbers of [`number`](super::number) stand for.
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use dpdk_net_stack::{Duration, Keepalive, ListenerId, TcpId, TcpOptions, UdpId};
 
 use super::epoll::Epoll;
+use super::number::{Number, Numbers};
 use crate::errno::Errno;
 
 /// Descriptors at most (`RLIMIT_NOFILE`).
@@ -70,33 +71,41 @@ pub struct Descriptor {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors {
-    map: BTreeMap<i32, Descriptor>,
+    map: BTreeMap<i32, (Descriptor, Number)>,
+    /// From the first descriptor on.
+    numbers: Option<Numbers>,
 }
 
 impl Descriptors {
     pub(crate) fn get(&self, fd: i32) -> Result<&Descriptor, Errno> {
-        self.map.get(&fd).ok_or(Errno(libc::EBADF))
+        let found = self.map.get(&fd).ok_or(Errno(libc::EBADF));
+        found.map(|(descriptor, _)| descriptor)
     }
 
     pub(crate) fn get_mut(&mut self, fd: i32) -> Result<&mut Descriptor, Errno> {
-        self.map.get_mut(&fd).ok_or(Errno(libc::EBADF))
+        let found = self.map.get_mut(&fd).ok_or(Errno(libc::EBADF));
+        found.map(|(descriptor, _)| descriptor)
     }
 
     pub(crate) fn open(&mut self, descriptor: Descriptor) -> Result<i32, Errno> {
         if self.map.len() >= MAX_DESCRIPTORS {
             return Err(Errno(libc::EMFILE));
         }
-        let mut fd = 3;
-        while self.map.contains_key(&fd) {
-            fd += 1;
+        let numbers = match self.numbers.take() {
+            Some(numbers) => numbers,
+            None => Numbers::new()?,
+        };
+        let number = self.numbers.insert(numbers).take()?;
+        let fd = number.get();
+        if let Some((_, closed)) = self.map.insert(fd, (descriptor, number)) {
+            closed.forget();
         }
-        self.map.insert(fd, descriptor);
         Ok(fd)
     }
 
     pub(crate) fn close(&mut self, fd: i32) -> Result<Descriptor, Errno> {
-        let closed = self.map.remove(&fd).ok_or(Errno(libc::EBADF))?;
-        for descriptor in self.map.values_mut() {
+        let (closed, _) = self.map.remove(&fd).ok_or(Errno(libc::EBADF))?;
+        for (descriptor, _) in self.map.values_mut() {
             if let Kind::Epoll(epoll) = &mut descriptor.kind {
                 epoll.forget(fd);
             }
@@ -110,7 +119,7 @@ impl Descriptors {
 
     /// Whether any socket is known to the stack.
     pub(crate) fn any_in_stack(&self) -> bool {
-        self.map.values().any(|descriptor| {
+        self.map.values().any(|(descriptor, _)| {
             !matches!(
                 descriptor.kind,
                 Kind::TcpNew { .. } | Kind::Udp { id: None } | Kind::Epoll(_)

@@ -26,23 +26,15 @@ impl Runner {
         let start = self.start;
         let addr = self.socket_addr(self.remote_ip());
         let bound = self.socket_addr(self.local_ip());
-        let script_fd = call.result.int().unwrap_or(-1);
         let (tell, told) = std::sync::mpsc::channel();
-        let is_accept = call.name == "accept";
         let thread = thread::spawn(move || {
             // SAFETY: asks for the number of this thread.
             let _ = tell.send(unsafe { libc::syscall(libc::SYS_gettid) });
             let fd = perform(&client, &fds, &call, addr, bound)?;
             let at = client.now() - start;
-            // An accepted descriptor is told by its number: it is the next free one.
-            if is_accept && fd.is_some_and(|fd| i64::from(fd) != script_fd) {
-                return Err(format!("accept gave {fd:?}, the script says {script_fd}"));
-            }
-            Ok(at)
+            let opened = fd.map(|fd| Ok::<_, String>((call.result.int()?, fd)));
+            Ok((at, opened.transpose()?))
         });
-        if is_accept {
-            self.fds.insert(script_fd, script_fd as i32);
-        }
         let id = told.recv().map_err(|error| error.to_string())?;
         // As packetdrill does it: the call is under way once its thread sleeps, or is done.
         while !thread.is_finished() {
@@ -83,9 +75,10 @@ impl Runner {
             }
             thread::yield_now();
         }
-        let at = thread
+        let (at, opened) = thread
             .join()
             .map_err(|_| "the thread of the blocking call panicked")??;
+        self.fds.extend(opened);
         if (at - until).abs() > TOLERANCE {
             return Err(format!(
                 "the blocking call should return at {:.6} s, and did at {:.6} s",

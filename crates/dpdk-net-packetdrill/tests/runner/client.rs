@@ -173,6 +173,24 @@ impl Client {
         )
     }
 
+    /// `connect` to `AF_UNSPEC`, in as large an address as packetdrill hands over.
+    pub fn disconnect(&self, fd: i32) -> Returned {
+        let addr = [0u8; size_of::<libc::sockaddr_storage>()];
+        // SAFETY: an address of the length told.
+        returned(
+            unsafe {
+                (self.table.connect)(self.data(), fd, addr.as_ptr().cast(), addr.len() as u32)
+            }
+            .into(),
+        )
+    }
+
+    /// `read` to nowhere.
+    pub fn read_null(&self, fd: i32, len: usize) -> Returned {
+        // SAFETY: null is refused.
+        returned(unsafe { (self.table.read)(self.data(), fd, ptr::null_mut(), len) } as i64)
+    }
+
     pub fn recv(&self, fd: i32, len: usize, flags: i32) -> (Returned, Vec<u8>) {
         let mut buf = vec![0u8; len];
         // SAFETY: a buffer of the length told.
@@ -226,6 +244,17 @@ impl Client {
         lens: &[usize],
         flags: i32,
     ) -> (Returned, Vec<Vec<u8>>, Option<SocketAddr>) {
+        let (result, parts, from, _) = self.recvmsg_flags(fd, lens, flags);
+        (result, parts, from)
+    }
+
+    /// And with the flags of the message.
+    pub fn recvmsg_flags(
+        &self,
+        fd: i32,
+        lens: &[usize],
+        flags: i32,
+    ) -> (Returned, Vec<Vec<u8>>, Option<SocketAddr>, i32) {
         let mut parts: Vec<Vec<u8>> = lens.iter().map(|len| vec![0; *len]).collect();
         let mut pieces = pieces_to_fill(&mut parts);
         let mut name = [0u8; 28];
@@ -234,7 +263,7 @@ impl Client {
         let result =
             returned(unsafe { (self.table.recvmsg)(self.data(), fd, &mut message, flags) } as i64);
         let from = address(&name[..message.msg_namelen as usize]);
-        (result, cut(parts, result.value), from)
+        (result, cut(parts, result.value), from, message.msg_flags)
     }
 
     pub fn sendmsg(

@@ -49,6 +49,8 @@ struct Connection {
 }
 
 type Outcome<T> = Result<T, String>;
+/// When a call returned, and the descriptor that it opened: the script's and the stack's.
+type Returned = (i64, Option<(i64, i32)>);
 
 #[derive(Debug)]
 pub struct Runner {
@@ -61,7 +63,8 @@ pub struct Runner {
     start: i64,
     /// Time of the event before, as the script counts.
     last: i64,
-    blocked: Option<(JoinHandle<Outcome<i64>>, i64)>,
+    /// The call that may block: its thread, which tells when it returned and the descriptor that it opened, and when it should.
+    blocked: Option<(JoinHandle<Outcome<Returned>>, i64)>,
     mtu: u32,
 }
 
@@ -215,7 +218,10 @@ impl Runner {
                     }
                 }
             }
-            Action::Code(code) => self.code(code),
+            Action::Code(code) => {
+                self.join_if_done()?;
+                self.code(code)
+            }
             Action::Command => Ok(()),
         }
     }

@@ -344,16 +344,16 @@ impl Tcp {
         None
     }
 
-    /// The connection that a segment with this key is of, if the local address is one of the interface's and the remote
-    /// one is not.
+    /// The connection that a segment is of whose key was found to stand for it, if the local address is one of the
+    /// interface's and the remote one is not.
     #[inline(always)]
     pub(crate) fn connection(
         &mut self,
-        hash: u64,
+        found: Option<FlowRef>,
         key: &FlowKey,
         iface: &Interface,
     ) -> Option<TcpId> {
-        let Some(FlowRef::Conn(id)) = self.find(hash, key) else {
+        let Some(FlowRef::Conn(id)) = found else {
             return None;
         };
         if !iface.is_ours_bits(key.local_bits()) || iface.is_ours_bits(key.remote_bits()) {

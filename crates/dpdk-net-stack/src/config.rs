@@ -453,6 +453,9 @@ pub struct Config {
     /// Whether checksums are verified in software where the NIC gave no verdict. Off only where nothing can corrupt
     /// a packet. Default on.
     pub rx_checksum: bool,
+    /// Whether TCP segments of a connection that come together are dealt with as one (generic receive offload, in software).
+    /// Default on.
+    pub gro: bool,
     /// Checksums of sent packets that are left to the sink ([`TxMeta::checksum`](crate::TxMeta::checksum)). Default none.
     pub tx_checksum_offload: ChecksumOffload,
     /// TCP.
@@ -474,6 +477,7 @@ impl Config {
             seed: [0; 32],
             dad: true,
             rx_checksum: true,
+            gro: true,
             tx_checksum_offload: ChecksumOffload::NONE,
             tcp: TcpConfig::default(),
             udp: UdpConfig::default(),

@@ -19,11 +19,11 @@ use dpdk_net_packet::{
     Transport, checksum::Sum, ethernet, icmp, ipv4, ipv6, parse_checked, tcp, tcp::Segment,
 };
 
+use crate::coalesce::Plain;
 use crate::event::TcpId;
 use crate::icmp::IcmpError;
 use crate::iface::Destination;
 use crate::stack::Stack;
-use crate::tcp::chunk::COPY_BELOW;
 use crate::tcp::flow::Flow;
 use crate::tcp::segment::key_of;
 use crate::tcp::table::{FlowKey, FlowRef};
@@ -31,10 +31,10 @@ use crate::time::Instant;
 use crate::tx::FrameQueue;
 
 /// Frames that are looked at together.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// A frame that has been parsed, and the TCP flow it was looked up to be of.
-enum Staged<'a> {
+pub(crate) enum Staged<'a> {
     /// Nearly all are of this kind: a TCP segment of a connection, to one of our addresses and not from one, in an
     /// untagged frame to our MAC address.
     Segment {
@@ -53,13 +53,27 @@ enum Staged<'a> {
         index: usize,
     },
     Other(Parsed<'a>, Option<Lookup>),
+    /// In several segments of memory; its place in the batch.
+    Chained(usize),
+    /// Has been dealt with together with an earlier one.
+    Merged,
+}
+
+/// What is known of a plain segment from its headers.
+pub(crate) struct PlainHeaders<'a> {
+    /// From the IP header on, up to the packet's end or as far as it goes.
+    pub(crate) packet: &'a [u8],
+    pub(crate) tcp_at: usize,
+    /// Length of the whole IP packet.
+    pub(crate) len: usize,
+    pub(crate) key: FlowKey,
 }
 
 /// A 4-tuple, and what it was found to stand for.
-struct Lookup {
-    key: FlowKey,
-    hash: u64,
-    found: Option<FlowRef>,
+pub(crate) struct Lookup {
+    pub(crate) key: FlowKey,
+    pub(crate) hash: u64,
+    pub(crate) found: Option<FlowRef>,
 }
 
 impl Stack {
@@ -89,6 +103,13 @@ impl Stack {
                     }
                     continue;
                 }
+                if frame.segments() > 1 {
+                    bytes_in += (1..frame.segments())
+                        .map(|index| frame.segment(index).len())
+                        .sum::<usize>();
+                    staged.push(Staged::Chained(index));
+                    continue;
+                }
                 // Looked at where it lies: moving it costs as much as parsing.
                 let parsed = parse_checked(bytes, &meta);
                 let parsed = match &parsed {
@@ -111,7 +132,8 @@ impl Stack {
             if is_cold {
                 self.look_up(&mut staged);
             }
-            for frame in &mut staged {
+            let mut rest = &mut staged[..];
+            while let Some((frame, behind)) = core::mem::take(&mut rest).split_first_mut() {
                 match frame {
                     Staged::Segment {
                         packet,
@@ -125,10 +147,12 @@ impl Stack {
                         {
                             self.tcp.stats.rx_segments += 1;
                             let segment = packet.get(*tcp_at..).unwrap_or_default();
-                            if !self.tcp.expected(now, *id, segment)
-                                && let Some(frame) = batch.get(*index)
-                            {
-                                self.unexpected(now, *id, packet, frame);
+                            if !self.tcp.expected(now, *id, segment) {
+                                let head = Plain {
+                                    packet,
+                                    tcp_at: *tcp_at,
+                                };
+                                self.unexpected(now, *id, (head, *index), behind, batch);
                             }
                         } else {
                             self.other_segment(now, packet, None);
@@ -148,7 +172,14 @@ impl Stack {
                         }
                         self.unforged(now, parsed, lookup.as_ref());
                     }
+                    Staged::Chained(index) => {
+                        if let Some(frame) = batch.get(*index) {
+                            self.chained(now, frame);
+                        }
+                    }
+                    Staged::Merged => {}
                 }
+                rest = behind;
             }
         }
     }
@@ -161,57 +192,15 @@ impl Stack {
         bytes: &'a [u8],
         meta: &RxMeta,
     ) -> Option<(&'a [u8], usize, FlowKey)> {
-        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
-        if header[..6] != self.link.iface.mac.0 || meta.vlan_tci.is_some() {
+        let PlainHeaders {
+            packet,
+            tcp_at,
+            len,
+            key,
+        } = self.plain_headers(bytes, meta)?;
+        if packet.len() != len {
             return None;
         }
-        let (packet, tcp_at, key) = match u16::from_be_bytes([header[12], header[13]]) {
-            ethernet::TYPE_IPV4 => {
-                let (ip, tcp) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
-                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
-                let word =
-                    |at: usize| u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
-                let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-                let data_offset = usize::from(tcp[12] >> 4) * 4;
-                // No options, no fragment but one that must not be one, TCP.
-                if ip[0] != 0x45
-                    || word(4) & 0xbfff != 0
-                    || ip[9] != 6
-                    || data_offset < tcp::HEADER_LEN
-                    || total < ipv4::HEADER_LEN + data_offset
-                    || meta.ip_checksum == ChecksumVerdict::Bad
-                    || meta.ip_checksum.is_unknown() && !Sum::ZERO.add_bytes(ip).is_valid()
-                {
-                    return None;
-                }
-                let packet = packet.get(..total)?;
-                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
-                let key = FlowKey::of_v4(word(16), word(12), ports);
-                (packet, ipv4::HEADER_LEN, key)
-            }
-            ethernet::TYPE_IPV6 => {
-                let (ip, tcp) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
-                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
-                let (_, addrs) = ip.split_at(8);
-                let (src, dst) = (addrs.first_chunk::<16>()?, addrs.last_chunk::<16>()?);
-                let (src, dst) = (u128::from_be_bytes(*src), u128::from_be_bytes(*dst));
-                let payload = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
-                let data_offset = usize::from(tcp[12] >> 4) * 4;
-                // No extension headers.
-                if ip[0] >> 4 != 6
-                    || ip[6] != 6
-                    || data_offset < tcp::HEADER_LEN
-                    || payload < data_offset
-                {
-                    return None;
-                }
-                let packet = packet.get(..ipv6::HEADER_LEN + payload)?;
-                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
-                let key = FlowKey::of_v6(dst, src, ports)?;
-                (packet, ipv6::HEADER_LEN, key)
-            }
-            _ => return None,
-        };
         if self.rx_checksum {
             match meta.l4_checksum {
                 ChecksumVerdict::Good | ChecksumVerdict::None => {}
@@ -229,6 +218,73 @@ impl Stack {
             }
         }
         Some((packet, tcp_at, key))
+    }
+
+    /// As [`plain_segment`](Self::plain_segment), of a packet that may go on elsewhere, its TCP checksum unseen.
+    #[inline(always)]
+    pub(crate) fn plain_headers<'a>(
+        &self,
+        bytes: &'a [u8],
+        meta: &RxMeta,
+    ) -> Option<PlainHeaders<'a>> {
+        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+        if header[..6] != self.link.iface.mac.0 || meta.vlan_tci.is_some() {
+            return None;
+        }
+        match u16::from_be_bytes([header[12], header[13]]) {
+            ethernet::TYPE_IPV4 => {
+                let (ip, tcp) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
+                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
+                let word =
+                    |at: usize| u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
+                let len = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+                let data_offset = usize::from(tcp[12] >> 4) * 4;
+                // No options, no fragment but one that must not be one, TCP.
+                if ip[0] != 0x45
+                    || word(4) & 0xbfff != 0
+                    || ip[9] != 6
+                    || data_offset < tcp::HEADER_LEN
+                    || len < ipv4::HEADER_LEN + data_offset
+                    || meta.ip_checksum == ChecksumVerdict::Bad
+                    || meta.ip_checksum.is_unknown() && !Sum::ZERO.add_bytes(ip).is_valid()
+                {
+                    return None;
+                }
+                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
+                Some(PlainHeaders {
+                    packet: packet.get(..len).unwrap_or(packet),
+                    tcp_at: ipv4::HEADER_LEN,
+                    len,
+                    key: FlowKey::of_v4(word(16), word(12), ports),
+                })
+            }
+            ethernet::TYPE_IPV6 => {
+                let (ip, tcp) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
+                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
+                let (_, addrs) = ip.split_at(8);
+                let (src, dst) = (addrs.first_chunk::<16>()?, addrs.last_chunk::<16>()?);
+                let (src, dst) = (u128::from_be_bytes(*src), u128::from_be_bytes(*dst));
+                let payload = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
+                let data_offset = usize::from(tcp[12] >> 4) * 4;
+                // No extension headers.
+                if ip[0] >> 4 != 6
+                    || ip[6] != 6
+                    || data_offset < tcp::HEADER_LEN
+                    || payload < data_offset
+                {
+                    return None;
+                }
+                let len = ipv6::HEADER_LEN + payload;
+                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
+                Some(PlainHeaders {
+                    packet: packet.get(..len).unwrap_or(packet),
+                    tcp_at: ipv6::HEADER_LEN,
+                    len,
+                    key: FlowKey::of_v6(dst, src, ports)?,
+                })
+            }
+            _ => None,
+        }
     }
 
     #[inline(never)]
@@ -307,21 +363,8 @@ impl Stack {
         }
     }
 
-    /// A segment of a connection that is not just what was expected.
-    #[inline(never)]
-    fn unexpected<B: FrameBuf>(&mut self, now: Instant, id: TcpId, packet: &[u8], frame: &B) {
-        let Ok((ip, segment)) = read_plain(packet) else {
-            return;
-        };
-        if segment.payload().len() >= COPY_BELOW {
-            self.tcp.came_in(frame, segment.payload());
-        }
-        self.tcp
-            .flow_segment(now, &mut self.link, id, &ip, &segment);
-    }
-
     /// Handles a frame from the link, unless its source is forged.
-    fn unforged(&mut self, now: Instant, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
+    pub(crate) fn unforged(&mut self, now: Instant, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
         if self.is_forged(parsed) {
             self.frames.drop_ip_bad_address += 1;
         } else {
@@ -357,7 +400,7 @@ impl Stack {
 
     /// Looks whom a frame is for and verifies its checksum; what is not to be handled is counted.
     #[inline]
-    fn is_wanted(&mut self, parsed: &Parsed<'_>, l4_checksum: ChecksumVerdict) -> bool {
+    pub(crate) fn is_wanted(&mut self, parsed: &Parsed<'_>, l4_checksum: ChecksumVerdict) -> bool {
         let dst = parsed.dst_mac;
         if dst != self.link.iface.mac && !dst.is_multicast() {
             self.frames.drop_ethernet_not_for_us += 1;
@@ -403,7 +446,7 @@ impl Stack {
 
     /// The flow of a TCP segment, to be looked up.
     #[inline]
-    fn tcp_lookup(&self, parsed: &Parsed<'_>) -> Option<Lookup> {
+    pub(crate) fn tcp_lookup(&self, parsed: &Parsed<'_>) -> Option<Lookup> {
         let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network else {
             return None;
         };
@@ -547,7 +590,7 @@ impl Stack {
 }
 
 /// Reads the headers of a plain segment. What the first look verified is not verified again.
-fn read_plain(packet: &[u8]) -> Result<(IpPacket<'_>, Segment<'_>), ParseError> {
+pub(crate) fn read_plain(packet: &[u8]) -> Result<(IpPacket<'_>, Segment<'_>), ParseError> {
     let ip = match packet.first() {
         Some(0x40..=0x4f) => ipv4::parse(packet, false)?,
         _ => ipv6::parse(packet)?,

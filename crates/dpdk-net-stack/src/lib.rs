@@ -12,6 +12,7 @@ extern crate std;
 
 mod addr;
 mod arp;
+mod coalesce;
 mod config;
 mod dad;
 mod emit;

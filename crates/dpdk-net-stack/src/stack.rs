@@ -38,6 +38,7 @@ pub struct Stack {
     pub(crate) tcp: Tcp,
     pub(crate) frames: FrameStats,
     pub(crate) rx_checksum: bool,
+    pub(crate) gro: bool,
     /// Frames to ourselves that are being taken in, while `link.loopback` gathers new ones.
     pub(crate) looping: FrameQueue,
     /// The time of the latest call that brought one.
@@ -64,6 +65,7 @@ impl Stack {
             tcp: Tcp::new(&config, now),
             frames: FrameStats::default(),
             rx_checksum: config.rx_checksum,
+            gro: config.gro,
             looping: FrameQueue::new(config.limits.reply_queue, config.limits.reply_queue_bytes),
             now,
             datagrams_first: false,

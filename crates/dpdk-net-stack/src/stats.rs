@@ -65,6 +65,8 @@ counters! {
         drop_ethernet_not_for_us,
         /// Dropped: an EtherType that is not spoken.
         drop_ethernet_unknown_type,
+        /// Frames in several segments of memory that were copied into one piece.
+        linearized,
         /// Dropped: the frame is tagged for a VLAN.
         drop_vlan,
         /// Dropped: malformed ARP packet.
@@ -202,6 +204,10 @@ counters! {
         orphans_reset,
         /// Segments in order whose payload was kept in the packet buffer it came in, not copied.
         rx_kept,
+        /// Segments that were dealt with together with the one before (GRO).
+        rx_merged,
+        /// Frames in several segments of memory whose payload was taken where it lies (LRO).
+        rx_large,
         /// Payload bytes that applications read.
         rx_bytes,
         /// Payload bytes that applications wrote.

@@ -8,7 +8,7 @@ use crate::time::Instant;
 impl Stack {
     /// Counts a malformed frame, and answers those that are to be answered (RFC 8200, RFC 1122 section 3.2.2.5).
     #[cold]
-    pub(super) fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
+    pub(crate) fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
         self.count_malformed(error);
         if let ParseError::Ipv6ParameterProblem { .. } | ParseError::Ipv4BadOption { .. } = error
             && let Ok(link) = ethernet::Frame::parse(frame)

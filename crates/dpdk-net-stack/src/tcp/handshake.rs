@@ -8,6 +8,7 @@ use dpdk_net_packet::tcp::{Flags, Segment};
 use super::flow::{Flow, FlowFlags, timestamp_clock};
 use super::listener::{Half, HalfId};
 use super::options::{SegmentOptions, SynOptions, Timestamps, window_scale_for};
+use super::receive::More;
 use super::segment::Control;
 use super::sockopt::TcpOptions;
 use super::table::{FlowKey, FlowRef};
@@ -360,7 +361,7 @@ impl Tcp {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.set_mss(link.path_mtu(now, opening.key.remote_addr()));
         }
-        self.flow_segment(now, link, id, ip, segment);
+        self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
         true
     }
 

@@ -9,7 +9,7 @@ use dpdk_net_packet::tcp::{Flags, Segment};
 use super::ack::Acknowledgment;
 use super::flow::{Flow, FlowFlags, Wait, coarse_clock};
 use super::options::{SegmentOptions, SynOptions, window_scale_for};
-use super::receive::Context;
+use super::receive::{Context, More};
 use super::table::{FlowKey, FlowRef};
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
@@ -54,7 +54,9 @@ impl Tcp {
     ) {
         self.stats.rx_segments += 1;
         match found {
-            Some(FlowRef::Conn(id)) => self.flow_segment(now, link, id, ip, segment),
+            Some(FlowRef::Conn(id)) => {
+                self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
+            }
             Some(FlowRef::Half(id)) => self.half_segment(now, link, id, (ip, segment)),
             Some(FlowRef::TimeWait(id)) => self.time_wait_segment(now, link, id, segment),
             None => self.new_segment(now, link, key, (ip, segment)),
@@ -83,26 +85,26 @@ impl Tcp {
         true
     }
 
-    /// A segment of a connection.
+    /// A segment of a connection, the ECN field it came with, and payload behind it that has nothing more to tell.
     #[inline(never)]
     pub(crate) fn flow_segment(
         &mut self,
         now: Instant,
         link: &mut Link,
         id: TcpId,
-        ip: &IpPacket<'_>,
-        segment: &Segment<'_>,
+        (ecn, segment): (u8, &Segment<'_>),
+        more: &mut More<'_>,
     ) {
         let arrived = self.arrived.take();
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
         let state = flow.state;
-        flow.segments_in = flow.segments_in.wrapping_add(1);
+        flow.segments_in = flow.segments_in.wrapping_add(1 + more.len() as u32);
         match state {
             TcpState::Closed => return,
             TcpState::TimeWait => return self.flow_in_time_wait(now, link, id, segment),
-            TcpState::SynSent => return self.syn_sent_segment(now, link, id, ip, segment),
+            TcpState::SynSent => return self.syn_sent_segment(now, link, id, segment),
             _ => {}
         }
         let options = SegmentOptions::of(segment);
@@ -127,7 +129,7 @@ impl Tcp {
             if flags.contains(Flags::CWR) {
                 flow.flags.remove(FlowFlags::ECE);
             }
-            if ip.ecn() == CE {
+            if ecn == CE {
                 self.stats.rx_ce += 1;
                 flow.flags |= FlowFlags::ECE | FlowFlags::ACK_NOW;
             }
@@ -137,6 +139,7 @@ impl Tcp {
             config: &self.settings,
             pool: &mut self.pool,
             arrived,
+            lro_segment: self.lro_segment,
             stats: &mut self.stats,
         };
         let advanced = flow.acknowledge(
@@ -159,6 +162,12 @@ impl Tcp {
         }
         if (!data.is_empty() || flags.fin()) && !flow.has(FlowFlags::FIN_RECEIVED) {
             ready |= flow.receive(&mut context, start, data, flags.fin());
+            let mut at = start.wrapping_add(data.len() as u32);
+            for (data, arrived) in more.drain(..) {
+                context.arrived = arrived;
+                ready |= flow.receive(&mut context, at, data, false);
+                at = at.wrapping_add(data.len() as u32);
+            }
         }
         let after = flow.state;
         if after == TcpState::TimeWait {
@@ -178,7 +187,8 @@ impl Tcp {
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
         if confirm {
-            link.confirm(now, ip.src());
+            let peer = flow.key.remote_addr();
+            link.confirm(now, peer);
         }
         match after {
             TcpState::Closed => self.finish(id, None),
@@ -258,7 +268,6 @@ impl Tcp {
         now: Instant,
         link: &mut Link,
         id: TcpId,
-        ip: &IpPacket<'_>,
         segment: &Segment<'_>,
     ) {
         let Some(flow) = self.flows.get_mut(id) else {
@@ -292,7 +301,8 @@ impl Tcp {
         {
             flow.flags |= FlowFlags::ECN;
         }
-        flow.set_mss(link.path_mtu(now, ip.src()));
+        let peer = flow.key.remote_addr();
+        flow.set_mss(link.path_mtu(now, peer));
         let mut ready = Readiness::empty();
         if flags.ack() {
             let echo = offer.timestamps.map_or(0, |ts| ts.echo);
@@ -317,6 +327,7 @@ impl Tcp {
                 config: &self.settings,
                 pool: &mut self.pool,
                 arrived: None,
+                lro_segment: 0,
                 stats: &mut self.stats,
             };
             let data = segment.payload();
@@ -333,7 +344,7 @@ impl Tcp {
         flow.heard = now;
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
-        link.confirm(now, ip.src());
+        link.confirm(now, peer);
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.

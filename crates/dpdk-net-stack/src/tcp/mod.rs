@@ -246,7 +246,9 @@ pub(crate) struct Tcp {
     /// Connections of segments that came lately, to be found without hashing.
     recent: Box<[Recent; RECENT]>,
     /// The payload of the segment that is being dealt with, where it can be kept in the buffer that it came in.
-    arrived: Option<Arrived>,
+    pub(crate) arrived: Option<Arrived>,
+    /// Payload bytes of each of the segments that were coalesced into it, if the NIC told.
+    pub(crate) lro_segment: u16,
     pub(crate) stats: TcpStats,
 }
 
@@ -312,6 +314,7 @@ impl Tcp {
             pool: Pool::new(tcp.buffer_growth),
             recent: Box::new([Recent::default(); RECENT]),
             arrived: None,
+            lro_segment: 0,
             stats: TcpStats::default(),
         }
     }

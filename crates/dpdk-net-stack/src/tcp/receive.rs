@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 use dpdk_net_packet::FrameBuf;
+use dpdk_net_packet::tcp::{Flags, Segment};
 
 use super::assembler::{Assembler, Payload};
 use super::busy::Gaps;
 use super::flow::{Flow, FlowFlags};
 use super::pool::Pool;
 use super::{Settings, Tcp, TcpState, seq};
-use crate::event::Readiness;
+use crate::event::{Readiness, TcpId};
 use crate::stats::TcpStats;
 use crate::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a Settings,
     pub(crate) pool: &'a mut Pool,
     pub(crate) arrived: Option<Arrived>,
+    /// Payload bytes of each of the segments that the NIC coalesced into this one; 0 if it did not tell.
+    pub(crate) lro_segment: u16,
     pub(crate) stats: &'a mut TcpStats,
 }
 
@@ -31,19 +34,21 @@ pub(crate) struct Arrived {
     held: usize,
 }
 
-impl Tcp {
-    /// The next segment's payload came in `frame`: if that can be kept, it need not be copied.
-    pub(crate) fn came_in<B: FrameBuf>(&mut self, frame: &B, payload: &[u8]) {
-        let start = payload
-            .as_ptr()
-            .addr()
-            .wrapping_sub(frame.bytes().as_ptr().addr());
-        self.arrived = frame
-            .share(0, start..start.wrapping_add(payload.len()))
-            .map(|(data, held)| Arrived { data, held })
-            // A buffer far larger than what is in it would hold on to too much.
-            .filter(|arrived| arrived.held <= 2 * payload.len() + SLACK);
-    }
+/// Payload behind that of a segment, in order: of segments merged with it, or of a frame in several pieces of memory.
+pub(crate) type More<'a> = arrayvec::ArrayVec<(&'a [u8], Option<Arrived>), MOST_MORE>;
+
+/// Pieces dealt with at once: a large frame of 64 KiB in mbufs of 2 KiB has 33.
+const MOST_MORE: usize = 64;
+
+/// What lies in a segment of a frame's memory, if it can be kept there: then it need not be copied.
+pub(crate) fn arrived<B: FrameBuf>(frame: &B, segment: usize, payload: &[u8]) -> Option<Arrived> {
+    let memory = frame.segment(segment).as_ptr().addr();
+    let start = payload.as_ptr().addr().wrapping_sub(memory);
+    frame
+        .share(segment, start..start.wrapping_add(payload.len()))
+        .map(|(data, held)| Arrived { data, held })
+        // A buffer far larger than what is in it would hold on to too much.
+        .filter(|arrived| arrived.held <= 2 * payload.len() + SLACK)
 }
 
 /// Memory that a packet buffer may have beyond twice its payload to be kept: headers and headroom.
@@ -55,6 +60,20 @@ const LEAST_ROUND: Duration = Duration::from_micros(100);
 /// Segments acknowledged at once after one that was out of order: the peer's window has become small, and an
 /// acknowledgment that waits for a second segment costs it much of a round trip (as Linux).
 const QUICK_ACKS: u8 = 16;
+
+impl Tcp {
+    /// Whether a segment is the next of its connection, and brings data and nothing else that is new but an acknowledgment: then
+    /// payload that follows it can be taken with it.
+    pub(crate) fn takes_more(&self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let flags = Flags(segment.flags().0 & !Flags::PSH.0);
+        self.flows.get(id).is_some_and(|flow| {
+            flow.state() == TcpState::Established
+                && segment.seq() == flow.rcv_nxt
+                && flags == Flags::ACK
+                && !segment.payload().is_empty()
+        })
+    }
+}
 
 impl Flow {
     /// Whether a segment that takes `len` of sequence space from `start` has something within the receive window (RFC
@@ -270,9 +289,12 @@ impl Flow {
     /// Takes note of how large the peer's segments are.
     #[inline]
     fn note_segment(&mut self, context: &Context<'_>, len: usize) {
-        let len = u16::try_from(len)
+        let mut len = u16::try_from(len)
             .unwrap_or(u16::MAX)
             .min(context.config.offered_mss(self.key.is_v6()));
+        if context.lro_segment != 0 {
+            len = len.min(context.lro_segment);
+        }
         self.rcv_mss = self.rcv_mss.max(len);
     }
 

@@ -117,6 +117,7 @@ impl Rig {
             config: &self.tcp.settings,
             pool: &mut self.tcp.pool,
             arrived: None,
+            lro_segment: 0,
             stats: &mut self.tcp.stats,
         };
         let segment = Acknowledgment {

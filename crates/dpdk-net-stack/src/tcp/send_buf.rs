@@ -137,10 +137,12 @@ impl SendBuf {
         if self.tail.is_empty() {
             data = self.write_open(data);
         }
+        // Bulk goes on in memory of the sink's where a chunk that has been begun is full.
+        let mut wanted = memory.is_some() && expected >= BULK;
         while !data.is_empty() {
             let before = self.end.wrapping_sub(data.len() as u32);
             let room = self.tail.capacity() - self.tail.len();
-            if room > 0 && (!self.tail.is_empty() || expected < BULK || memory.is_none()) {
+            if room > 0 && !(wanted && self.tail.is_empty()) {
                 let (now, rest) = data.split_at(room.min(data.len()));
                 self.tail.extend_from_slice(now);
                 data = rest;
@@ -148,9 +150,10 @@ impl SendBuf {
             }
             self.seal(before);
             let buffer = match memory {
-                Some(memory) if expected >= BULK => memory.alloc().filter(|new| new.room() > 0),
+                Some(memory) if wanted => memory.alloc().filter(|new| new.room() > 0),
                 _ => None,
             };
+            wanted = buffer.is_some();
             match buffer {
                 Some(buffer) => {
                     self.sealed_bytes += buffer.held_bytes();

@@ -30,9 +30,11 @@ mod rules;
 mod socket;
 pub mod thread;
 pub mod tsc;
+pub mod tx_buf;
+pub mod tx_mbuf;
 mod vdev;
 
-pub use batch::MbufBatch;
+pub use batch::{MbufBatch, TxBatch};
 pub use eal::{Eal, EalBuilder, IovaMode};
 pub use error::{Errno, Error};
 pub use lcore::{Lcore, LcoreId};
@@ -43,3 +45,5 @@ pub use queue::{QueuePair, RxQueue, TxQueue};
 pub use received::{RxBatch, RxMbuf};
 pub use socket::SocketId;
 pub use thread::ThreadRegistration;
+pub use tx_buf::TxBuf;
+pub use tx_mbuf::{NoReference, TxMbuf};

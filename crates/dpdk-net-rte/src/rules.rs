@@ -332,6 +332,28 @@
 //! }
 //! ```
 //!
+//! # Payload to send
+//!
+//! What was written into a buffer stays as it is, as it may be in flight:
+//! ```no_run
+//! # use dpdk_net_rte::TxBuf;
+//! fn write(buf: &mut TxBuf) -> usize { buf.append(b"more") }
+//! ```
+//! ```compile_fail,E0594
+//! # use dpdk_net_rte::TxBuf;
+//! fn write(buf: &mut TxBuf) { buf.as_slice()[0] = b'x'; }
+//! ```
+//!
+//! A packet that may refer to data elsewhere is no packet to change:
+//! ```no_run
+//! # use dpdk_net_rte::{Mbuf, TxMbuf};
+//! fn change(packet: TxMbuf) -> Result<Mbuf, TxMbuf> { packet.try_into_mbuf() }
+//! ```
+//! ```compile_fail,E0308
+//! # use dpdk_net_rte::{Mbuf, TxMbuf};
+//! fn change(packet: TxMbuf) -> Mbuf { packet }
+//! ```
+//!
 //! # The EAL
 //!
 //! Nothing of DPDK can be had without an EAL that was started:

@@ -4,7 +4,7 @@ mod common;
 
 use common::{eal_with_vdevs, pool};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, RxMeta};
-use dpdk_net_rte::mbuf::{IpVersion, L4Offload, TxOffload};
+use dpdk_net_rte::mbuf::{BadTxOffload, IpVersion, L4Offload, TxOffload};
 use dpdk_net_rte::{Error, Mbuf, MbufBatch, Mempool};
 
 fn room(operation: &'static str, asked: usize, available: usize) -> Error {
@@ -192,6 +192,34 @@ fn offload_requests_are_checked_against_the_data() {
         let error = mbuf.set_tx_offload(offload).unwrap_err().to_string();
         assert!(error.contains(expected), "{offload:?}: {error}");
     }
+}
+
+#[test]
+fn an_offload_prepared_once_is_applied_to_packets_that_hold_its_headers() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "mbufs");
+    let prepared = TxOffload {
+        l2_len: 18,
+        l3_len: 40,
+        ip: IpVersion::V6,
+        l4: L4Offload::UdpSegmentation { segment_size: 1200 },
+    }
+    .prepare()
+    .unwrap();
+    assert_eq!(prepared.headers(), 66);
+    filled(&pool, &[0; 66]).apply_offload(&prepared).unwrap();
+    let error = filled(&pool, &[0; 65]).apply_offload(&prepared);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "headers of 66 bytes do not fit the 65 bytes of the first segment"
+    );
+    let empty = TxOffload {
+        l2_len: 14,
+        l3_len: 40,
+        ip: IpVersion::V6,
+        l4: L4Offload::UdpSegmentation { segment_size: 0 },
+    };
+    assert_eq!(empty.prepare(), Err(BadTxOffload::EmptySegments));
 }
 
 #[test]

@@ -399,8 +399,9 @@ fn packets_without_data_are_dropped_and_counted() {
     let mut batch: MbufBatch<4> = MbufBatch::new();
     pool.alloc_bulk(&mut batch, 3).unwrap();
     batch.as_mut_slice()[1].append_slice(&[1; 60]).unwrap();
-    // This driver has nothing to prepare, and refuses nothing.
-    assert_eq!(tx.tx_prepare(&mut batch), Ok(()));
+    // This driver has nothing to prepare, and refuses nothing: what is wrong is found before it.
+    let error = tx.tx_prepare(&mut batch).unwrap_err();
+    assert!(error.index == 0 && error.to_string().contains("no data"));
     assert_eq!(batch.len(), 3);
     assert_eq!(tx.tx_burst(&mut batch), 1);
     let stats = port.queue_stats(0).unwrap();

@@ -154,6 +154,18 @@ void *dn_mbuf_to_priv(struct rte_mbuf *m)
 	return rte_mbuf_to_priv(m);
 }
 
+void dn_pktmbuf_refer(struct rte_mbuf *mi, const struct rte_mbuf *m, uint16_t offset, uint16_t length)
+{
+	mi->priv_size = m->priv_size;
+	mi->ol_flags = RTE_MBUF_F_INDIRECT;
+	rte_mbuf_iova_set(mi, rte_mbuf_iova_get(m));
+	mi->buf_addr = m->buf_addr;
+	mi->buf_len = m->buf_len;
+	mi->data_off = offset;
+	mi->data_len = length;
+	mi->pkt_len = length;
+}
+
 uint16_t dn_pktmbuf_data_room_size(struct rte_mempool *mp)
 {
 	return rte_pktmbuf_data_room_size(mp);

@@ -108,6 +108,13 @@ int dn_pktmbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 struct rte_mbuf *dn_pktmbuf_lastseg(struct rte_mbuf *m);
 uint16_t dn_mbuf_refcnt_read(const struct rte_mbuf *m);
 void *dn_mbuf_to_priv(struct rte_mbuf *m);
+/*
+ * Makes of mi, which is fresh, a segment over length bytes from offset of m's
+ * buffer: rte_pktmbuf_attach(), but for m's reference count, which is the
+ * caller's to raise (it is not atomic there), and for what it copies of a
+ * packet's first segment.
+ */
+void dn_pktmbuf_refer(struct rte_mbuf *mi, const struct rte_mbuf *m, uint16_t offset, uint16_t length);
 uint16_t dn_pktmbuf_data_room_size(struct rte_mempool *mp);
 uint16_t dn_pktmbuf_priv_size(struct rte_mempool *mp);
 

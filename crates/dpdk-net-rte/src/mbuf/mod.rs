@@ -23,7 +23,10 @@ use core::slice;
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, RxMeta};
 use dpdk_net_sys as sys;
 
-pub use self::offload::{IpVersion, L4Offload, TxOffload};
+pub(crate) use self::offload::SEGMENTATION;
+pub use self::offload::{
+    BadTxOffload, HeadersDoNotFit, IpVersion, L4Offload, PreparedOffload, TxOffload,
+};
 pub(crate) use self::raw::RawMbuf;
 use crate::mempool::free_packet;
 use crate::port::PortId;
@@ -226,14 +229,13 @@ impl Mbuf {
         let Some(rest) = (unsafe { self.raw.next() }) else {
             return Ok(());
         };
-        // SAFETY: as above.
-        let room = unsafe { self.raw.room_behind() };
         let more = self.pkt_len() - self.data_len();
-        if more > room {
+        if !self.fits_first_segment() {
             return Err(Error::MbufRoom {
                 operation: "linearize",
                 asked: more,
-                available: room,
+                // SAFETY: as above.
+                available: unsafe { self.raw.room_behind() },
             });
         }
         // SAFETY: the packet is ours alone. The copies fit behind the first segment's data; segments are
@@ -253,6 +255,26 @@ impl Mbuf {
             free_packet(rest);
         }
         Ok(())
+    }
+
+    /// Whether all data has room in the first segment's buffer.
+    pub(crate) fn fits_first_segment(&self) -> bool {
+        // SAFETY: the mbuf is alive.
+        self.pkt_len() - self.data_len() <= unsafe { self.raw.room_behind() }
+    }
+
+    /// Frees all segments but the first.
+    #[inline]
+    pub(crate) fn cut_to_first_segment(&mut self) {
+        // SAFETY: the packet is ours alone; the rest is cut off before it is freed.
+        unsafe {
+            if let Some(rest) = self.raw.next() {
+                self.raw.set_next(None);
+                self.raw.set_nb_segs(1);
+                self.raw.set_pkt_len(u32::from(self.raw.data_len()));
+                free_packet(rest);
+            }
+        }
     }
 
     /// Appends the segments of `tail` to this packet (`rte_pktmbuf_chain`).

@@ -31,12 +31,18 @@ pub enum L4Offload {
     TcpChecksum,
     /// Fill in the UDP checksum; likewise.
     UdpChecksum,
-    /// Cut the packet into TCP segments of at most this many bytes of payload, checksums included.
+    /// Cut the packet into TCP segments of at most this many bytes of payload, checksums included (TSO).
     TcpSegmentation {
         /// Payload bytes a segment, at least 1.
         segment_size: u16,
         /// Length of the TCP header in bytes, options included.
         header_len: u8,
+    },
+    /// Cut the packet into UDP datagrams of at most this many bytes of payload, each with a header of its own, checksums
+    /// included (`RTE_MBUF_F_TX_UDP_SEG`).
+    UdpSegmentation {
+        /// Payload bytes a datagram, at least 1.
+        segment_size: u16,
     },
 }
 
@@ -54,81 +60,173 @@ pub struct TxOffload {
     pub l4: L4Offload,
 }
 
-impl TxOffload {
-    /// Bytes of headers that the first segment must hold.
-    fn headers(&self) -> usize {
-        let l4 = match self.l4 {
-            L4Offload::None => 0,
-            L4Offload::TcpChecksum => 20,
-            L4Offload::UdpChecksum => 8,
-            L4Offload::TcpSegmentation { header_len, .. } => usize::from(header_len),
-        };
-        usize::from(self.l2_len) + usize::from(self.l3_len) + l4
-    }
+/// What is wrong with a [`TxOffload`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadTxOffload {
+    /// The link header is longer than an mbuf can say.
+    #[error(
+        "l2_len is {given}, an mbuf has {} bits for it",
+        sys::DN_MBUF_L2_LEN_BITS
+    )]
+    LinkHeaderTooLong {
+        /// Its length in bytes.
+        given: u8,
+    },
+    /// The IP header is longer than an mbuf can say.
+    #[error(
+        "l3_len is {given}, an mbuf has {} bits for it",
+        sys::DN_MBUF_L3_LEN_BITS
+    )]
+    IpHeaderTooLong {
+        /// Its length in bytes.
+        given: u16,
+    },
+    /// The IP header is shorter than any of its version.
+    #[error("l3_len is {given}, this IP header has at least {least} bytes")]
+    IpHeaderTooShort {
+        /// Its length in bytes.
+        given: u16,
+        /// The least it can be.
+        least: u16,
+    },
+    /// No TCP header has this length.
+    #[error("a TCP header has 20 to 60 bytes, not {given}")]
+    TcpHeader {
+        /// Its length in bytes.
+        given: u8,
+    },
+    /// Segments without payload.
+    #[error("segment_size is 0: a segment has at least 1 byte")]
+    EmptySegments,
+}
 
-    /// `ol_flags` and `tx_offload`, or what is wrong.
-    fn encode(&self) -> Result<(u64, u64), String> {
-        let bits = |name: &str, value: u64, width: usize| {
-            if value >> width == 0 {
-                Ok(value)
-            } else {
-                Err(format!(
-                    "{name} is {value}, an mbuf has {width} bits for it"
-                ))
-            }
-        };
-        let l2 = bits("l2_len", self.l2_len.into(), sys::DN_MBUF_L2_LEN_BITS)?;
-        let l3 = bits("l3_len", self.l3_len.into(), sys::DN_MBUF_L3_LEN_BITS)?;
-        let (least, mut flags) = match self.ip {
-            IpVersion::V4 { header_checksum } => {
-                let checksum = if header_checksum {
-                    sys::DN_MBUF_F_TX_IP_CKSUM
-                } else {
-                    0
-                };
-                (20, sys::DN_MBUF_F_TX_IPV4 | checksum)
-            }
+/// A packet's first segment is too short for the headers that an offload request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("headers of {headers} bytes do not fit the {first_segment} bytes of the first segment")]
+pub struct HeadersDoNotFit {
+    /// Bytes of headers.
+    pub headers: usize,
+    /// Bytes of data in the first segment.
+    pub first_segment: usize,
+}
+
+/// A [`TxOffload`] that was checked and encoded, to be applied to any number of packets whose headers have the same
+/// lengths ([`Mbuf::apply_offload`]).
+///
+/// ```
+/// use dpdk_net_rte::mbuf::{IpVersion, L4Offload, PreparedOffload, TxOffload};
+///
+/// const CHECKSUMS: PreparedOffload = match (TxOffload {
+///     l2_len: 14,
+///     l3_len: 20,
+///     ip: IpVersion::V4 { header_checksum: true },
+///     l4: L4Offload::TcpChecksum,
+/// })
+/// .prepare()
+/// {
+///     Ok(prepared) => prepared,
+///     Err(_) => panic!("these lengths are right"),
+/// };
+/// assert_eq!(CHECKSUMS.headers(), 54);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreparedOffload {
+    /// `ol_flags`.
+    flags: u64,
+    /// `tx_offload`.
+    lengths: u64,
+    /// Bytes that the first segment must hold.
+    headers: u16,
+}
+
+impl PreparedOffload {
+    /// Bytes of headers that a packet's first segment must hold.
+    pub const fn headers(&self) -> usize {
+        self.headers as usize
+    }
+}
+
+impl TxOffload {
+    /// Checks the request and encodes it.
+    ///
+    /// # Errors
+    /// [`BadTxOffload`] says which length is out of its range.
+    #[inline]
+    pub const fn prepare(self) -> Result<PreparedOffload, BadTxOffload> {
+        if self.l2_len as usize >> sys::DN_MBUF_L2_LEN_BITS != 0 {
+            return Err(BadTxOffload::LinkHeaderTooLong { given: self.l2_len });
+        }
+        if self.l3_len as usize >> sys::DN_MBUF_L3_LEN_BITS != 0 {
+            return Err(BadTxOffload::IpHeaderTooLong { given: self.l3_len });
+        }
+        let (least, ip) = match self.ip {
+            IpVersion::V4 {
+                header_checksum: true,
+            } => (20, sys::DN_MBUF_F_TX_IPV4 | sys::DN_MBUF_F_TX_IP_CKSUM),
+            IpVersion::V4 {
+                header_checksum: false,
+            } => (20, sys::DN_MBUF_F_TX_IPV4),
             IpVersion::V6 => (40, sys::DN_MBUF_F_TX_IPV6),
         };
         if self.l3_len < least {
-            return Err(format!(
-                "l3_len is {}, this IP header has at least {least} bytes",
-                self.l3_len
-            ));
+            return Err(BadTxOffload::IpHeaderTooShort {
+                given: self.l3_len,
+                least,
+            });
         }
-        let (mut l4, mut segment) = (0, 0);
-        match self.l4 {
-            L4Offload::None => {}
-            L4Offload::TcpChecksum => flags |= sys::DN_MBUF_F_TX_TCP_CKSUM,
-            L4Offload::UdpChecksum => {
-                flags |= sys::DN_MBUF_F_TX_UDP_CKSUM;
-                l4 = 8;
-            }
+        // The length of the transport header is for segmentation. net_tap before 22.11.4 wanted it for checksums
+        // as well; that of a header without options does, as what follows counts as payload.
+        let (flags, l4_len, segment_size) = match self.l4 {
+            L4Offload::None => (0, 0, 0),
+            L4Offload::TcpChecksum => (sys::DN_MBUF_F_TX_TCP_CKSUM, TCP_HEADER, 0),
+            L4Offload::UdpChecksum => (sys::DN_MBUF_F_TX_UDP_CKSUM, UDP_HEADER, 0),
             L4Offload::TcpSegmentation {
                 segment_size,
                 header_len,
             } => {
-                if segment_size == 0 {
-                    return Err("segment_size is 0: a segment has at least 1 byte".into());
+                if header_len < TCP_HEADER || header_len > MAX_TCP_HEADER {
+                    return Err(BadTxOffload::TcpHeader { given: header_len });
                 }
-                if !(20..=60).contains(&header_len) {
-                    return Err(format!("a TCP header has 20 to 60 bytes, not {header_len}"));
-                }
-                flags |= sys::DN_MBUF_F_TX_TCP_SEG | sys::DN_MBUF_F_TX_TCP_CKSUM;
-                l4 = u64::from(header_len);
-                segment = u64::from(segment_size);
+                (
+                    sys::DN_MBUF_F_TX_TCP_SEG | sys::DN_MBUF_F_TX_TCP_CKSUM,
+                    header_len,
+                    segment_size,
+                )
             }
+            L4Offload::UdpSegmentation { segment_size } => (
+                sys::DN_MBUF_F_TX_UDP_SEG | sys::DN_MBUF_F_TX_UDP_CKSUM,
+                UDP_HEADER,
+                segment_size,
+            ),
+        };
+        if flags & SEGMENTATION != 0 && segment_size == 0 {
+            return Err(BadTxOffload::EmptySegments);
         }
-        // rte_mbuf.tx_offload packs its fields from the low bit (little-endian) in this order.
-        let l3_at = sys::DN_MBUF_L2_LEN_BITS;
-        let l4_at = l3_at + sys::DN_MBUF_L3_LEN_BITS;
-        let segment_at = l4_at + sys::DN_MBUF_L4_LEN_BITS;
-        Ok((
-            flags,
-            l2 | l3 << l3_at | l4 << l4_at | segment << segment_at,
-        ))
+        Ok(PreparedOffload {
+            flags: ip | flags,
+            lengths: self.l2_len as u64
+                | (self.l3_len as u64) << L3_AT
+                | (l4_len as u64) << L4_AT
+                | (segment_size as u64) << SEGMENT_AT,
+            headers: self.l2_len as u16 + self.l3_len + l4_len as u16,
+        })
     }
 }
+
+/// Bytes of a TCP header, without and with all the options that fit (RFC 9293 section 3.1).
+const TCP_HEADER: u8 = 20;
+const MAX_TCP_HEADER: u8 = 60;
+/// Bytes of a UDP header.
+const UDP_HEADER: u8 = 8;
+
+// rte_mbuf.tx_offload packs its fields from the low bit (little-endian): l2_len, l3_len, l4_len, tso_segsz.
+const L3_AT: usize = sys::DN_MBUF_L2_LEN_BITS;
+const L4_AT: usize = L3_AT + sys::DN_MBUF_L3_LEN_BITS;
+const SEGMENT_AT: usize = L4_AT + sys::DN_MBUF_L4_LEN_BITS;
+
+/// The flags by which a packet asks to be segmented.
+pub(crate) const SEGMENTATION: u64 = sys::DN_MBUF_F_TX_TCP_SEG | sys::DN_MBUF_F_TX_UDP_SEG;
 
 #[cfg(target_endian = "big")]
 compile_error!(
@@ -147,25 +245,39 @@ impl Mbuf {
             what: "transmit offload of an mbuf".into(),
             problem,
         };
-        let (flags, lengths) = offload.encode().map_err(invalid)?;
-        if offload.headers() > self.data_len() {
-            return Err(invalid(format!(
-                "headers of {} bytes do not fit the {} bytes of the first segment",
-                offload.headers(),
-                self.data_len()
-            )));
+        let prepared = offload
+            .prepare()
+            .map_err(|error| invalid(error.to_string()))?;
+        self.apply_offload(&prepared)
+            .map_err(|error| invalid(error.to_string()))
+    }
+
+    /// Asks the NIC for what was checked before, and replaces what was asked but a VLAN tag. Set it last, as
+    /// [`set_tx_offload`](Self::set_tx_offload).
+    ///
+    /// # Errors
+    /// [`HeadersDoNotFit`] where the first segment does not hold the headers; nothing changes then.
+    #[inline]
+    pub fn apply_offload(&mut self, offload: &PreparedOffload) -> Result<(), HeadersDoNotFit> {
+        let first_segment = self.data_len();
+        if offload.headers() > first_segment {
+            return Err(HeadersDoNotFit {
+                headers: offload.headers(),
+                first_segment,
+            });
         }
         let raw = self.raw();
         // SAFETY: the mbuf is ours alone; the lengths lie within its data.
         unsafe {
-            raw.set_tx_offload(lengths);
-            raw.set_ol_flags(raw.ol_flags() & !CHECKSUM_AND_TSO | flags);
+            raw.set_tx_offload(offload.lengths);
+            raw.set_ol_flags(raw.ol_flags() & !CHECKSUM_AND_TSO | offload.flags);
         }
         Ok(())
     }
 
     /// Asks the NIC to insert a VLAN tag; takes effect on a port with
     /// [`TxOffloads::VLAN_INSERT`](crate::port::TxOffloads::VLAN_INSERT).
+    #[inline]
     pub fn set_tx_vlan(&mut self, tci: u16) {
         let raw = self.raw();
         // SAFETY: the mbuf is ours alone.
@@ -175,10 +287,24 @@ impl Mbuf {
         }
     }
 
-    /// Whether the NIC was asked to cut the packet into segments.
-    pub(crate) fn asks_for_segmentation(&self) -> bool {
+    /// What was asked of the NIC, as `RTE_MBUF_F_TX_*` flags.
+    #[inline]
+    pub(crate) fn tx_flags(&self) -> u64 {
         // SAFETY: the mbuf is alive.
-        unsafe { self.raw().ol_flags() & sys::DN_MBUF_F_TX_TCP_SEG != 0 }
+        unsafe { self.raw().ol_flags() & sys::DN_MBUF_F_TX_OFFLOAD_MASK }
+    }
+
+    /// The lengths that came with it.
+    pub(crate) fn tx_lengths(&self) -> TxLengths {
+        // SAFETY: the mbuf is alive.
+        let packed = unsafe { self.raw().tx_offload() };
+        let field = |at: usize, bits: usize| (packed >> at & ((1 << bits) - 1)) as u32;
+        TxLengths {
+            l2: field(0, sys::DN_MBUF_L2_LEN_BITS),
+            l3: field(L3_AT, sys::DN_MBUF_L3_LEN_BITS),
+            l4: field(L4_AT, sys::DN_MBUF_L4_LEN_BITS),
+            segment: field(SEGMENT_AT, sys::DN_MBUF_TSO_SEGSZ_BITS),
+        }
     }
 
     /// Takes back all that was asked of the NIC.
@@ -194,6 +320,16 @@ impl Mbuf {
             }
         }
     }
+}
+
+/// What a packet to be sent says about its headers, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TxLengths {
+    pub(crate) l2: u32,
+    pub(crate) l3: u32,
+    pub(crate) l4: u32,
+    /// Payload of a segment.
+    pub(crate) segment: u32,
 }
 
 /// The flags that a [`TxOffload`] replaces.

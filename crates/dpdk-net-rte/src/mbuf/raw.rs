@@ -103,6 +103,22 @@ impl RawMbuf {
         added.is_ok()
     }
 
+    /// The mbuf in whose buffer the data of an indirect one lies; of a direct one, none (`rte_mbuf_from_indirect`).
+    ///
+    /// # Safety
+    /// The mbuf is alive, and its data is in no buffer but that of an mbuf.
+    #[inline(always)]
+    pub(crate) unsafe fn target(self) -> Option<Self> {
+        // SAFETY: an indirect mbuf has the address and the size of private area of the one that it is attached to,
+        // whose buffer lies behind both.
+        unsafe {
+            (self.ol_flags() & sys::DN_MBUF_F_INDIRECT != 0).then(|| {
+                let before = sys::DN_MBUF_SIZE + usize::from(self.priv_size());
+                Self(self.buf_addr().byte_sub(before).cast())
+            })
+        }
+    }
+
     /// # Safety
     /// As for the setters of fields.
     #[inline(always)]
@@ -113,6 +129,19 @@ impl RawMbuf {
                 .byte_add(sys::DN_MBUF_OFF_TX_OFFLOAD)
                 .cast::<u64>()
                 .write(value)
+        }
+    }
+
+    /// # Safety
+    /// The mbuf is alive.
+    #[inline(always)]
+    pub(crate) unsafe fn tx_offload(self) -> u64 {
+        // SAFETY: the field lies at this offset of an mbuf that is alive.
+        unsafe {
+            self.0
+                .byte_add(sys::DN_MBUF_OFF_TX_OFFLOAD)
+                .cast::<u64>()
+                .read()
         }
     }
 

@@ -194,9 +194,10 @@ pub(super) fn check_buffers(
     pools: &[Mempool],
 ) -> Result<(), Error> {
     for pool in pools {
-        let room = pool.data_room() - Mempool::HEADROOM;
+        let room = pool.data_room().saturating_sub(Mempool::HEADROOM);
         let frame = usize::from(mtu) + port.frame_overhead as usize;
-        let least = port.min_rx_buffer as usize;
+        // One byte is what a copy needs to get on; mbufs without a buffer are for references.
+        let least = (port.min_rx_buffer as usize).max(1);
         if room < least {
             return Err(invalid(
                 port,

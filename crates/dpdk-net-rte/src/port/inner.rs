@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dpdk_net_sys as sys;
 
+use super::tx_rules::{Frame, TxRules};
 use super::{PortConfig, PortId, PortInfo, RxOffloads, TxOffloads};
 use crate::ring::Attachment;
-use crate::{Eal, Error, Mbuf, Mempool, ring};
+use crate::{Eal, Error, Mempool, ring};
 
 /// The ports that are open, by number.
 static OPEN: Mutex<[bool; sys::RTE_MAX_ETHPORTS as usize]> =
@@ -36,43 +37,6 @@ const BY_REFERENCE: &[&str] = &[
     "net_softnic",
     "net_pipe",
 ];
-
-/// Segments of a packet to send, where the driver says nothing: some keep a list of them on the stack. A packet
-/// of 64 KiB in mbufs of 2 KiB has 33.
-const MOST_SEGMENTS: u16 = 256;
-
-/// How many segments a packet may have that is sent.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct MostSegments {
-    /// One that leaves as it is.
-    plain: u16,
-    /// One that the port segments.
-    tso: u16,
-}
-
-impl MostSegments {
-    fn new(info: &PortInfo, offloads: TxOffloads) -> Self {
-        if !offloads.contains(TxOffloads::MULTI_SEGS) {
-            return Self { plain: 1, tso: 1 };
-        }
-        let tso = info
-            .max_tx_segments_tso
-            .map_or(MOST_SEGMENTS, |most| most.min(MOST_SEGMENTS));
-        Self {
-            plain: info.max_tx_segments.map_or(tso, |most| most.min(tso)),
-            tso,
-        }
-    }
-
-    /// How many this packet may have.
-    pub(crate) fn of(self, mbuf: &Mbuf) -> usize {
-        usize::from(if mbuf.asks_for_segmentation() {
-            self.tso
-        } else {
-            self.plain
-        })
-    }
-}
 
 /// Nothing here leaves its data half written on a panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -176,7 +140,7 @@ pub(crate) struct Setup {
     pub(crate) tx_offloads: TxOffloads,
     pub(crate) rx_descriptors: u16,
     pub(crate) tx_descriptors: u16,
-    pub(crate) most_segments: MostSegments,
+    pub(crate) tx_rules: TxRules,
 }
 
 #[derive(Debug)]
@@ -200,10 +164,10 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) control: Mutex<Control>,
     pub(crate) keeper: Arc<Keeper>,
-    /// Bytes of the longest frame that fits the MTU; 0 before one is set.
+    /// The MTU; 0 before one is set.
+    mtu: AtomicU32,
+    /// Bytes of the longest frame that fits it.
     longest_frame: AtomicU32,
-    /// Whether the port segments TCP packets.
-    segments: AtomicBool,
     /// The rings that the device is made of, if we made it; freed after it is closed.
     _attachment: Option<Attachment>,
     pub(crate) eal: Eal,
@@ -249,8 +213,8 @@ impl Inner {
                 setup: Setup::default(),
                 baseline: Baseline::default(),
             }),
+            mtu: AtomicU32::new(0),
             longest_frame: AtomicU32::new(0),
-            segments: AtomicBool::new(false),
             _attachment: attachment,
             eal: eal.clone(),
         }))
@@ -276,21 +240,19 @@ impl Inner {
         self.longest_frame.load(Ordering::Relaxed)
     }
 
-    /// Remembers the MTU that was set.
-    pub(crate) fn set_longest_frame(&self, info: &PortInfo, mtu: u16) {
-        self.longest_frame
-            .store(u32::from(mtu) + info.frame_overhead, Ordering::Relaxed);
+    /// The frames that fit the MTU.
+    pub(crate) fn frame(&self) -> Frame {
+        Frame {
+            mtu: self.mtu.load(Ordering::Relaxed),
+            longest: self.longest_frame(),
+        }
     }
 
-    /// Whether a packet is not too long for the port, or is one for it to segment.
-    pub(crate) fn takes_length(&self, mbuf: &Mbuf) -> bool {
-        let longest = if mbuf.asks_for_segmentation() && self.segments.load(Ordering::Relaxed) {
-            // The most that the length field of an IP header can say, and what is in front of it.
-            u32::from(u16::MAX) + u32::from(u8::MAX)
-        } else {
-            self.longest_frame()
-        };
-        mbuf.pkt_len() <= longest as usize
+    /// Remembers the MTU that was set.
+    pub(crate) fn set_longest_frame(&self, info: &PortInfo, mtu: u16) {
+        self.mtu.store(u32::from(mtu), Ordering::Relaxed);
+        self.longest_frame
+            .store(u32::from(mtu) + info.frame_overhead, Ordering::Relaxed);
     }
 
     /// A DPDK function's return value as a result.
@@ -364,10 +326,6 @@ impl Inner {
         }
         let slots = |n: u16| (0..n).map(|_| Arc::default()).collect::<Vec<Arc<Slot>>>();
         self.set_longest_frame(&info, plan.mtu);
-        self.segments.store(
-            plan.tx_offloads.contains(TxOffloads::TCP_TSO),
-            Ordering::Relaxed,
-        );
         control.setup = Setup {
             pools,
             rx: slots(plan.rx_queues),
@@ -376,7 +334,7 @@ impl Inner {
             tx_offloads: plan.tx_offloads,
             rx_descriptors: plan.rx_descriptors,
             tx_descriptors: plan.tx_descriptors,
-            most_segments: MostSegments::new(&info, plan.tx_offloads),
+            tx_rules: TxRules::new(&info, plan.tx_offloads),
         };
         control.baseline = Baseline::default();
         control.phase = Phase::Configured;

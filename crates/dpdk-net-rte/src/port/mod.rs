@@ -42,6 +42,7 @@ mod info;
 pub(crate) mod inner;
 mod offloads;
 mod stats;
+pub(crate) mod tx_rules;
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -248,9 +249,9 @@ impl Port<Started> {
         let inner = self.inner();
         let control = inner.lock();
         let slot = self.take(&control.setup.tx, queue, "transmit")?;
-        let most = control.setup.most_segments;
-        // SAFETY: the slot of this queue was just taken, on a started port.
-        Ok(unsafe { TxQueue::new(Arc::clone(inner), queue, slot, most) })
+        let rules = control.setup.tx_rules;
+        // SAFETY: the slot of this queue was just taken, on a started port, whose rules these are.
+        Ok(unsafe { TxQueue::new(Arc::clone(inner), queue, slot, rules) })
     }
 
     fn take(

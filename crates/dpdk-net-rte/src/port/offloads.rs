@@ -44,6 +44,8 @@ bitflags::bitflags! {
         const TCP_CHECKSUM = sys::DN_ETH_TX_OFFLOAD_TCP_CKSUM;
         /// Cut large packets into TCP segments (TSO).
         const TCP_TSO = sys::DN_ETH_TX_OFFLOAD_TCP_TSO;
+        /// Cut large packets into UDP datagrams.
+        const UDP_TSO = sys::DN_ETH_TX_OFFLOAD_UDP_TSO;
         /// Send packets of several mbufs as they are. Without it they are copied into one.
         const MULTI_SEGS = sys::DN_ETH_TX_OFFLOAD_MULTI_SEGS;
         /// All checksums that TCP and UDP over IP have.

@@ -8,7 +8,9 @@ use dpdk_net_sys as sys;
 use crate::mbuf::RawMbuf;
 use crate::mempool::is_ours;
 use crate::port::Started;
-use crate::{Eal, Mbuf, MbufBatch, Mempool, Port, PortConfig, QueuePair, ring};
+use crate::{
+    Eal, Mbuf, MbufBatch, Mempool, Port, PortConfig, QueuePair, TxBatch, TxBuf, TxMbuf, ring,
+};
 
 struct Bed {
     pool: Mempool,
@@ -201,6 +203,112 @@ fn offload_requests_are_written_as_drivers_read_them_and_taken_back() {
     // SAFETY: the mbuf is alive.
     let flags = unsafe { mbuf.raw().ol_flags() };
     assert_eq!(flags, 0, "a header moved: nothing is asked any more");
+}
+
+#[test]
+fn each_kind_of_offload_is_encoded_as_drivers_read_it() {
+    use crate::mbuf::{IpVersion, L4Offload, TxOffload};
+    let bed = bed();
+    let v4 = |header_checksum| IpVersion::V4 { header_checksum };
+    let (ipv4, ipv6) = (sys::DN_MBUF_F_TX_IPV4, sys::DN_MBUF_F_TX_IPV6);
+    let ip_sum = sys::DN_MBUF_F_TX_IP_CKSUM;
+    let (tcp, udp) = (sys::DN_MBUF_F_TX_TCP_CKSUM, sys::DN_MBUF_F_TX_UDP_CKSUM);
+    let tso = L4Offload::TcpSegmentation {
+        segment_size: 1448,
+        header_len: 32,
+    };
+    let uso = L4Offload::UdpSegmentation { segment_size: 1200 };
+    let kinds = [
+        (14, 20, v4(true), L4Offload::None, ipv4 | ip_sum, 0),
+        (
+            14,
+            20,
+            v4(true),
+            L4Offload::TcpChecksum,
+            ipv4 | ip_sum | tcp,
+            20,
+        ),
+        (18, 20, v4(false), L4Offload::UdpChecksum, ipv4 | udp, 8),
+        (
+            14,
+            40,
+            IpVersion::V6,
+            L4Offload::TcpChecksum,
+            ipv6 | tcp,
+            20,
+        ),
+        (18, 40, IpVersion::V6, L4Offload::UdpChecksum, ipv6 | udp, 8),
+        (
+            14,
+            20,
+            v4(true),
+            tso,
+            ipv4 | ip_sum | tcp | sys::DN_MBUF_F_TX_TCP_SEG,
+            32 | 1448 << 8,
+        ),
+        (
+            14,
+            40,
+            IpVersion::V6,
+            uso,
+            ipv6 | udp | sys::DN_MBUF_F_TX_UDP_SEG,
+            8 | 1200 << 8,
+        ),
+    ];
+    for (l2_len, l3_len, ip, l4, flags, behind) in kinds {
+        let offload = TxOffload {
+            l2_len,
+            l3_len,
+            ip,
+            l4,
+        };
+        let mut mbuf = filled(&bed.pool, &[0; 100]);
+        // What was asked before is replaced, but for the tag.
+        mbuf.set_tx_vlan(1);
+        mbuf.apply_offload(&TxOffload { l4: tso, ..offload }.prepare().expect("right"))
+            .expect("it fits");
+        mbuf.apply_offload(&offload.prepare().expect("right"))
+            .expect("it fits");
+        // SAFETY: the mbuf is alive.
+        let (is, packed) = unsafe { (mbuf.raw().ol_flags(), mbuf.raw().tx_offload()) };
+        assert_eq!(is, flags | sys::DN_MBUF_F_TX_VLAN, "{offload:?}");
+        let expected = u64::from(l2_len) | u64::from(l3_len) << 7 | behind << 16;
+        assert_eq!(packed, expected, "{offload:?}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_the_nic_survives_being_made_one_segment() {
+    use crate::mbuf::{IpVersion, L4Offload, TxOffload};
+    let mut bed = bed();
+    let mut packet = TxMbuf::from(filled(&bed.pool, &[0; 54]));
+    let mut buf = TxBuf::alloc(&bed.pool).expect("one");
+    assert_eq!(buf.append(b"payload"), 7);
+    let mut stock: MbufBatch<1> = MbufBatch::new();
+    stock.push(bed.pool.alloc().expect("one")).expect("room");
+    packet.chain(&buf, 0..7, &mut stock).expect("a reference");
+    packet
+        .set_tx_offload(TxOffload {
+            l2_len: 14,
+            l3_len: 20,
+            ip: IpVersion::V4 {
+                header_checksum: true,
+            },
+            l4: L4Offload::TcpChecksum,
+        })
+        .expect("it fits");
+    packet.set_tx_vlan(9);
+    let asked = |mbuf: &Mbuf| (mbuf.tx_flags(), mbuf.tx_lengths());
+    let before = asked(packet.as_mbuf());
+    let mut batch: TxBatch<1> = TxBatch::new();
+    batch.push(packet).expect("room");
+    assert_eq!(bed.queue.tx.tx_burst(&mut batch), 1);
+    let mut received: MbufBatch<8> = MbufBatch::new();
+    assert_eq!(bed.queue.rx.rx_burst(&mut received), 1);
+    let arrived = &received.as_slice()[0];
+    // The ring hands the very mbuf over.
+    assert_eq!((arrived.nb_segs(), asked(arrived)), (1, before));
+    assert_eq!(bed.port.queue_stats(0).expect("queue 0").tx_copied, 1);
 }
 
 #[test]

@@ -6,9 +6,10 @@
 //! 1. A pool made here carries a `Tag` in its private area. Its `refs` counts the [`Mempool`] handles
 //!    *and* the mbufs (each segment of a chain) that are in safe hands. Whoever brings it to zero frees the
 //!    pool and lets go of the EAL. So a pool outlives its mbufs, and mbufs outlive neither.
-//! 2. An mbuf is counted while a [`Mbuf`] or a batch owns it, and once for each buffer that shares its memory
-//!    ([`crate::received`]). It is not counted while it is in
-//!    the pool or with a driver: for those a port holds a handle ([`crate::port`]'s keeper).
+//! 2. An mbuf is counted while a [`Mbuf`], a [`TxBuf`](crate::TxBuf) or a batch owns it, and once more for each
+//!    buffer that shares its memory ([`crate::received`]) and for each segment in safe hands that refers to it
+//!    ([`crate::tx_mbuf`]). It is not counted while it is in the pool or with a driver, and neither is what a
+//!    driver's segments refer to: for those a port holds a handle ([`crate::port`]'s keeper).
 //! 3. The count is let go of *after* the mbuf is back in its pool, with release ordering, so that nobody
 //!    still works on the pool's memory when it is freed.
 //! 4. Every byte of the private area and the data room of each mbuf is written once when the pool is made:
@@ -16,38 +17,23 @@
 //!
 //! What does not live here: the mbuf itself, and which port keeps which pool.
 
+mod accounting;
+
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char};
 
 use dpdk_net_sys as sys;
 
+use self::accounting::{MAGIC, Tag, tag};
+pub(crate) use self::accounting::{
+    free_packet, free_packets, free_segment, is_ours, release, retain, start_sharing, stop_sharing,
+};
 use crate::batch::MbufBatch;
-use crate::mbuf::raw::{REARM_NB_SEGS, rearm_ones};
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::{Eal, Error, SocketId};
-
-/// Says that a mempool's private area holds a [`Tag`]: "dpdk-net" in ASCII.
-const MAGIC: u64 = u64::from_be_bytes(*b"dpdk-net");
-
-/// One in so many of a pool's mbufs may be kept by those who read what was received.
-const SHARED_PART: usize = 4;
-
-/// What this crate keeps in a pool's private area, on a cache line of its own.
-#[repr(C, align(64))]
-struct Tag {
-    magic: u64,
-    /// Handles, plus mbufs in safe hands.
-    refs: AtomicUsize,
-    /// Buffers over its mbufs' memory that [`RxMbuf::share`](crate::RxMbuf::share) gave out.
-    shared: AtomicUsize,
-    /// Dropped last, by whoever frees the pool.
-    eal: core::mem::ManuallyDrop<Eal>,
-    capacity: u32,
-    data_room: u16,
-}
 
 /// A pool of mbufs of one size.
 ///
@@ -107,7 +93,8 @@ impl MempoolBuilder {
         self
     }
 
-    /// Bytes of buffer of each mbuf, [headroom](Mempool::HEADROOM) included, at most 65,535.
+    /// Bytes of buffer of each mbuf, [headroom](Mempool::HEADROOM) included, at most 65,535; 0 for mbufs that only
+    /// ever refer to the data of others ([`TxMbuf::chain`](crate::TxMbuf::chain)).
     /// Default: 2048 plus the headroom, which suits an MTU of 1500.
     pub fn data_room(mut self, bytes: usize) -> Self {
         self.data_room = bytes;
@@ -161,10 +148,10 @@ impl MempoolBuilder {
         }
         let data_room = u16::try_from(self.data_room)
             .ok()
-            .filter(|room| usize::from(*room) >= Mempool::HEADROOM)
+            .filter(|room| *room == 0 || usize::from(*room) >= Mempool::HEADROOM)
             .ok_or_else(|| {
                 invalid(format!(
-                    "a data room of {} bytes: it must hold the headroom and fit 16 bits, so {} to {} bytes",
+                    "a data room of {} bytes: it must be 0, or hold the headroom and fit 16 bits, so {} to {} bytes",
                     self.data_room,
                     Mempool::HEADROOM,
                     u16::MAX
@@ -409,190 +396,5 @@ impl fmt::Debug for Mempool {
             .field("capacity", &self.capacity())
             .field("data_room", &self.data_room())
             .finish_non_exhaustive()
-    }
-}
-
-/// Where a pool's tag is: RTE_MEMPOOL_HEADER_SIZE, then what rte_pktmbuf_pool_init keeps.
-///
-/// # Safety
-/// `raw` is a mempool. Only the address is made here; whether a Tag is there is the caller's to know.
-#[inline]
-unsafe fn tag(raw: NonNull<sys::rte_mempool>) -> NonNull<Tag> {
-    // SAFETY: `cache_size` is a u32 of the pool's header, written once at creation; the private area lies
-    // in the same allocation.
-    unsafe {
-        let cache_size = raw
-            .byte_add(sys::DN_MEMPOOL_OFF_CACHE_SIZE)
-            .cast::<u32>()
-            .read();
-        let header = if cache_size == 0 {
-            sys::DN_MEMPOOL_HEADER_PLAIN
-        } else {
-            sys::DN_MEMPOOL_HEADER_CACHED
-        };
-        raw.byte_add(header + sys::DN_POOL_TAG_OFFSET).cast()
-    }
-}
-
-/// Whether a pool was made here.
-///
-/// # Safety
-/// `raw` is a mempool that is alive.
-pub(crate) unsafe fn is_ours(raw: NonNull<sys::rte_mempool>) -> bool {
-    // SAFETY: the private area's size is a u32 of the pool's header; the tag is read only where that area
-    // is large enough to hold one, and its magic is plain bytes.
-    unsafe {
-        let size = raw
-            .byte_add(sys::DN_MEMPOOL_OFF_PRIVATE_DATA_SIZE)
-            .cast::<u32>()
-            .read();
-        size as usize >= sys::DN_POOL_TAG_OFFSET + size_of::<Tag>()
-            && (&raw const (*tag(raw).as_ptr()).magic).read() == MAGIC
-    }
-}
-
-/// Counts `n` mbufs of a pool as in safe hands.
-///
-/// # Safety
-/// `raw` is a pool of ours that is alive.
-#[inline]
-pub(crate) unsafe fn retain(raw: NonNull<sys::rte_mempool>, n: usize) {
-    // SAFETY: a pool of ours has a tag.
-    unsafe { tag(raw).as_ref() }
-        .refs
-        .fetch_add(n, Ordering::Relaxed);
-}
-
-/// Counts one more buffer over the memory of a pool's mbufs; `false` if there are as many as there may be.
-///
-/// # Safety
-/// `raw` is a pool of ours that is alive.
-#[inline]
-pub(crate) unsafe fn start_sharing(raw: NonNull<sys::rte_mempool>) -> bool {
-    // SAFETY: a pool of ours has a tag.
-    let tag = unsafe { tag(raw).as_ref() };
-    let most = tag.capacity as usize / SHARED_PART;
-    let may = tag.shared.fetch_add(1, Ordering::Relaxed) < most;
-    if !may {
-        tag.shared.fetch_sub(1, Ordering::Relaxed);
-    }
-    may
-}
-
-/// Takes back what [`start_sharing`] counted.
-///
-/// # Safety
-/// `raw` is a pool of ours that is alive.
-#[inline]
-pub(crate) unsafe fn stop_sharing(raw: NonNull<sys::rte_mempool>) {
-    // SAFETY: a pool of ours has a tag.
-    unsafe { tag(raw).as_ref() }
-        .shared
-        .fetch_sub(1, Ordering::Relaxed);
-}
-
-/// Lets go of `n` counts of a pool, and frees it with the last.
-///
-/// # Safety
-/// `raw` is a pool of ours; the caller owned `n` of its counts, gives them up, and does not touch the pool
-/// or those mbufs again.
-#[inline]
-pub(crate) unsafe fn release(raw: NonNull<sys::rte_mempool>, n: usize) {
-    // SAFETY: the pool is alive up to here as the caller's counts were in it.
-    if unsafe { tag(raw).as_ref() }
-        .refs
-        .fetch_sub(n, Ordering::Release)
-        == n
-    {
-        // What other threads did with the pool happened before this: invariant 3.
-        fence(Ordering::Acquire);
-        // SAFETY: no count is left, so nobody else has the pool.
-        unsafe { destroy(raw) }
-    }
-}
-
-/// # Safety
-/// The last count of a pool of ours is gone.
-#[cold]
-unsafe fn destroy(raw: NonNull<sys::rte_mempool>) {
-    // SAFETY: nobody else has the pool; its EAL handle is taken out once, and dropped after the pool.
-    unsafe {
-        let eal = core::mem::ManuallyDrop::take(&mut (*tag(raw).as_ptr()).eal);
-        let in_use = sys::rte_mempool_in_use_count(raw.as_ptr());
-        if in_use == 0 {
-            sys::rte_mempool_free(raw.as_ptr());
-        } else {
-            // A driver that was closed did not give its mbufs back. Memory it might still write to is not
-            // freed: the pool stays until the process ends.
-            tracing::warn!(
-                in_use,
-                "a closed driver kept mbufs: their mempool is not freed"
-            );
-        }
-        drop(eal);
-    }
-}
-
-/// Frees the segments of a packet and lets go of their counts.
-///
-/// # Safety
-/// `first` heads a packet that the caller owns and does not use again; all its segments are of pools of ours
-/// and counted.
-pub(crate) unsafe fn free_packet(first: RawMbuf) {
-    let mut segment = Some(first);
-    while let Some(mbuf) = segment {
-        // SAFETY: the segment is ours until it is freed; pool and successor are read before that.
-        unsafe {
-            segment = mbuf.next();
-            let pool = mbuf.pool();
-            sys::dn_pktmbuf_free_seg(mbuf.as_ptr());
-            release(pool, 1);
-        }
-    }
-}
-
-/// Whether `n` packets are all of one segment and of `pool`; says so without a branch a packet.
-///
-/// # Safety
-/// The packets are alive.
-#[inline(always)]
-pub(crate) unsafe fn uniform(
-    mbufs: *const RawMbuf,
-    n: usize,
-    pool: NonNull<sys::rte_mempool>,
-) -> bool {
-    let (mut any, mut all, mut rearm) = (0, usize::MAX, 0);
-    for index in 0..n {
-        // SAFETY: the packets are alive.
-        unsafe {
-            let mbuf = mbufs.add(index).read();
-            let pool = mbuf.pool().addr().get();
-            any |= pool;
-            all &= pool;
-            rearm |= mbuf.rearm_word();
-        }
-    }
-    any == all && all == pool.addr().get() && rearm & REARM_NB_SEGS == rearm_ones(REARM_NB_SEGS)
-}
-
-/// [`free_packet`] for `n` packets, in bulk where they are of one pool.
-///
-/// # Safety
-/// As for [`free_packet`], for each of them.
-pub(crate) unsafe fn free_packets(mbufs: *mut RawMbuf, n: usize) {
-    if n == 0 {
-        return;
-    }
-    // SAFETY: the packets are ours, so alive until they are freed, and their pool until it is released.
-    unsafe {
-        let pool = mbufs.read().pool();
-        if uniform(mbufs, n, pool) {
-            sys::dn_pktmbuf_free_bulk(mbufs.cast(), n as u32);
-            release(pool, n);
-        } else {
-            for index in 0..n {
-                free_packet(mbufs.add(index).read());
-            }
-        }
     }
 }

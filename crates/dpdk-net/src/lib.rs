@@ -56,6 +56,7 @@ mod wakers;
 mod worker;
 
 pub use app::{App, AppBuilder, Context};
+pub use device::{BURST, SendMemory, Transmit};
 pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};
 pub use idle::IdlePolicy;

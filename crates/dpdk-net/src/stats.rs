@@ -28,6 +28,13 @@ pub struct WorkerStats {
     pub rx_not_contiguous: u64,
     /// Frames the stack produced that fit no mbuf; dropped.
     pub tx_oversize: u64,
+    /// Packets of several segments that were handed to the NIC to be cut (TSO).
+    pub tx_cut_by_nic: u64,
+    /// Packets made in software that the driver refused, or never took, as they asked for an offload.
+    pub tx_redone: u64,
+    /// Offloads that the driver turned out not to do and that are done in software since: the bits of
+    /// [`TxOffloads`](dpdk_net_rte::port::TxOffloads).
+    pub tx_offloads_given_up: u64,
     /// Runs of the stack's timers.
     pub timer_runs: u64,
     /// Wakers woken.

@@ -28,7 +28,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::JoinHandle;
 
 use crate::affinity::Affinity;
-use crate::device::Device;
+use crate::device::{Device, Interpose, SendMemory, Transmit};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::idle::IdlePolicy;
@@ -46,6 +46,17 @@ pub struct WorkerConfig {
     stack: Config,
     idle: IdlePolicy,
     affinity: Option<Affinity>,
+    send_memory: Option<SendMemory>,
+    interpose: Option<Interposed>,
+}
+
+/// What comes in front of the TX queue.
+struct Interposed(Interpose);
+
+impl fmt::Debug for Interposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interposed")
+    }
 }
 
 impl WorkerConfig {
@@ -61,7 +72,27 @@ impl WorkerConfig {
             stack,
             idle: IdlePolicy::default(),
             affinity: None,
+            send_memory: None,
+            interpose: None,
         }
+    }
+
+    /// Has bulk be sent by reference, where the port takes frames of several mbufs
+    /// ([`TxOffloads::MULTI_SEGS`](dpdk_net_rte::port::TxOffloads::MULTI_SEGS)). Default: it is copied into each frame.
+    #[must_use]
+    pub fn send_memory(mut self, memory: SendMemory) -> Self {
+        self.send_memory = Some(memory);
+        self
+    }
+
+    /// Puts something in front of the TX queue that sees all frames: it counts, records, or breaks them.
+    #[must_use]
+    pub fn interpose(
+        mut self,
+        interpose: impl FnOnce(Box<dyn Transmit>) -> Box<dyn Transmit> + Send + 'static,
+    ) -> Self {
+        self.interpose = Some(Interposed(Box::new(interpose)));
+        self
     }
 
     /// What the worker does when there is nothing to do. Default: [`IdlePolicy::Spin`].
@@ -112,9 +143,20 @@ impl Reactor {
     /// refuses its configuration.
     pub fn new(config: WorkerConfig) -> Result<Self, Error> {
         let clock = TscClock::new(&config.eal);
-        let device = Device::new(config.queues, config.mempool, config.stack.mtu)?;
+        let mut device = Device::new(
+            config.queues,
+            config.mempool,
+            config.send_memory,
+            config.stack.mtu,
+            config.interpose.map(|Interposed(interpose)| interpose),
+        )?;
         let now = Instant::from_nanos(clock.nanos());
-        let stack = Stack::new(config.stack, now)?;
+        let mut settings = config.stack;
+        settings.tx_checksum_offload = device.parts().1.checksum_offload();
+        let mut stack = Stack::new(settings, now)?;
+        if let Some(memory) = device.tx_memory() {
+            stack.set_tx_memory(memory);
+        }
         Ok(Self {
             device,
             shard: Shard::new(stack, now),
@@ -166,8 +208,15 @@ impl Reactor {
             worker.tx_ring_full += counts.ring_full;
             worker.rx_not_contiguous += counts.not_contiguous;
             worker.tx_oversize += counts.oversize;
+            worker.tx_cut_by_nic += counts.cut_by_nic;
+            worker.tx_redone += counts.redone;
+            if counts.given_up != 0 {
+                worker.tx_offloads_given_up |= counts.given_up;
+                let offload = output.checksum_offload();
+                state.stack.set_tx_checksum_offload(offload);
+            }
         }
-        let sent = self.device.transmit();
+        let sent = self.device.transmit(now.as_nanos());
         if received > 0 {
             self.device.release();
         }

@@ -8,6 +8,8 @@ use dpdk_net_sys as sys;
 
 use super::Mbuf;
 use crate::Error;
+use crate::port::TxOffloads;
+use crate::port::tx_rules::asked_for;
 
 /// The IP version of the packet, as far as offloads go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,6 +294,25 @@ impl Mbuf {
     pub(crate) fn tx_flags(&self) -> u64 {
         // SAFETY: the mbuf is alive.
         unsafe { self.raw().ol_flags() & sys::DN_MBUF_F_TX_OFFLOAD_MASK }
+    }
+
+    /// What the packet asks of the NIC.
+    pub fn asked_offloads(&self) -> TxOffloads {
+        asked_for(self.tx_flags())
+    }
+
+    /// The VLAN tag that the NIC was asked to insert.
+    pub fn asked_vlan(&self) -> Option<u16> {
+        // SAFETY: the mbuf is alive.
+        (self.tx_flags() & sys::DN_MBUF_F_TX_VLAN != 0).then(|| unsafe { self.raw().vlan_tci() })
+    }
+
+    /// Payload bytes of each segment that the packet is to be cut into; 0 if it is not to be cut.
+    pub fn asked_segment(&self) -> u16 {
+        if self.tx_flags() & SEGMENTATION == 0 {
+            return 0;
+        }
+        self.tx_lengths().segment as u16
     }
 
     /// The lengths that came with it.

@@ -55,6 +55,7 @@ pub use self::info::{DescriptorLimits, PortId, PortInfo, PortSelector};
 use self::inner::{Inner, Slot};
 pub use self::offloads::{RxOffloads, TxOffloads};
 pub use self::stats::{PortStats, QueueStats};
+pub use self::tx_rules::TxCapabilities;
 use crate::queue::{QueuePair, RxQueue, TxQueue};
 use crate::{Eal, Error, Mempool};
 

@@ -36,6 +36,23 @@ pub(crate) struct TxRules {
     pub(crate) every_packet: bool,
 }
 
+/// What a port does with packets to send, as it was configured: see [`TxQueue::capabilities`](crate::TxQueue::capabilities).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxCapabilities {
+    /// The offloads that are on.
+    pub offloads: TxOffloads,
+    /// Whether IPv6 packets are segmented too, if any are.
+    pub segments_ipv6: bool,
+    /// Segments that a packet may be cut into at most.
+    pub most_segments: u32,
+    /// Mbufs that a packet to be cut may have at most.
+    pub most_mbufs: usize,
+    /// Mbufs that another packet may have at most.
+    pub most_mbufs_plain: usize,
+    /// Whether the link header counts where a segment has to fit the MTU.
+    pub counts_link_header: bool,
+}
+
 /// The frames that fit the MTU at the moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
@@ -95,6 +112,22 @@ impl TxRules {
                 | asked_by(TxOffloads::UDP_TSO, sys::DN_MBUF_F_TX_UDP_SEG),
             tap,
             every_packet: tap,
+        }
+    }
+
+    /// For those who make packets.
+    pub(crate) fn capabilities(&self) -> TxCapabilities {
+        TxCapabilities {
+            offloads: self.offloads,
+            segments_ipv6: !self.tap,
+            most_segments: if self.tap {
+                TAP_MOST_TCP_SEGMENTS
+            } else {
+                u32::MAX
+            },
+            most_mbufs: usize::from(self.segmented),
+            most_mbufs_plain: usize::from(self.plain),
+            counts_link_header: self.tap,
         }
     }
 
@@ -169,7 +202,7 @@ impl TxRules {
 }
 
 /// What a packet's flags ask for, as the offloads that do it.
-fn asked_for(flags: u64) -> TxOffloads {
+pub(crate) fn asked_for(flags: u64) -> TxOffloads {
     if flags == 0 {
         return TxOffloads::empty();
     }

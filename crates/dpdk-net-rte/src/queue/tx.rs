@@ -13,6 +13,7 @@ use crate::batch::{Batch, Packet, RawBatch};
 use crate::mbuf::{Mbuf, RawMbuf};
 use crate::mempool;
 use crate::port::PortId;
+use crate::port::TxCapabilities;
 use crate::port::inner::{Inner, Slot};
 use crate::port::tx_rules::TxRules;
 
@@ -80,6 +81,11 @@ impl TxQueue {
     /// The queue's number on its port.
     pub fn id(&self) -> u16 {
         self.id
+    }
+
+    /// What its port does with packets to send.
+    pub fn capabilities(&self) -> TxCapabilities {
+        self.rules.capabilities()
     }
 
     /// Hands packets from the front of the batch to the driver, as many as it takes, and returns how many

@@ -56,7 +56,8 @@ both_families! {
             let id = hand.establish(listener);
             hand.stack.tcp_send(id, &pattern(60_000)).unwrap();
             let mut sent = payload(&hand.out()).len();
-            for _ in 0..20 {
+            // Before anything is sent again.
+            for _ in 0..4 {
                 let more = payload(&hand.pass(Duration::from_millis(1))).len();
                 sent += more;
             }

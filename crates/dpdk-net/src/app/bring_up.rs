@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::port::{DescriptorLimits, PortInfo, RxOffloads, Started};
+use dpdk_net_rte::port::{DescriptorLimits, PortInfo, RxOffloads, Started, TxOffloads};
 use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortControl};
 use dpdk_net_stack::{Config, IfAddr, MAX_MTU, MIN_MTU};
 
@@ -14,12 +14,15 @@ use super::AppBuilder;
 use super::builder::EalSource;
 use super::run::deadline;
 use crate::affinity::Affinity;
-use crate::device::{BURST, LINK_HEADER};
+use crate::device::{BURST, LINK_HEADER, SendMemory};
 use crate::error::Error;
 use crate::worker::{Worker, WorkerConfig};
 
 /// How often the link is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes of payload in an mbuf that is sent from by reference.
+const CHUNK: usize = 16 * 1024;
 
 /// Mbufs that an lcore may keep for itself.
 const CACHE: u32 = 256;
@@ -61,6 +64,10 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         // A default is not forced on drivers that can't change theirs.
         mtu: builder.mtu,
         rx_offloads_if_offered: RxOffloads::CHECKSUM,
+        tx_offloads_if_offered: TxOffloads::CHECKSUM
+            | TxOffloads::TCP_TSO
+            | TxOffloads::MULTI_SEGS
+            | TxOffloads::VLAN_INSERT,
         ..PortConfig::default()
     };
     let port = port
@@ -90,9 +97,12 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         .into_iter()
         .next()
         .ok_or(Error::NoPort)?;
-    let config = WorkerConfig::new(&eal, queues, pool, stack)
+    let mut config = WorkerConfig::new(&eal, queues, pool, stack)
         .idle(builder.idle)
         .blocking_affinity(Some(affinity));
+    if let Some(memory) = send_memory(&eal, &info, builder.send_memory) {
+        config = config.send_memory(memory);
+    }
     let worker = Worker::new(config)?;
     tracing::info!(
         port = port.name(),
@@ -174,6 +184,38 @@ fn mempool(
         .data_room(room + Mempool::HEADROOM)
         .socket(info.socket)
         .build()?)
+}
+
+/// Pools for payload that is sent by reference: `bytes` of it, and a reference for each mbuf that a full ring and a burst can
+/// have. Where memory does not suffice payload is copied, which always works.
+fn send_memory(eal: &Eal, info: &PortInfo, bytes: usize) -> Option<SendMemory> {
+    if bytes == 0 || !info.tx_offloads.contains(TxOffloads::MULTI_SEGS) {
+        return None;
+    }
+    let chunks = u32::try_from(bytes / CHUNK).unwrap_or(u32::MAX).max(16);
+    let pool = |name: &str, capacity: u32, data_room: usize, cache: u32| {
+        Mempool::builder(eal, format!("dpdk-net-{name}-{}", info.id.get()))
+            .capacity(capacity)
+            .cache_size(cache.min(capacity / 4))
+            .data_room(data_room)
+            .socket(info.socket)
+            .build()
+    };
+    let ring = u32::from(info.tx_descriptors.recommended.unwrap_or(1024));
+    let made = pool("payload", chunks, CHUNK, 32).and_then(|payload| {
+        let references = pool("refs", 2 * ring + 1024 - 1, Mempool::HEADROOM, CACHE)?;
+        Ok(SendMemory {
+            payload,
+            references,
+        })
+    });
+    match made {
+        Ok(memory) => Some(memory),
+        Err(error) => {
+            tracing::warn!(%error, "no memory to send by reference from: payload is copied into each frame");
+            None
+        }
+    }
 }
 
 /// Whether the driver keeps one MAC address for both ends of the link, and receives whatever the other sends.

@@ -38,6 +38,7 @@ pub struct AppBuilder {
     pub(super) idle: IdlePolicy,
     pub(super) mbufs: Option<u32>,
     pub(super) descriptors: Option<u16>,
+    pub(super) send_memory: usize,
     pub(super) drain_timeout: Duration,
     pub(super) link_timeout: Duration,
 }
@@ -67,6 +68,7 @@ impl AppBuilder {
             idle: IdlePolicy::default(),
             mbufs: None,
             descriptors: None,
+            send_memory: 8 << 20,
             drain_timeout: Duration::from_secs(10),
             link_timeout: Duration::from_secs(5),
         }
@@ -143,6 +145,13 @@ impl AppBuilder {
     /// Mbufs in the pool. Default: enough for both rings, bursts and caches.
     pub fn mbufs(mut self, mbufs: u32) -> Self {
         self.mbufs = Some(mbufs);
+        self
+    }
+
+    /// Bytes of memory that bulk is written into once and sent from by reference, as often as need be. Past it, with 0, and on
+    /// ports that take no frames of several mbufs, bulk is copied into each frame. Default: 8 MiB.
+    pub fn send_memory(mut self, bytes: usize) -> Self {
+        self.send_memory = bytes;
         self
     }
 

@@ -1,0 +1,200 @@
+//! What a TX queue's port does by itself, and how a frame asks for it.
+//!
+//! What does not live here: which offloads are turned on (`dpdk_net_rte::port`).
+
+use dpdk_net_packet::ethernet;
+use dpdk_net_packet::gso::L4;
+use dpdk_net_rte::mbuf::{IpVersion, L4Offload, PreparedOffload, TxOffload};
+use dpdk_net_rte::port::{TxCapabilities, TxOffloads};
+use dpdk_net_stack::ChecksumOffload;
+
+/// Bytes of a VLAN tag.
+pub(super) const VLAN_TAG: usize = 4;
+
+/// The kinds of packets, as indices.
+const KINDS: [L4; 4] = [L4::TcpV4, L4::TcpV6, L4::UdpV4, L4::UdpV6];
+
+const fn index(l4: L4) -> usize {
+    match l4 {
+        L4::TcpV4 => 0,
+        L4::TcpV6 => 1,
+        L4::UdpV4 => 2,
+        L4::UdpV6 => 3,
+    }
+}
+
+/// See the module's documentation.
+pub(super) struct Abilities {
+    capabilities: TxCapabilities,
+    /// Bytes of IP packet that a frame holds.
+    mtu: usize,
+    /// How checksums are asked for, without and with a tag in the frame; `None` where they are made in software.
+    checksums: [[Option<PreparedOffload>; 2]; 4],
+    /// The request that a packet to be cut made last: the next one makes the same, as a rule.
+    last_cut: Option<(CutKey, PreparedOffload)>,
+}
+
+/// What requests to cut differ in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct CutKey {
+    l4: L4,
+    segment: u16,
+    transport: u8,
+    tagged: bool,
+}
+
+impl Abilities {
+    pub(super) fn new(capabilities: TxCapabilities, mtu: u16) -> Self {
+        let mut abilities = Abilities {
+            capabilities,
+            mtu: mtu.into(),
+            checksums: [[None; 2]; 4],
+            last_cut: None,
+        };
+        abilities.prepare();
+        abilities
+    }
+
+    fn prepare(&mut self) {
+        for l4 in KINDS {
+            for tagged in [false, true] {
+                let on = if l4.is_udp() {
+                    self.has(TxOffloads::UDP_CHECKSUM)
+                } else {
+                    self.has(TxOffloads::TCP_CHECKSUM)
+                };
+                let what = if l4.is_udp() {
+                    L4Offload::UdpChecksum
+                } else {
+                    L4Offload::TcpChecksum
+                };
+                let request = on.then(|| self.request(l4, tagged, what).prepare().ok());
+                self.checksums[index(l4)][usize::from(tagged)] = request.flatten();
+            }
+        }
+    }
+
+    fn has(&self, offloads: TxOffloads) -> bool {
+        self.capabilities.offloads.contains(offloads)
+    }
+
+    fn request(&self, l4: L4, tagged: bool, what: L4Offload) -> TxOffload {
+        TxOffload {
+            l2_len: (ethernet::HEADER_LEN + if tagged { VLAN_TAG } else { 0 }) as u8,
+            l3_len: l4.ip_len() as u16,
+            ip: if l4.is_v6() {
+                IpVersion::V6
+            } else {
+                IpVersion::V4 {
+                    header_checksum: self.has(TxOffloads::IPV4_CHECKSUM),
+                }
+            },
+            l4: what,
+        }
+    }
+
+    /// The checksums that the stack may leave out.
+    pub(super) fn checksum_offload(&self) -> ChecksumOffload {
+        ChecksumOffload {
+            ipv4: self.has(TxOffloads::IPV4_CHECKSUM),
+            tcp: self.has(TxOffloads::TCP_CHECKSUM),
+            udp: self.has(TxOffloads::UDP_CHECKSUM),
+        }
+    }
+
+    /// Whether the port puts VLAN tags into frames.
+    pub(super) fn inserts_vlan(&self) -> bool {
+        self.has(TxOffloads::VLAN_INSERT)
+    }
+
+    /// Whether frames may be chains of several mbufs.
+    pub(super) fn chains(&self) -> bool {
+        self.has(TxOffloads::MULTI_SEGS) && self.capabilities.most_mbufs_plain > 1
+    }
+
+    /// Mbufs that a frame may have at most.
+    pub(super) fn most_mbufs(&self, cut: bool) -> usize {
+        if cut {
+            self.capabilities.most_mbufs
+        } else {
+            self.capabilities.most_mbufs_plain
+        }
+    }
+
+    /// How to ask for the checksums of a frame of this kind.
+    #[inline]
+    pub(super) fn checksums_of(&self, l4: L4, tagged: bool) -> Option<&PreparedOffload> {
+        self.checksums[index(l4)][usize::from(tagged)].as_ref()
+    }
+
+    /// Whether the port cuts packets of this kind.
+    #[inline]
+    pub(super) fn cuts(&self, l4: L4) -> bool {
+        let wanted = if l4.is_udp() {
+            TxOffloads::UDP_TSO
+        } else {
+            TxOffloads::TCP_TSO
+        };
+        self.has(wanted | TxOffloads::MULTI_SEGS)
+            && (self.capabilities.segments_ipv6 || !l4.is_v6())
+    }
+
+    /// How to ask for a packet to be cut into segments of so many bytes behind headers of so many; `None` where the port
+    /// does not do that. Segments may be smaller than asked for, where the port takes no larger ones.
+    pub(super) fn cut_of(
+        &mut self,
+        l4: L4,
+        segment: u16,
+        transport: usize,
+        tagged: bool,
+        payload: usize,
+    ) -> Option<PreparedOffload> {
+        if !self.cuts(l4) {
+            return None;
+        }
+        let mut headers = l4.ip_len() + transport;
+        if self.capabilities.counts_link_header {
+            headers += ethernet::HEADER_LEN + if tagged { VLAN_TAG } else { 0 };
+        }
+        let room = u16::try_from(self.mtu.checked_sub(headers)?).unwrap_or(u16::MAX);
+        let segment = segment.min(room);
+        if segment == 0
+            || payload.div_ceil(segment.into()) > self.capabilities.most_segments as usize
+        {
+            return None;
+        }
+        let key = CutKey {
+            l4,
+            segment,
+            transport: u8::try_from(transport).ok()?,
+            tagged,
+        };
+        if let Some((last, prepared)) = &self.last_cut
+            && *last == key
+        {
+            return Some(*prepared);
+        }
+        let what = if l4.is_udp() {
+            L4Offload::UdpSegmentation {
+                segment_size: segment,
+            }
+        } else {
+            L4Offload::TcpSegmentation {
+                segment_size: segment,
+                header_len: key.transport,
+            }
+        };
+        let prepared = self.request(l4, tagged, what).prepare().ok()?;
+        self.last_cut = Some((key, prepared));
+        Some(prepared)
+    }
+
+    /// Does without what the port turned out not to do. Tells the names of what that was.
+    pub(super) fn give_up(&mut self, offloads: TxOffloads) -> TxOffloads {
+        let given_up = self.capabilities.offloads.intersection(offloads);
+        self.capabilities.offloads.remove(given_up);
+        self.last_cut = None;
+        self.prepare();
+        given_up
+    }
+}

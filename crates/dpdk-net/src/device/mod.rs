@@ -1,0 +1,128 @@
+//! Between a queue pair and the stack: frames in as mbufs, frames out into mbufs in hand.
+//!
+//! What holds
+//! - the stack may keep payload in the mbufs that frames came in; a quarter of the pool at most, so that a slow reader can't
+//!   starve the NIC;
+//! - frames go out as [`output`] and [`transmit`] say: no frame is made that has nowhere to go, what the TX ring does not take
+//!   stays, in order, and what the NIC turns out not to do is done in software.
+//!
+//! No mbuf is allocated or freed one by one, and nothing here takes the shard's lock.
+
+mod abilities;
+mod memory;
+mod output;
+mod transmit;
+
+use dpdk_net_rte::{Mempool, QueuePair, RxBatch, RxMbuf, RxQueue};
+use dpdk_net_stack::TxMemory;
+
+use self::abilities::Abilities;
+pub use self::memory::SendMemory;
+pub(crate) use self::output::Output;
+use self::transmit::Sender;
+pub use self::transmit::Transmit;
+use crate::error::Error;
+
+/// Frames a burst, received and sent.
+pub const BURST: usize = 64;
+
+/// Bytes of an Ethernet header with one VLAN tag.
+pub(crate) const LINK_HEADER: usize = 18;
+
+/// What a [`Device`] counted since it was last asked.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct DeviceCounts {
+    pub(crate) no_mbufs: u64,
+    pub(crate) ring_full: u64,
+    pub(crate) not_contiguous: u64,
+    pub(crate) oversize: u64,
+    /// Packets handed to the NIC to be cut into segments.
+    pub(crate) cut_by_nic: u64,
+    /// Packets made in software that the driver did not take.
+    pub(crate) redone: u64,
+    /// Offloads (`RTE_ETH_TX_OFFLOAD_*`) that are done in software since.
+    pub(crate) given_up: u64,
+}
+
+/// A queue pair with its mempool and the mbufs in hand.
+pub(crate) struct Device {
+    rx: RxQueue,
+    sender: Sender,
+    /// What the last burst received.
+    received: RxBatch<BURST>,
+    output: Output,
+}
+
+/// What puts something in front of a TX queue.
+pub(crate) type Interpose = Box<dyn FnOnce(Box<dyn Transmit>) -> Box<dyn Transmit> + Send>;
+
+impl Device {
+    /// Checks that one mbuf of the pool holds a frame of `mtu`.
+    pub(crate) fn new(
+        queues: QueuePair,
+        pool: Mempool,
+        memory: Option<SendMemory>,
+        mtu: u16,
+        interpose: Option<Interpose>,
+    ) -> Result<Self, Error> {
+        let needed = usize::from(mtu) + LINK_HEADER;
+        let room = pool.data_room().saturating_sub(Mempool::HEADROOM);
+        if room < needed {
+            return Err(Error::DataRoom {
+                pool: pool.name().to_owned(),
+                room,
+                mtu,
+                needed,
+            });
+        }
+        let QueuePair { rx, tx, .. } = queues;
+        let abilities = Abilities::new(tx.capabilities(), mtu);
+        let tx: Box<dyn Transmit> = Box::new(tx);
+        let tx = match interpose {
+            Some(interpose) => interpose(tx),
+            None => tx,
+        };
+        Ok(Self {
+            rx,
+            sender: Sender::new(tx),
+            received: RxBatch::new(),
+            output: Output::new(pool, memory, abilities),
+        })
+    }
+
+    /// Where the stack writes bulk that is to be sent by reference, if the port takes it so.
+    pub(crate) fn tx_memory(&self) -> Option<Box<dyn TxMemory>> {
+        self.output.tx_memory()
+    }
+
+    /// Takes a burst off the RX queue; [`parts`](Self::parts) has it. Returns how many are there.
+    #[inline]
+    pub(crate) fn receive(&mut self) -> usize {
+        let received = self.received.receive(&mut self.rx);
+        self.output.counts.not_contiguous += received.dropped as u64;
+        received.packets
+    }
+
+    /// The received frames, and the sink for what is to be sent.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&[RxMbuf], &mut Output) {
+        (self.received.as_slice(), &mut self.output)
+    }
+
+    /// Gives the received frames back to their pool, except for what the stack has kept.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        self.received.clear();
+    }
+
+    /// Offers what is waiting to the TX ring, at this time; returns how many it took.
+    #[inline]
+    pub(crate) fn transmit(&mut self, nanos: u64) -> usize {
+        self.sender.transmit(&mut self.output, nanos)
+    }
+
+    /// Whether frames wait for the TX ring.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.output.unsent.is_empty() || !self.sender.is_empty()
+    }
+}

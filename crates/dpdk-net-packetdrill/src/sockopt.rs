@@ -218,8 +218,8 @@ impl Host {
                 self.stack_mut().tcp_set_option(id, option)?;
                 self.run();
             }
-            (&Kind::Listener(id), TcpOption::Ttl(ttl)) => {
-                self.stack_mut().tcp_listener_set_ttl(id, ttl)?;
+            (&Kind::Listener(id), option) => {
+                self.stack_mut().tcp_listener_set_option(id, option)?;
             }
             (&Kind::Udp { id: Some(id) }, TcpOption::Ttl(ttl)) => {
                 self.stack_mut().udp_set_ttl(id, ttl)?;
@@ -384,7 +384,8 @@ fn fill(bytes: &mut [u8], info: &TcpInfo) {
         (20, info.rcv_mss.into()),
         (24, info.unacked),
         (28, info.sacked),
-        (32, segments(info.lost)),
+        // Linux counts what was sent again among the lost until it is acknowledged.
+        (32, segments(info.lost) + info.retrans),
         (36, info.retrans),
         (44, info.last_data_sent.map_or(0, millis)),
         (52, millis(info.last_heard)),

@@ -246,7 +246,7 @@ pub struct TcpConfig {
     /// Whether Nagle's algorithm is off for new connections (`TCP_NODELAY`). Default off, as with Linux: Nagle's
     /// algorithm is on.
     pub nodelay: bool,
-    /// Retransmission timeout of a SYN (RFC 6298 section 2.1). Default 1 s.
+    /// Retransmission timeout of a SYN, and of the answer to one (RFC 6298 section 2.1). Default 1 s.
     pub initial_rto: Duration,
     /// The least retransmission timeout of an established connection (`tcp_rto_min_us`). Default 5 ms.
     pub min_rto: Duration,

@@ -237,7 +237,18 @@ impl Stack {
 
     /// Sets the time to live or hop limit of connections accepted from now on.
     pub fn tcp_listener_set_ttl(&mut self, id: ListenerId, ttl: u8) -> Result<(), Error> {
-        self.tcp.set_listener_ttl(id, ttl)
+        self.tcp_listener_set_option(id, TcpOption::Ttl(ttl))
+    }
+
+    /// Changes an option of connections whose handshake is answered from now on.
+    ///
+    /// Errors: `UnknownSocket`, `InvalidInput`.
+    pub fn tcp_listener_set_option(
+        &mut self,
+        id: ListenerId,
+        option: TcpOption,
+    ) -> Result<(), Error> {
+        self.tcp.set_listener_option(id, option)
     }
 
     /// The time to live or hop limit of accepted connections.

@@ -324,6 +324,24 @@ both_families! {
         assert_eq!(hand.stack.next_timeout(), None);
     }
 
+    fn a_half_open_connection_is_answered_as_often_as_the_timeouts_say(family) {
+        // RFC 6298 sections 2.1 and 5.5, as configured.
+        let mut config = config(1);
+        (config.tcp.initial_rto, config.tcp.max_rto) = (Duration::from_millis(300), Duration::from_secs(1));
+        let mut hand = Hand::with(family, config);
+        hand.listen();
+        hand.half_open();
+        let (mut waits, mut last) = (Vec::new(), hand.now);
+        for _ in 0..5 {
+            while hand.pass(Duration::from_millis(10)).is_empty() {
+                assert!(hand.now < last + Duration::from_secs(5));
+            }
+            waits.push((hand.now - last).as_millis() / 50 * 50);
+            last = hand.now;
+        }
+        assert_eq!(waits, [300, 600, 1_000, 1_000, 1_000]);
+    }
+
     fn a_half_open_connection_is_as_careful_as_an_open_one(family) {
         let mut hand = Hand::new(family);
         let listener = hand.listen();

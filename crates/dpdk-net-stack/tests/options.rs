@@ -110,6 +110,26 @@ both_families! {
         assert_eq!(hand.stack.tcp_info(id).unwrap().congestion, CongestionAlgorithm::Bbr);
     }
 
+    fn an_option_that_a_listener_is_given_later_is_of_connections_from_then_on(family) {
+        let mut hand = Hand::new(family);
+        let listener = hand.listen();
+        let before = hand.establish(listener);
+        hand.stack.tcp_listener_set_option(listener, TcpOption::MaxSegment(900)).unwrap();
+        hand.stack.tcp_listener_set_option(listener, TcpOption::NoDelay(true)).unwrap();
+        hand.port += 1;
+        assert_eq!(hand.half_open().mss, Some(900));
+        hand.give(&hand.seg(ACK, &[]));
+        let (after, _) = hand.stack.tcp_accept(listener).unwrap();
+        let options = |id| hand.stack.tcp_options(id).unwrap();
+        assert_eq!((options(before).nodelay, options(before).max_segment), (Some(false), Some(1_400)));
+        assert_eq!((options(after).nodelay, options(after).max_segment), (Some(true), Some(900)));
+        let bad = hand.stack.tcp_listener_set_option(listener, TcpOption::MaxSegment(1));
+        assert!(matches!(bad, Err(Error::InvalidInput(_))));
+        hand.stack.tcp_listener_close(listener);
+        let gone = hand.stack.tcp_listener_set_option(listener, TcpOption::NoDelay(true));
+        assert_eq!(gone, Err(Error::UnknownSocket));
+    }
+
     fn options_given_to_connect_are_in_the_syn(family) {
         let mut hand = Hand::new(family);
         let chosen = options(&[

@@ -126,6 +126,34 @@ both_families! {
         assert_eq!(after.snd_ssthresh, before.snd_ssthresh);
     }
 
+    fn what_closes_a_gap_may_repeat_what_lies_behind_it(family) {
+        // RFC 2883 sections 4.2 and 5: one range a segment, the first one; the cumulative acknowledgment covers it already.
+        let mut hand = Hand::new(family);
+        hand.sack_ok = true;
+        let listener = hand.listen();
+        hand.establish(listener);
+        let base = hand.seq;
+        let mut give = |start: u32, len: usize| {
+            let mut seg = hand.seg(ACK | PSH, &vec![7; len]);
+            seg.seq = base + start;
+            let mut answers = hand.give(&seg);
+            assert_eq!(answers.len(), 1, "{answers:?}");
+            let answer = answers.remove(0);
+            let sack: Vec<_> = answer.sack.iter().map(|(a, b)| (a - base, b - base)).collect();
+            (answer.ack - base, sack)
+        };
+        give(1_000, 1_000);
+        give(3_000, 1_000);
+        assert_eq!(give(6_000, 1_000).1, [(6_000, 7_000), (3_000, 4_000), (1_000, 2_000)]);
+        assert_eq!(give(0, 3_500), (4_000, vec![(1_000, 2_000), (6_000, 7_000)]));
+        // Told once.
+        assert_eq!(give(4_000, 1_000), (5_000, vec![(6_000, 7_000)]));
+        // Up to the very byte that lies behind it nothing is repeated, and one more is.
+        assert_eq!(give(8_000, 10).1, [(8_000, 8_010), (6_000, 7_000)]);
+        assert_eq!(give(5_000, 1_000), (7_000, vec![(8_000, 8_010)]));
+        assert_eq!(give(7_000, 1_001), (8_010, vec![(8_000, 8_001)]));
+    }
+
     fn a_recovery_that_a_dsack_tells_was_in_vain_is_undone(family) {
         let (mut hand, id) = running(family);
         let before = hand.stack.tcp_info(id).unwrap();

@@ -218,8 +218,7 @@ impl<'a> Reader<'a> {
             return Ok((When::After(0), None));
         }
         let first = self.time()?;
-        if self.rest().starts_with("...") {
-            self.at += 3;
+        if self.eat("...") {
             let until = self.time()?;
             let when = if relative {
                 When::After(first)
@@ -343,7 +342,9 @@ impl<'a> Reader<'a> {
             });
         }
         let mut flags = 0;
-        for c in self.take(|c| c.is_ascii_alphabetic() || c == '.').chars() {
+        // "-": none.
+        let none = self.eat("-");
+        for c in self.take(|c| !none && (c.is_ascii_alphabetic() || c == '.')).chars() {
             flags |= match c {
                 'F' => FIN,
                 'S' => SYN,

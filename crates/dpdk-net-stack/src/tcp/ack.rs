@@ -29,7 +29,7 @@ pub(super) const TICK_NANOS: u64 = 2_000_000;
 
 impl Flow {
     /// Takes an acknowledgment that is neither too old nor of what was never sent. `true` if something was
-    /// acknowledged for the first time.
+    /// acknowledged cumulatively for the first time.
     #[inline]
     pub(crate) fn acknowledge(
         &mut self,
@@ -37,11 +37,12 @@ impl Flow {
         segment: &Acknowledgment<'_>,
     ) -> bool {
         let ack = segment.ack;
-        if seq::lt(ack, self.snd_una) {
-            // Late: neither its window nor anything else of it is news.
+        let late = seq::lt(ack, self.snd_una);
+        if late && segment.options.sack.is_empty() {
             return false;
         }
-        let window_moved = self.update_window(segment);
+        // Of a late one only what it says of single segments can be news (RFC 6675 section 4, Update), as with Linux.
+        let window_moved = !late && self.update_window(segment);
         if self.snd_una == self.snd_nxt {
             // Nothing is outstanding, so nothing is learnt but the window, and whether a probe was in vain (RFC 8985
             // section 7.4.2, cases 1 and 3).
@@ -54,7 +55,7 @@ impl Flow {
             return false;
         }
         let now = context.now;
-        let advanced = ack != self.snd_una;
+        let advanced = !late && ack != self.snd_una;
         let mss = u32::from(self.mss);
         let prior_flight = self.in_flight();
         let prior_outstanding = self.snd_nxt.wrapping_sub(self.snd_una);
@@ -62,6 +63,7 @@ impl Flow {
         let (Some(busy), Some(sender)) = (&mut self.busy, &mut self.sender) else {
             return false;
         };
+        let peak_flight = sender.peak_flight(prior_flight, self.snd_una, self.snd_nxt);
         if advanced {
             busy.sent.acknowledge(ack, &mut delivery);
             let of_data = seq::min(ack, self.write_end);
@@ -72,7 +74,8 @@ impl Flow {
         }
         let mut duplicate = None;
         if !segment.options.sack.is_empty() && self.flags.contains(FlowFlags::SACK) {
-            let (blocks, range) = valid_blocks(&segment.options.sack, ack, self.snd_nxt);
+            let sent = (self.snd_una, self.snd_nxt);
+            let (blocks, range) = valid_blocks(&segment.options.sack, ack, sent);
             duplicate = range;
             if !blocks.is_empty() {
                 busy.sent.sack(&blocks, mss, &mut delivery);
@@ -80,8 +83,8 @@ impl Flow {
         }
 
         // The round trip. An acknowledgment that tells of a duplicate was sent because of that duplicate, after others that
-        // were lost: neither what it acknowledges nor what it echoes tells of the path.
-        let told = duplicate.is_none();
+        // were lost, and a late one was overtaken: neither what it acknowledges nor what it echoes tells of the path.
+        let told = duplicate.is_none() && !late;
         let rtt = delivery.once_sent_at.filter(|_| told).map(|at| now - at);
         let echo = segment.options.timestamps.map_or(0, |ts| ts.echo);
         if advanced && (rtt.is_some() || echo != 0 || !told) {
@@ -233,6 +236,7 @@ impl Flow {
 
         // Explicit congestion (RFC 3168 section 6.1.2): once a window.
         if segment.echo
+            && !late
             && self.flags.contains(FlowFlags::ECN)
             && sender.phase == Phase::Open
             && sender.ecn_high.is_none_or(|high| seq::le(high, ack))
@@ -248,8 +252,9 @@ impl Flow {
 
         if delivery.bytes > 0 || newly_lost > 0 {
             let cwnd = sender.control.cwnd();
+            // RFC 7661 section 4.3: a window of which half was used in the last round trip may grow.
             let limited = self.flags.contains(FlowFlags::CWND_LIMITED)
-                || cwnd < sender.control.ssthresh() && prior_flight.saturating_mul(2) >= cwnd;
+                || cwnd < sender.control.ssthresh() && peak_flight.saturating_mul(2) > cwnd;
             sender.on_ack(&Ack {
                 now,
                 acked: delivery.bytes,
@@ -462,8 +467,12 @@ fn on_their_way(sent: &Scoreboard, ts_offset: u32) -> Again {
 }
 
 /// Sorts SACK blocks: those that tell something, and one that tells of something received twice (RFC 2883 section 4).
-/// What contradicts itself or what was sent is passed over.
-fn valid_blocks(blocks: &Blocks, ack: u32, snd_nxt: u32) -> (Blocks, Option<(u32, u32)>) {
+/// What contradicts itself or what was sent is passed over, and what is acknowledged by now cut off.
+fn valid_blocks(
+    blocks: &Blocks,
+    ack: u32,
+    (snd_una, snd_nxt): (u32, u32),
+) -> (Blocks, Option<(u32, u32)>) {
     let mut duplicate = None;
     let mut valid = Blocks::new();
     for (index, &(start, end)) in blocks.iter().enumerate() {
@@ -480,8 +489,8 @@ fn valid_blocks(blocks: &Blocks, ack: u32, snd_nxt: u32) -> (Blocks, Option<(u32
                 continue;
             }
         }
-        if seq::le(ack, start) {
-            valid.push((start, end));
+        if seq::le(ack, start) && seq::lt(snd_una, end) {
+            valid.push((seq::max(start, snd_una), end));
         }
     }
     (valid, duplicate)

@@ -123,6 +123,15 @@ impl Assembler {
         self.rcv_nxt = rcv_nxt;
     }
 
+    /// What was received already of a segment that begins at `rcv_nxt`: its first contiguous range, the DSACK block.
+    pub(crate) fn repeated(&mut self, rcv_nxt: u32, end: u32) -> Option<(u32, u32)> {
+        self.advance(rcv_nxt);
+        let len = u64::from(end.wrapping_sub(rcv_nxt));
+        let (&from, &to) = self.ranges.first_key_value()?;
+        let to = to.min(self.base + len);
+        (from < to).then(|| (self.seq(from), self.seq(to)))
+    }
+
     /// Takes a segment of which no byte is 2^31 or more from `rcv_nxt`. What is before `rcv_nxt` is a duplicate.
     ///
     /// No byte is taken that would make [`heap_bytes`](Self::heap_bytes) exceed `limit`, except for those that begin at

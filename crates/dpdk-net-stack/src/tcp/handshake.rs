@@ -15,10 +15,7 @@ use super::table::{FlowKey, FlowRef};
 use super::{Tcp, TcpState, TimerKey};
 use crate::event::{ListenerId, TcpId};
 use crate::link::Link;
-use crate::time::{Duration, Instant};
-
-/// First wait for the ACK of a SYN-ACK; doubles with each repetition (RFC 6298 section 2).
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+use crate::time::Instant;
 
 /// What a SYN is answered with.
 struct Answer {
@@ -205,7 +202,7 @@ impl Tcp {
         };
         self.send_syn_ack(now, link, &answer);
         self.wheel
-            .arm(timer, now + FIRST_RETRY * (1 << retries.min(6)));
+            .arm(timer, now + self.settings.syn_timeout(retries));
     }
 
     fn send_syn_ack(&mut self, now: Instant, link: &mut Link, answer: &Answer) {

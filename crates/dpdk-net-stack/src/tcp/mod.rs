@@ -206,6 +206,11 @@ impl Settings {
         }
     }
 
+    /// How long a SYN or its answer is waited for that was sent again so often (RFC 6298 sections 2 and 5.5).
+    fn syn_timeout(&self, retries: u8) -> Duration {
+        (self.initial_rto * (1 << retries.min(6))).min(self.max_rto)
+    }
+
     /// The send buffer that a window of `cwnd` bytes wants: it lets the window fill, and as much again be written
     /// meanwhile.
     #[inline]

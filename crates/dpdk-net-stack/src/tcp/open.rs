@@ -47,10 +47,14 @@ impl Tcp {
         self.listeners.map.get(id).map(|listener| listener.local)
     }
 
-    pub(crate) fn set_listener_ttl(&mut self, id: ListenerId, ttl: u8) -> Result<(), Error> {
+    pub(crate) fn set_listener_option(
+        &mut self,
+        id: ListenerId,
+        option: TcpOption,
+    ) -> Result<(), Error> {
         let listener = self.listeners.map.get_mut(id);
         let options = &mut listener.ok_or(Error::UnknownSocket)?.options;
-        options.set(TcpOption::Ttl(ttl))
+        options.set(option)
     }
 
     pub(crate) fn listener_ttl(&self, id: ListenerId) -> Result<u8, Error> {

@@ -457,7 +457,7 @@ impl Flow {
         }
         self.snd_nxt = self.iss.wrapping_add(1);
         self.tune_at = now;
-        let wait = config.initial_rto * (1u32 << self.backoff.min(6));
+        let wait = config.syn_timeout(self.backoff);
         (self.wait, self.wait_until) = (Wait::Retransmit, now + wait);
         Next::Syn(control)
     }

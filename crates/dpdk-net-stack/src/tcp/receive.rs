@@ -179,6 +179,7 @@ impl Flow {
         let mut ready = Readiness::empty();
         if start == self.rcv_nxt {
             if !data.is_empty() {
+                self.note_repeated(context, start.wrapping_add(data.len() as u32));
                 self.append(context, data);
                 self.rcv_nxt = start.wrapping_add(data.len() as u32);
                 self.received += data.len() as u64;
@@ -227,6 +228,17 @@ impl Flow {
             self.widen(context, start.wrapping_add(data.len() as u32));
         }
         ready
+    }
+
+    /// A segment from `rcv_nxt` to `end` closes a gap. What lies behind it may have been received before (RFC 2883 section
+    /// 4.2.2); one range a segment is told of.
+    fn note_repeated(&mut self, context: &mut Context<'_>, end: u32) {
+        let gaps = self.busy.as_mut().and_then(|busy| busy.gaps.as_mut());
+        let repeated = gaps.and_then(|gaps| gaps.assembler.repeated(self.rcv_nxt, end));
+        if let Some(range) = repeated {
+            context.stats.duplicate_data += 1;
+            self.rare().duplicate.get_or_insert(range);
+        }
     }
 
     /// Bytes up to `end` have come ahead of a gap. While it lasts nothing can be read, and the reader's speed tells nothing;

@@ -50,6 +50,8 @@ pub(crate) struct Sender {
     prr_flight: u32,
     /// Duplicate ACKs in a row from a peer without SACK.
     pub(crate) dupacks: u16,
+    /// The most that was in flight before an acknowledgment, of the last round trip, and where that ends.
+    peak: (u32, u32),
     /// Of reordering (RFC 8985 section 6.2, step 4): the window's multiple, and recoveries until it is one again.
     reordering: bool,
     window_steps: u8,
@@ -141,6 +143,7 @@ impl Sender {
             prr_out: 0,
             prr_flight: 0,
             dupacks: 0,
+            peak: (0, 0),
             reordering: false,
             window_steps: 1,
             window_lasts: 0,
@@ -222,6 +225,17 @@ impl Sender {
             Some(rate) => Some(rate.min(self.pacing_max)),
             None => (self.pacing_max != u64::MAX).then_some(self.pacing_max),
         }
+    }
+
+    /// An acknowledgment comes while so much is in flight. The most of it in this round trip or, before there was more, in
+    /// the last one: RFC 7661 section 4.2's pipeACK.
+    #[inline]
+    pub(crate) fn peak_flight(&mut self, flight: u32, snd_una: u32, snd_nxt: u32) -> u32 {
+        let (peak, until) = self.peak;
+        if flight > peak || seq::le(until, snd_una) {
+            self.peak = (flight, snd_nxt);
+        }
+        self.peak.0
     }
 
     pub(crate) fn has_seen_reordering(&self) -> bool {

@@ -182,3 +182,49 @@ fn a_timeout_loses_the_first_and_what_left_longer_ago_than_a_round_trip() {
         assert_eq!(rig.undone()[2], u64::from(lost), "{age:?}");
     }
 }
+
+#[test]
+fn a_late_acknowledgment_tells_what_it_says_of_single_segments() {
+    let (mut rig, sent, again) = repairing();
+    rig.pass(RTT);
+    rig.ack(8 * MSS, again.at, &[]);
+    let info = |rig: &Rig| rig.flow.busy.as_ref().map(|busy| busy.sent.sacked() / MSS);
+    let (window, rtt) = (rig.flow.snd_wnd, rig.flow.rtt.latest());
+    // RFC 6675 section 4: overtaken by what acknowledges up to 8. Of 7 to 9 only 8 is news, and 11 all of it.
+    rig.pass(RTT);
+    rig.ack(
+        5 * MSS,
+        sent[0].at,
+        &[(7 * MSS, 9 * MSS), (11 * MSS, 12 * MSS)],
+    );
+    assert_eq!(info(&rig), Some(2));
+    assert_eq!((rig.flow.snd_wnd, rig.flow.rtt.latest()), (window, rtt));
+    // What it says to have come twice is what is below its own number.
+    let duplicates = rig.tcp.stats.rx_dsack;
+    rig.ack(5 * MSS, sent[0].at, &[(6 * MSS, 7 * MSS)]);
+    assert_eq!(rig.tcp.stats.rx_dsack, duplicates);
+    rig.ack(5 * MSS, sent[0].at, &[(4 * MSS, 5 * MSS)]);
+    assert_eq!(rig.tcp.stats.rx_dsack, duplicates + 1);
+    assert_eq!(info(&rig), Some(2));
+    // Without SACK there is nothing in it.
+    rig.ack(5 * MSS, sent[0].at, &[]);
+    assert_eq!(info(&rig), Some(2));
+}
+
+#[test]
+fn a_window_may_grow_if_more_than_half_of_it_was_used_in_the_last_round_trip() {
+    // RFC 7661 section 4.3. What is in flight shrinks while it is acknowledged, and the window grows meanwhile.
+    for (segments, grown) in [(10, 20), (9, 18), (6, 12), (5, 10), (2, 10)] {
+        let mut rig = Rig::new();
+        rig.open_window(10);
+        for _ in 0..2 {
+            // The second round trip, with less, does not profit by the first.
+            let sent = rig.send(segments);
+            rig.pass(RTT);
+            for left in &sent {
+                rig.ack(left.start + MSS, left.at, &[]);
+            }
+            assert_eq!(rig.window(), grown, "{segments}");
+        }
+    }
+}

@@ -72,8 +72,7 @@ impl Window {
                 return ack.acked;
             }
         };
-        // RFC 7661 section 4.4: a window of which not even half is used says nothing about the path.
-        if !ack.cwnd_limited && ack.prior_in_flight < self.cwnd / 2 {
+        if !ack.cwnd_limited {
             return 0;
         }
         let counted = ack.acked.min(LIMIT.saturating_mul(ack.mss));

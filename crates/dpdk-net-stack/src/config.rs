@@ -456,6 +456,9 @@ pub struct Config {
     /// Whether TCP segments of a connection that come together are dealt with as one (generic receive offload, in software).
     /// Default on.
     pub gro: bool,
+    /// Whether a connection hands several segments at once to the sink, which cuts them or has the NIC do it (generic
+    /// segmentation offload, TSO). Default on.
+    pub gso: bool,
     /// Checksums of sent packets that are left to the sink ([`TxMeta::checksum`](crate::TxMeta::checksum)). Default none.
     pub tx_checksum_offload: ChecksumOffload,
     /// TCP.
@@ -478,6 +481,7 @@ impl Config {
             dad: true,
             rx_checksum: true,
             gro: true,
+            gso: true,
             tx_checksum_offload: ChecksumOffload::NONE,
             tcp: TcpConfig::default(),
             udp: UdpConfig::default(),

@@ -135,7 +135,7 @@ impl Tcp {
             Lookup::Pending(_) | Lookup::NoRoute => MacAddr::ZERO,
         };
         let macs = (dst, link.iface.mac);
-        let checksums = self.checksums;
+        let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let mut ask = |flow: &mut Flow, segments: usize| {
             let segments = u32::try_from(segments).unwrap_or(u32::MAX);
@@ -162,7 +162,7 @@ impl Tcp {
                 if left == 0 {
                     break Turn::More;
                 }
-                let next = ask(flow, sink.large_segments().min(left));
+                let next = ask(flow, sink.large_segments().min(left).min(most));
                 let Some(len) = frame_len(flow, &next) else {
                     break Turn::Done;
                 };

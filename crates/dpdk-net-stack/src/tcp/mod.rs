@@ -231,6 +231,8 @@ pub(crate) struct Tcp {
     settings: Settings,
     /// What of segments' checksums is made here.
     checksums: Checksums,
+    /// Whether the sink gets several segments in one.
+    gso: bool,
     pub(crate) flows: Flows,
     pub(crate) table: FlowTable,
     listeners: Listeners,
@@ -300,6 +302,7 @@ impl Tcp {
                 mtu: config.mtu,
             },
             checksums: config.tx_checksum_offload.of_tcp(),
+            gso: config.gso,
             flows: Flows::new(nanos),
             table: FlowTable::new(&table_key),
             listeners: Listeners::new(seed),

@@ -78,7 +78,7 @@ impl Device {
     /// Takes a burst off the RX queue; [`parts`](Self::parts) has it. Returns how many are there.
     #[inline]
     pub(crate) fn receive(&mut self) -> usize {
-        let received = self.received.receive(&mut self.rx);
+        let received = self.received.receive_contiguous(&mut self.rx);
         self.output.counts.not_contiguous += received.dropped as u64;
         received.packets
     }

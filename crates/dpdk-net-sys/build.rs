@@ -27,6 +27,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_get_(main_lcore|tsc_hz)",
     "rte_lcore_to_(cpu|socket)_id",
     "rte_log",
+    "rte_mbuf_dyn_rx_timestamp_register",
     "rte_mempool_(avail_count|free|in_use_count)",
     "rte_pktmbuf_(clone|copy|pool_create)",
     "rte_ring_(create|free)",

@@ -2,9 +2,10 @@
 //!
 //! What holds, and every `unsafe` block here relies on:
 //!
-//! 1. A [`RxMbuf`] owns one reference to its packet, and each buffer that [`share`](RxMbuf::share) gave another one, in
-//!    the packet's own reference count (`rte_mbuf`'s `refcnt`). Each is counted in the pool as an mbuf in safe hands,
-//!    so pool and EAL outlive them all.
+//! 1. A [`RxMbuf`] owns one reference to each segment of its packet, and each buffer that
+//!    [`share`](RxMbuf::share) gave another one to its segment, in the segment's own reference count (`rte_mbuf`'s
+//!    `refcnt`). Each is counted in the pool as an mbuf in safe hands, so pool and EAL outlive them all. Freeing the
+//!    packet leaves a shared segment alone, with a `next` that may point to what is gone: nobody follows it.
 //! 2. While there are several, nobody writes: neither type has a method that changes data, offsets or lengths. An
 //!    [`Mbuf`], which has, is given back only when its reference is the only one.
 //! 3. So many bytes may be shared of a pool's mbufs at once that the rest keeps its drivers going: a quarter of the
@@ -14,6 +15,7 @@
 
 use core::fmt;
 use core::ops::Range;
+use core::ptr::NonNull;
 use core::slice;
 
 use bytes::Bytes;
@@ -49,27 +51,35 @@ impl RxMbuf {
         &self.mbuf
     }
 
-    /// Memory that stays taken while the packet is: buffer, private area and the mbuf itself.
+    /// Memory that stays taken while the packet is: buffers, private areas and the mbufs themselves.
     #[inline]
     pub fn held_bytes(&self) -> usize {
-        let raw = self.mbuf.raw();
-        // SAFETY: the mbuf is alive as `self` is.
-        let (buffer, private) = unsafe { (raw.buf_len(), raw.priv_size()) };
-        sys::DN_MBUF_SIZE + usize::from(buffer) + usize::from(private)
+        let (mut held, mut segment) = (0, Some(self.mbuf.raw()));
+        while let Some(mbuf) = segment {
+            held += held_bytes(mbuf);
+            // SAFETY: the packet's segments are alive as `self` is.
+            segment = unsafe { mbuf.next() };
+        }
+        held
     }
 
-    /// Bytes of the packet that stay where they are, for as long as the returned buffer or a clone of it is there.
-    /// `None` if a quarter of the pool is shared already, if the range is not within [`data`](Self::data), or if the
-    /// packet is not contiguous.
+    /// Bytes of the first segment that stay where they are: see [`share_segment`](Self::share_segment).
     pub fn share(&self, range: Range<usize>) -> Option<Bytes> {
-        if range.start > range.end || range.end > self.mbuf.data_len() || !self.mbuf.is_contiguous()
-        {
-            return None;
-        }
-        let raw = self.mbuf.raw();
-        // SAFETY: the mbuf is alive and counted in its pool, which is ours; with the reference and the count taken
-        // here it stays so until `Shared` is dropped.
+        self.share_segment(0, range)
+    }
+
+    /// Bytes of a segment, the first being 0, that stay where they are, for as long as the returned buffer or a clone of it
+    /// is there. That keeps the segment's own mbuf, and none of the others of the packet.
+    ///
+    /// `None` if a quarter of the pool is shared already, or if there are no such bytes.
+    pub fn share_segment(&self, segment: usize, range: Range<usize>) -> Option<Bytes> {
+        let raw = self.nth(segment)?;
+        // SAFETY: the segment is alive as `self` is, and counted in its pool, which is ours; with the reference and
+        // the count taken here it stays so until `Shared` is dropped.
         unsafe {
+            if range.start > range.end || range.end > usize::from(raw.data_len()) {
+                return None;
+            }
             let pool = raw.pool();
             if !mempool::start_sharing(pool) {
                 return None;
@@ -79,8 +89,22 @@ impl RxMbuf {
                 return None;
             }
             mempool::retain(pool, 1);
+            Some(Bytes::from_owner(Shared {
+                raw,
+                start: raw.data().add(range.start),
+                len: range.len(),
+            }))
         }
-        Some(Bytes::from_owner(Shared { raw, range }))
+    }
+
+    /// A segment's mbuf, if there are so many.
+    fn nth(&self, segment: usize) -> Option<RawMbuf> {
+        let mut mbuf = self.mbuf.raw();
+        for _ in 0..segment {
+            // SAFETY: the packet's segments are alive as `self` is.
+            mbuf = unsafe { mbuf.next()? };
+        }
+        Some(mbuf)
     }
 
     /// Gives the packet back to be changed.
@@ -88,12 +112,17 @@ impl RxMbuf {
     /// # Errors
     /// The packet itself while some of its memory is shared.
     pub fn try_into_mbuf(self) -> Result<Mbuf, Self> {
-        // SAFETY: the mbuf is alive. If ours is the only reference nobody else can add one.
-        if unsafe { self.mbuf.raw().refcnt() } == 1 {
-            Ok(self.mbuf)
-        } else {
-            Err(self)
+        let mut segment = Some(self.mbuf.raw());
+        while let Some(mbuf) = segment {
+            // SAFETY: the packet's segments are alive. If ours is the only reference nobody else can add one.
+            unsafe {
+                if mbuf.refcnt() != 1 {
+                    return Err(self);
+                }
+                segment = mbuf.next();
+            }
         }
+        Ok(self.mbuf)
     }
 }
 
@@ -111,15 +140,22 @@ impl FrameBuf for RxMbuf {
     }
 
     #[inline]
+    fn segments(&self) -> usize {
+        self.mbuf.nb_segs()
+    }
+
+    fn segment(&self, index: usize) -> &[u8] {
+        self.mbuf.segment(index)
+    }
+
+    #[inline]
     fn rx_meta(&self) -> RxMeta {
         self.mbuf.rx_meta()
     }
 
     fn share(&self, segment: usize, range: Range<usize>) -> Option<(Bytes, usize)> {
-        if segment != 0 {
-            return None;
-        }
-        Some((RxMbuf::share(self, range)?, self.held_bytes()))
+        let bytes = self.share_segment(segment, range)?;
+        Some((bytes, self.nth(segment).map_or(0, held_bytes)))
     }
 }
 
@@ -129,10 +165,19 @@ impl fmt::Debug for RxMbuf {
     }
 }
 
-/// A reference to a packet of one segment, for some of its bytes.
+/// Memory that one segment of a packet in hand takes.
+fn held_bytes(mbuf: RawMbuf) -> usize {
+    // SAFETY: the mbuf is alive as the packet is.
+    let (buffer, private) = unsafe { (mbuf.buf_len(), mbuf.priv_size()) };
+    sys::DN_MBUF_SIZE + usize::from(buffer) + usize::from(private)
+}
+
+/// A reference to one segment, for some of its bytes. Which packet it was in is not looked at: the other segments may
+/// be gone.
 struct Shared {
     raw: RawMbuf,
-    range: Range<usize>,
+    start: NonNull<u8>,
+    len: usize,
 }
 
 // SAFETY: it only reads its packet, and mbufs may be freed on any thread.
@@ -142,11 +187,8 @@ unsafe impl Sync for Shared {}
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the range was within the data when the packet was shared; nobody changes it since (2).
-        unsafe {
-            let start = self.raw.data().add(self.range.start);
-            slice::from_raw_parts(start.as_ptr(), self.range.len())
-        }
+        // SAFETY: these bytes were within the data when the segment was shared; nobody changes them since (2).
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
@@ -155,7 +197,7 @@ impl Drop for Shared {
         // SAFETY: the reference and the count are ours, taken when the packet was shared, and given up here.
         unsafe {
             mempool::stop_sharing(self.raw.pool());
-            mempool::free_packet(self.raw);
+            mempool::free_segment(self.raw);
         }
     }
 }
@@ -171,11 +213,15 @@ pub struct RxBatch<const N: usize = 64> {
 pub struct Received {
     /// Packets that are in the batch.
     pub packets: usize,
-    /// Packets dropped because their segments did not fit into the first one's buffer.
+    /// Packets dropped because what must be in their first segment did not fit into its buffer.
     pub dropped: usize,
 }
 
 impl<const N: usize> RxBatch<N> {
+    /// Bytes of a packet of several segments that are in the first one: Ethernet with two VLAN tags, and IPv4 and TCP
+    /// with all options are 142, IPv6 with some extension headers more.
+    pub const HEADERS: usize = 256;
+
     /// An empty batch.
     pub const fn new() -> Self {
         Self {
@@ -183,14 +229,32 @@ impl<const N: usize> RxBatch<N> {
         }
     }
 
-    /// Frees what it holds and takes a burst off `queue` ([`RxQueue::rx_burst`]). Every packet is contiguous
-    /// afterwards.
+    /// Frees what it holds and takes a burst off `queue` ([`RxQueue::rx_burst`]). A packet of several segments stays
+    /// one, with all headers in the first: that has [`HEADERS`](Self::HEADERS) bytes or all of the packet.
     #[inline]
     pub fn receive(&mut self, queue: &mut RxQueue) -> Received {
+        self.receive_with(queue, |mbuf| {
+            let headers = Self::HEADERS.min(mbuf.pkt_len());
+            mbuf.pull_up(headers).is_ok()
+        })
+    }
+
+    /// As [`receive`](Self::receive), but every packet is of one segment afterwards.
+    #[inline]
+    pub fn receive_contiguous(&mut self, queue: &mut RxQueue) -> Received {
+        self.receive_with(queue, |mbuf| mbuf.linearize().is_ok())
+    }
+
+    #[inline]
+    fn receive_with(
+        &mut self,
+        queue: &mut RxQueue,
+        arrange: impl Fn(&mut Mbuf) -> bool,
+    ) -> Received {
         self.batch.clear();
         let packets = queue.rx_burst(&mut self.batch);
         if self.batch.iter().any(|mbuf| !mbuf.is_contiguous()) {
-            return self.linearize();
+            return self.arrange(arrange);
         }
         Received {
             packets,
@@ -198,18 +262,21 @@ impl<const N: usize> RxBatch<N> {
         }
     }
 
-    /// Nothing is shared yet: the packets have just been received.
-    #[cold]
-    fn linearize(&mut self) -> Received {
-        let mut kept = MbufBatch::new();
+    /// Puts packets of several segments in order, or drops them. Nothing is shared yet: they have just been received.
+    #[inline(never)]
+    fn arrange(&mut self, arrange: impl Fn(&mut Mbuf) -> bool) -> Received {
+        let good = |mbuf: &mut Mbuf| mbuf.is_contiguous() || arrange(mbuf);
         let mut dropped = 0;
-        for mut mbuf in self.batch.drain() {
-            // Both batches hold N.
-            if mbuf.linearize().is_err() || kept.push(mbuf).is_err() {
-                dropped += 1;
+        if !self.batch.iter_mut().all(good) {
+            let mut kept = MbufBatch::new();
+            for mut mbuf in self.batch.drain() {
+                // Both batches hold N. What was good before is so again.
+                if !good(&mut mbuf) || kept.push(mbuf).is_err() {
+                    dropped += 1;
+                }
             }
+            self.batch = kept;
         }
-        self.batch = kept;
         Received {
             packets: self.batch.len(),
             dropped,

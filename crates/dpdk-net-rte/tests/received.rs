@@ -4,6 +4,7 @@ mod common;
 
 use common::{eal_with_vdevs, pool};
 use dpdk_net_packet::FrameBuf;
+use dpdk_net_rte::port::TxOffloads;
 use dpdk_net_rte::{Mbuf, MbufBatch, Mempool, Port, PortConfig, RxBatch, RxMbuf, ring};
 
 fn filled(pool: &Mempool, bytes: &[u8]) -> Mbuf {
@@ -71,7 +72,7 @@ fn no_more_than_a_quarter_of_a_pool_is_shared() {
 }
 
 #[test]
-fn ranges_outside_of_the_packet_and_chains_are_not_shared() {
+fn ranges_outside_of_a_segment_are_not_shared() {
     let eal = eal_with_vdevs(&[]);
     let pool = pool(&eal, "ranges");
     let packet = RxMbuf::from(filled(&pool, b"0123456789"));
@@ -84,7 +85,11 @@ fn ranges_outside_of_the_packet_and_chains_are_not_shared() {
     assert_eq!(packet.share(10..10).unwrap().len(), 0);
     let mut chain = filled(&pool, b"first");
     chain.chain(filled(&pool, b"second")).unwrap();
-    assert!(RxMbuf::from(chain).share(0..5).is_none());
+    let chain = RxMbuf::from(chain);
+    assert!(chain.share(0..6).is_none(), "that is the first segment's");
+    assert!(chain.share_segment(1, 0..7).is_none());
+    assert!(chain.share_segment(2, 0..0).is_none());
+    drop(chain);
     drop(packet);
     assert_eq!((pool.in_use(), pool.shared()), (0, 0));
 }
@@ -143,7 +148,7 @@ fn a_burst_is_received_read_shared_and_freed_without_what_is_kept() {
     for n in 0..10u8 {
         assert!(out.push(filled(&pool, &[n; 100])).is_ok());
     }
-    // One in two segments: it comes in as one.
+    // One in two segments.
     let mut chain = filled(&pool, &[10; 50]);
     chain.chain(filled(&pool, &[11; 50])).unwrap();
     assert!(out.push(chain).is_ok());
@@ -151,7 +156,7 @@ fn a_burst_is_received_read_shared_and_freed_without_what_is_kept() {
     let mut received = RxBatch::<64>::new();
     let mut kept = Vec::new();
     while kept.len() < 11 {
-        assert_eq!(received.receive(&mut queues.rx).dropped, 0);
+        assert_eq!(received.receive_contiguous(&mut queues.rx).dropped, 0);
         for packet in received.as_slice() {
             assert_eq!(packet.data().len(), 100);
             kept.push(packet.share(40..60).unwrap());
@@ -165,4 +170,127 @@ fn a_burst_is_received_read_shared_and_freed_without_what_is_kept() {
     assert_eq!(pool.in_use() - before, 11);
     drop(kept);
     assert_eq!(pool.in_use(), before);
+}
+
+#[test]
+fn a_shared_segment_keeps_its_own_mbuf_and_none_of_the_others() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "segments");
+    let mut chain = filled(&pool, b"one");
+    for part in [&b"two"[..], b"three", b"four"] {
+        chain.chain(filled(&pool, part)).unwrap();
+    }
+    let packet = RxMbuf::from(chain);
+    assert_eq!(FrameBuf::segments(&packet), 4);
+    assert_eq!(
+        [packet.bytes(), packet.segment(2), packet.segment(4)],
+        [&b"one"[..], b"three", b""]
+    );
+    let whole = packet.held_bytes();
+    let (three, held) = FrameBuf::share(&packet, 2, 1..5).unwrap();
+    assert_eq!(held * 4, whole);
+    assert_eq!(
+        three.as_ptr(),
+        packet.segment(2)[1..].as_ptr(),
+        "not copied"
+    );
+    let one = packet.share(0..3).unwrap();
+    assert_eq!(pool.in_use(), 4);
+    drop(packet);
+    assert_eq!((pool.in_use(), pool.shared()), (2, 2));
+    // The freed ones may be used and written; the kept ones stay.
+    let mut others: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+    for other in &mut others {
+        other.append(16).unwrap().fill(0xee);
+    }
+    drop(others);
+    assert_eq!((&one[..], &three[..]), (&b"one"[..], &b"hree"[..]));
+    drop(one);
+    assert_eq!(pool.in_use(), 1);
+    drop(three);
+    assert_eq!((pool.in_use(), pool.shared()), (0, 0));
+    let all: Vec<Mbuf> = std::iter::from_fn(|| pool.alloc()).collect();
+    assert!(all.len() == 1023 && all.iter().all(Mbuf::is_contiguous));
+}
+
+#[test]
+fn a_chain_can_be_changed_again_when_none_of_its_segments_is_shared() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "again");
+    let mut chain = filled(&pool, b"first");
+    chain.chain(filled(&pool, b"second")).unwrap();
+    let packet = RxMbuf::from(chain);
+    let shared = packet.share_segment(1, 0..6).unwrap();
+    let packet = packet.try_into_mbuf().unwrap_err();
+    drop(shared);
+    let mut mbuf = packet.try_into_mbuf().unwrap();
+    mbuf.linearize().unwrap();
+    assert_eq!(mbuf.data(), b"firstsecond");
+}
+
+#[test]
+fn headers_are_pulled_into_the_first_segment_and_no_more() {
+    let eal = eal_with_vdevs(&[]);
+    let pool = pool(&eal, "headers");
+    let rings = ring::looped_port(&eal, "looped", 1, 256).unwrap();
+    let config = PortConfig {
+        tx_offloads: TxOffloads::MULTI_SEGS,
+        ..PortConfig::default()
+    };
+    let port = Port::open(&eal, rings.ids()[0])
+        .unwrap()
+        .configure(&config, std::slice::from_ref(&pool))
+        .unwrap()
+        .start()
+        .unwrap();
+    let mut queues = port.take_queues().unwrap().remove(0);
+    let mut out = MbufBatch::<64>::new();
+    // First segments that hold too little, all headers, and all of a short packet; one that has no room behind it.
+    for lengths in [
+        &[54, 3, 1000, 200][..],
+        &[300, 900],
+        &[50, 50],
+        &[600],
+        &[54, 1000],
+    ] {
+        let mut packet = filled(&pool, &vec![lengths.len() as u8; lengths[0]]);
+        for (n, length) in (10..).zip(&lengths[1..]) {
+            packet.chain(filled(&pool, &vec![n; *length])).unwrap();
+        }
+        out.push(packet).unwrap();
+    }
+    let mut no_room = filled(&pool, &[0; 2048]);
+    no_room.adj(1900).unwrap();
+    no_room.chain(filled(&pool, &[1; 200])).unwrap();
+    out.push(no_room).unwrap();
+    let sent: Vec<Vec<u8>> = out
+        .iter()
+        .map(|mbuf| mbuf.segments().collect::<Vec<_>>().concat())
+        .collect();
+    assert_eq!(queues.tx.tx_burst(&mut out), 6);
+    let mut received = RxBatch::<64>::new();
+    let got = received.receive(&mut queues.rx);
+    assert_eq!((got.packets, got.dropped), (5, 1));
+    let lengths: Vec<Vec<usize>> = received
+        .as_slice()
+        .iter()
+        .map(|packet| packet.as_mbuf().segments().map(<[u8]>::len).collect())
+        .collect();
+    assert_eq!(
+        lengths,
+        [
+            vec![256, 801, 200],
+            vec![300, 900],
+            vec![100],
+            vec![600],
+            vec![256, 798]
+        ]
+    );
+    for (packet, sent) in received.as_slice().iter().zip(&sent) {
+        let bytes = packet.as_mbuf().segments().collect::<Vec<_>>().concat();
+        assert_eq!(&bytes, sent);
+        assert_eq!(packet.as_mbuf().pkt_len(), sent.len());
+    }
+    received.clear();
+    assert_eq!(pool.in_use(), 0);
 }

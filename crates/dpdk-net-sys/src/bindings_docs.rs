@@ -422,6 +422,10 @@ unsafe extern "C" {
         offset: u32,
         length: u32,
     ) -> *mut rte_mbuf;
+    pub fn rte_mbuf_dyn_rx_timestamp_register(
+        field_offset: *mut ::core::ffi::c_int,
+        rx_flag: *mut u64,
+    ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_count_avail() -> u16;
     pub fn rte_eth_dev_socket_id(port_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_is_valid_port(port_id: u16) -> ::core::ffi::c_int;
@@ -503,6 +507,7 @@ unsafe extern "C" {
     pub fn dn_pktmbuf_lastseg(m: *mut rte_mbuf) -> *mut rte_mbuf;
     pub fn dn_mbuf_refcnt_read(m: *const rte_mbuf) -> u16;
     pub fn dn_mbuf_to_priv(m: *mut rte_mbuf) -> *mut ::core::ffi::c_void;
+    pub fn dn_pktmbuf_refer(mi: *mut rte_mbuf, m: *const rte_mbuf, offset: u16, length: u16);
     pub fn dn_pktmbuf_data_room_size(mp: *mut rte_mempool) -> u16;
     pub fn dn_pktmbuf_priv_size(mp: *mut rte_mempool) -> u16;
     pub fn dn_eth_rx_burst(

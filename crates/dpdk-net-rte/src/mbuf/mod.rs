@@ -16,6 +16,7 @@
 pub(crate) mod raw;
 
 mod offload;
+pub(crate) mod timestamp;
 
 use core::fmt;
 use core::slice;
@@ -257,6 +258,50 @@ impl Mbuf {
         Ok(())
     }
 
+    /// Makes the first segment hold the packet's first `n` bytes, by moving data out of those behind it. Segments that
+    /// are emptied are freed.
+    ///
+    /// # Errors
+    /// [`Error::MbufRoom`] where the packet is shorter, or where the first segment's buffer has not that much room; the
+    /// packet is unchanged then.
+    pub fn pull_up(&mut self, n: usize) -> Result<(), Error> {
+        let mut missing = n.saturating_sub(self.data_len());
+        // SAFETY: the mbuf is alive.
+        let room = unsafe { self.raw.room_behind() };
+        let available = room.min(self.pkt_len() - self.data_len());
+        if missing > available {
+            return Err(Error::MbufRoom {
+                operation: "pull_up",
+                asked: missing,
+                available,
+            });
+        }
+        // SAFETY: the packet is ours alone. The copies fit behind the first segment's data; segments are distinct
+        // mbufs, so source and destination do not overlap. An emptied segment is cut out before it is freed.
+        unsafe {
+            while missing > 0
+                && let Some(next) = self.raw.next()
+            {
+                let there = next.data_len();
+                let taken = missing.min(usize::from(there)) as u16;
+                let length = self.raw.data_len();
+                let end = self.raw.data().add(usize::from(length));
+                end.copy_from_nonoverlapping(next.data(), usize::from(taken));
+                self.raw.set_data_len(length + taken);
+                next.set_data_off(next.data_off() + taken);
+                next.set_data_len(there - taken);
+                missing -= usize::from(taken);
+                if taken == there {
+                    self.raw.set_next(next.next());
+                    self.raw.set_nb_segs(self.raw.nb_segs() - 1);
+                    next.set_next(None);
+                    free_packet(next);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether all data has room in the first segment's buffer.
     pub(crate) fn fits_first_segment(&self) -> bool {
         // SAFETY: the mbuf is alive.
@@ -373,6 +418,25 @@ impl Mbuf {
         unsafe { self.raw.ol_flags() & sys::DN_MBUF_F_RX_LRO != 0 }
     }
 
+    /// Payload bytes of each of the TCP segments that were coalesced into this packet, the last one excepted; 0 where
+    /// none were, or where the driver does not tell (`tso_segsz`).
+    #[inline]
+    pub fn lro_segment(&self) -> u16 {
+        if self.is_lro() {
+            self.tx_lengths().segment as u16
+        } else {
+            0
+        }
+    }
+
+    /// When the NIC received the packet, in ticks of its own clock, if it was asked to tell
+    /// ([`RxOffloads::TIMESTAMP`](crate::port::RxOffloads::TIMESTAMP)).
+    #[inline]
+    pub fn timestamp(&self) -> Option<u64> {
+        // SAFETY: the mbuf is alive.
+        unsafe { timestamp::read(self.raw) }
+    }
+
     /// What the NIC found the packet to be, as a combination of DPDK's `RTE_PTYPE_*`; 0 if it did not look.
     #[inline]
     pub fn packet_type(&self) -> u32 {
@@ -433,10 +497,19 @@ impl Drop for Mbuf {
 }
 
 impl FrameBuf for Mbuf {
-    /// The first segment's data: [`linearize`](Mbuf::linearize) a packet of several first.
+    /// The first segment's data.
     #[inline]
     fn bytes(&self) -> &[u8] {
         self.data()
+    }
+
+    #[inline]
+    fn segments(&self) -> usize {
+        self.nb_segs()
+    }
+
+    fn segment(&self, index: usize) -> &[u8] {
+        Mbuf::segments(self).nth(index).unwrap_or_default()
     }
 
     #[inline]
@@ -446,7 +519,8 @@ impl FrameBuf for Mbuf {
             l4_checksum: self.l4_checksum(),
             rss_hash: self.rss_hash(),
             vlan_tci: self.vlan_tci(),
-            ..RxMeta::default()
+            lro_segment: self.lro_segment(),
+            timestamp: self.timestamp(),
         }
     }
 }

@@ -19,6 +19,7 @@ use dpdk_net_sys as sys;
 
 use super::tx_rules::{Frame, TxRules};
 use super::{PortConfig, PortId, PortInfo, RxOffloads, TxOffloads};
+use crate::mbuf::timestamp;
 use crate::ring::Attachment;
 use crate::{Eal, Error, Mempool, ring};
 
@@ -85,6 +86,7 @@ pub(crate) struct Slot {
     pub(crate) bytes: Counter,
     pub(crate) copied: Counter,
     pub(crate) dropped: Counter,
+    pub(crate) malformed: Counter,
 }
 
 impl Slot {
@@ -147,15 +149,15 @@ pub(crate) struct Setup {
 pub(crate) struct Control {
     pub(crate) phase: Phase,
     pub(crate) setup: Setup,
-    /// What the queues had counted at the last reset: packets and bytes, by queue.
+    /// What the queues had counted at the last reset, by queue.
     pub(crate) baseline: Baseline,
 }
 
 /// See [`Control::baseline`].
 #[derive(Debug, Default)]
 pub(crate) struct Baseline {
-    pub(crate) rx: Vec<[u64; 4]>,
-    pub(crate) tx: Vec<[u64; 4]>,
+    pub(crate) rx: Vec<[u64; 5]>,
+    pub(crate) tx: Vec<[u64; 5]>,
 }
 
 /// One open port.
@@ -277,6 +279,9 @@ impl Inner {
             tx_offloads: plan.tx_offloads.bits(),
             rss_types: plan.rss_types,
         };
+        if plan.rx_offloads.contains(RxOffloads::TIMESTAMP) {
+            timestamp::register()?;
+        }
         // A failure below leaves the device with half a configuration, which the next one replaces.
         control.phase = Phase::Unconfigured;
         let id = self.id.get();

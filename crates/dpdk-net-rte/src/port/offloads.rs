@@ -24,6 +24,8 @@ bitflags::bitflags! {
         const KEEP_CRC = sys::DN_ETH_RX_OFFLOAD_KEEP_CRC;
         /// Deliver the RSS hash: [`Mbuf::rss_hash`](crate::Mbuf::rss_hash).
         const RSS_HASH = sys::DN_ETH_RX_OFFLOAD_RSS_HASH;
+        /// Tell when a packet was received: [`Mbuf::timestamp`](crate::Mbuf::timestamp).
+        const TIMESTAMP = sys::DN_ETH_RX_OFFLOAD_TIMESTAMP;
         /// All checksums that TCP and UDP over IP have.
         const CHECKSUM = Self::IPV4_CHECKSUM.bits() | Self::UDP_CHECKSUM.bits() | Self::TCP_CHECKSUM.bits();
         const _ = !0;

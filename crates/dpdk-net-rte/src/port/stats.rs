@@ -48,6 +48,8 @@ pub struct QueueStats {
     pub rx_copied: u64,
     /// Packets dropped as there was no mbuf for that copy.
     pub rx_dropped: u64,
+    /// Packets dropped because a broken driver delivered several segments that do not add up to the packet.
+    pub rx_malformed: u64,
     /// Packets that `tx_burst` handed to the driver.
     pub tx_packets: u64,
     /// Their bytes.
@@ -58,12 +60,13 @@ pub struct QueueStats {
     pub tx_dropped: u64,
 }
 
-fn values(slot: &Slot) -> [u64; 4] {
+fn values(slot: &Slot) -> [u64; 5] {
     [
         slot.packets.get(),
         slot.bytes.get(),
         slot.copied.get(),
         slot.dropped.get(),
+        slot.malformed.get(),
     ]
 }
 
@@ -109,21 +112,23 @@ impl PortControl {
                 count: rx.len().max(tx.len()),
             });
         }
-        let since = |slots: &[std::sync::Arc<Slot>], baseline: &[[u64; 4]]| {
+        let since = |slots: &[std::sync::Arc<Slot>], baseline: &[[u64; 5]]| {
             let now = slots
                 .get(index)
                 .map(|slot| values(slot))
                 .unwrap_or_default();
             let then = baseline.get(index).copied().unwrap_or_default();
-            core::array::from_fn::<u64, 4, _>(|n| now[n].wrapping_sub(then[n]))
+            core::array::from_fn::<u64, 5, _>(|n| now[n].wrapping_sub(then[n]))
         };
-        let [rx_packets, rx_bytes, rx_copied, rx_dropped] = since(rx, &control.baseline.rx);
-        let [tx_packets, tx_bytes, tx_copied, tx_dropped] = since(tx, &control.baseline.tx);
+        let [rx_packets, rx_bytes, rx_copied, rx_dropped, rx_malformed] =
+            since(rx, &control.baseline.rx);
+        let [tx_packets, tx_bytes, tx_copied, tx_dropped, _] = since(tx, &control.baseline.tx);
         Ok(QueueStats {
             rx_packets,
             rx_bytes,
             rx_copied,
             rx_dropped,
+            rx_malformed,
             tx_packets,
             tx_bytes,
             tx_copied,

@@ -128,23 +128,21 @@ impl RxQueue {
             // SAFETY: the driver wrote `n` packets; each is looked at once, before its place is reused.
             let mbuf = unsafe { mbufs.add(index).read() };
             // SAFETY: the packet is alive; its pools are, as the driver took it from them.
-            let mbuf = if unsafe { is_plain(mbuf, &mut tally) } {
-                mbuf
-            } else {
-                // SAFETY: rte_pktmbuf_copy() reads the packet only and makes a direct one of our pool with
-                // one owner; the original is given back to whoever shares it.
-                let copy = unsafe {
-                    let copy =
-                        sys::rte_pktmbuf_copy(mbuf.as_ptr(), self.pool.raw().as_ptr(), 0, u32::MAX);
-                    sys::dn_pktmbuf_free(mbuf.as_ptr());
-                    NonNull::new(copy).map(RawMbuf::new)
-                };
-                let Some(copy) = copy else {
-                    self.slot.dropped.add(1);
+            let mbuf = match unsafe { examine(mbuf, &mut tally) } {
+                Found::Plain => mbuf,
+                Found::Malformed { chain } => {
+                    self.slot.malformed.add(1);
+                    if chain <= sys::DN_MBUF_MAX_NB_SEGS {
+                        // SAFETY: the packet is ours, and its segments are `chain` different mbufs.
+                        unsafe { sys::dn_pktmbuf_free(mbuf.as_ptr()) }
+                    }
                     continue;
-                };
-                self.slot.copied.add(1);
-                copy
+                }
+                // SAFETY: the packet is ours.
+                Found::Borrowed => match unsafe { self.copy(mbuf) } {
+                    Some(copy) => copy,
+                    None => continue,
+                },
             };
             // SAFETY: the packet is ours; `kept` is at most `index`.
             unsafe {
@@ -156,6 +154,30 @@ impl RxQueue {
         }
         tally.retain();
         (kept, bytes)
+    }
+
+    /// A copy of a packet that others share, in mbufs of the queue's pool that nobody counts yet; the original is given
+    /// back to whoever shares it.
+    ///
+    /// # Safety
+    /// The packet is alive and ours to give up.
+    unsafe fn copy(&self, mbuf: RawMbuf) -> Option<RawMbuf> {
+        // SAFETY: rte_pktmbuf_copy() reads the packet only and makes a direct one of our pool with one owner.
+        let copy = unsafe {
+            let copy = sys::rte_pktmbuf_copy(mbuf.as_ptr(), self.pool.raw().as_ptr(), 0, u32::MAX);
+            sys::dn_pktmbuf_free(mbuf.as_ptr());
+            NonNull::new(copy).map(RawMbuf::new)
+        };
+        match copy {
+            Some(copy) => {
+                self.slot.copied.add(1);
+                // What its sender asked of a port was checked against another first segment.
+                // SAFETY: the copy is ours alone.
+                unsafe { copy.set_ol_flags(copy.ol_flags() & !sys::DN_MBUF_F_TX_OFFLOAD_MASK) };
+            }
+            None => self.slot.dropped.add(1),
+        }
+        copy
     }
 }
 
@@ -213,27 +235,56 @@ impl Tally {
     }
 }
 
-/// Whether each segment has one owner, its own buffer and a pool of ours.
+/// What a received packet is.
+enum Found {
+    /// Each segment has one owner, its own buffer and a pool of ours.
+    Plain,
+    /// It is not so.
+    Borrowed,
+    /// Its lengths contradict each other. `chain` is how many segments are linked, or more than there can be.
+    Malformed { chain: usize },
+}
+
+/// Looks at all segments of a packet. That what a packet of one says of its length is true is the driver's to keep;
+/// one of several has more to get wrong.
 ///
 /// # Safety
 /// The packet and its pools are alive.
-unsafe fn is_plain(packet: RawMbuf, tally: &mut Tally) -> bool {
+unsafe fn examine(packet: RawMbuf, tally: &mut Tally) -> Found {
+    let (mut segments, mut length, mut plain, mut within) = (0, 0, true, true);
     let mut segment = Some(packet);
     while let Some(mbuf) = segment {
+        segments += 1;
+        if segments > sys::DN_MBUF_MAX_NB_SEGS {
+            // No packet has so many: they are linked in a circle.
+            return Found::Malformed { chain: segments };
+        }
         // SAFETY: the packet's segments are alive, and so are their pools.
         unsafe {
-            if mbuf.refcnt() != 1 || mbuf.ol_flags() & BORROWED != 0 {
-                return false;
-            }
-            let pool = mbuf.pool();
-            if tally.ours != Some(pool) {
-                if !mempool::is_ours(pool) {
-                    return false;
+            plain = plain && mbuf.refcnt() == 1 && mbuf.ol_flags() & BORROWED == 0;
+            if plain {
+                let pool = mbuf.pool();
+                if tally.ours != Some(pool) {
+                    plain = mempool::is_ours(pool);
+                    if plain {
+                        tally.ours = Some(pool);
+                    }
                 }
-                tally.ours = Some(pool);
             }
+            let data = mbuf.data_len();
+            length += u64::from(data);
+            within &= u32::from(mbuf.data_off()) + u32::from(data) <= u32::from(mbuf.buf_len());
             segment = mbuf.next();
         }
     }
-    true
+    // SAFETY: the packet is alive.
+    let (told, told_length) =
+        unsafe { (usize::from(packet.nb_segs()), u64::from(packet.pkt_len())) };
+    if (segments, length, within) != (told, told_length, true) && (segments > 1 || told > 1) {
+        Found::Malformed { chain: segments }
+    } else if plain {
+        Found::Plain
+    } else {
+        Found::Borrowed
+    }
 }

@@ -352,6 +352,148 @@ fn verdicts_and_metadata_are_read_from_the_flags() {
         (Some(42), None)
     );
     assert!(mbuf.is_lro());
+    // SAFETY: as above; l2_len:7, l3_len:9, l4_len:8, tso_segsz:16.
+    unsafe { raw.set_tx_offload(1448 << 24 | 14) };
+    assert_eq!(mbuf.rx_meta().lro_segment, 1448);
+    // SAFETY: as above.
+    unsafe { raw.set_ol_flags(sys::DN_MBUF_F_RX_RSS_HASH) };
+    assert_eq!(mbuf.rx_meta().lro_segment, 0, "not coalesced");
+    assert!(mbuf.rx_meta().rss_hash.is_some());
     drop(mbuf);
     assert!(!bed.eal.ports().is_empty());
+}
+
+#[test]
+fn a_receive_timestamp_is_read_where_the_driver_says_it_wrote_one() {
+    use dpdk_net_packet::FrameBuf;
+
+    use crate::mbuf::timestamp;
+    let bed = bed();
+    let mbuf = filled(&bed.pool, b"frame");
+    // SAFETY: the mbuf is ours.
+    unsafe { mbuf.raw().set_ol_flags(!sys::DN_MBUF_F_INDIRECT) };
+    assert_eq!(mbuf.timestamp(), None, "nobody asked for any yet");
+    // SAFETY: the mbuf is ours.
+    unsafe { mbuf.raw().set_ol_flags(0) };
+    timestamp::register().expect("there is room");
+    timestamp::register().expect("and it is the same for all ports");
+    let (offset, flag) = timestamp::place();
+    assert_eq!(flag.count_ones(), 1);
+    // SAFETY: DPDK gave this place of every mbuf to the timestamp.
+    unsafe {
+        let field = mbuf.raw().as_ptr().byte_add(offset).cast::<u64>();
+        field.write_unaligned(0x0123_4567_89ab_cdef);
+    }
+    assert_eq!(mbuf.rx_meta().timestamp, None, "the driver wrote none");
+    // SAFETY: as above.
+    unsafe { mbuf.raw().set_ol_flags(flag) };
+    assert_eq!(mbuf.rx_meta().timestamp, Some(0x0123_4567_89ab_cdef));
+}
+
+/// A packet of three segments, 18 bytes in all, that nobody counts: as a driver has it.
+fn three(pool: &Mempool) -> [RawMbuf; 3] {
+    let parts = [&b"first:"[..], b"second", b":third"].map(|part| {
+        // SAFETY: a fresh mbuf, whose data is written.
+        unsafe {
+            let raw = sys::dn_pktmbuf_alloc(pool.raw().as_ptr());
+            let raw = RawMbuf::new(NonNull::new(raw).expect("one"));
+            raw.data()
+                .copy_from_nonoverlapping(NonNull::from(part).cast(), part.len());
+            raw.set_data_len(part.len() as u16);
+            raw.set_pkt_len(part.len() as u32);
+            raw
+        }
+    });
+    // SAFETY: the three are ours.
+    unsafe {
+        parts[0].set_next(Some(parts[1]));
+        parts[1].set_next(Some(parts[2]));
+        parts[0].set_nb_segs(3);
+        parts[0].set_pkt_len(18);
+    }
+    parts
+}
+
+#[test]
+fn chains_whose_lengths_contradict_each_other_are_dropped_and_counted() {
+    let mut bed = bed();
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    // Segments and bytes of the packet; length and start of the second segment's data. Right are 3, 18, 6 and 128.
+    let lies = [
+        (3, 17, 6, 128),
+        (3, u32::MAX, 6, 128),
+        (2, 18, 6, 128),
+        (u16::MAX, 18, 6, 128),
+        (1, 18, 6, 128),
+        // Past the end of its buffer, though the sum is right.
+        (3, 2212, 2200, 128),
+        (3, 18, 6, u16::MAX),
+    ];
+    for (n, (segments, bytes, length, start)) in (1..).zip(lies) {
+        let packet = three(&bed.pool);
+        // SAFETY: the packet is ours until it is injected.
+        unsafe {
+            packet[0].set_nb_segs(segments);
+            packet[0].set_pkt_len(bytes);
+            packet[1].set_data_len(length);
+            packet[1].set_data_off(start);
+        }
+        inject(packet[0]);
+        // A good one goes with it.
+        inject(three(&bed.pool)[0]);
+        assert_eq!(bed.queue.rx.rx_burst(&mut batch), 1, "{n}");
+        let mut bytes = [0; 18];
+        assert_eq!(batch.as_slice()[0].copy_to(&mut bytes), 18);
+        assert_eq!(&bytes, b"first:second:third");
+        batch.clear();
+        let stats = bed.port.queue_stats(0).expect("queue 0");
+        assert_eq!((stats.rx_malformed, stats.rx_packets), (n, n));
+        assert_eq!(bed.pool.in_use(), 0, "{n}");
+    }
+    assert_eq!(bed.port.queue_stats(0).expect("queue 0").rx_dropped, 0);
+}
+
+#[test]
+fn a_chain_that_is_a_circle_is_not_followed_for_ever() {
+    let mut bed = bed();
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    let packet = three(&bed.pool);
+    // SAFETY: the packet is ours.
+    unsafe { packet[2].set_next(Some(packet[1])) };
+    inject(packet[0]);
+    assert_eq!(bed.queue.rx.rx_burst(&mut batch), 0);
+    assert_eq!(bed.port.queue_stats(0).expect("queue 0").rx_malformed, 1);
+    // Nobody can say what of it is whose: it is left alone.
+    assert_eq!(bed.pool.in_use(), 3);
+    // SAFETY: nobody else has it; with the circle cut it can be freed.
+    unsafe {
+        packet[2].set_next(None);
+        sys::dn_pktmbuf_free(packet[0].as_ptr());
+    }
+}
+
+#[test]
+fn what_a_sender_asked_of_its_port_is_not_asked_of_the_next_with_a_copy() {
+    use crate::mbuf::{IpVersion, L4Offload, TxOffload};
+    let mut bed = bed();
+    let mut original = filled(&bed.pool, &[0; 60]);
+    original
+        .set_tx_offload(TxOffload {
+            l2_len: 14,
+            l3_len: 20,
+            ip: IpVersion::V4 {
+                header_checksum: true,
+            },
+            l4: L4Offload::UdpChecksum,
+        })
+        .expect("it fits");
+    // SAFETY: one further reference, which the ring gets.
+    unsafe {
+        sys::dn_mbuf_refcnt_update(original.raw().as_ptr(), 1);
+    }
+    inject(original.raw());
+    let mut batch: MbufBatch<8> = MbufBatch::new();
+    assert_eq!(bed.queue.rx.rx_burst(&mut batch), 1);
+    assert_eq!(batch.as_slice()[0].tx_flags(), 0);
+    assert_ne!(original.tx_flags(), 0);
 }

@@ -63,7 +63,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         tx_descriptors: builder.descriptors,
         // A default is not forced on drivers that can't change theirs.
         mtu: builder.mtu,
-        rx_offloads_if_offered: RxOffloads::CHECKSUM,
+        rx_offloads_if_offered: RxOffloads::CHECKSUM | RxOffloads::SCATTER | RxOffloads::TCP_LRO,
         tx_offloads_if_offered: TxOffloads::CHECKSUM
             | TxOffloads::TCP_TSO
             | TxOffloads::MULTI_SEGS

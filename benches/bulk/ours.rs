@@ -8,6 +8,7 @@ use anyhow::Context;
 use dpdk_net::net::{TcpListener, TcpStream};
 use dpdk_net::{App, AppBuilder, IdlePolicy};
 use dpdk_net_rte::Eal;
+use dpdk_net_rte::port::{RxOffloads, TxOffloads};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{CHUNK, Device, End, Offloads, PORT, Role, megabits, say};
@@ -60,7 +61,20 @@ fn app(end: &End) -> anyhow::Result<AppBuilder> {
             stack.gro = !off;
             stack.gso = !off;
         });
-    app = crate::ours::offloads(app, end.offloads);
+    let (rx, tx, send_memory) = match end.offloads {
+        Offloads::Off | Offloads::Software => (RxOffloads::SCATTER, TxOffloads::empty(), 0),
+        Offloads::Checksum => (
+            RxOffloads::SCATTER | RxOffloads::CHECKSUM,
+            TxOffloads::CHECKSUM,
+            0,
+        ),
+        Offloads::All => (
+            RxOffloads::SCATTER | RxOffloads::CHECKSUM | RxOffloads::TCP_LRO,
+            TxOffloads::CHECKSUM | TxOffloads::TCP_TSO | TxOffloads::MULTI_SEGS,
+            32 << 20,
+        ),
+    };
+    app = app.rx_offloads(rx).tx_offloads(tx).send_memory(send_memory);
     if end.device == Device::Vhost {
         say("up");
     }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::port::{DescriptorLimits, PortInfo, RxOffloads, Started, TxOffloads};
+use dpdk_net_rte::port::{DescriptorLimits, PortInfo, Started, TxOffloads};
 use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortControl};
 use dpdk_net_stack::{Config, IfAddr, MAX_MTU, MIN_MTU};
 
@@ -63,11 +63,8 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         tx_descriptors: builder.descriptors,
         // A default is not forced on drivers that can't change theirs.
         mtu: builder.mtu,
-        rx_offloads_if_offered: RxOffloads::CHECKSUM | RxOffloads::SCATTER | RxOffloads::TCP_LRO,
-        tx_offloads_if_offered: TxOffloads::CHECKSUM
-            | TxOffloads::TCP_TSO
-            | TxOffloads::MULTI_SEGS
-            | TxOffloads::VLAN_INSERT,
+        rx_offloads_if_offered: builder.rx_offloads,
+        tx_offloads_if_offered: builder.tx_offloads,
         ..PortConfig::default()
     };
     let port = port
@@ -100,7 +97,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     let mut config = WorkerConfig::new(&eal, queues, pool, stack)
         .idle(builder.idle)
         .blocking_affinity(Some(affinity));
-    if let Some(memory) = send_memory(&eal, &info, builder.send_memory) {
+    if let Some(memory) = send_memory(&eal, &info, port.offloads().1, builder.send_memory) {
         config = config.send_memory(memory);
     }
     let worker = Worker::new(config)?;
@@ -188,8 +185,13 @@ fn mempool(
 
 /// Pools for payload that is sent by reference: `bytes` of it, and a reference for each mbuf that a full ring and a burst can
 /// have. Where memory does not suffice payload is copied, which always works.
-fn send_memory(eal: &Eal, info: &PortInfo, bytes: usize) -> Option<SendMemory> {
-    if bytes == 0 || !info.tx_offloads.contains(TxOffloads::MULTI_SEGS) {
+fn send_memory(
+    eal: &Eal,
+    info: &PortInfo,
+    offloads: TxOffloads,
+    bytes: usize,
+) -> Option<SendMemory> {
+    if bytes == 0 || !offloads.contains(TxOffloads::MULTI_SEGS) {
         return None;
     }
     let chunks = u32::try_from(bytes / CHUNK).unwrap_or(u32::MAX).max(16);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dpdk_net_packet::MacAddr;
+use dpdk_net_rte::port::{RxOffloads, TxOffloads};
 use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route};
 
@@ -39,6 +40,8 @@ pub struct AppBuilder {
     pub(super) mbufs: Option<u32>,
     pub(super) descriptors: Option<u16>,
     pub(super) send_memory: usize,
+    pub(super) rx_offloads: RxOffloads,
+    pub(super) tx_offloads: TxOffloads,
     pub(super) drain_timeout: Duration,
     pub(super) link_timeout: Duration,
 }
@@ -69,6 +72,11 @@ impl AppBuilder {
             mbufs: None,
             descriptors: None,
             send_memory: 8 << 20,
+            rx_offloads: RxOffloads::CHECKSUM | RxOffloads::SCATTER | RxOffloads::TCP_LRO,
+            tx_offloads: TxOffloads::CHECKSUM
+                | TxOffloads::TCP_TSO
+                | TxOffloads::MULTI_SEGS
+                | TxOffloads::VLAN_INSERT,
             drain_timeout: Duration::from_secs(10),
             link_timeout: Duration::from_secs(5),
         }
@@ -145,6 +153,19 @@ impl AppBuilder {
     /// Mbufs in the pool. Default: enough for both rings, bursts and caches.
     pub fn mbufs(mut self, mbufs: u32) -> Self {
         self.mbufs = Some(mbufs);
+        self
+    }
+
+    /// Receive offloads to use where the port has them. Default: checksums, LRO, scattered receive.
+    pub fn rx_offloads(mut self, offloads: RxOffloads) -> Self {
+        self.rx_offloads = offloads;
+        self
+    }
+
+    /// Transmit offloads to use where the port has them; what it has not is done in software. Default: checksums, TSO, chained
+    /// mbufs, VLAN tags.
+    pub fn tx_offloads(mut self, offloads: TxOffloads) -> Self {
+        self.tx_offloads = offloads;
         self
     }
 

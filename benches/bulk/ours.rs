@@ -15,10 +15,15 @@ use crate::{CHUNK, Device, End, Offloads, PORT, Role, megabits, say};
 
 pub(crate) fn run(end: &End) -> anyhow::Result<()> {
     let app = app(end)?;
-    match end.role {
-        Role::Send => app.run(|_| send(end.clone()))?,
-        Role::Receive => app.run(|_| receive(end.clone()))?,
-    }
+    let end = end.clone();
+    app.run(|_| async move {
+        // The socket is there now.
+        say("up");
+        match end.role {
+            Role::Send => send(end).await,
+            Role::Receive => receive(end).await,
+        }
+    })?
 }
 
 /// Vhost has the first core and virtio-user the second one.
@@ -75,9 +80,6 @@ fn app(end: &End) -> anyhow::Result<AppBuilder> {
         ),
     };
     app = app.rx_offloads(rx).tx_offloads(tx).send_memory(send_memory);
-    if end.device == Device::Vhost {
-        say("up");
-    }
     Ok(app)
 }
 

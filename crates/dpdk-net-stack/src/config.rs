@@ -265,8 +265,9 @@ pub struct TcpConfig {
     /// How long an outgoing connection may take before it fails with `TimedOut`. Default three minutes (RFC
     /// 9293 section 3.8.3); applications that want to know earlier set a timeout of their own.
     pub connect_timeout: Duration,
-    /// How long sent data may stay unacknowledged with nothing heard from the peer before the connection fails with
-    /// `TimedOut` (`TCP_USER_TIMEOUT`, RFC 5482). An idle connection is never hit. Default 924 s, Linux' 15 retries.
+    /// How long what was sent may stay unacknowledged before the connection fails with `TimedOut` (`TCP_USER_TIMEOUT`, RFC
+    /// 5482); while the peer's window is closed, how long nothing may be heard from it. An idle connection is never hit.
+    /// Default 924 s, Linux' 15 retries.
     pub user_timeout: Duration,
     /// The same for a connection that the application has let go of. Default 100 s (`tcp_orphan_retries` = 8).
     pub orphan_timeout: Duration,

@@ -225,6 +225,52 @@ both_families! {
         assert_eq!(hand.stack.tcp_take_error(id), Some(Error::TimedOut));
     }
 
+    fn a_user_timeout_counts_from_when_the_oldest_byte_was_sent_whatever_else_is_heard(family) {
+        let mut config = config(1);
+        // Nothing is sent again meanwhile.
+        config.tcp.min_rto = Duration::from_secs(10);
+        let mut hand = Hand::with(family, config);
+        let id = hand.connect();
+        hand.stack.tcp_set_option(id, TcpOption::UserTimeout(Some(Duration::from_secs(3)))).unwrap();
+        hand.pass(Duration::from_secs(100));
+        let (begin, half) = (hand.now, Duration::from_millis(500));
+        hand.stack.tcp_send(id, &[1; 1_000]).unwrap();
+        hand.pass(2 * half);
+        hand.stack.tcp_send(id, &[2; 1_400]).unwrap();
+        hand.pass(2 * half);
+        // Two seconds after it was sent, so the rest counts, which was sent a second later.
+        hand.acknowledge(1_000);
+        while hand.stack.tcp_state(id) == TcpState::Established {
+            assert!(hand.now < begin + Duration::from_secs(60), "it lives for ever");
+            // Data, and an ACK that acknowledges nothing.
+            hand.send(ACK | PSH, b"still here");
+            hand.give(&hand.seg(ACK, &[]));
+            hand.pass(half);
+        }
+        assert_eq!(hand.now - begin, 9 * half, "from 1 s on, and found out at the next half second");
+        assert_eq!(hand.stack.tcp_take_error(id), Some(Error::TimedOut));
+    }
+
+    fn a_closed_window_is_waited_for_as_long_as_the_peer_answers(family) {
+        let mut hand = Hand::new(family);
+        let id = hand.connect();
+        hand.stack.tcp_set_option(id, TcpOption::UserTimeout(Some(Duration::from_secs(3)))).unwrap();
+        hand.window = 0;
+        hand.give(&hand.seg(ACK, &[]));
+        hand.stack.tcp_send(id, b"not yet").unwrap();
+        let mut probes = 0;
+        for _ in 0..200 {
+            let asked = hand.pass(Duration::from_millis(500));
+            probes += asked.len();
+            for _ in asked {
+                hand.give(&hand.seg(ACK, &[]));
+            }
+        }
+        assert_eq!(hand.stack.tcp_state(id), TcpState::Established, "{probes} probes");
+        hand.pass(Duration::from_secs(70));
+        assert_eq!(hand.stack.tcp_take_error(id), Some(Error::TimedOut), "the peer is silent");
+    }
+
     fn a_user_timeout_decides_over_keep_alive_probes(family) {
         let mut hand = Hand::new(family);
         let id = hand.connect();

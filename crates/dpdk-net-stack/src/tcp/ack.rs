@@ -42,7 +42,14 @@ impl Flow {
             return false;
         }
         // Of a late one only what it says of single segments can be news (RFC 6675 section 4, Update), as with Linux.
+        let was_closed = self.snd_wnd == 0;
         let window_moved = !late && self.update_window(segment);
+        if was_closed && window_moved {
+            // What was sent can be acknowledged from now on.
+            if let Some(sender) = &mut self.sender {
+                sender.oldest_sent = context.now;
+            }
+        }
         if self.snd_una == self.snd_nxt {
             // Nothing is outstanding, so nothing is learnt but the window, and whether a probe was in vain (RFC 8985
             // section 7.4.2, cases 1 and 3).
@@ -71,6 +78,9 @@ impl Flow {
                 busy.send.ack(of_data);
             }
             self.snd_una = ack;
+            if let Some(oldest) = busy.sent.front() {
+                sender.oldest_sent = sender.oldest_sent.max(oldest.sent_at);
+            }
         }
         let mut duplicate = None;
         if !segment.options.sack.is_empty() && self.flags.contains(FlowFlags::SACK) {

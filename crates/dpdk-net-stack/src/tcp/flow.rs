@@ -419,6 +419,16 @@ impl Flow {
 
     /// Whether something that was sent or is to be sent is not acknowledged.
     #[inline]
+    /// Since when something has been unacknowledged (RFC 9293 section 3.8.3, RFC 5482 section 1). Where nothing was sent, or the
+    /// peer's window is closed, it is the peer's silence that counts: a peer that answers may keep its window closed for as
+    /// long as it likes (RFC 9293 section 3.8.6.1).
+    pub(crate) fn unacknowledged_since(&self) -> Instant {
+        match &self.sender {
+            Some(sender) if self.snd_una != self.snd_nxt && self.snd_wnd > 0 => sender.oldest_sent,
+            _ => self.heard,
+        }
+    }
+
     pub(crate) fn has_unacknowledged(&self) -> bool {
         match self.state {
             TcpState::Closed | TcpState::TimeWait | TcpState::FinWait2 => false,

@@ -195,7 +195,7 @@ impl core::ops::Deref for Settings {
 }
 
 impl Settings {
-    /// How long the peer of this connection may be silent while something is unacknowledged.
+    /// How long something of this connection may be unacknowledged.
     fn patience(&self, flow: &Flow) -> Duration {
         let own = flow.rare.as_ref().and_then(|rare| rare.user_timeout);
         let patience = own.unwrap_or(self.user_timeout);

@@ -408,13 +408,12 @@ impl Flow {
     }
 
     /// RFC 1122 section 4.2.2.17: as the retransmission timeout, backed off the same way. No shorter than a peer may take to tell
-    /// of its window by itself.
+    /// of its window by itself, and no longer than lets it answer before it is given up for its silence.
     fn persist_timeout(&self, config: &Settings) -> Duration {
-        let first = self
-            .rtt
-            .rto(config.min_rto, config.max_rto)
-            .max(Duration::from_millis(200));
-        (first * (1u32 << self.backoff.min(16))).min(config.max_rto)
+        let least = Duration::from_millis(200);
+        let first = self.rtt.rto(config.min_rto, config.max_rto).max(least);
+        let longest = config.max_rto.min(config.patience(self) / 2).max(least);
+        (first * (1u32 << self.backoff.min(16))).min(longest)
     }
 
     /// The SYN of a connection opened from here, or the SYN-ACK where both opened at once.

@@ -74,6 +74,9 @@ pub(crate) struct Sender {
     /// `SO_MAX_PACING_RATE`, `u64::MAX` if there is none.
     pacing_max: u64,
     pub(crate) last_sent: Instant,
+    /// When the oldest byte that is unacknowledged was sent for the first time or, if it had been sent again by the time that
+    /// it became the oldest, for the last time before.
+    pub(crate) oldest_sent: Instant,
     /// The last sample of the delivery rate.
     pub(crate) rate: Option<RateSample>,
     pub(crate) totals: Totals,
@@ -157,6 +160,7 @@ impl Sender {
             paced_until: now,
             pacing_max: pacing_max.unwrap_or(u64::MAX),
             last_sent: now,
+            oldest_sent: now,
             rate: None,
             totals: Totals::default(),
             busy_since: None,
@@ -301,6 +305,7 @@ impl Sender {
         if idle {
             (self.first_sent_at, self.delivered_at) = (now, now);
             self.busy_since = Some(now);
+            self.oldest_sent = now;
         }
         let mut marks = Mark::empty();
         if self.app_limited > self.delivered {
@@ -383,6 +388,7 @@ impl Sender {
             return None;
         }
         self.busy_since.get_or_insert(tab.sent_at);
+        self.oldest_sent = tab.sent_at;
         (self.delivered_at, self.first_sent_at) = (tab.sent_at, tab.sent_at);
         let mut marks = Mark::empty();
         if self.app_limited > self.delivered {

@@ -25,8 +25,15 @@ impl Tcp {
             at = at.min(sender.paced_from());
         }
         // Otherwise the retransmission timer looks after the patience in time.
-        if flow.backoff > 0 && flow.has_unacknowledged() && !flow.has(FlowFlags::CONNECTING) {
-            at = at.min(flow.heard + self.settings.patience(flow));
+        let own = flow
+            .rare
+            .as_ref()
+            .is_some_and(|rare| rare.user_timeout.is_some());
+        if (flow.backoff > 0 || own)
+            && flow.has_unacknowledged()
+            && !flow.has(FlowFlags::CONNECTING)
+        {
+            at = at.min(flow.unacknowledged_since() + self.settings.patience(flow));
         } else if let Some(rare) = &flow.rare
             && let Some(keepalive) = &rare.keepalive
             && flow.state.is_synchronized()
@@ -85,8 +92,8 @@ impl Tcp {
             return;
         }
         if flow.has_unacknowledged() {
-            if !flow.has(FlowFlags::CONNECTING) && flow.heard + self.settings.patience(flow) <= now
-            {
+            let patience = self.settings.patience(flow);
+            if !flow.has(FlowFlags::CONNECTING) && flow.unacknowledged_since() + patience <= now {
                 self.time_out(id);
                 return;
             }

@@ -5,6 +5,7 @@
 //!   timeout is what this side's application or configuration says.
 //!
 //! Shown elsewhere:
+//! - 1 -: the timeout is how long transmitted data may stay unacknowledged, whatever else the peer says | `a_user_timeout_counts_from_when_the_oldest_byte_was_sent_whatever_else_is_heard`
 //! - 3.1 -: the local user timeout ends a connection whose peer is silent | `a_user_timeout_ends_a_connection_whose_peer_is_silent`
 //! - 4.2 -: the user timeout decides over keep-alive probes | `a_user_timeout_decides_over_keep_alive_probes`
 

@@ -255,7 +255,18 @@ impl<'a> Large<'a> {
     /// Writes a segment's headers into `out`, which has their length, with the sum of its payload where the transport's
     /// checksum is to be computed.
     pub fn write_headers(&self, index: usize, out: &mut [u8], ip_sum: bool, payload: Option<Sum>) {
-        let range = self.payload_range(index);
+        self.write_headers_of(index, self.payload_range(index), out, ip_sum, payload);
+    }
+
+    /// As [`write_headers`](Self::write_headers), of a packet with this range of the payload, which begins with a segment.
+    fn write_headers_of(
+        &self,
+        index: usize,
+        range: Range<usize>,
+        out: &mut [u8],
+        ip_sum: bool,
+        payload: Option<Sum>,
+    ) {
         let offset = self.l4.offset();
         if out.len() != self.headers.len() {
             return;
@@ -314,6 +325,19 @@ impl<'a> Large<'a> {
             None => pseudo.fold(),
         };
         l4[at..at + 2].copy_from_slice(&field.to_be_bytes());
+    }
+
+    /// Some of the segments as a packet of their own, whose headers are written to `out`: `count` segments from the one of
+    /// this index on, or as many as there are. Its checksums are those of [`write_headers`](Self::write_headers) with none to
+    /// be computed. `None` where that would have no segments, or where `out` has not the length of the headers.
+    pub fn part<'b>(&self, index: usize, count: usize, out: &'b mut [u8]) -> Option<Large<'b>> {
+        let count = count.min(self.count().saturating_sub(index));
+        if count == 0 || out.len() != self.headers.len() {
+            return None;
+        }
+        let range = self.payload_range(index).start..self.payload_range(index + count - 1).end;
+        self.write_headers_of(index, range.clone(), out, false, None);
+        Large::new(out, self.l4, self.segment, range.len())
     }
 
     /// Writes a segment's frame, of [`frame_len`](Self::frame_len) bytes; `fill` writes the payload. Does nothing to a frame

@@ -119,18 +119,29 @@ impl IdSource {
 
     /// An identification for a packet that is fragmented.
     pub(crate) fn next(&mut self, meta: &IpMeta) -> u32 {
+        self.next_run(meta, 1)
+    }
+
+    /// The first of so many in a row.
+    fn next_run(&mut self, meta: &IpMeta, count: u32) -> u32 {
         let hash = self.key.hash_one((meta.src, meta.dst));
         let counter = &mut self.counters[hash as usize % COUNTERS];
-        *counter = counter.wrapping_add(1);
-        ((hash >> 32) as u32).wrapping_add(*counter)
+        let first = counter.wrapping_add(1);
+        *counter = counter.wrapping_add(count);
+        ((hash >> 32) as u32).wrapping_add(first)
     }
 
     /// An identification for a packet that is sent whole: 0 unless a router may fragment it (RFC 6864 section 4.1).
     pub(crate) fn next_v4(&mut self, meta: &IpMeta) -> u16 {
+        self.next_v4_run(meta, 1)
+    }
+
+    /// The same for so many packets: the identification of the first, from which those of the others count up.
+    pub(crate) fn next_v4_run(&mut self, meta: &IpMeta, count: u32) -> u16 {
         if meta.dont_fragment || meta.dst.is_ipv6() {
             0
         } else {
-            self.next(meta) as u16
+            self.next_run(meta, count) as u16
         }
     }
 }

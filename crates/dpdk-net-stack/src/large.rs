@@ -120,6 +120,11 @@ impl<'a> LargeFrame<'a> {
         });
     }
 
+    /// Whether payload of it may lie in memory that it may be sent from by reference.
+    pub fn may_refer(&self) -> bool {
+        matches!(self.payload, Payload::Stream { .. })
+    }
+
     /// Which checksums the stack makes; the others are the sink's to make, or the NIC's.
     pub fn checksums(&self) -> Checksums {
         self.checksums

@@ -61,4 +61,4 @@ pub use tcp::sockopt::{TcpOption, TcpOptions};
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};
 pub use tx::{TxMeta, TxSink};
-pub use udp::{UdpOptions, UdpRecv, UdpStats};
+pub use udp::{UDP_MAX_SEGMENTS, UdpOptions, UdpRecv, UdpStats};

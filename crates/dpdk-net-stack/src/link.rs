@@ -5,6 +5,8 @@
 //! through [`Link::output`]. Nothing received is handled here but ARP ([`arp`](crate::arp)) and neighbour discovery
 //! ([`ndp`](crate::ndp)), whose handlers extend [`Link`].
 
+mod segments;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,6 +25,8 @@ use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
 use crate::tx::{FrameQueue, TxMeta};
+
+pub(crate) use self::segments::Segments;
 
 /// Paths whose MTU is smaller than the link's that are remembered.
 const MAX_PATHS: usize = 1024;

@@ -4,6 +4,8 @@
 //! [`Stack::handle_timeout`] when [`Stack::next_timeout`] has come, and [`Stack::poll_event`] until it is empty. After any call
 //! that may make something ready to be sent (ingest, a timeout, a call of a socket) `poll_transmit` is to be called.
 
+mod udp_segments;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};

@@ -7,7 +7,8 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use dpdk_net_packet::gso::L4;
+use dpdk_net_packet::gso::{Checksums, L4, Large, MAX_HEADERS};
+use dpdk_net_packet::udp;
 
 use crate::large::LargeFrame;
 
@@ -94,7 +95,8 @@ impl TxSink for Vec<Vec<u8>> {
 
 /// A first-in, first-out queue of frames, bounded in frames and bytes. It allocates only while it grows.
 ///
-/// Frames lie one behind the other in one ring of bytes, each in one piece.
+/// Frames lie one behind the other in one ring of bytes, each in one piece. A packet that is to be cut into segments is one
+/// of them, with its headers once, until its last segment has gone.
 #[derive(Debug)]
 pub(crate) struct FrameQueue {
     ring: Vec<u8>,
@@ -110,6 +112,30 @@ struct Place {
     start: u32,
     len: u32,
     meta: TxMeta,
+    cut: Option<Cut>,
+}
+
+/// How a packet in the ring is to be cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) l4: L4,
+    /// Bytes of payload in a segment.
+    pub(crate) segment: u16,
+    pub(crate) checksums: Checksums,
+    /// Segments that have gone.
+    sent: u16,
+}
+
+impl Cut {
+    /// Into segments of so many bytes.
+    pub(crate) fn new(l4: L4, segment: u16, checksums: Checksums) -> Self {
+        Cut {
+            l4,
+            segment,
+            checksums,
+            sent: 0,
+        }
+    }
 }
 
 /// The ring starts at this size and doubles up to its bound.
@@ -179,6 +205,27 @@ impl FrameQueue {
         meta: TxMeta,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Option<R> {
+        self.push_place(len, meta, None, fill)
+    }
+
+    /// Appends a UDP packet of `len` bytes that `fill` writes, headers included, which is to be cut so.
+    pub(crate) fn push_cut<R>(
+        &mut self,
+        len: usize,
+        meta: TxMeta,
+        cut: Cut,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        self.push_place(len, meta, Some(cut), fill)
+    }
+
+    fn push_place<R>(
+        &mut self,
+        len: usize,
+        meta: TxMeta,
+        cut: Option<Cut>,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
         if self.frames.len() >= self.max_frames || len == 0 {
             return None;
         }
@@ -195,6 +242,7 @@ impl FrameQueue {
             start: at as u32,
             len: len as u32,
             meta,
+            cut,
         });
         Some(fill(&mut self.ring[at..at + len]))
     }
@@ -232,20 +280,54 @@ impl FrameQueue {
         self.frames.truncate(frames);
     }
 
-    /// Hands frames to `sink` until it is full or the queue is empty; tells how many.
+    /// Hands frames to `sink` until it is full or the queue is empty; tells how many left the queue.
     pub(crate) fn drain_into<S: TxSink>(&mut self, sink: &mut S) -> usize {
-        let mut sent = 0;
+        let mut gone = 0;
         while !self.frames.is_empty() && sink.capacity() > 0 {
             if let Some(frame) = self.front()
                 && let Some(place) = self.frames.front()
             {
-                sink.send(frame.len(), place.meta, |buf| buf.copy_from_slice(frame));
-                sent += 1;
+                let more = match &place.cut {
+                    Some(cut) => send_cut(frame, place.meta, cut, sink),
+                    None => {
+                        sink.send(frame.len(), place.meta, |buf| buf.copy_from_slice(frame));
+                        None
+                    }
+                };
+                if let Some(sent) = more {
+                    if let Some(cut) = self.frames.front_mut().and_then(|it| it.cut.as_mut()) {
+                        cut.sent = sent;
+                    }
+                    continue;
+                }
+                gone += 1;
             }
             self.pop();
         }
-        sent
+        gone
     }
+}
+
+/// Hands segments of a packet to `sink`, which has room for one at least. `None` once all have gone, else how many have.
+fn send_cut<S: TxSink>(frame: &[u8], meta: TxMeta, cut: &Cut, sink: &mut S) -> Option<u16> {
+    let (headers, payload) = frame.split_at_checked(cut.l4.offset() + udp::HEADER_LEN)?;
+    let whole = Large::new(headers, cut.l4, cut.segment, payload.len())?;
+    let sent = usize::from(cut.sent);
+    let left = whole.count().saturating_sub(sent);
+    let now = sink.large_segments().clamp(1, left.max(1));
+    if now > 1 {
+        let mut headers = [0; MAX_HEADERS];
+        let part = whole.part(sent, now, headers.get_mut(..whole.headers().len())?)?;
+        let from = whole.payload_range(sent).start;
+        let payload = payload.get(from..from + part.payload_len())?;
+        sink.send_large(&LargeFrame::of_bytes(part, meta, cut.checksums, payload));
+    } else {
+        let large = LargeFrame::of_bytes(whole, meta, cut.checksums, payload);
+        sink.send(whole.frame_len(sent), large.segment_meta(), |buf| {
+            large.write_segment(sent, buf);
+        });
+    }
+    (now < left).then_some((sent + now) as u16)
 }
 
 #[cfg(test)]

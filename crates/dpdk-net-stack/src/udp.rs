@@ -5,6 +5,8 @@
 //! told as IPv4 addresses. A receive queue is a ring of bytes with a bound: receiving allocates nothing once it has
 //! grown. What a socket sends waits for the sink in [`Link::datagrams`].
 
+mod gro;
+mod segments;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use crate::random::{HashKey, Random};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
+pub use segments::UDP_MAX_SEGMENTS;
 use socket::{RECORD_HEADER, Socket, decode, encode, source};
 
 /// Datagrams in one receive queue are at most its bytes divided by this, so that empty ones are bounded too.
@@ -48,6 +51,10 @@ pub struct UdpStats {
     pub queue_full: u64,
     /// Datagrams handed to the link.
     pub sent: u64,
+    /// Datagrams among them that were handed over several at once (UDP segmentation).
+    pub sent_segmented: u64,
+    /// Datagrams that the application received together with others before them (UDP GRO).
+    pub received_coalesced: u64,
     /// Sends refused because the link's queue was full.
     pub send_blocked: u64,
     /// ICMP errors told to a connected socket.
@@ -85,8 +92,10 @@ impl UdpOptions {
 pub struct UdpRecv {
     /// Bytes copied to the caller.
     pub len: usize,
-    /// Bytes that the datagram had; those that did not fit are gone.
+    /// Bytes that the datagram had, or those received at once had together; those that did not fit are gone.
     pub datagram_len: usize,
+    /// Bytes of each datagram where several were received at once, of which the last may have fewer; else those of the one.
+    pub segment_size: usize,
     /// Who sent it.
     pub from: SocketAddr,
     /// The local address it was sent to: one of the stack's, a group, or a broadcast address.
@@ -177,6 +186,8 @@ impl UdpTable {
             broadcast: false,
             ttl: 64,
             multicast_ttl: 1,
+            segment: None,
+            gro: false,
             queue: FrameQueue::new(self.queue_bytes / MIN_CHARGE, self.queue_bytes),
             error: None,
             groups: Vec::new(),
@@ -332,6 +343,19 @@ impl UdpTable {
         data: &[u8],
         to: Option<SocketAddr>,
     ) -> Result<usize, Error> {
+        self.send_cut(now, link, id, data, to, None)
+    }
+
+    /// As [`send`](Self::send), cut into datagrams of this size, or of the socket's.
+    fn send_cut(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        id: UdpId,
+        data: &[u8],
+        to: Option<SocketAddr>,
+        segment: Option<u16>,
+    ) -> Result<usize, Error> {
         let socket = self.sockets.get_mut(id).ok_or(Error::UnknownSocket)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
@@ -361,19 +385,28 @@ impl UdpTable {
             ..IpMeta::new(src, remote.ip(), Protocol::Udp)
         };
         let port = socket.bound.port();
-        let sent = link.output(
-            now,
-            Queue::Datagrams,
-            &meta,
-            udp::HEADER_LEN + data.len(),
-            |buf| {
-                udp::write_header(buf, port, remote.port(), data.len());
-                buf[udp::HEADER_LEN..].copy_from_slice(data);
-            },
-        );
+        let cut = match segment.or(socket.segment) {
+            Some(size) => Some(segments::of((port, remote.port()), data, size)?),
+            None => None,
+        };
+        let sent = match &cut {
+            Some(segments) => link.output_segments(now, &meta, segments),
+            None => link.output(
+                now,
+                Queue::Datagrams,
+                &meta,
+                udp::HEADER_LEN + data.len(),
+                |buf| {
+                    udp::write_header(buf, port, remote.port(), data.len());
+                    buf[udp::HEADER_LEN..].copy_from_slice(data);
+                },
+            ),
+        };
         match sent {
             Ok(()) => {
-                self.stats.sent += 1;
+                let count = cut.map_or(1, |segments| segments.count() as u64);
+                self.stats.sent += count;
+                self.stats.sent_segmented += if count > 1 { count } else { 0 };
                 Ok(data.len())
             }
             // Some room is there but not for a large one: nobody would ever say that it is back.
@@ -430,6 +463,7 @@ impl UdpTable {
         Ok(UdpRecv {
             len,
             datagram_len: data.len(),
+            segment_size: data.len(),
             from,
             to,
         })

@@ -186,6 +186,37 @@ fn a_checksum_left_to_the_nic_is_the_pseudo_header_and_completes_to_the_same_fra
 }
 
 #[test]
+fn parts_of_a_packet_have_the_segments_of_the_whole() {
+    let flags = Flags::ACK | Flags::PSH | Flags::CWR;
+    let udp = [L4::UdpV4, L4::UdpV6].map(|l4| {
+        let mut headers = vec![0; l4.offset() + 8];
+        write_ip(&mut headers, l4, 8 + 950);
+        headers[l4.offset()..].copy_from_slice(&[0, 53, 0, 54, 0, 0, 0, 0]);
+        (headers, l4)
+    });
+    let tcp = [false, true].map(|v6| tcp_headers(v6, flags, 950));
+    let payload = data(950);
+    for (headers, l4) in udp.into_iter().chain(tcp) {
+        let large = Large::new(&headers, l4, 100, 950).unwrap();
+        let whole = segments(&large, &payload, Checksums::ALL);
+        for at_once in 1..=10 {
+            let mut parts = Vec::new();
+            for index in (0..10).step_by(at_once) {
+                let mut out = vec![0xee; headers.len()];
+                let part = large.part(index, at_once, &mut out).unwrap();
+                let from = large.payload_range(index).start;
+                parts.extend(segments(&part, &payload[from..], Checksums::ALL));
+            }
+            assert_eq!(parts, whole, "{l4:?}, {at_once} at once");
+        }
+        let mut out = vec![0; headers.len()];
+        assert!(large.part(10, 1, &mut out).is_none());
+        assert!(large.part(0, 0, &mut out).is_none());
+        assert!(large.part(0, 1, &mut out[1..]).is_none());
+    }
+}
+
+#[test]
 fn what_cannot_be_cut_is_refused() {
     let (headers, l4) = tcp_headers(false, Flags::ACK, 100);
     assert!(

@@ -23,6 +23,10 @@ pub(super) struct Socket {
     pub(super) broadcast: bool,
     pub(super) ttl: u8,
     pub(super) multicast_ttl: u8,
+    /// What is sent is cut into datagrams of so many bytes.
+    pub(super) segment: Option<u16>,
+    /// Whether it may receive several datagrams at once.
+    pub(super) gro: bool,
     pub(super) queue: FrameQueue,
     pub(super) error: Option<Error>,
     pub(super) groups: Vec<IpAddr>,

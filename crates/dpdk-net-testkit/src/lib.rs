@@ -21,6 +21,7 @@ pub mod bed;
 pub mod by_hand;
 pub mod frames;
 pub mod hosts;
+pub mod nic;
 #[cfg(feature = "vdev")]
 pub mod relay;
 pub mod sim;

@@ -85,7 +85,8 @@ impl WorkerConfig {
         self
     }
 
-    /// Puts something in front of the TX queue that sees all frames: it counts, records, or breaks them.
+    /// Puts something in front of the TX queue that sees all frames: it counts, records, or breaks them. Of the NIC is asked
+    /// what it offers ([`Transmit::capabilities`]).
     #[must_use]
     pub fn interpose(
         mut self,

@@ -53,6 +53,18 @@ pub struct TxCapabilities {
     pub counts_link_header: bool,
 }
 
+impl TxCapabilities {
+    /// Of what does nothing by itself: frames are sent as they are, in one mbuf each.
+    pub const NONE: Self = Self {
+        offloads: TxOffloads::empty(),
+        segments_ipv6: false,
+        most_segments: 1,
+        most_mbufs: 1,
+        most_mbufs_plain: 1,
+        counts_link_header: false,
+    };
+}
+
 /// The frames that fit the MTU at the moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {

@@ -30,6 +30,8 @@ pub(super) struct Abilities {
     mtu: usize,
     /// How checksums are asked for, without and with a tag in the frame; `None` where they are made in software.
     checksums: [[Option<PreparedOffload>; 2]; 4],
+    /// Whether IPv4 header checksums were given up: frames that the stack made before it was told may lack them.
+    ipv4_given_up: bool,
     /// The request that a packet to be cut made last: the next one makes the same, as a rule.
     last_cut: Option<(CutKey, PreparedOffload)>,
 }
@@ -49,6 +51,7 @@ impl Abilities {
             capabilities,
             mtu: mtu.into(),
             checksums: [[None; 2]; 4],
+            ipv4_given_up: false,
             last_cut: None,
         };
         abilities.prepare();
@@ -74,7 +77,8 @@ impl Abilities {
         }
     }
 
-    fn has(&self, offloads: TxOffloads) -> bool {
+    /// Whether the port does all of these.
+    pub(super) fn has(&self, offloads: TxOffloads) -> bool {
         self.capabilities.offloads.contains(offloads)
     }
 
@@ -100,6 +104,12 @@ impl Abilities {
             tcp: self.has(TxOffloads::TCP_CHECKSUM),
             udp: self.has(TxOffloads::UDP_CHECKSUM),
         }
+    }
+
+    /// Whether a frame that leaves its checksums to the port may lack one of an IPv4 header that the port does not make.
+    #[inline]
+    pub(super) fn may_lack_ipv4_checksum(&self) -> bool {
+        self.ipv4_given_up
     }
 
     /// Whether the port puts VLAN tags into frames.
@@ -193,6 +203,7 @@ impl Abilities {
     pub(super) fn give_up(&mut self, offloads: TxOffloads) -> TxOffloads {
         let given_up = self.capabilities.offloads.intersection(offloads);
         self.capabilities.offloads.remove(given_up);
+        self.ipv4_given_up |= given_up.contains(TxOffloads::IPV4_CHECKSUM);
         self.last_cut = None;
         self.prepare();
         given_up

@@ -76,12 +76,12 @@ impl Device {
             });
         }
         let QueuePair { rx, tx, .. } = queues;
-        let abilities = Abilities::new(tx.capabilities(), mtu);
         let tx: Box<dyn Transmit> = Box::new(tx);
         let tx = match interpose {
             Some(interpose) => interpose(tx),
             None => tx,
         };
+        let abilities = Abilities::new(tx.capabilities(), mtu);
         Ok(Self {
             rx,
             sender: Sender::new(tx),

@@ -116,7 +116,12 @@ impl Output {
             return;
         };
         match self.checksum_request(meta, tagged) {
-            Some(request) if mbuf.apply_offload(request).is_ok() => self.on_trial(),
+            Some(request) if mbuf.apply_offload(request).is_ok() => {
+                if self.abilities.may_lack_ipv4_checksum() {
+                    finish_ip(mbuf, l4, tagged);
+                }
+                self.on_trial();
+            }
             _ => finish(mbuf, l4, tagged),
         }
     }
@@ -196,7 +201,8 @@ impl Output {
                 sum
             })
         });
-        gso.write_headers(index, headers, checksums.ip || in_software, sum);
+        let ip = checksums.ip || in_software || self.abilities.may_lack_ipv4_checksum();
+        gso.write_headers(index, headers, ip, sum);
         let Some(mut packet) = self.with_headers(headers, tag) else {
             return false;
         };
@@ -319,17 +325,23 @@ pub(super) fn fill(stock: &mut MbufBatch<BURST>, pool: &Mempool) -> bool {
 /// Makes the checksums that the stack left out.
 #[cold]
 pub(super) fn finish(mbuf: &mut Mbuf, l4: L4, tagged: bool) {
-    let data = mbuf.data_mut();
-    // The kinds know nothing of tags: without its own bytes the frame is as if there were none.
-    let frame = if tagged {
-        data.get_mut(VLAN_TAG..)
-    } else {
-        Some(data)
-    };
-    if let Some(frame) = frame {
+    if let Some(frame) = untagged(mbuf, tagged) {
         l4.fill_ip_checksum(frame);
         l4.fill_checksum(frame);
     }
+}
+
+/// Makes that of an IPv4 header.
+#[cold]
+fn finish_ip(mbuf: &mut Mbuf, l4: L4, tagged: bool) {
+    if let Some(frame) = untagged(mbuf, tagged) {
+        l4.fill_ip_checksum(frame);
+    }
+}
+
+/// The kinds know nothing of tags: without its first bytes a frame with one is as if there were none.
+fn untagged(mbuf: &mut Mbuf, tagged: bool) -> Option<&mut [u8]> {
+    mbuf.data_mut().get_mut(if tagged { VLAN_TAG } else { 0 }..)
 }
 
 /// Puts a tag behind the addresses, for which the frame begins with room.

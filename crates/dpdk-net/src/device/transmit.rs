@@ -1,14 +1,16 @@
 //! Offering frames to the driver, and going on in software where it turns out not to do what it said.
 //!
 //! A driver may refuse a packet that asks for an offload (`rte_eth_tx_prepare`), or never take it while it takes others. Then
-//! what was asked of it is done here, for this packet and from then on; nothing is lost, and the order stays.
+//! what was asked of it is done here, for this packet and from then on; while there are mbufs nothing is lost, and the order
+//! stays. A ring that stands still for a while is no such driver.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use dpdk_net_packet::gso::{Checksums, L4, Large, MAX_HEADERS};
 use dpdk_net_packet::{ethernet, ipv4, ipv6};
-use dpdk_net_rte::port::TxOffloads;
+use dpdk_net_rte::port::{TxCapabilities, TxOffloads};
 use dpdk_net_rte::queue::TxPrepareError;
 use dpdk_net_rte::{Mbuf, TxBatch, TxMbuf, TxQueue};
 
@@ -28,6 +30,12 @@ pub trait Transmit: Send {
     /// # Errors
     /// The first frame that can't be sent as it is, and why.
     fn prepare(&mut self, batch: &mut TxBatch<BURST>) -> Result<(), TxPrepareError>;
+
+    /// What is done to frames behind it, and so may be asked for: see [`TxQueue::capabilities`]. Asked once, before the first
+    /// frame. By default [nothing](TxCapabilities::NONE): frames come complete, in one mbuf each.
+    fn capabilities(&self) -> TxCapabilities {
+        TxCapabilities::NONE
+    }
 }
 
 impl Transmit for TxQueue {
@@ -39,31 +47,47 @@ impl Transmit for TxQueue {
     fn prepare(&mut self, batch: &mut TxBatch<BURST>) -> Result<(), TxPrepareError> {
         self.tx_prepare(batch)
     }
+
+    fn capabilities(&self) -> TxCapabilities {
+        TxQueue::capabilities(self)
+    }
 }
 
 /// How long a frame that asks for an offload may wait at the front of the ring's queue before it is tried without.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// Descriptors that a driver may want for a packet besides one for each mbuf.
+const MORE_DESCRIPTORS: usize = 2;
+
 /// A TX queue, and what has to be sent before anything else.
 pub(super) struct Sender {
     tx: Box<dyn Transmit>,
-    /// Frames made in software of ones that the driver did not take: before all others.
-    redone: VecDeque<TxMbuf>,
-    redoing: TxBatch<BURST>,
+    /// What goes before the output's batch, in order: frames made in software of ones that the driver did not take, and what
+    /// was in front of those.
+    first: VecDeque<TxMbuf>,
+    /// The front of `first`, as it is offered to the driver.
+    offered: TxBatch<BURST>,
     /// Since when the frame at the front has waited, in the worker's time.
     waits_since: Option<u64>,
-    /// What the frames in `redone` did without, until one of them was taken: then the driver is to blame, not the ring.
-    suspect: Option<TxOffloads>,
-    /// How many frames of the batch have been looked at by the driver.
+    suspect: Option<Suspect>,
+    /// How many frames of the output's batch have been looked at by the driver.
     prepared: usize,
+}
+
+/// Offloads of which it looks as if the driver never took a packet that asks for them.
+struct Suspect {
+    asked: TxOffloads,
+    /// Mbufs that the driver took at the very moment when it left one that asks: once they are as many as that one needed,
+    /// want of room is no explanation.
+    taken: usize,
 }
 
 impl Sender {
     pub(super) fn new(tx: Box<dyn Transmit>) -> Self {
         Sender {
             tx,
-            redone: VecDeque::new(),
-            redoing: TxBatch::new(),
+            first: VecDeque::new(),
+            offered: TxBatch::new(),
             waits_since: None,
             suspect: None,
             prepared: 0,
@@ -71,7 +95,7 @@ impl Sender {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.redone.is_empty() && self.redoing.is_empty()
+        self.first.is_empty() && self.offered.is_empty()
     }
 
     /// Offers what is waiting to the driver; tells how many frames it took.
@@ -82,144 +106,179 @@ impl Sender {
         }
         let mut sent = 0;
         if !self.is_empty() {
-            sent += self.send_redone(output);
+            sent += self.send_first(output, nanos);
             if !self.is_empty() {
-                output.counts.ring_full += 1;
                 return sent;
             }
         }
-        if output.asks {
-            self.prepare(output);
-            if !self.is_empty() {
-                // What comes before the one that was refused goes first.
-                return sent + self.burst_front(output);
-            }
+        if output.asks && !self.prepare(output) {
+            return sent + self.send_first(output, nanos);
         }
-        let taken = self.tx.burst(&mut output.unsent);
+        let taken = burst(&mut *self.tx, &mut self.suspect, &mut output.unsent);
+        sent += taken;
         self.prepared = self.prepared.saturating_sub(taken);
         if output.unsent.is_empty() {
             output.asks = false;
             self.waits_since = None;
         } else {
             output.counts.ring_full += 1;
-            self.wait(output, taken, nanos);
-        }
-        sent + taken
-    }
-
-    /// Lets the driver look at what it has not seen. A frame that it refuses is made in software.
-    #[inline(never)]
-    fn prepare(&mut self, output: &mut Output) {
-        if self.prepared >= output.unsent.len() {
-            return;
-        }
-        let Err(refused) = self.tx.prepare(&mut output.unsent) else {
-            self.prepared = output.unsent.len();
-            return;
-        };
-        let index = refused.index.min(output.unsent.len().saturating_sub(1));
-        let Some(packet) = output.unsent.remove(index) else {
-            return;
-        };
-        self.prepared = index;
-        let asked = asked(&packet);
-        self.redo(output, packet);
-        // It said so: there is nothing to wait for.
-        give_up(output, asked, &refused.error.to_string());
-    }
-
-    /// Sends the frames before the place where one was taken out; those behind it wait for what is made of it.
-    fn burst_front(&mut self, output: &mut Output) -> usize {
-        let mut front = TxBatch::<BURST>::new();
-        let mut behind = TxBatch::<BURST>::new();
-        for (index, packet) in output.unsent.drain().enumerate() {
-            let to = if index < self.prepared {
-                &mut front
-            } else {
-                &mut behind
-            };
-            // Each has room for all.
-            let _ = to.push(packet);
-        }
-        let mut sent = self.tx.burst(&mut front);
-        if front.is_empty() {
-            sent += self.send_redone(output);
-        }
-        let left = front.len();
-        if left > 0 {
-            // They are ready, and go before what was made of the refused one.
-            for packet in front.drain().collect::<Vec<_>>().into_iter().rev() {
-                self.redone.push_front(packet);
+            let front = asked_first(&output.unsent);
+            if !front.is_empty()
+                && self.has_waited(taken, front, output, nanos)
+                && let Some(packet) = output.unsent.remove(0)
+            {
+                self.prepared = self.prepared.saturating_sub(1);
+                sent += self.try_without(output, packet);
             }
         }
-        self.prepared = 0;
-        output.unsent = behind;
         sent
     }
 
-    /// Sends frames that were made in software.
+    /// Lets the driver look at what it has not seen. `false` where it refused a frame: that one is made in software, and goes
+    /// first with those in front of it.
     #[inline(never)]
-    fn send_redone(&mut self, output: &mut Output) -> usize {
+    fn prepare(&mut self, output: &mut Output) -> bool {
+        if self.prepared >= output.unsent.len() {
+            return true;
+        }
+        let Err(refused) = self.tx.prepare(&mut output.unsent) else {
+            self.prepared = output.unsent.len();
+            return true;
+        };
+        let index = refused.index.min(output.unsent.len().saturating_sub(1));
+        let mut packet = None;
+        let mut behind = TxBatch::new();
+        for (at, other) in output.unsent.drain().enumerate() {
+            match at.cmp(&index) {
+                Ordering::Less => self.first.push_back(other),
+                Ordering::Equal => packet = Some(other),
+                // There is room for all.
+                Ordering::Greater => drop(behind.push(other)),
+            }
+        }
+        output.unsent = behind;
+        self.prepared = 0;
+        if let Some(packet) = packet {
+            let asked = asked(&packet);
+            let frames = redo(output, packet);
+            self.first.extend(frames);
+            // It said so: there is nothing to wait for.
+            give_up(output, asked, &refused.error.to_string());
+        }
+        false
+    }
+
+    /// Sends what goes before the batch.
+    #[inline(never)]
+    fn send_first(&mut self, output: &mut Output, nanos: u64) -> usize {
         let mut sent = 0;
         loop {
-            while !self.redoing.is_full()
-                && let Some(packet) = self.redone.pop_front()
-            {
-                // There is room.
-                let _ = self.redoing.push(packet);
-            }
-            if self.redoing.is_empty() {
+            self.offer(BURST);
+            if self.offered.is_empty() {
                 self.waits_since = None;
                 return sent;
             }
-            let taken = self.tx.burst(&mut self.redoing);
+            let taken = burst(&mut *self.tx, &mut self.suspect, &mut self.offered);
             sent += taken;
-            if taken > 0
-                && let Some(asked) = self.suspect.take()
-            {
-                give_up(
-                    output,
-                    asked,
-                    "the driver never took a packet that asked for it, and takes others",
-                );
-            }
-            if !self.redoing.is_empty() {
+            if !self.offered.is_empty() {
+                output.counts.ring_full += 1;
+                let front = asked_first(&self.offered);
+                if !front.is_empty()
+                    && self.has_waited(taken, front, output, nanos)
+                    && let Some(packet) = self.offered.remove(0)
+                {
+                    sent += self.try_without(output, packet);
+                }
                 return sent;
             }
         }
     }
 
-    /// The ring did not take all.
+    /// Puts frames of `first` into `offered`, up to `most` in all.
+    fn offer(&mut self, most: usize) {
+        while self.offered.len() < most
+            && let Some(packet) = self.first.pop_front()
+        {
+            // There is room.
+            let _ = self.offered.push(packet);
+        }
+    }
+
+    /// The driver took so many of what it was offered, and not all: whether the frame that is at the front now, and asks for
+    /// this, has waited for too long.
     #[inline(never)]
-    fn wait(&mut self, output: &mut Output, taken: usize, nanos: u64) {
+    fn has_waited(&mut self, taken: usize, front: TxOffloads, output: &Output, nanos: u64) -> bool {
         if taken > 0 {
             self.waits_since = None;
         }
         let since = *self.waits_since.get_or_insert(nanos);
-        if nanos.saturating_sub(since) < PATIENCE.as_nanos() as u64 {
-            return;
+        // What is known not to be done is not waited for.
+        let waited = nanos.saturating_sub(since) >= PATIENCE.as_nanos() as u64
+            || !output.abilities.has(front);
+        if waited {
+            self.waits_since = Some(nanos);
         }
-        self.waits_since = Some(nanos);
-        let asked = output.unsent.as_slice().first().map(asked);
-        if let Some(asked) = asked.filter(|asked| !asked.is_empty())
-            && let Some(packet) = output.unsent.remove(0)
-        {
-            self.prepared = self.prepared.saturating_sub(1);
-            self.redo(output, packet);
-            // If it is the ring that stands still, these do not leave either.
-            self.suspect = Some(asked);
-        }
+        waited
     }
 
-    /// Makes in software what a packet asks of the NIC.
+    /// Makes in software what a packet asks of the NIC that was at the front and that the driver does not take, and offers
+    /// it at once: if it is the ring that stands still, this does not leave either.
     #[cold]
-    fn redo(&mut self, output: &mut Output, packet: TxMbuf) {
-        output.counts.redone += 1;
-        match in_software(output, packet) {
-            Some(frames) => self.redone.extend(frames),
-            None => output.counts.oversize += 1,
+    fn try_without(&mut self, output: &mut Output, packet: TxMbuf) -> usize {
+        let (asked, mbufs) = (asked(&packet), packet.nb_segs());
+        while let Some(behind) = self.offered.pop() {
+            self.first.push_front(behind);
         }
+        let frames = redo(output, packet);
+        let made = frames.len();
+        for frame in frames.into_iter().rev() {
+            self.first.push_front(frame);
+        }
+        self.offer(made.min(BURST));
+        let taken = self.tx.burst(&mut self.offered);
+        if taken > 0 {
+            self.waits_since = None;
+        }
+        let before = match self.suspect.take() {
+            Some(suspect) if suspect.asked == asked => suspect.taken,
+            _ => 0,
+        };
+        let suspect = Suspect {
+            asked,
+            taken: before + taken,
+        };
+        if suspect.taken < mbufs + MORE_DESCRIPTORS {
+            self.suspect = Some(suspect);
+        } else {
+            let why = "the driver never took a packet that asked for it, and takes others";
+            give_up(output, asked, why);
+        }
+        taken
     }
+}
+
+/// Offers frames to the driver. Whoever is suspected of leaving what asks for something is cleared by taking one.
+#[inline]
+fn burst(
+    tx: &mut dyn Transmit,
+    suspect: &mut Option<Suspect>,
+    batch: &mut TxBatch<BURST>,
+) -> usize {
+    let Some(suspected) = suspect.as_ref().map(|suspect| suspect.asked) else {
+        return tx.burst(batch);
+    };
+    let alike = |batch: &TxBatch<BURST>| batch.iter().filter(|p| asked(p) == suspected).count();
+    let before = alike(batch);
+    let taken = tx.burst(batch);
+    if alike(batch) < before {
+        *suspect = None;
+    }
+    taken
+}
+
+/// What the packet at the front asks for.
+fn asked_first(batch: &TxBatch<BURST>) -> TxOffloads {
+    batch.as_slice().first().map_or(TxOffloads::empty(), asked)
 }
 
 /// What a packet asks of the NIC.
@@ -227,17 +286,22 @@ fn asked(packet: &TxMbuf) -> TxOffloads {
     packet.as_mbuf().asked_offloads()
 }
 
-/// Does without offloads from now on, and says so once.
+/// Does without an offload from now on, and says so once.
 #[cold]
 fn give_up(output: &mut Output, asked: TxOffloads, why: &str) {
-    // Cutting includes checksums, and it is the rarer ability.
-    let cutting = TxOffloads::TCP_TSO | TxOffloads::UDP_TSO;
-    let blamed = if asked.intersects(cutting) {
-        asked.intersection(cutting)
-    } else {
-        asked
-    };
-    let given_up = output.abilities.give_up(blamed);
+    // Which of them it is nobody says: the rarest ability is the first to be doubted. What others ask for still is found out
+    // with a packet that does not ask for this one any more.
+    let blamed = [
+        TxOffloads::TCP_TSO | TxOffloads::UDP_TSO,
+        TxOffloads::VLAN_INSERT,
+        TxOffloads::CHECKSUM,
+    ]
+    .into_iter()
+    .map(|kind| asked.intersection(kind))
+    .find(|kind| !kind.is_empty());
+    let given_up = output
+        .abilities
+        .give_up(blamed.unwrap_or(TxOffloads::empty()));
     if !given_up.is_empty() {
         output.counts.given_up |= given_up.bits();
         tracing::warn!(
@@ -248,17 +312,42 @@ fn give_up(output: &mut Output, asked: TxOffloads, why: &str) {
     }
 }
 
-/// The frames that a NIC would have made of a packet. `None` if it is none that was made here.
+/// Makes in software what a packet asks of the NIC. Where that can't be done, it is dropped and counted.
+#[cold]
+fn redo(output: &mut Output, packet: TxMbuf) -> Vec<TxMbuf> {
+    output.counts.redone += 1;
+    in_software(output, packet).unwrap_or_else(|| {
+        output.counts.oversize += 1;
+        Vec::new()
+    })
+}
+
+/// The frames that a NIC would have made of a packet. `None` if it is none that was made here, or mbufs are short.
 fn in_software(output: &mut Output, packet: TxMbuf) -> Option<Vec<TxMbuf>> {
     let tag = packet.as_mbuf().asked_vlan();
     let segment = packet.as_mbuf().asked_segment();
-    let (l4, tagged) = kind_of(packet.data())?;
-    if segment == 0 {
-        let mut mbuf = contiguous(output, packet)?;
-        mbuf.clear_tx_offload();
-        finish(&mut mbuf, l4, tagged);
-        return Some(vec![with_tag(mbuf, tag)?.into()]);
+    if segment > 0 {
+        return cut(output, &packet, segment, tag);
     }
+    let asked = asked(&packet);
+    let mut mbuf = contiguous(output, packet)?;
+    mbuf.clear_tx_offload();
+    // Fragments, ARP and the like ask for a tag at most: there is nothing else to be made in them.
+    if asked.intersects(TxOffloads::CHECKSUM) {
+        let (l4, tagged) = kind_of(mbuf.data())?;
+        finish(&mut mbuf, l4, tagged);
+    }
+    Some(vec![with_tag(mbuf, tag)?.into()])
+}
+
+/// The frames of a packet that asks to be cut.
+fn cut(
+    output: &mut Output,
+    packet: &TxMbuf,
+    segment: u16,
+    tag: Option<u16>,
+) -> Option<Vec<TxMbuf>> {
+    let (l4, tagged) = kind_of(packet.data())?;
     let link = if tagged { VLAN_TAG } else { 0 };
     let mut whole = vec![0; packet.pkt_len()];
     packet.copy_to(&mut whole);

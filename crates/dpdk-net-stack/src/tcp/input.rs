@@ -102,7 +102,7 @@ impl Tcp {
         match state {
             TcpState::Closed => return,
             TcpState::TimeWait => return self.flow_in_time_wait(now, link, id, segment),
-            TcpState::SynSent => return self.syn_sent_segment(now, link, id, ip, segment),
+            TcpState::SynSent => return self.syn_sent_segment(now, link, id, segment),
             _ => {}
         }
         let options = SegmentOptions::of(segment);
@@ -178,7 +178,7 @@ impl Tcp {
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
         if confirm {
-            link.confirm(now, ip.src());
+            link.confirm(now, &flow.key.way());
         }
         match after {
             TcpState::Closed => self.finish(id, None),
@@ -258,7 +258,6 @@ impl Tcp {
         now: Instant,
         link: &mut Link,
         id: TcpId,
-        ip: &IpPacket<'_>,
         segment: &Segment<'_>,
     ) {
         let Some(flow) = self.flows.get_mut(id) else {
@@ -292,7 +291,7 @@ impl Tcp {
         {
             flow.flags |= FlowFlags::ECN;
         }
-        flow.set_mss(link.path_mtu(now, ip.src()));
+        flow.set_mss(link.path_mtu(now, &flow.key.way()));
         let mut ready = Readiness::empty();
         if flags.ack() {
             let echo = offer.timestamps.map_or(0, |ts| ts.echo);
@@ -333,7 +332,7 @@ impl Tcp {
         flow.heard = now;
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
-        link.confirm(now, ip.src());
+        link.confirm(now, &flow.key.way());
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
@@ -369,8 +368,8 @@ impl Tcp {
             return;
         }
         if let ErrorKind::PacketTooBig { mtu } = report.kind {
-            link.note_path_mtu(now, report.remote.ip(), mtu as usize);
-            let mtu = link.path_mtu(now, report.remote.ip());
+            link.note_path_mtu(now, &key.way(), mtu as usize);
+            let mtu = link.path_mtu(now, &key.way());
             self.narrow(id, mtu);
             return;
         }

@@ -12,7 +12,8 @@ use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, Network, RxMeta, Transport, parse_checked};
 
 use crate::event::TcpId;
-use crate::ingest::{PlainHeaders, Staged};
+use crate::ingest::Staged;
+use crate::ingest::plain::PlainHeaders;
 use crate::stack::Stack;
 use crate::tcp::chunk::COPY_BELOW;
 use crate::tcp::receive::{More, arrived};
@@ -196,12 +197,12 @@ impl Stack {
         };
         let parsed = match parse_checked(&whole.bytes, &whole.meta) {
             Ok(parsed) => parsed,
-            Err(error) => return self.malformed(now, &whole.bytes, error),
+            Err(error) => return self.malformed(now, &whole.bytes, &whole.meta, error),
         };
-        if !self.is_wanted(&parsed, whole.meta.l4_checksum) {
+        let Some(at) = self.is_wanted(&parsed, &whole.bytes, &whole.meta) else {
             return;
-        }
-        let mut lookup = self.tcp_lookup(&parsed);
+        };
+        let mut lookup = self.tcp_lookup(at, &parsed);
         if let Some(lookup) = &mut lookup {
             lookup.found = self.tcp.find(lookup.hash, &lookup.key);
         }
@@ -211,7 +212,7 @@ impl Stack {
             self.tcp.arrived = arrived(&whole, 0, segment.payload());
             self.tcp.lro_segment = whole.meta.lro_segment;
         }
-        self.unforged(now, &parsed, lookup.as_ref());
+        self.unforged(now, at, &parsed, lookup.as_ref());
         (self.tcp.arrived, self.tcp.lro_segment) = (None, 0);
     }
 
@@ -254,7 +255,7 @@ impl Stack {
             return false;
         }
         let found = self.tcp.find(self.tcp.table.hash(&key), &key);
-        let Some(id) = self.tcp.connection(found, &key, &self.link.iface) else {
+        let Some(id) = self.tcp.connection(found, &key, &self.link.ifaces) else {
             return false;
         };
         let Some((ecn, segment)) = (Plain { packet, tcp_at }).read() else {

@@ -22,6 +22,7 @@ mod fragment;
 mod icmp;
 mod iface;
 mod ingest;
+mod interfaces;
 mod large;
 mod limit;
 mod link;
@@ -31,6 +32,7 @@ mod neighbor;
 mod random;
 mod reassembly;
 mod sip;
+mod source;
 mod stack;
 mod stats;
 mod tcp;
@@ -42,8 +44,8 @@ mod udp;
 mod wheel;
 
 pub use config::{
-    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig,
-    UdpConfig,
+    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MAX_VLANS, MIN_MTU, Route,
+    TcpConfig, UdpConfig, Vlan,
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};

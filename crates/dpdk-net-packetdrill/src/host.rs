@@ -306,6 +306,7 @@ fn new_stack(flags: &Flags, now: Instant) -> Result<Stack, Error> {
         dest: IpAddr::V4(gateway_v4),
         prefix_len: 32,
         gateway: None,
+        vlan: None,
     });
     let mut stack = Stack::new(config, now)?;
     stack.add_neighbor(IpAddr::V4(gateway_v4), GATEWAY_MAC);

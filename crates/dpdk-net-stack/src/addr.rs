@@ -31,3 +31,9 @@ pub(crate) fn from_bits(bits: u128) -> IpAddr {
 pub(crate) const fn is_v4(bits: u128) -> bool {
     bits >> 32 == MAPPED >> 32
 }
+
+/// Whether an address is of its link only (RFC 4291 section 2.5.6): which link that is, its scope tells.
+#[inline]
+pub(crate) const fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}

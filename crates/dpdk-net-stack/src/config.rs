@@ -2,7 +2,9 @@
 //!
 //! [`Config::validate`] finds all that can't work before a packet moves. Nothing here changes while a stack runs.
 
-use alloc::string::String;
+mod error;
+mod vlan;
+
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,74 +13,20 @@ use core::str::FromStr;
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::gso::Checksums;
 
+use crate::addr;
 use crate::tcp::Keepalive;
 use crate::tcp::cc::Algorithm;
 use crate::time::Duration;
+
+pub use error::ConfigError;
+pub use vlan::{MAX_VLANS, Vlan};
 
 /// The smallest IP MTU a stack takes: what IPv6 demands of every link (RFC 8200 section 5).
 pub const MIN_MTU: u16 = 1280;
 /// The largest IP MTU a stack takes: jumbo frames.
 pub const MAX_MTU: u16 = 9000;
 
-/// Why a configuration or a part of it can't be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The text is not `address/prefix length`.
-    #[error("'{0}' is not an address with a prefix length such as 198.18.0.2/24 or fd00::2/64")]
-    MalformedAddress(String),
-    /// More bits than the address has.
-    #[error("the prefix length {prefix_len} of {addr} is longer than the address (at most {max})")]
-    PrefixTooLong {
-        /// The address it came with.
-        addr: IpAddr,
-        /// The length given, in bits.
-        prefix_len: u8,
-        /// The longest one possible, in bits.
-        max: u8,
-    },
-    /// Multicast, broadcast, unspecified or loopback addresses can't be an interface's own.
-    #[error("{0} can't be an interface address: it must be a unicast address other than loopback")]
-    NotUnicast(IpAddr),
-    /// The same address twice.
-    #[error("the address {0} is given twice")]
-    DuplicateAddress(IpAddr),
-    /// A gateway that is of the other family than its route, or that is no unicast address.
-    #[error(
-        "the gateway {gateway} can't be used for a route to {dest}: it must be a unicast address of the same family"
-    )]
-    BadGateway {
-        /// The destination of the route.
-        dest: IpAddr,
-        /// The gateway given.
-        gateway: IpAddr,
-    },
-    /// Outside of 1280 to 9000.
-    #[error("the MTU {0} is out of range: an IP MTU of 1280 to 9000 bytes is needed")]
-    BadMtu(u16),
-    /// Not a unicast address.
-    #[error(
-        "the MAC address {0} can't be an interface's own: it must be a unicast address other than zero"
-    )]
-    BadMac(MacAddr),
-    /// A name that no congestion control algorithm has.
-    #[error("there is no congestion control algorithm '{0}': cubic, reno and bbr are possible")]
-    UnknownCongestionAlgorithm(String),
-    /// A figure outside of what is possible.
-    #[error("{name} = {value} is out of range: {min} to {max} is possible")]
-    OutOfRange {
-        /// The field of the configuration.
-        name: &'static str,
-        /// The value given.
-        value: u64,
-        /// The least that is possible.
-        min: u64,
-        /// The most that is possible.
-        max: u64,
-    },
-}
-
-/// An address of the interface, with the length of the prefix that is on the link.
+/// An address of an interface, with the length of the prefix that is on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IfAddr {
     /// The address.
@@ -126,7 +74,8 @@ impl fmt::Display for IfAddr {
     }
 }
 
-/// A route: the longest prefix that contains a destination wins.
+/// A route: the longest prefix that contains a destination wins. Among equal ones that of the interface which has the
+/// packet's source address does, then the one configured first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
     /// The destination network.
@@ -135,6 +84,9 @@ pub struct Route {
     pub prefix_len: u8,
     /// The next hop, or `None` where the destination is on the link.
     pub gateway: Option<IpAddr>,
+    /// The VLAN whose interface it leaves by, [`Vlan::id`]. `None` is the interface on whose prefix the gateway lies, or
+    /// else the port itself.
+    pub vlan: Option<u16>,
 }
 
 impl Route {
@@ -148,7 +100,15 @@ impl Route {
             dest,
             prefix_len: 0,
             gateway: Some(gateway),
+            vlan: None,
         }
+    }
+
+    /// The same route by way of the VLAN with this id: needed where the gateway is a link-local address.
+    #[must_use]
+    pub fn on_vlan(mut self, id: u16) -> Self {
+        self.vlan = Some(id);
+        self
     }
 }
 
@@ -442,9 +402,12 @@ pub struct Config {
     pub mac: MacAddr,
     /// The IP MTU: the largest IP packet in a frame, in bytes, 1280 to 9000. Default 1500.
     pub mtu: u16,
-    /// The interface's addresses. An IPv6 link-local address is made from `mac` and added if there is none.
+    /// The addresses of the port itself, in the untagged network. An IPv6 link-local address is made from `mac` and added if
+    /// there is none.
     pub addresses: Vec<IfAddr>,
-    /// Routes beside those to the prefixes of `addresses`.
+    /// VLANs that the port is a member of, each an interface of its own.
+    pub vlans: Vec<Vlan>,
+    /// Routes beside those to the prefixes of all addresses.
     pub routes: Vec<Route>,
     /// Keys the flow table, initial sequence numbers and port choice. **Must** come from the system's random source
     /// where strangers can send packets; a fixed seed makes a run repeatable. Default all zero.
@@ -477,6 +440,7 @@ impl Config {
             mac,
             mtu: 1500,
             addresses: Vec::new(),
+            vlans: Vec::new(),
             routes: Vec::new(),
             seed: [0; 32],
             dad: true,
@@ -497,6 +461,13 @@ impl Config {
         self
     }
 
+    /// Adds a VLAN.
+    #[must_use]
+    pub fn with_vlan(mut self, vlan: Vlan) -> Self {
+        self.vlans.push(vlan);
+        self
+    }
+
     /// Adds a route.
     #[must_use]
     pub fn with_route(mut self, route: Route) -> Self {
@@ -512,18 +483,16 @@ impl Config {
         if !(MIN_MTU..=MAX_MTU).contains(&self.mtu) {
             return Err(ConfigError::BadMtu(self.mtu));
         }
-        for (i, address) in self.addresses.iter().enumerate() {
-            let IfAddr { addr, prefix_len } = *address;
-            IfAddr::new(addr, prefix_len)?;
-            if !is_interface_address(addr) {
-                return Err(ConfigError::NotUnicast(addr));
-            }
-            if self.addresses[..i].iter().any(|other| other.addr == addr) {
-                return Err(ConfigError::DuplicateAddress(addr));
-            }
-        }
+        vlan::validate(&self.vlans, self.mtu)?;
+        self.validate_addresses()?;
         for route in &self.routes {
             IfAddr::new(route.dest, route.prefix_len)?;
+            if let Some(vlan) = route.vlan
+                && !self.vlans.iter().any(|known| known.id == vlan)
+            {
+                let dest = route.dest;
+                return Err(ConfigError::UnknownVlan { dest, vlan });
+            }
             if let Some(gateway) = route.gateway
                 && (gateway.is_ipv4() != route.dest.is_ipv4() || !is_interface_address(gateway))
             {
@@ -595,6 +564,26 @@ impl Config {
             1 << 30,
         )?;
         Ok(())
+    }
+
+    /// Each address is of one interface only; link-local ones are of their link (RFC 4007 section 4).
+    fn validate_addresses(&self) -> Result<(), ConfigError> {
+        let own = self.addresses.iter().map(|address| (0, address));
+        let of_vlans = self.vlans.iter();
+        let of_vlans = of_vlans.flat_map(|v| v.addresses.iter().map(move |a| (v.id, a)));
+        let mut seen: Vec<(u16, IpAddr)> = Vec::new();
+        for (vlan, &IfAddr { addr, prefix_len }) in own.chain(of_vlans) {
+            IfAddr::new(addr, prefix_len)?;
+            if !is_interface_address(addr) {
+                return Err(ConfigError::NotUnicast(addr));
+            }
+            seen.push((if addr::is_link_local(addr) { vlan } else { 0 }, addr));
+        }
+        seen.sort_unstable();
+        match seen.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(ConfigError::DuplicateAddress(pair[0].1)),
+            None => Ok(()),
+        }
     }
 }
 

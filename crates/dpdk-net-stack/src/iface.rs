@@ -105,6 +105,7 @@ impl Interface {
                     dest: address.addr,
                     prefix_len: address.prefix_len,
                     gateway: None,
+                    vlan: None,
                 });
             }
         }
@@ -483,6 +484,7 @@ mod tests {
                 dest: dest.addr,
                 prefix_len: dest.prefix_len,
                 gateway: gateway.map(|g| g.parse().unwrap()),
+                vlan: None,
             });
         }
         Interface::new(&config, Instant::ZERO)

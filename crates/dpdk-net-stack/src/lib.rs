@@ -42,8 +42,8 @@ mod udp;
 mod wheel;
 
 pub use config::{
-    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MIN_MTU, Route, TcpConfig,
-    UdpConfig,
+    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MAX_VLANS, MIN_MTU, Route,
+    TcpConfig, UdpConfig, Vlan,
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};

@@ -1,6 +1,6 @@
 use super::*;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 
 const MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 
@@ -215,4 +215,75 @@ fn the_documentation_has_each_setting_of_tcp_with_its_default() {
         let whole = found.is_some_and(|rest| rest.starts_with([' ', ':', ';']));
         assert!(whole, "docs/tcp.md has no row '| {row} |'");
     }
+}
+
+#[test]
+fn vlans_that_cannot_be_are_told_before_a_packet_moves() {
+    let addr = |text: &str| text.parse::<IfAddr>().unwrap();
+    let good = Config::new(MAC)
+        .with_address(addr("198.18.0.2/24"))
+        .with_vlan(Vlan::new(1).with_address(addr("198.18.1.2/24")))
+        .with_vlan(Vlan::new(4094).with_priority(7).with_mtu(1280))
+        .with_route(Route::default_via("fe80::1".parse().unwrap()).on_vlan(4094));
+    assert_eq!(good.validate(), Ok(()));
+    let with = |vlan: Vlan| good.clone().with_vlan(vlan).validate();
+    for id in [0, 4095, u16::MAX] {
+        assert_eq!(with(Vlan::new(id)), Err(ConfigError::BadVlanId(id)));
+    }
+    assert_eq!(with(Vlan::new(1)), Err(ConfigError::DuplicateVlan(1)));
+    assert_eq!(
+        with(Vlan::new(2).with_priority(8)),
+        Err(ConfigError::BadVlanPriority {
+            vlan: 2,
+            priority: 8
+        })
+    );
+    for mtu in [1279, 1501] {
+        assert_eq!(
+            with(Vlan::new(2).with_mtu(mtu)),
+            Err(ConfigError::BadVlanMtu {
+                vlan: 2,
+                mtu,
+                most: 1500
+            })
+        );
+    }
+    let twice: IpAddr = "198.18.1.2".parse().unwrap();
+    assert_eq!(
+        with(Vlan::new(2).with_address(addr("198.18.1.2/16"))),
+        Err(ConfigError::DuplicateAddress(twice))
+    );
+    let group: IpAddr = "ff02::1".parse().unwrap();
+    assert_eq!(
+        with(Vlan::new(2).with_address(addr("ff02::1/64"))),
+        Err(ConfigError::NotUnicast(group))
+    );
+    let mut stray = good.clone();
+    stray.routes[0].vlan = Some(7);
+    let error = stray.validate().unwrap_err();
+    assert!(error.to_string().contains("VLAN 7"), "{error}");
+    let crowd = (1..=MAX_VLANS as u16 + 1).fold(Config::new(MAC), |config, id| {
+        config.with_vlan(Vlan::new(id))
+    });
+    assert_eq!(
+        crowd.validate(),
+        Err(ConfigError::TooManyVlans {
+            given: MAX_VLANS + 1,
+            most: MAX_VLANS
+        })
+    );
+}
+
+#[test]
+fn a_link_local_address_may_be_the_same_on_each_link_but_not_twice_on_one() {
+    let addr: IfAddr = "fe80::7/64".parse().unwrap();
+    let each = Config::new(MAC)
+        .with_address(addr)
+        .with_vlan(Vlan::new(5).with_address(addr));
+    assert_eq!(each.validate(), Ok(()));
+    let twice = each.with_vlan(Vlan::new(6).with_address(addr).with_address(addr));
+    assert_eq!(
+        twice.validate(),
+        Err(ConfigError::DuplicateAddress(addr.addr))
+    );
 }

@@ -9,13 +9,15 @@ use dpdk_net_packet::arp::{Operation, Packet};
 
 use crate::emit;
 use crate::iface::AddressState;
+use crate::interfaces::{Hop, IfIndex};
 use crate::link::{Link, push_frame};
 use crate::neighbor::Answer;
 use crate::time::Instant;
 
 impl Link {
-    /// Handles a received ARP packet.
-    pub(crate) fn on_arp(&mut self, now: Instant, packet: &Packet) {
+    /// Handles an ARP packet that came in by `at`. It is about the addresses of that interface alone (the strong end system
+    /// of RFC 1122 section 3.3.4.2).
+    pub(crate) fn on_arp(&mut self, now: Instant, at: IfIndex, packet: &Packet) {
         let Packet {
             operation,
             sender_mac,
@@ -24,34 +26,38 @@ impl Link {
             target,
         } = *packet;
         let (sender_ip, target_ip) = (IpAddr::V4(sender), IpAddr::V4(target));
+        let hop = |addr| Hop { at, addr };
+        let iface = self.ifaces.get(at);
         if !sender_mac.is_unicast()
             || sender.is_multicast()
             || sender.is_loopback()
-            || self.iface.is_broadcast(sender_ip)
+            || iface.is_broadcast(sender_ip)
             || matches!(operation, Operation::Other(_))
         {
             self.neighbors.stats.arp_invalid += 1;
             return;
         }
         // Our own packets come back through switches in loops and looped rings.
-        if sender_mac == self.iface.mac {
+        if sender_mac == iface.mac {
             return;
         }
-        if self.iface.state_of(sender_ip).is_some() {
+        if iface.state_of(sender_ip).is_some() {
             // RFC 5227 section 2.4: somebody else uses our address.
             self.neighbors.stats.address_conflicts += 1;
-            self.iface.on_conflict(now, sender_ip, &mut self.replies);
+            let replies = &mut self.replies;
+            self.ifaces.on_conflict(now, hop(sender_ip), replies);
             return;
         }
         let is_probe = sender.is_unspecified();
-        if is_probe && self.iface.state_of(target_ip) == Some(AddressState::Tentative) {
+        if is_probe && iface.state_of(target_ip) == Some(AddressState::Tentative) {
             // RFC 5227 section 2.1.1: somebody else probes for it at the same time.
             self.neighbors.stats.address_conflicts += 1;
-            self.iface.on_conflict(now, target_ip, &mut self.replies);
+            let replies = &mut self.replies;
+            self.ifaces.on_conflict(now, hop(target_ip), replies);
             return;
         }
-        let for_us = self.iface.is_ours(target_ip);
-        let mac = self.iface.mac;
+        let for_us = iface.has(target_ip);
+        let (mac, ends) = (iface.mac, iface.ends(sender_mac));
         if operation == Operation::Request && for_us {
             let reply = Packet {
                 operation: Operation::Reply,
@@ -60,7 +66,7 @@ impl Link {
                 target_mac: sender_mac,
                 target: sender,
             };
-            if emit::push_arp(&mut self.replies, mac, sender_mac, &reply) {
+            if emit::push_arp(&mut self.replies, ends, &reply) {
                 self.neighbors.stats.replies_sent += 1;
             }
         }
@@ -68,18 +74,19 @@ impl Link {
             return;
         }
         let replies = &mut self.replies;
-        let send = |frame: &[u8]| push_frame(replies, frame);
-        if operation == Operation::Request && for_us && self.iface.is_on_link(sender_ip) {
-            self.neighbors.on_asked(now, sender_ip, sender_mac, send);
+        let send = |frame: &[u8]| push_frame(replies, ends.tci, frame);
+        if operation == Operation::Request && for_us && self.ifaces.is_on_link(hop(sender_ip)) {
+            self.neighbors
+                .on_asked(now, hop(sender_ip), sender_mac, send);
         } else {
             // ARP has no flag for it: an answer is solicited if it is to us and somebody waits for it.
             let solicited = operation == Operation::Reply
                 && for_us
                 && target_mac == mac
-                && self.neighbors.is_asking(sender_ip);
+                && self.neighbors.is_asking(hop(sender_ip));
             self.neighbors.on_answer(
                 now,
-                sender_ip,
+                hop(sender_ip),
                 Some(sender_mac),
                 Answer {
                     solicited,

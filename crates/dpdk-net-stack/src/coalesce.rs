@@ -196,12 +196,12 @@ impl Stack {
         };
         let parsed = match parse_checked(&whole.bytes, &whole.meta) {
             Ok(parsed) => parsed,
-            Err(error) => return self.malformed(now, &whole.bytes, error),
+            Err(error) => return self.malformed(now, &whole.bytes, &whole.meta, error),
         };
-        if !self.is_wanted(&parsed, whole.meta.l4_checksum) {
+        let Some(at) = self.is_wanted(&parsed, &whole.bytes, &whole.meta) else {
             return;
-        }
-        let mut lookup = self.tcp_lookup(&parsed);
+        };
+        let mut lookup = self.tcp_lookup(at, &parsed);
         if let Some(lookup) = &mut lookup {
             lookup.found = self.tcp.find(lookup.hash, &lookup.key);
         }
@@ -211,7 +211,7 @@ impl Stack {
             self.tcp.arrived = arrived(&whole, 0, segment.payload());
             self.tcp.lro_segment = whole.meta.lro_segment;
         }
-        self.unforged(now, &parsed, lookup.as_ref());
+        self.unforged(now, at, &parsed, lookup.as_ref());
         (self.tcp.arrived, self.tcp.lro_segment) = (None, 0);
     }
 
@@ -219,7 +219,9 @@ impl Stack {
     /// nothing is done, if not.
     fn chained_segment<B: FrameBuf>(&mut self, now: Instant, frame: &B) -> bool {
         let meta = frame.rx_meta();
-        let Some(plain) = self.plain_headers(frame.bytes(), &meta) else {
+        let bytes = frame.bytes();
+        let plain = self.plain_headers(bytes, &meta);
+        let Some(plain) = plain.or_else(|| self.tagged_headers(bytes, &meta)) else {
             return false;
         };
         let PlainHeaders {
@@ -254,7 +256,7 @@ impl Stack {
             return false;
         }
         let found = self.tcp.find(self.tcp.table.hash(&key), &key);
-        let Some(id) = self.tcp.connection(found, &key, &self.link.iface) else {
+        let Some(id) = self.tcp.connection(found, &key, &self.link.ifaces) else {
             return false;
         };
         let Some((ecn, segment)) = (Plain { packet, tcp_at }).read() else {

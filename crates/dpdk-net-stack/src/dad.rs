@@ -2,14 +2,16 @@
 //!
 //! An address is probed, then announced. The IPv4 intervals are a tenth of RFC 5227's, which were chosen for links that
 //! take seconds to forward: a service is up within 0.7 s, and its peers' own ARP retries cover that time. What is seen
-//! of others' packets comes in through [`Interface::on_conflict`].
+//! of others' packets comes in through [`Interfaces::on_conflict`].
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dpdk_net_packet::{MacAddr, arp, ndp};
 
-use crate::emit;
+use crate::emit::{self, Ends};
 use crate::iface::{AddressState, Interface, solicited_node};
+use crate::interfaces::{Hop, IfIndex, Interfaces};
 use crate::random::Random;
 use crate::time::{Duration, Instant};
 use crate::tx::FrameQueue;
@@ -82,11 +84,11 @@ fn jitter(random: &mut Random, max: Duration) -> Duration {
 
 impl Interface {
     /// Probes and announces what is due, as `dad_deadline` tells. Whether an address may be used from now on.
-    pub(crate) fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
+    fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
         if self.dad_deadline.is_none_or(|at| at > now) {
             return false;
         }
-        let mac = self.mac;
+        let ends = self.ends(MacAddr::BROADCAST);
         let mut settled = false;
         for address in &mut self.addresses {
             if address.probing.next.is_none_or(|at| at > now) {
@@ -96,7 +98,7 @@ impl Interface {
             let addr = address.addr.addr;
             if address.state == AddressState::Tentative {
                 if probing.probes_left > 0 {
-                    if !send_probe(queue, mac, addr) {
+                    if !send_probe(queue, ends, addr) {
                         probing.next = Some(now + RETRY);
                         continue;
                     }
@@ -113,7 +115,7 @@ impl Interface {
                 settled = true;
             }
             if probing.announcements_left > 0 && address.state == AddressState::Preferred {
-                if !send_announcement(queue, mac, addr) {
+                if !send_announcement(queue, ends, addr) {
                     probing.next = Some(now + RETRY);
                     continue;
                 }
@@ -126,69 +128,94 @@ impl Interface {
     }
 
     /// Somebody else was seen to use, or to probe for, our address `addr`. A tentative address is given up; one in use
-    /// is defended, IPv4's at most every 10 s (RFC 5227 section 2.4 (c), for hosts that others depend on).
-    pub(crate) fn on_conflict(&mut self, now: Instant, addr: IpAddr, queue: &mut FrameQueue) {
-        let mac = self.mac;
+    /// is defended, IPv4's at most every 10 s (RFC 5227 section 2.4 (c), for hosts that others depend on). Whether it is
+    /// given up.
+    fn on_conflict(&mut self, now: Instant, addr: IpAddr, queue: &mut FrameQueue) -> bool {
+        let ends = self.ends(MacAddr::BROADCAST);
         let Some(address) = self.address_mut(addr) else {
-            return;
+            return false;
         };
         match address.state {
             AddressState::Tentative => {
                 address.state = AddressState::Duplicate;
                 address.probing = Probing::done();
                 self.refresh();
+                return true;
             }
             AddressState::Preferred => {
                 let last = address.probing.last_defence;
                 if addr.is_ipv4() && last.is_none_or(|at| now - at >= DEFEND_INTERVAL) {
                     address.probing.last_defence = Some(now);
-                    send_announcement(queue, mac, addr);
+                    send_announcement(queue, ends, addr);
                 }
             }
             AddressState::Duplicate => {}
         }
+        false
     }
 }
 
-fn send_probe(queue: &mut FrameQueue, mac: MacAddr, addr: IpAddr) -> bool {
+impl Interfaces {
+    /// Probes and announces what is due on all of them. Whether an address may be used from now on.
+    pub(crate) fn handle_dad_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
+        let is_due = |interface: &Interface| interface.dad_deadline.is_some_and(|at| at <= now);
+        let due = self.iter().filter(|(_, interface)| is_due(interface));
+        let due: Vec<IfIndex> = due.map(|(at, _)| at).collect();
+        if due.is_empty() {
+            return false;
+        }
+        let mut settled = false;
+        for at in due {
+            settled |= self.change(at, |interface| interface.handle_dad_timeout(now, queue));
+        }
+        self.refresh();
+        settled
+    }
+
+    /// Somebody else was seen to use, or to probe for, our address `own`.
+    pub(crate) fn on_conflict(&mut self, now: Instant, own: Hop, queue: &mut FrameQueue) {
+        let conflict = |interface: &mut Interface| interface.on_conflict(now, own.addr, queue);
+        if self.change(own.at, conflict) {
+            self.refresh();
+        }
+    }
+}
+
+fn send_probe(queue: &mut FrameQueue, ends: Ends, addr: IpAddr) -> bool {
     match addr {
         // RFC 5227 section 2.1.1: the sender's address is zero, so that no cache is polluted.
-        IpAddr::V4(v4) => send_arp(queue, mac, Ipv4Addr::UNSPECIFIED, v4),
+        IpAddr::V4(v4) => send_arp(queue, ends, Ipv4Addr::UNSPECIFIED, v4),
         // RFC 4862 section 5.4.2: from the unspecified address, without a link-layer address.
         IpAddr::V6(v6) => {
             let group = solicited_node(v6);
-            emit::push_ndp(
-                queue,
-                (mac, MacAddr::from_ipv6_multicast(group)),
-                (Ipv6Addr::UNSPECIFIED, group),
-                |buf| ndp::write_solicitation(buf, v6, None),
-            )
+            let ends = ends.to(MacAddr::from_ipv6_multicast(group));
+            emit::push_ndp(queue, ends, (Ipv6Addr::UNSPECIFIED, group), |buf| {
+                ndp::write_solicitation(buf, v6, None)
+            })
         }
     }
 }
 
-fn send_announcement(queue: &mut FrameQueue, mac: MacAddr, addr: IpAddr) -> bool {
+fn send_announcement(queue: &mut FrameQueue, ends: Ends, addr: IpAddr) -> bool {
     match addr {
-        IpAddr::V4(v4) => send_arp(queue, mac, v4, v4),
+        IpAddr::V4(v4) => send_arp(queue, ends, v4, v4),
         IpAddr::V6(v6) => {
             let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-            emit::push_ndp(
-                queue,
-                (mac, MacAddr::from_ipv6_multicast(all_nodes)),
-                (v6, all_nodes),
-                |buf| ndp::write_advertisement(buf, v6, mac, false, false),
-            )
+            let ends = ends.to(MacAddr::from_ipv6_multicast(all_nodes));
+            emit::push_ndp(queue, ends, (v6, all_nodes), |buf| {
+                ndp::write_advertisement(buf, v6, ends.src, false, false)
+            })
         }
     }
 }
 
-fn send_arp(queue: &mut FrameQueue, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> bool {
+fn send_arp(queue: &mut FrameQueue, ends: Ends, sender: Ipv4Addr, target: Ipv4Addr) -> bool {
     let packet = arp::Packet {
         operation: arp::Operation::Request,
-        sender_mac: mac,
+        sender_mac: ends.src,
         sender,
         target_mac: MacAddr::ZERO,
         target,
     };
-    emit::push_arp(queue, mac, MacAddr::BROADCAST, &packet)
+    emit::push_arp(queue, ends.to(MacAddr::BROADCAST), &packet)
 }

@@ -5,14 +5,33 @@ use core::net::{IpAddr, Ipv6Addr};
 use dpdk_net_packet::gso::Checksums;
 use dpdk_net_packet::{MacAddr, Protocol, arp, checksum, ethernet, icmp, ipv4, ipv6};
 
-use crate::tx::FrameQueue;
+use crate::interfaces::Way;
+use crate::tx::{FrameQueue, TxMeta};
 
-/// What goes into the IP header of a packet to send.
+/// Between whom a frame goes on the link, and with which tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) src: MacAddr,
+    pub(crate) dst: MacAddr,
+    /// Tag control information; 0 is no tag.
+    pub(crate) tci: u16,
+}
+
+impl Ends {
+    /// From the same, to `dst`.
+    pub(crate) fn to(self, dst: MacAddr) -> Self {
+        Ends { dst, ..self }
+    }
+}
+
+/// What goes into the IP header of a packet to send, and what else decides its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IpMeta {
-    /// One of the interface's addresses, or unspecified where a protocol wants that. Of the family of `dst`.
+    /// One of our addresses, or unspecified where a protocol wants that. Of the family of `dst`.
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
+    /// The interface of a link-local address or a group, as in a [`Way`].
+    pub(crate) scope: u16,
     pub(crate) protocol: Protocol,
     /// Time to live or hop limit.
     pub(crate) hop_limit: u8,
@@ -26,16 +45,27 @@ pub(crate) struct IpMeta {
 }
 
 impl IpMeta {
-    /// A hop limit of 64, no traffic class, to be fragmented if need be.
+    /// A hop limit of 64, no traffic class, to be fragmented if need be; of the port itself where that matters.
     pub(crate) fn new(src: IpAddr, dst: IpAddr, protocol: Protocol) -> Self {
         Self {
             src,
             dst,
+            scope: 0,
             protocol,
             hop_limit: 64,
             traffic_class: 0,
             dont_fragment: false,
             udp: None,
+        }
+    }
+
+    /// What decides its way.
+    #[inline]
+    pub(crate) fn way(&self) -> Way {
+        Way {
+            src: self.src,
+            dst: self.dst,
+            scope: self.scope,
         }
     }
 
@@ -52,8 +82,7 @@ impl IpMeta {
 /// payload starts. `frame` has exactly the room for all three.
 pub(crate) fn write_headers(
     frame: &mut [u8],
-    src: MacAddr,
-    dst: MacAddr,
+    (src, dst): (MacAddr, MacAddr),
     meta: &IpMeta,
     id: u16,
     len: usize,
@@ -89,7 +118,7 @@ pub(crate) fn write_headers(
 /// Queues an unfragmented IP packet whose payload of `len` bytes `fill` writes. `false` if the queue is full.
 pub(crate) fn push_ip(
     queue: &mut FrameQueue,
-    (src, dst): (MacAddr, MacAddr),
+    ends: Ends,
     meta: &IpMeta,
     id: u16,
     len: usize,
@@ -97,25 +126,24 @@ pub(crate) fn push_ip(
 ) -> bool {
     let total = ethernet::HEADER_LEN + meta.ip_header_len() + len;
     queue
-        .push(total, |frame| {
-            let at = write_headers(frame, src, dst, meta, id, len);
+        .push_with(total, TxMeta::tagged(ends.tci), |frame| {
+            let at = write_headers(frame, (ends.src, ends.dst), meta, id, len);
             fill(&mut frame[at..]);
         })
         .is_some()
 }
 
 /// Queues an ARP packet. `false` if the queue is full.
-pub(crate) fn push_arp(
-    queue: &mut FrameQueue,
-    src: MacAddr,
-    dst: MacAddr,
-    packet: &arp::Packet,
-) -> bool {
+pub(crate) fn push_arp(queue: &mut FrameQueue, ends: Ends, packet: &arp::Packet) -> bool {
     queue
-        .push(ethernet::HEADER_LEN + arp::LEN, |frame| {
-            ethernet::write_header(frame, dst, src, ethernet::TYPE_ARP);
-            frame[ethernet::HEADER_LEN..].copy_from_slice(&packet.to_bytes());
-        })
+        .push_with(
+            ethernet::HEADER_LEN + arp::LEN,
+            TxMeta::tagged(ends.tci),
+            |frame| {
+                ethernet::write_header(frame, ends.dst, ends.src, ethernet::TYPE_ARP);
+                frame[ethernet::HEADER_LEN..].copy_from_slice(&packet.to_bytes());
+            },
+        )
         .is_some()
 }
 
@@ -123,7 +151,7 @@ pub(crate) fn push_arp(
 /// hop limit of 255 that neighbour discovery demands. `false` if the queue is full.
 pub(crate) fn push_ndp(
     queue: &mut FrameQueue,
-    (src_mac, dst_mac): (MacAddr, MacAddr),
+    ends: Ends,
     (src, dst): (Ipv6Addr, Ipv6Addr),
     write: impl FnOnce(&mut [u8]) -> usize,
 ) -> bool {
@@ -138,7 +166,7 @@ pub(crate) fn push_ndp(
         hop_limit: 255,
         ..IpMeta::new(src.into(), dst.into(), Protocol::Icmpv6)
     };
-    push_ip(queue, (src_mac, dst_mac), &meta, 0, len, |payload| {
+    push_ip(queue, ends, &meta, 0, len, |payload| {
         payload.copy_from_slice(message)
     })
 }

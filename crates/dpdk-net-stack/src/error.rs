@@ -63,3 +63,8 @@ pub enum Error {
     #[error("unknown socket: it was closed, or it belongs to another stack")]
     UnknownSocket,
 }
+
+/// A scope id for which there is no interface.
+pub(crate) const NO_SUCH_SCOPE: Error = Error::InvalidInput(
+    "the scope id is that of no interface: 0 is the port itself, any other the id of a configured VLAN",
+);

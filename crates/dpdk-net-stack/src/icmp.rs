@@ -9,10 +9,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use dpdk_net_packet::icmp::{self, v4, v6};
 use dpdk_net_packet::{IpPacket, ParseError, Protocol, checksum, ethernet, ipv4, ipv6};
 
+use crate::addr;
 use crate::config::Config;
 use crate::emit::IpMeta;
 use crate::error::Error;
-use crate::iface::Destination;
+use crate::interfaces::{Destination, IfIndex, Way};
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::time::Instant;
@@ -104,16 +105,18 @@ pub(crate) struct ErrorReport {
 }
 
 impl ErrorReport {
-    /// The report about an Ethernet frame of ours whose neighbour does not answer.
-    pub(crate) fn host_unreachable(frame: &[u8]) -> Option<Self> {
+    /// The report about an Ethernet frame of ours whose neighbour does not answer. `scope` is the VLAN it was to go out by.
+    pub(crate) fn host_unreachable(frame: &[u8], scope: u16) -> Option<Self> {
         Self::about(
             frame.get(ethernet::HEADER_LEN..)?,
+            scope,
             ErrorKind::HostUnreachable,
         )
     }
 
-    /// Reads the start of an IP packet, which routers cut short, up to its ports.
-    fn about(quoted: &[u8], kind: ErrorKind) -> Option<Self> {
+    /// Reads the start of an IP packet, which routers cut short, up to its ports. `scope` is the VLAN of its link-local
+    /// addresses.
+    fn about(quoted: &[u8], scope: u16, kind: ErrorKind) -> Option<Self> {
         let (src, dst, protocol, transport) = match quoted.first()? >> 4 {
             4 => quoted_v4(quoted)?,
             6 => quoted_v6(quoted)?,
@@ -133,8 +136,8 @@ impl ErrorReport {
             .flatten();
         Some(Self {
             protocol,
-            local: SocketAddr::new(src, u16::from_be_bytes([a, b])),
-            remote: SocketAddr::new(dst, u16::from_be_bytes([c, d])),
+            local: addr::socket_addr(src, u16::from_be_bytes([a, b]), scope),
+            remote: addr::socket_addr(dst, u16::from_be_bytes([c, d]), scope),
             seq,
             kind,
         })
@@ -202,12 +205,13 @@ impl Icmp {
         }
     }
 
-    /// Handles a message, its checksum verified, other than neighbour discovery's and MLD's. Echo is answered; an error
-    /// about a packet of ours is returned.
+    /// Handles a message that came in by `at`, its checksum verified, other than neighbour discovery's and MLD's. Echo is
+    /// answered; an error about a packet of ours is returned.
     pub(crate) fn ingress(
         &mut self,
         now: Instant,
         link: &mut Link,
+        at: IfIndex,
         ip: &IpPacket<'_>,
         message: icmp::Message<'_>,
     ) -> Option<ErrorReport> {
@@ -218,7 +222,7 @@ impl Icmp {
             is_error_v4(kind)
         };
         if is_error {
-            return self.on_error(link, ip, message);
+            return self.on_error(link, at, ip, message);
         }
         let request = if ip.is_v6() {
             v6::ECHO_REQUEST
@@ -226,7 +230,7 @@ impl Icmp {
             v4::ECHO_REQUEST
         };
         if kind == request && message.code() == 0 {
-            self.on_echo(now, link, ip, message);
+            self.on_echo(now, link, at, ip, message);
         } else {
             self.stats.ignored += 1;
         }
@@ -237,24 +241,28 @@ impl Icmp {
         &mut self,
         now: Instant,
         link: &mut Link,
+        at: IfIndex,
         ip: &IpPacket<'_>,
         request: icmp::Message<'_>,
     ) {
         self.stats.echo_requests += 1;
-        let src = match link.iface.classify(ip.dst()) {
+        let scope = link.ifaces.get(at).vlan;
+        let src = match link.ifaces.classify(at, ip.dst()) {
             Destination::Ours => ip.dst(),
             // RFC 4443 section 4.2: a request to a group is answered from a unicast address; RFC 1122 section 3.2.2.6
             // leaves it open for IPv4, where it served amplification.
-            Destination::Group if ip.is_v6() => match link.iface.source_for(ip.src()) {
-                Some(src) => src,
-                None => return,
-            },
+            Destination::Group if ip.is_v6() => {
+                match link.ifaces.source_for(&Way::to(ip.src(), scope)) {
+                    Some(src) => src,
+                    None => return,
+                }
+            }
             _ => {
                 self.stats.echo_ignored += 1;
                 return;
             }
         };
-        if ip.src().is_unspecified() || link.iface.is_broadcast(ip.src()) {
+        if ip.src().is_unspecified() || link.ifaces.is_broadcast(ip.src()) {
             self.stats.echo_ignored += 1;
             return;
         }
@@ -269,6 +277,7 @@ impl Icmp {
             (Protocol::Icmp, v4::ECHO_REPLY)
         };
         let meta = IpMeta {
+            scope,
             traffic_class: ip.traffic_class() & !3,
             ..IpMeta::new(src, ip.src(), protocol)
         };
@@ -286,6 +295,7 @@ impl Icmp {
     fn on_error(
         &mut self,
         link: &Link,
+        at: IfIndex,
         ip: &IpPacket<'_>,
         message: icmp::Message<'_>,
     ) -> Option<ErrorReport> {
@@ -298,10 +308,10 @@ impl Icmp {
             self.stats.ignored += 1;
             return None;
         };
-        let report = ErrorReport::about(message.body(), kind)
+        let report = ErrorReport::about(message.body(), link.ifaces.get(at).vlan, kind)
             // What was not sent from here can't be about us.
             .filter(|report| {
-                link.iface.is_ours(report.local.ip()) && report.local.is_ipv4() != ip.is_v6()
+                link.ifaces.is_ours(at, report.local.ip()) && report.local.is_ipv4() != ip.is_v6()
             });
         match report {
             Some(_) => self.stats.errors_received += 1,
@@ -310,12 +320,13 @@ impl Icmp {
         report
     }
 
-    /// Sends an error about the IP packet `about`, which was received whole or is the first fragment of one. `to_group`
+    /// Sends an error about the IP packet `about`, which came in by `at` whole or is the first fragment of one. `to_group`
     /// says that the frame came by a link-layer group or broadcast address.
     pub(crate) fn send_error(
         &mut self,
         now: Instant,
         link: &mut Link,
+        at: IfIndex,
         about: &[u8],
         to_group: bool,
         error: IcmpError,
@@ -339,12 +350,12 @@ impl Icmp {
                 }
             )
         );
-        let destination = link.iface.classify(dst);
+        let destination = link.ifaces.classify(at, dst);
         let suppressed = is_about_error(about)
             || src.is_unspecified()
             || src.is_multicast()
-            || link.iface.is_broadcast(src)
-            || link.iface.is_ours(src)
+            || link.ifaces.is_broadcast(src)
+            || link.ifaces.is_ours(at, src)
             || match destination {
                 Destination::Ours => to_group && !group_allowed,
                 Destination::Group => !group_allowed,
@@ -358,9 +369,10 @@ impl Icmp {
             self.stats.errors_limited += 1;
             return;
         }
+        let scope = link.ifaces.get(at).vlan;
         let from = match destination {
             Destination::Ours => Some(dst),
-            _ => link.iface.source_for(src),
+            _ => link.ifaces.source_for(&Way::to(src, scope)),
         };
         let Some(from) = from else {
             self.stats.send_failed += 1;
@@ -380,6 +392,7 @@ impl Icmp {
         let quoted = &about[..about.len().min(max)];
         // RFC 1812 section 4.3.2.5: precedence 6; Linux sends its own with 0xc0 as well.
         let meta = IpMeta {
+            scope,
             traffic_class: if dst.is_ipv4() { 0xc0 } else { 0 },
             ..IpMeta::new(from, src, protocol)
         };
@@ -400,11 +413,13 @@ impl Icmp {
         }
     }
 
-    /// Answers a packet that could not be read, where its RFC wants that. `packet` starts with the IP header.
+    /// Answers a packet that came in by `at` and could not be read, where its RFC wants that. `packet` starts with the IP
+    /// header.
     pub(crate) fn on_parse_error(
         &mut self,
         now: Instant,
         link: &mut Link,
+        at: IfIndex,
         packet: &[u8],
         to_group: bool,
         error: ParseError,
@@ -432,7 +447,7 @@ impl Icmp {
             },
             _ => return,
         };
-        self.send_error(now, link, packet, to_group, error);
+        self.send_error(now, link, at, packet, to_group, error);
     }
 }
 

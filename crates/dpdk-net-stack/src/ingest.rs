@@ -9,6 +9,8 @@
 //! left open by the connection's being there.
 
 mod malformed;
+mod plain;
+mod vlan;
 
 use core::hint;
 use core::net::IpAddr;
@@ -16,13 +18,13 @@ use core::net::IpAddr;
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
     ChecksumVerdict, FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta,
-    Transport, checksum::Sum, ethernet, icmp, ipv4, ipv6, parse_checked, tcp, tcp::Segment,
+    Transport, ethernet, icmp, ipv4, ipv6, parse_checked, tcp::Segment,
 };
 
 use crate::coalesce::Plain;
 use crate::event::TcpId;
 use crate::icmp::IcmpError;
-use crate::iface::Destination;
+use crate::interfaces::{Destination, IfIndex};
 use crate::stack::Stack;
 use crate::tcp::flow::Flow;
 use crate::tcp::segment::key_of;
@@ -30,13 +32,15 @@ use crate::tcp::table::{FlowKey, FlowRef};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
+pub(crate) use plain::PlainHeaders;
+
 /// Frames that are looked at together.
 pub(crate) const BATCH: usize = 64;
 
 /// A frame that has been parsed, and the TCP flow it was looked up to be of.
 pub(crate) enum Staged<'a> {
-    /// Nearly all are of this kind: a TCP segment of a connection, to one of our addresses and not from one, in an
-    /// untagged frame to our MAC address.
+    /// Nearly all are of this kind: a TCP segment of a connection, to one of our addresses and not from one, in a frame to
+    /// our MAC address, untagged or of one of our VLANs.
     Segment {
         /// From the IP header to the end of the segment, and where the TCP header begins.
         packet: &'a [u8],
@@ -52,21 +56,19 @@ pub(crate) enum Staged<'a> {
         lookup: Lookup,
         index: usize,
     },
-    Other(Parsed<'a>, Option<Lookup>),
+    /// With the interface that it came in by.
+    Other(Parsed<'a>, IfIndex, Option<Lookup>),
     /// In several segments of memory; its place in the batch.
     Chained(usize),
     /// Has been dealt with together with an earlier one.
     Merged,
 }
 
-/// What is known of a plain segment from its headers.
-pub(crate) struct PlainHeaders<'a> {
-    /// From the IP header on, up to the packet's end or as far as it goes.
-    pub(crate) packet: &'a [u8],
-    pub(crate) tcp_at: usize,
-    /// Length of the whole IP packet.
-    pub(crate) len: usize,
-    pub(crate) key: FlowKey,
+/// Whether a frame has a VLAN tag, or had one.
+#[inline(always)]
+fn is_tagged(bytes: &[u8], meta: &RxMeta) -> bool {
+    let at = ethernet::HEADER_LEN - 2..ethernet::HEADER_LEN;
+    meta.vlan_tci.is_some() || bytes.get(at) == Some(&ethernet::TYPE_VLAN.to_be_bytes())
 }
 
 /// A 4-tuple, and what it was found to stand for.
@@ -90,7 +92,7 @@ impl Stack {
                 bytes_in += bytes.len();
                 if let Some((packet, tcp_at, key)) = self.plain_segment(bytes, &meta) {
                     // Made where it is to lie: moving it costs as much as all before.
-                    if let Some(id) = self.tcp.recent_connection(&key, &self.link.iface) {
+                    if let Some(id) = self.tcp.recent_connection(&key, &self.link.ifaces) {
                         staged.push(Staged::Segment {
                             packet,
                             tcp_at,
@@ -101,6 +103,13 @@ impl Stack {
                         is_cold = true;
                         staged.push(self.sought(packet, tcp_at, key, index));
                     }
+                    continue;
+                }
+                if is_tagged(bytes, &meta)
+                    && let Some((segment, is_recent)) = self.tagged_segment(bytes, &meta, index)
+                {
+                    is_cold |= !is_recent;
+                    staged.push(segment);
                     continue;
                 }
                 if frame.segments() > 1 {
@@ -115,20 +124,20 @@ impl Stack {
                 let parsed = match &parsed {
                     Ok(parsed) => parsed,
                     Err(error) => {
-                        self.malformed(now, bytes, *error);
+                        self.malformed(now, bytes, &meta, *error);
                         continue;
                     }
                 };
-                if self.is_wanted(parsed, meta.l4_checksum) {
-                    let lookup = self.tcp_lookup(parsed);
+                if let Some(at) = self.is_wanted(parsed, bytes, &meta) {
+                    let lookup = self.tcp_lookup(at, parsed);
                     is_cold |= lookup.is_some();
-                    staged.push(Staged::Other(*parsed, lookup));
+                    staged.push(Staged::Other(*parsed, at, lookup));
                 }
             }
             self.frames.rx_frames += batch.len() as u64;
             self.frames.rx_bytes += bytes_in as u64;
             let version = self.tcp.table.version();
-            let addresses = self.link.iface.version();
+            let addresses = self.link.ifaces.version();
             if is_cold {
                 self.look_up(&mut staged);
             }
@@ -143,7 +152,7 @@ impl Stack {
                     } => {
                         // What has changed meanwhile is looked up again.
                         if self.tcp.table.version() == version
-                            && self.link.iface.version() == addresses
+                            && self.link.ifaces.version() == addresses
                         {
                             self.tcp.stats.rx_segments += 1;
                             let segment = packet.get(*tcp_at..).unwrap_or_default();
@@ -154,23 +163,26 @@ impl Stack {
                                 };
                                 self.unexpected(now, *id, (head, *index), behind, batch);
                             }
-                        } else {
-                            self.other_segment(now, packet, None);
+                        } else if let Some(frame) = batch.get(*index) {
+                            let at = self.came_tagged(frame.bytes(), &frame.rx_meta());
+                            self.other_segment(now, at, packet, None);
                         }
                     }
                     Staged::Sought { packet, lookup, .. } => {
                         if self.tcp.table.version() != version {
                             lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                         }
-                        self.other_segment(now, packet, Some(lookup));
+                        // The interface counts for what has a scope.
+                        let at = self.link.ifaces.by_vlan(lookup.key.scope());
+                        self.other_segment(now, at, packet, Some(lookup));
                     }
-                    Staged::Other(parsed, lookup) => {
+                    Staged::Other(parsed, at, lookup) => {
                         if let Some(lookup) = lookup
                             && self.tcp.table.version() != version
                         {
                             lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                         }
-                        self.unforged(now, parsed, lookup.as_ref());
+                        self.unforged(now, *at, parsed, lookup.as_ref());
                     }
                     Staged::Chained(index) => {
                         if let Some(frame) = batch.get(*index) {
@@ -184,107 +196,25 @@ impl Stack {
         }
     }
 
-    /// Looks whether a frame is a TCP segment, to our MAC address, and nothing is wrong with it or unusual about it. Gives it from
-    /// the IP header on, and where the TCP header begins.
-    #[inline(always)]
-    fn plain_segment<'a>(
+    /// A plain segment in a frame with a tag, staged; and whether its connection is known.
+    #[inline(never)]
+    fn tagged_segment<'a>(
         &self,
         bytes: &'a [u8],
         meta: &RxMeta,
-    ) -> Option<(&'a [u8], usize, FlowKey)> {
-        let PlainHeaders {
+        index: usize,
+    ) -> Option<(Staged<'a>, bool)> {
+        let (packet, tcp_at, key) = self.plain_tagged(bytes, meta)?;
+        let Some(id) = self.tcp.recent_connection(&key, &self.link.ifaces) else {
+            return Some((self.sought(packet, tcp_at, key, index), false));
+        };
+        let segment = Staged::Segment {
             packet,
             tcp_at,
-            len,
-            key,
-        } = self.plain_headers(bytes, meta)?;
-        if packet.len() != len {
-            return None;
-        }
-        if self.rx_checksum {
-            match meta.l4_checksum {
-                ChecksumVerdict::Good | ChecksumVerdict::None => {}
-                ChecksumVerdict::Bad => return None,
-                ChecksumVerdict::Unknown => {
-                    let segment = packet.get(tcp_at..)?;
-                    if !key
-                        .pseudo_header(segment.len())
-                        .add_bytes(segment)
-                        .is_valid()
-                    {
-                        return None;
-                    }
-                }
-            }
-        }
-        Some((packet, tcp_at, key))
-    }
-
-    /// As [`plain_segment`](Self::plain_segment), of a packet that may go on elsewhere, its TCP checksum unseen.
-    #[inline(always)]
-    pub(crate) fn plain_headers<'a>(
-        &self,
-        bytes: &'a [u8],
-        meta: &RxMeta,
-    ) -> Option<PlainHeaders<'a>> {
-        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
-        if header[..6] != self.link.iface.mac.0 || meta.vlan_tci.is_some() {
-            return None;
-        }
-        match u16::from_be_bytes([header[12], header[13]]) {
-            ethernet::TYPE_IPV4 => {
-                let (ip, tcp) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;
-                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
-                let word =
-                    |at: usize| u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
-                let len = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-                let data_offset = usize::from(tcp[12] >> 4) * 4;
-                // No options, no fragment but one that must not be one, TCP.
-                if ip[0] != 0x45
-                    || word(4) & 0xbfff != 0
-                    || ip[9] != 6
-                    || data_offset < tcp::HEADER_LEN
-                    || len < ipv4::HEADER_LEN + data_offset
-                    || meta.ip_checksum == ChecksumVerdict::Bad
-                    || meta.ip_checksum.is_unknown() && !Sum::ZERO.add_bytes(ip).is_valid()
-                {
-                    return None;
-                }
-                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
-                Some(PlainHeaders {
-                    packet: packet.get(..len).unwrap_or(packet),
-                    tcp_at: ipv4::HEADER_LEN,
-                    len,
-                    key: FlowKey::of_v4(word(16), word(12), ports),
-                })
-            }
-            ethernet::TYPE_IPV6 => {
-                let (ip, tcp) = packet.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
-                let tcp = tcp.first_chunk::<{ tcp::HEADER_LEN }>()?;
-                let (_, addrs) = ip.split_at(8);
-                let (src, dst) = (addrs.first_chunk::<16>()?, addrs.last_chunk::<16>()?);
-                let (src, dst) = (u128::from_be_bytes(*src), u128::from_be_bytes(*dst));
-                let payload = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
-                let data_offset = usize::from(tcp[12] >> 4) * 4;
-                // No extension headers.
-                if ip[0] >> 4 != 6
-                    || ip[6] != 6
-                    || data_offset < tcp::HEADER_LEN
-                    || payload < data_offset
-                {
-                    return None;
-                }
-                let len = ipv6::HEADER_LEN + payload;
-                let ports = u32::from_be_bytes([tcp[2], tcp[3], tcp[0], tcp[1]]);
-                Some(PlainHeaders {
-                    packet: packet.get(..len).unwrap_or(packet),
-                    tcp_at: ipv6::HEADER_LEN,
-                    len,
-                    key: FlowKey::of_v6(dst, src, ports)?,
-                })
-            }
-            _ => None,
-        }
+            id,
+            index,
+        };
+        Some((segment, true))
     }
 
     #[inline(never)]
@@ -322,7 +252,7 @@ impl Stack {
                 } => {
                     let Lookup { key, hash, found } = lookup;
                     *found = self.tcp.find(*hash, key);
-                    if let Some(id) = self.tcp.connection(*found, key, &self.link.iface) {
+                    if let Some(id) = self.tcp.connection(*found, key, &self.link.ifaces) {
                         ids.push(id);
                         *frame = Staged::Segment {
                             packet,
@@ -332,7 +262,7 @@ impl Stack {
                         };
                     }
                 }
-                Staged::Other(_, Some(lookup)) => {
+                Staged::Other(_, _, Some(lookup)) => {
                     lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                 }
                 _ => {}
@@ -349,14 +279,22 @@ impl Stack {
 
     /// A plain segment that is not, or not any more, known to be of a connection: most often a SYN.
     #[inline(never)]
-    fn other_segment(&mut self, now: Instant, packet: &[u8], lookup: Option<&Lookup>) {
+    fn other_segment(
+        &mut self,
+        now: Instant,
+        at: Option<IfIndex>,
+        packet: &[u8],
+        lookup: Option<&Lookup>,
+    ) {
+        // Frames of VLANs that are not ours are not plain.
+        let at = at.unwrap_or(IfIndex::PORT);
         match read_plain(packet) {
-            Ok((ip, _)) if self.is_forged_source(ip.src()) => {
+            Ok((ip, _)) if self.is_forged_source(at, ip.src()) => {
                 self.frames.drop_ip_bad_address += 1;
             }
             Ok((ip, segment)) => {
-                let destination = self.link.iface.classify(ip.dst());
-                self.tcp_segment(now, destination, (&ip, &segment), lookup);
+                let destination = self.link.ifaces.classify(at, ip.dst());
+                self.tcp_segment(now, (at, destination), (&ip, &segment), lookup);
             }
             // Its addresses, or its ports.
             Err(error) => self.count_malformed(error),
@@ -364,11 +302,17 @@ impl Stack {
     }
 
     /// Handles a frame from the link, unless its source is forged.
-    pub(crate) fn unforged(&mut self, now: Instant, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
-        if self.is_forged(parsed) {
+    pub(crate) fn unforged(
+        &mut self,
+        now: Instant,
+        at: IfIndex,
+        parsed: &Parsed<'_>,
+        lookup: Option<&Lookup>,
+    ) {
+        if self.is_forged(at, parsed) {
             self.frames.drop_ip_bad_address += 1;
         } else {
-            self.handle(now, parsed, lookup);
+            self.handle(now, at, parsed, lookup);
         }
     }
 
@@ -385,12 +329,17 @@ impl Stack {
         };
         while let Some(frame) = queue.front() {
             self.frames.looped += 1;
+            let meta = RxMeta {
+                vlan_tci: queue.front_meta().vlan_tci,
+                ..meta
+            };
             match parse_checked(frame, &meta) {
-                Ok(parsed) if self.is_wanted(&parsed, meta.l4_checksum) => {
-                    self.handle(now, &parsed, None);
+                Ok(parsed) => {
+                    if let Some(at) = self.is_wanted(&parsed, frame, &meta) {
+                        self.handle(now, at, &parsed, None);
+                    }
                 }
-                Ok(_) => {}
-                Err(error) => self.malformed(now, frame, error),
+                Err(error) => self.malformed(now, frame, &meta, error),
             }
             queue.pop();
         }
@@ -398,32 +347,49 @@ impl Stack {
         count
     }
 
-    /// Looks whom a frame is for and verifies its checksum; what is not to be handled is counted.
+    /// Looks whom a frame is for and verifies its checksum; what is not to be handled is counted. The interface that it came
+    /// in by.
     #[inline]
-    pub(crate) fn is_wanted(&mut self, parsed: &Parsed<'_>, l4_checksum: ChecksumVerdict) -> bool {
+    pub(crate) fn is_wanted(
+        &mut self,
+        parsed: &Parsed<'_>,
+        bytes: &[u8],
+        meta: &RxMeta,
+    ) -> Option<IfIndex> {
         let dst = parsed.dst_mac;
-        if dst != self.link.iface.mac && !dst.is_multicast() {
+        if dst != self.link.ifaces.mac() && !dst.is_multicast() {
             self.frames.drop_ethernet_not_for_us += 1;
-            return false;
+            return None;
         }
-        // A priority tag (VLAN 0) says nothing about whose frame it is (IEEE 802.1Q).
-        if parsed.vlan_tci.is_some_and(|tci| tci & 0xfff != 0) {
-            self.frames.drop_vlan += 1;
-            return false;
-        }
+        let at = match parsed.vlan_tci {
+            None => IfIndex::PORT,
+            Some(_) => match self.came_tagged(bytes, meta) {
+                Some(at) => at,
+                None => {
+                    self.frames.drop_vlan += 1;
+                    return None;
+                }
+            },
+        };
         if let Network::Ip(ip, transport) = &parsed.network
             && self.rx_checksum
-            && let Err(error) = transport.verify(ip, l4_checksum)
+            && let Err(error) = transport.verify(ip, meta.l4_checksum)
         {
             self.count_malformed(error);
-            return false;
+            return None;
         }
-        true
+        Some(at)
+    }
+
+    /// The interface that a frame came in by, with a tag or without; `None` if it is of a VLAN that we are not a member of.
+    #[inline(never)]
+    fn came_tagged(&self, bytes: &[u8], meta: &RxMeta) -> Option<IfIndex> {
+        self.link.ifaces.by_vlan(vlan::of(bytes, meta)?)
     }
 
     /// Whether a frame from the link claims to come from ourselves (a "land" attack) or from everybody (RFC 1122
     /// section 3.2.1.3).
-    fn is_forged(&self, parsed: &Parsed<'_>) -> bool {
+    fn is_forged(&self, at: IfIndex, parsed: &Parsed<'_>) -> bool {
         let Network::Ip(ip, transport) = &parsed.network else {
             return false;
         };
@@ -435,22 +401,22 @@ impl Stack {
             {
                 false
             }
-            _ => self.is_forged_source(ip.src()),
+            _ => self.is_forged_source(at, ip.src()),
         }
     }
 
     #[inline]
-    fn is_forged_source(&self, src: IpAddr) -> bool {
-        self.link.iface.is_ours(src) || self.link.iface.is_broadcast(src)
+    fn is_forged_source(&self, at: IfIndex, src: IpAddr) -> bool {
+        self.link.ifaces.is_ours(at, src) || self.link.ifaces.is_broadcast(src)
     }
 
     /// The flow of a TCP segment, to be looked up.
     #[inline]
-    pub(crate) fn tcp_lookup(&self, parsed: &Parsed<'_>) -> Option<Lookup> {
+    pub(crate) fn tcp_lookup(&self, at: IfIndex, parsed: &Parsed<'_>) -> Option<Lookup> {
         let Network::Ip(ip, Transport::Tcp(segment)) = &parsed.network else {
             return None;
         };
-        let key = key_of(ip, segment);
+        let key = key_of(ip, segment, self.link.ifaces.get(at).vlan);
         Some(Lookup {
             key,
             hash: self.tcp.table.hash(&key),
@@ -458,11 +424,12 @@ impl Stack {
         })
     }
 
-    fn handle(&mut self, now: Instant, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
+    fn handle(&mut self, now: Instant, at: IfIndex, parsed: &Parsed<'_>, lookup: Option<&Lookup>) {
         match &parsed.network {
-            Network::Arp(packet) => self.link.on_arp(now, packet),
+            Network::Arp(packet) => self.link.on_arp(now, at, packet),
             Network::Ip(ip, transport) => {
-                self.ip(now, (parsed.src_mac, parsed.dst_mac), ip, transport, lookup);
+                let macs = (parsed.src_mac, parsed.dst_mac);
+                self.ip(now, at, macs, ip, transport, lookup);
             }
             Network::Other(_) => self.frames.drop_ethernet_unknown_type += 1,
         }
@@ -471,15 +438,16 @@ impl Stack {
     fn ip(
         &mut self,
         now: Instant,
+        at: IfIndex,
         (src_mac, dst_mac): (MacAddr, MacAddr),
         ip: &IpPacket<'_>,
         transport: &Transport<'_>,
         lookup: Option<&Lookup>,
     ) {
-        let destination = self.link.iface.classify(ip.dst());
+        let destination = self.link.ifaces.classify(at, ip.dst());
         // Neighbour discovery has to be heard before an address may be used.
         if let Transport::Icmpv6(message) = transport
-            && self.link.on_ndp(now, src_mac, ip, *message)
+            && self.link.on_ndp(now, (at, src_mac), ip, *message)
         {
             return;
         }
@@ -490,15 +458,19 @@ impl Stack {
         let to_group = dst_mac.is_multicast();
         match transport {
             Transport::Tcp(_) if to_group => self.frames.drop_ip_bad_address += 1,
-            Transport::Tcp(segment) => self.tcp_segment(now, destination, (ip, segment), lookup),
+            Transport::Tcp(segment) => {
+                self.tcp_segment(now, (at, destination), (ip, segment), lookup);
+            }
             Transport::Udp(datagram) => {
-                if !self.udp.ingress(&self.link.iface, ip, datagram)
+                let vlan = self.link.ifaces.get(at).vlan;
+                if !self.udp.ingress(vlan, destination, ip, datagram)
                     && destination == Destination::Ours
                     && !to_group
                 {
                     self.icmp.send_error(
                         now,
                         &mut self.link,
+                        at,
                         ip.bytes(),
                         to_group,
                         IcmpError::PortUnreachable,
@@ -506,17 +478,17 @@ impl Stack {
                 }
             }
             Transport::Icmp(message) | Transport::Icmpv6(message) => {
-                if let Some(report) = self.icmp.ingress(now, &mut self.link, ip, *message) {
+                if let Some(report) = self.icmp.ingress(now, &mut self.link, at, ip, *message) {
                     self.report(now, &report);
                 }
             }
             Transport::Fragment => {
-                let Some(whole) = self.reassembler.insert(now, ip) else {
+                let Some(whole) = self.reassembler.insert(now, at, ip) else {
                     return;
                 };
-                self.reassembled(now, (src_mac, dst_mac), &whole);
+                self.reassembled(now, at, (src_mac, dst_mac), &whole);
             }
-            Transport::Other(Protocol::Igmp) if !ip.is_v6() => self.link.on_igmp(now, ip),
+            Transport::Other(Protocol::Igmp) if !ip.is_v6() => self.link.on_igmp(now, at, ip),
             Transport::Other(protocol) => {
                 self.frames.drop_ip_unknown_protocol += 1;
                 if destination == Destination::Ours && *protocol != Protocol::NoNext {
@@ -524,7 +496,7 @@ impl Stack {
                         pointer: ip.protocol_at(),
                     };
                     self.icmp
-                        .send_error(now, &mut self.link, ip.bytes(), to_group, error);
+                        .send_error(now, &mut self.link, at, ip.bytes(), to_group, error);
                 }
             }
         }
@@ -534,7 +506,7 @@ impl Stack {
     fn tcp_segment(
         &mut self,
         now: Instant,
-        destination: Destination,
+        (at, destination): (IfIndex, Destination),
         (ip, segment): (&IpPacket<'_>, &Segment<'_>),
         lookup: Option<&Lookup>,
     ) {
@@ -555,7 +527,7 @@ impl Stack {
         let (key, found) = match lookup {
             Some(lookup) => (lookup.key, lookup.found),
             None => {
-                let key = key_of(ip, segment);
+                let key = key_of(ip, segment, self.link.ifaces.get(at).vlan);
                 (key, self.tcp.lookup(&key))
             }
         };
@@ -564,7 +536,7 @@ impl Stack {
     }
 
     /// A packet that was put together from fragments.
-    fn reassembled(&mut self, now: Instant, macs: (MacAddr, MacAddr), packet: &[u8]) {
+    fn reassembled(&mut self, now: Instant, at: IfIndex, macs: (MacAddr, MacAddr), packet: &[u8]) {
         let parsed = IpPacket::parse(packet).and_then(|ip| {
             let transport = ip.transport()?;
             // No NIC verifies over fragments.
@@ -583,7 +555,7 @@ impl Stack {
             {
                 self.frames.drop_ipv6_malformed += 1;
             }
-            Ok((ip, transport)) => self.ip(now, macs, &ip, &transport, None),
+            Ok((ip, transport)) => self.ip(now, at, macs, &ip, &transport, None),
             Err(error) => self.count_malformed(error),
         }
     }

@@ -1,5 +1,5 @@
-//! All that an IP packet passes on its way out: the interface's routes, the neighbour cache, fragmentation, and the
-//! queues of frames that wait for the sink.
+//! All that an IP packet passes on its way out: the routes, the neighbour cache, fragmentation, and the queues of frames
+//! that wait for the sink.
 //!
 //! TCP asks [`Link::lookup`] for a MAC address and writes its segments into the sink itself; everything else goes
 //! through [`Link::output`]. Nothing received is handled here but ARP ([`arp`](crate::arp)) and neighbour discovery
@@ -16,11 +16,12 @@ use dpdk_net_packet::{MacAddr, arp, checksum, ethernet, ndp};
 use hashbrown::HashMap;
 
 use crate::config::Config;
-use crate::emit::{self, IpMeta};
+use crate::emit::{self, Ends, IpMeta};
 use crate::error::Error;
 use crate::fragment::{self, IdSource};
 use crate::icmp::ErrorReport;
-use crate::iface::{Interface, NextHop, solicited_node};
+use crate::iface::{Interface, solicited_node};
+use crate::interfaces::{Hop, IfIndex, Interfaces, NextHop, Way};
 use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
@@ -54,12 +55,12 @@ pub struct LinkStats {
 /// Where a packet goes, looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// Onto the link, to this MAC address.
-    Ready(MacAddr),
+    /// Onto the link of this interface, to this MAC address.
+    Ready(IfIndex, MacAddr),
     /// To this neighbour, which is being asked for: see [`Link::queue_pending`].
-    Pending(IpAddr),
-    /// To ourselves: into [`Link::loopback`].
-    Local,
+    Pending(Hop),
+    /// To ourselves, as if it came in by this interface: into [`Link::loopback`].
+    Local(IfIndex),
     /// Nowhere.
     NoRoute,
 }
@@ -76,7 +77,7 @@ pub(crate) enum Queue {
 /// The way out.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) iface: Interface,
+    pub(crate) ifaces: Interfaces,
     pub(crate) neighbors: NeighborCache,
     /// Frames that protocols send by themselves.
     pub(crate) replies: FrameQueue,
@@ -84,7 +85,8 @@ pub(crate) struct Link {
     pub(crate) datagrams: FrameQueue,
     /// Frames to ourselves, to be ingested again.
     pub(crate) loopback: FrameQueue,
-    path_mtus: HashMap<IpAddr, (usize, Instant), HashKey>,
+    /// By destination, and by the interface that leads there.
+    path_mtus: HashMap<Hop, (usize, Instant), HashKey>,
     ids: IdSource,
     pub(crate) stats: LinkStats,
 }
@@ -93,7 +95,7 @@ impl Link {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let queue = || FrameQueue::new(config.limits.reply_queue, config.limits.reply_queue_bytes);
         Self {
-            iface: Interface::new(config, now),
+            ifaces: Interfaces::new(config, now),
             neighbors: NeighborCache::new(config),
             replies: queue(),
             datagrams: queue(),
@@ -104,17 +106,23 @@ impl Link {
         }
     }
 
-    /// Where a packet to `dst` goes now; starts resolution or probing where that is due.
+    /// Where a packet goes now; starts resolution or probing where that is due.
     #[inline]
-    pub(crate) fn lookup(&mut self, now: Instant, dst: IpAddr) -> Lookup {
-        let hop = match self.iface.next_hop(dst) {
+    pub(crate) fn lookup(&mut self, now: Instant, way: &Way) -> Lookup {
+        let next = self.ifaces.next_hop(way);
+        self.resolve(now, next)
+    }
+
+    #[inline]
+    fn resolve(&mut self, now: Instant, next: NextHop) -> Lookup {
+        let hop = match next {
             NextHop::Neighbor(hop) => hop,
-            NextHop::Link(mac) => return Lookup::Ready(mac),
-            NextHop::Local => return Lookup::Local,
+            NextHop::Link(at, mac) => return Lookup::Ready(at, mac),
+            NextHop::Local(at) => return Lookup::Local(at),
             NextHop::NoRoute => return Lookup::NoRoute,
         };
         match self.neighbors.lookup(now, hop) {
-            Found::Ready(mac) => Lookup::Ready(mac),
+            Found::Ready(mac) => Lookup::Ready(hop.at, mac),
             Found::Waiting => Lookup::Pending(hop),
             Found::Ask => {
                 self.ask(hop, None);
@@ -125,61 +133,86 @@ impl Link {
 
     /// Keeps a whole Ethernet frame until `hop`, which [`lookup`](Self::lookup) found pending, is resolved; its
     /// destination MAC address is filled in then.
-    pub(crate) fn queue_pending(&mut self, hop: IpAddr, frame: Vec<u8>) {
+    pub(crate) fn queue_pending(&mut self, hop: Hop, frame: Vec<u8>) {
         self.neighbors.queue(hop, frame);
     }
 
-    /// An upper layer knows that what was sent to `dst` arrived (RFC 4861 section 7.3.1). Once a second for a
+    /// An upper layer knows that what was sent this way arrived (RFC 4861 section 7.3.1). Once a second for a
     /// connection is enough.
-    pub(crate) fn confirm(&mut self, now: Instant, dst: IpAddr) {
-        if let NextHop::Neighbor(hop) = self.iface.next_hop(dst) {
+    pub(crate) fn confirm(&mut self, now: Instant, way: &Way) {
+        if let NextHop::Neighbor(hop) = self.ifaces.next_hop(way) {
             self.neighbors.confirm(now, hop);
         }
     }
 
     /// Enters a neighbour by hand. `false` if the cache has no room.
-    pub(crate) fn add_neighbor(&mut self, now: Instant, addr: IpAddr, mac: MacAddr) -> bool {
+    pub(crate) fn add_neighbor(&mut self, now: Instant, hop: Hop, mac: MacAddr) -> bool {
+        let tci = self.ifaces.get(hop.at).tci;
         let replies = &mut self.replies;
         self.neighbors
-            .add_static(now, addr, mac, |frame| push_frame(replies, frame))
+            .add_static(now, hop, mac, |frame| push_frame(replies, tci, frame))
     }
 
     /// All neighbours, in no order.
     pub(crate) fn neighbors(&self, now: Instant) -> impl Iterator<Item = NeighborInfo> + '_ {
-        self.neighbors.iter(now)
+        self.neighbors.iter(now, |at| self.ifaces.get(at).vlan)
     }
 
-    /// The largest IP packet for `dst`, in bytes.
+    /// The largest IP packet that goes this way, in bytes.
     #[inline]
-    pub(crate) fn path_mtu(&self, now: Instant, dst: IpAddr) -> usize {
-        if self.path_mtus.is_empty() {
-            return self.iface.mtu;
-        }
-        match self.path_mtus.get(&dst) {
-            Some((mtu, until)) if *until > now => *mtu,
-            _ => self.iface.mtu,
+    pub(crate) fn path_mtu(&self, now: Instant, way: &Way) -> usize {
+        self.path_mtu_by(now, self.out_by(way), way.dst)
+    }
+
+    /// The interface that leads this way. Without VLANs nothing is looked up.
+    #[inline]
+    fn out_by(&self, way: &Way) -> IfIndex {
+        if self.ifaces.has_vlans() {
+            self.ifaces.next_hop(way).at()
+        } else {
+            IfIndex::PORT
         }
     }
 
-    /// A router says that `mtu` is the largest packet on the way to `dst`, and quoted a packet that we did send.
+    /// The tag of what goes this way, 0 for none.
+    pub(crate) fn tci(&self, way: &Way) -> u16 {
+        self.ifaces.get(self.out_by(way)).tci
+    }
+
+    #[inline]
+    fn path_mtu_by(&self, now: Instant, at: IfIndex, addr: IpAddr) -> usize {
+        let mtu = self.ifaces.get(at).mtu;
+        if self.path_mtus.is_empty() {
+            return mtu;
+        }
+        match self.path_mtus.get(&Hop { at, addr }) {
+            Some((path, until)) if *until > now => *path,
+            _ => mtu,
+        }
+    }
+
+    /// A router says that `mtu` is the largest packet that can go this way, and quoted a packet that we did send.
     /// Only ever lowers it, and never below 576 bytes for IPv4, which every host takes (RFC 1122 section 3.3.2); less than
     /// 1280 for IPv6 is not believed.
-    pub(crate) fn note_path_mtu(&mut self, now: Instant, dst: IpAddr, mtu: usize) {
-        if dst.is_ipv6() && mtu < 1280 {
+    pub(crate) fn note_path_mtu(&mut self, now: Instant, way: &Way, mtu: usize) {
+        let addr = way.dst;
+        if addr.is_ipv6() && mtu < 1280 {
             // RFC 8201 section 4: there is no such link, so the message means something else.
             return;
         }
-        let mtu = if dst.is_ipv4() { mtu.max(576) } else { mtu };
-        if mtu >= self.path_mtu(now, dst) {
+        let mtu = if addr.is_ipv4() { mtu.max(576) } else { mtu };
+        let at = self.out_by(way);
+        if mtu >= self.path_mtu_by(now, at, addr) {
             return;
         }
+        let path = Hop { at, addr };
         if self.path_mtus.len() >= MAX_PATHS
-            && !self.path_mtus.contains_key(&dst)
+            && !self.path_mtus.contains_key(&path)
             && let Some(any) = self.path_mtus.keys().next().copied()
         {
             self.path_mtus.remove(&any);
         }
-        self.path_mtus.insert(dst, (mtu, now + PATH_MTU_LIFETIME));
+        self.path_mtus.insert(path, (mtu, now + PATH_MTU_LIFETIME));
     }
 
     /// Sends an IP packet whose payload of `len` bytes `fill` writes, checksums included. It is fragmented if larger than
@@ -201,12 +234,13 @@ impl Link {
         } else {
             65_535
         };
-        let mtu = self.path_mtu(now, meta.dst);
+        let next = self.ifaces.next_hop(&meta.way());
+        let mtu = self.path_mtu_by(now, next.at(), meta.dst);
         if len > max_payload || (meta.dont_fragment && header + len > mtu) {
             self.stats.too_big += 1;
             return Err(Error::MessageTooLong);
         }
-        let to = self.lookup(now, meta.dst);
+        let to = self.resolve(now, next);
         // Nothing limits the size of a frame to ourselves but the queue.
         if to == Lookup::NoRoute {
             self.stats.no_route += 1;
@@ -215,8 +249,8 @@ impl Link {
         if header + len <= mtu {
             let id = self.ids.next_v4(meta);
             let frame_len = ethernet::HEADER_LEN + header + len;
-            return self.hand_over(queue, to, meta, frame_len, |frame, src, dst| {
-                let at = emit::write_headers(frame, src, dst, meta, id, len);
+            return self.hand_over(queue, to, meta, frame_len, |frame, macs| {
+                let at = emit::write_headers(frame, macs, meta, id, len);
                 fill(&mut frame[at..]);
             });
         }
@@ -230,8 +264,8 @@ impl Link {
         let before = self.queue_of(queue, to).map(|queue| queue.len());
         for piece in fragment::pieces(meta, len, mtu) {
             let frame_len = piece.frame_len(meta);
-            let sent = self.hand_over(queue, to, &whole, frame_len, |frame, src, dst| {
-                piece.write(frame, (src, dst), meta, id, &payload);
+            let sent = self.hand_over(queue, to, &whole, frame_len, |frame, macs| {
+                piece.write(frame, macs, meta, id, &payload);
             });
             if let Err(error) = sent {
                 // Some fragments are worth nothing.
@@ -249,9 +283,9 @@ impl Link {
     /// The queue that takes a frame, unless it waits for a neighbour or has nowhere to go.
     fn queue_of(&mut self, queue: Queue, to: Lookup) -> Option<&mut FrameQueue> {
         match (to, queue) {
-            (Lookup::Ready(_), Queue::Replies) => Some(&mut self.replies),
-            (Lookup::Ready(_), Queue::Datagrams) => Some(&mut self.datagrams),
-            (Lookup::Local, _) => Some(&mut self.loopback),
+            (Lookup::Ready(..), Queue::Replies) => Some(&mut self.replies),
+            (Lookup::Ready(..), Queue::Datagrams) => Some(&mut self.datagrams),
+            (Lookup::Local(_), _) => Some(&mut self.loopback),
             (Lookup::Pending(_) | Lookup::NoRoute, _) => None,
         }
     }
@@ -263,20 +297,20 @@ impl Link {
         to: Lookup,
         meta: &IpMeta,
         len: usize,
-        write: impl FnOnce(&mut [u8], MacAddr, MacAddr),
+        write: impl FnOnce(&mut [u8], (MacAddr, MacAddr)),
     ) -> Result<(), Error> {
-        let mac = self.iface.mac;
+        let mac = self.ifaces.mac();
         let l4 = if meta.dst.is_ipv6() {
             L4::UdpV6
         } else {
             L4::UdpV4
         };
-        let dst = match to {
-            Lookup::Ready(dst) => dst,
-            Lookup::Local => mac,
+        let ends = match to {
+            Lookup::Ready(at, dst) => self.ifaces.get(at).ends(dst),
+            Lookup::Local(at) => self.ifaces.get(at).ends(mac),
             Lookup::Pending(hop) => {
                 let mut frame = vec![0; len];
-                write(&mut frame, mac, MacAddr::ZERO);
+                write(&mut frame, (mac, MacAddr::ZERO));
                 if meta.udp.is_some() {
                     l4.fill_checksum(&mut frame);
                 }
@@ -288,13 +322,14 @@ impl Link {
         let Some(queue) = self.queue_of(queue, to) else {
             return Err(Error::NetworkUnreachable);
         };
+        let Ends { src, dst, tci } = ends;
         let left = meta.udp.is_some_and(|udp| !udp.transport);
         let tx = TxMeta {
-            vlan_tci: None,
             checksum: left.then_some(l4),
+            ..TxMeta::tagged(tci)
         };
         let queued = queue.push_with(len, tx, |frame| {
-            write(frame, mac, dst);
+            write(frame, (src, dst));
             if let Some(checksums) = meta.udp {
                 l4.finish(frame, checksums);
             }
@@ -303,106 +338,120 @@ impl Link {
             self.stats.queue_full += 1;
             return Err(Error::NoBufferSpace);
         }
-        if to == Lookup::Local {
+        if let Lookup::Local(_) = to {
             self.stats.looped += 1;
         }
         Ok(())
     }
 
-    /// Asks all on the link, or the one given, for `addr`.
-    pub(crate) fn ask(&mut self, addr: IpAddr, unicast: Option<MacAddr>) {
-        ask(
-            &self.iface,
-            &mut self.neighbors.stats.requests_sent,
-            &mut self.replies,
-            addr,
-            unicast,
-        );
+    /// Asks all on the link, or the one given, for `hop`.
+    pub(crate) fn ask(&mut self, hop: Hop, unicast: Option<MacAddr>) {
+        let (ifaces, sent) = (&self.ifaces, &mut self.neighbors.stats.requests_sent);
+        ask(ifaces, sent, &mut self.replies, hop, unicast);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        [
-            self.neighbors.next_timeout(),
-            self.iface.dad_deadline,
-            self.iface.groups.next_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.neighbors.next_timeout(), self.ifaces.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Asks neighbours again, probes and announces addresses, reports groups. Packets given up because their neighbour
     /// does not answer are told to `report`.
     pub(crate) fn handle_timeout(&mut self, now: Instant, report: &mut dyn FnMut(ErrorReport)) {
-        if self.iface.handle_dad_timeout(now, &mut self.replies) {
+        let due = self.ifaces.next_timeout().is_some_and(|at| at <= now);
+        if due && self.ifaces.handle_dad_timeout(now, &mut self.replies) {
             // What was looked up before there was an address to ask from.
             self.neighbors.ask_anew(now);
         }
-        let (iface, replies) = (&self.iface, &mut self.replies);
+        let (ifaces, replies) = (&self.ifaces, &mut self.replies);
         let mut asked = 0;
         self.neighbors.handle_timeout(now, |due| match due {
-            Due::Ask { addr, unicast } => ask(iface, &mut asked, replies, addr, unicast),
-            Due::GiveUp { frame } => {
-                if let Some(error) = ErrorReport::host_unreachable(&frame) {
+            Due::Ask { hop, unicast } => ask(ifaces, &mut asked, replies, hop, unicast),
+            Due::GiveUp { hop, frame } => {
+                let scope = ifaces.get(hop.at).vlan;
+                if let Some(error) = ErrorReport::host_unreachable(&frame, scope) {
                     report(error);
                 }
             }
         });
         self.neighbors.stats.requests_sent += asked;
-        if self.iface.groups.next_timeout().is_some_and(|at| at <= now) {
-            let (mac, sources) = (self.iface.mac, self.report_sources());
-            self.iface
-                .groups
-                .handle_timeout(now, mac, sources, &mut self.replies);
+        if due {
+            self.report_groups(now);
         }
     }
 
-    /// What membership reports are sent from: RFC 9776 section 4.2.13, and a link-local address for RFC 9777.
-    fn report_sources(&self) -> (Ipv4Addr, Ipv6Addr) {
-        let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
-        let v6 = match self.iface.source_for(IpAddr::V6(all_routers)) {
-            Some(IpAddr::V6(v6)) if v6.is_unicast_link_local() => v6,
-            _ => Ipv6Addr::UNSPECIFIED,
+    fn report_groups(&mut self, now: Instant) {
+        let is_due = |interface: &Interface| {
+            let at = interface.groups.next_timeout();
+            at.is_some_and(|at| at <= now)
         };
-        let v4 = match self
-            .iface
-            .source_for(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 22)))
-        {
-            Some(IpAddr::V4(v4)) => v4,
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
-        (v4, v6)
+        let due = self
+            .ifaces
+            .iter()
+            .filter(|(_, interface)| is_due(interface));
+        let due: Vec<IfIndex> = due.map(|(at, _)| at).collect();
+        for at in due {
+            let replies = &mut self.replies;
+            self.ifaces.change(at, |interface| {
+                let (sources, ends) = (report_sources(interface), interface.ends(MacAddr::ZERO));
+                interface.groups.handle_timeout(now, ends, sources, replies);
+            });
+        }
     }
 }
 
-/// Appends a frame that is whole.
-pub(crate) fn push_frame(queue: &mut FrameQueue, frame: &[u8]) -> bool {
+/// What membership reports are sent from: RFC 9776 section 4.2.13, and a link-local address for RFC 9777.
+fn report_sources(interface: &Interface) -> (Ipv4Addr, Ipv6Addr) {
+    let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
+    let v6 = match interface.own_source(IpAddr::V6(all_routers)) {
+        Some(IpAddr::V6(v6)) if v6.is_unicast_link_local() => v6,
+        _ => Ipv6Addr::UNSPECIFIED,
+    };
+    let v4 = match interface.own_source(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 22))) {
+        Some(IpAddr::V4(v4)) => v4,
+        _ => Ipv4Addr::UNSPECIFIED,
+    };
+    (v4, v6)
+}
+
+/// Appends a frame that is whole but for its tag.
+pub(crate) fn push_frame(queue: &mut FrameQueue, tci: u16, frame: &[u8]) -> bool {
     queue
-        .push(frame.len(), |buf| buf.copy_from_slice(frame))
+        .push_with(frame.len(), TxMeta::tagged(tci), |buf| {
+            buf.copy_from_slice(frame)
+        })
         .is_some()
 }
 
 /// An ARP request or neighbour solicitation. Without an address to ask from, none is sent: the tries that remain follow.
 fn ask(
-    iface: &Interface,
+    ifaces: &Interfaces,
     sent: &mut u64,
     queue: &mut FrameQueue,
-    addr: IpAddr,
+    hop: Hop,
     unicast: Option<MacAddr>,
 ) {
-    let mac = iface.mac;
-    let done = match (addr, iface.source_for(addr)) {
+    let interface = ifaces.get(hop.at);
+    // IPv4 may be spoken by an interface that has no address of its own.
+    let borrowed = || {
+        let target = hop.addr.is_ipv4().then_some(hop.addr)?;
+        ifaces.source_for(&Way::to(target, interface.vlan))
+    };
+    let done = match (hop.addr, interface.own_source(hop.addr).or_else(borrowed)) {
         (IpAddr::V4(target), Some(IpAddr::V4(sender))) => {
             let packet = arp::Packet {
                 operation: arp::Operation::Request,
-                sender_mac: mac,
+                sender_mac: interface.mac,
                 sender,
                 target_mac: MacAddr::ZERO,
                 target,
             };
-            emit::push_arp(queue, mac, unicast.unwrap_or(MacAddr::BROADCAST), &packet)
+            let ends = interface.ends(unicast.unwrap_or(MacAddr::BROADCAST));
+            emit::push_arp(queue, ends, &packet)
         }
         (IpAddr::V6(target), Some(IpAddr::V6(src))) => {
             let (dst, dst_mac) = match unicast {
@@ -412,8 +461,8 @@ fn ask(
                     (group, MacAddr::from_ipv6_multicast(group))
                 }
             };
-            emit::push_ndp(queue, (mac, dst_mac), (src, dst), |buf| {
-                ndp::write_solicitation(buf, target, Some(mac))
+            emit::push_ndp(queue, interface.ends(dst_mac), (src, dst), |buf| {
+                ndp::write_solicitation(buf, target, Some(interface.mac))
             })
         }
         _ => false,
@@ -423,3 +472,5 @@ fn ask(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vlan_tests;

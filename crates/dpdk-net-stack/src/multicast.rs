@@ -11,10 +11,11 @@ use dpdk_net_packet::icmp::{self, v6};
 use dpdk_net_packet::{IpPacket, MacAddr, checksum, ethernet, ipv4, ipv6};
 use hashbrown::HashMap;
 
+use crate::emit::Ends;
 use crate::error::Error;
 use crate::random::{HashKey, Random};
 use crate::time::{Duration, Instant};
-use crate::tx::FrameQueue;
+use crate::tx::{FrameQueue, TxMeta};
 
 /// Groups that can be joined at a time.
 pub(crate) const MAX_GROUPS: usize = 1024;
@@ -272,12 +273,12 @@ impl Multicast {
         }
     }
 
-    /// Sends the reports that are due, from `mac` and from the addresses given, which are unspecified while there are
+    /// Sends the reports that are due, from there and from the addresses given, which are unspecified while there are
     /// none (RFC 9777 section 5.2.14).
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
-        mac: MacAddr,
+        ends: Ends,
         sources: (Ipv4Addr, Ipv6Addr),
         queue: &mut FrameQueue,
     ) {
@@ -324,16 +325,16 @@ impl Multicast {
             match (family_, old) {
                 (0, false) => records
                     .chunks(MAX_RECORDS)
-                    .for_each(|r| igmpv3_report(queue, mac, sources.0, r)),
+                    .for_each(|r| igmpv3_report(queue, ends, sources.0, r)),
                 (0, true) => records
                     .iter()
-                    .for_each(|r| igmpv2_report(queue, mac, sources.0, *r)),
+                    .for_each(|r| igmpv2_report(queue, ends, sources.0, *r)),
                 (_, false) => records
                     .chunks(MAX_RECORDS)
-                    .for_each(|r| mldv2_report(queue, mac, sources.1, r)),
+                    .for_each(|r| mldv2_report(queue, ends, sources.1, r)),
                 (_, true) => records
                     .iter()
-                    .for_each(|r| mldv1_report(queue, mac, sources.1, *r)),
+                    .for_each(|r| mldv1_report(queue, ends, sources.1, *r)),
             }
         }
         self.schedule();
@@ -352,16 +353,12 @@ fn exponential(code: u32, exp_bits: u32, mantissa_bits: u32, linear_below: u32) 
 }
 
 /// IPv4 with the router alert option (RFC 2113) and a TTL of 1, as IGMP is sent.
-fn push_igmp(queue: &mut FrameQueue, mac: MacAddr, src: Ipv4Addr, dst: Ipv4Addr, message: &[u8]) {
+fn push_igmp(queue: &mut FrameQueue, ends: Ends, src: Ipv4Addr, dst: Ipv4Addr, message: &[u8]) {
     const HEADER: usize = ipv4::HEADER_LEN + 4;
     let len = ethernet::HEADER_LEN + HEADER + message.len();
-    queue.push(len, |frame| {
-        ethernet::write_header(
-            frame,
-            MacAddr::from_ipv4_multicast(dst),
-            mac,
-            ethernet::TYPE_IPV4,
-        );
+    queue.push_with(len, TxMeta::tagged(ends.tci), |frame| {
+        let dst_mac = MacAddr::from_ipv4_multicast(dst);
+        ethernet::write_header(frame, dst_mac, ends.src, ethernet::TYPE_IPV4);
         let packet = &mut frame[ethernet::HEADER_LEN..];
         let header = ipv4::Header {
             ttl: 1,
@@ -392,7 +389,7 @@ fn v6_octets(group: IpAddr) -> [u8; 16] {
     }
 }
 
-fn igmpv3_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv4Addr, records: &[(u8, IpAddr)]) {
+fn igmpv3_report(queue: &mut FrameQueue, ends: Ends, src: Ipv4Addr, records: &[(u8, IpAddr)]) {
     let mut message = Vec::with_capacity(8 + records.len() * 8);
     message.extend_from_slice(&[IGMPV3_REPORT, 0, 0, 0, 0, 0]);
     message.extend_from_slice(&(records.len() as u16).to_be_bytes());
@@ -400,10 +397,10 @@ fn igmpv3_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv4Addr, records: &
         message.extend_from_slice(&[*kind, 0, 0, 0]);
         message.extend_from_slice(&v4_octets(*group));
     }
-    push_igmp(queue, mac, src, IGMPV3_ROUTERS, &message);
+    push_igmp(queue, ends, src, IGMPV3_ROUTERS, &message);
 }
 
-fn igmpv2_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv4Addr, (kind, group): (u8, IpAddr)) {
+fn igmpv2_report(queue: &mut FrameQueue, ends: Ends, src: Ipv4Addr, (kind, group): (u8, IpAddr)) {
     let octets = v4_octets(group);
     let (kind, dst) = match kind {
         CHANGE_TO_INCLUDE => (IGMPV2_LEAVE, ALL_ROUTERS_V4),
@@ -412,26 +409,16 @@ fn igmpv2_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv4Addr, (kind, gro
     let mut message = [0; 8];
     message[0] = kind;
     message[4..].copy_from_slice(&octets);
-    push_igmp(queue, mac, src, dst, &message);
+    push_igmp(queue, ends, src, dst, &message);
 }
 
 /// IPv6 with a hop-by-hop router alert (RFC 2711) and a hop limit of 1, as MLD is sent.
-fn push_mld(
-    queue: &mut FrameQueue,
-    mac: MacAddr,
-    src: Ipv6Addr,
-    dst: Ipv6Addr,
-    message: &mut [u8],
-) {
+fn push_mld(queue: &mut FrameQueue, ends: Ends, src: Ipv6Addr, dst: Ipv6Addr, message: &mut [u8]) {
     checksum::fill_icmpv6(src, dst, message);
     let len = ethernet::HEADER_LEN + ipv6::HEADER_LEN + 8 + message.len();
-    queue.push(len, |frame| {
-        ethernet::write_header(
-            frame,
-            MacAddr::from_ipv6_multicast(dst),
-            mac,
-            ethernet::TYPE_IPV6,
-        );
+    queue.push_with(len, TxMeta::tagged(ends.tci), |frame| {
+        let dst_mac = MacAddr::from_ipv6_multicast(dst);
+        ethernet::write_header(frame, dst_mac, ends.src, ethernet::TYPE_IPV6);
         let packet = &mut frame[ethernet::HEADER_LEN..];
         let header = ipv6::Header {
             src,
@@ -458,7 +445,7 @@ fn push_mld(
     });
 }
 
-fn mldv2_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv6Addr, records: &[(u8, IpAddr)]) {
+fn mldv2_report(queue: &mut FrameQueue, ends: Ends, src: Ipv6Addr, records: &[(u8, IpAddr)]) {
     let mut message = Vec::with_capacity(8 + records.len() * 20);
     message.extend_from_slice(&[v6::MLD_REPORT_V2, 0, 0, 0, 0, 0]);
     message.extend_from_slice(&(records.len() as u16).to_be_bytes());
@@ -466,10 +453,10 @@ fn mldv2_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv6Addr, records: &[
         message.extend_from_slice(&[*kind, 0, 0, 0]);
         message.extend_from_slice(&v6_octets(*group));
     }
-    push_mld(queue, mac, src, MLDV2_ROUTERS, &mut message);
+    push_mld(queue, ends, src, MLDV2_ROUTERS, &mut message);
 }
 
-fn mldv1_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv6Addr, (kind, group): (u8, IpAddr)) {
+fn mldv1_report(queue: &mut FrameQueue, ends: Ends, src: Ipv6Addr, (kind, group): (u8, IpAddr)) {
     let octets = v6_octets(group);
     let (kind, dst) = match kind {
         CHANGE_TO_INCLUDE => (v6::MLD_DONE_V1, ALL_ROUTERS_V6),
@@ -478,7 +465,7 @@ fn mldv1_report(queue: &mut FrameQueue, mac: MacAddr, src: Ipv6Addr, (kind, grou
     let mut message = [0; 24];
     message[0] = kind;
     message[8..].copy_from_slice(&octets);
-    push_mld(queue, mac, src, dst, &mut message);
+    push_mld(queue, ends, src, dst, &mut message);
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use core::net::{IpAddr, Ipv6Addr};
 use dpdk_net_packet::icmp::{self, v6};
 use dpdk_net_packet::{IpPacket, MacAddr, ndp};
 
-use crate::emit;
-use crate::iface::{AddressState, solicited_node};
+use crate::emit::{self, Ends};
+use crate::iface::{AddressState, Interface, solicited_node};
+use crate::interfaces::{Hop, IfIndex};
 use crate::link::{Link, push_frame};
 use crate::neighbor::Answer;
 use crate::time::Instant;
@@ -18,31 +19,36 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 impl Link {
     /// Handles an ICMPv6 message, its checksum verified, if it is one of neighbour discovery or MLD; otherwise returns
-    /// `false`. `src_mac` is the frame's source.
+    /// `false`. `at` is the interface that it came in by, `src_mac` the frame's source. It is about the addresses of that
+    /// interface alone.
     pub(crate) fn on_ndp(
         &mut self,
         now: Instant,
-        src_mac: MacAddr,
+        (at, src_mac): (IfIndex, MacAddr),
         ip: &IpPacket<'_>,
         message: icmp::Message<'_>,
     ) -> bool {
         match message.kind() {
             v6::MLD_QUERY => {
-                if !self.iface.groups.on_mld_query(now, ip, message) {
+                let answer = |iface: &mut Interface| iface.groups.on_mld_query(now, ip, message);
+                if !self.ifaces.change(at, answer) {
                     self.neighbors.stats.ndp_invalid += 1;
                 }
             }
             // Others' reports; hosts don't suppress theirs any more.
             v6::MLD_REPORT_V1 | v6::MLD_REPORT_V2 | v6::MLD_DONE_V1 => {}
-            v6::ROUTER_SOLICITATION..=v6::REDIRECT => self.on_discovery(now, src_mac, ip, message),
+            v6::ROUTER_SOLICITATION..=v6::REDIRECT => {
+                self.on_discovery(now, (at, src_mac), ip, message);
+            }
             _ => return false,
         }
         true
     }
 
     /// Handles an IGMP message.
-    pub(crate) fn on_igmp(&mut self, now: Instant, ip: &IpPacket<'_>) {
-        if !self.iface.groups.on_igmp(now, ip) {
+    pub(crate) fn on_igmp(&mut self, now: Instant, at: IfIndex, ip: &IpPacket<'_>) {
+        let answer = |iface: &mut Interface| iface.groups.on_igmp(now, ip);
+        if !self.ifaces.change(at, answer) {
             self.neighbors.stats.igmp_invalid += 1;
         }
     }
@@ -50,7 +56,7 @@ impl Link {
     fn on_discovery(
         &mut self,
         now: Instant,
-        src_mac: MacAddr,
+        (at, src_mac): (IfIndex, MacAddr),
         ip: &IpPacket<'_>,
         message: icmp::Message<'_>,
     ) {
@@ -64,14 +70,14 @@ impl Link {
             return;
         }
         // Our own messages come back through switches in loops and looped rings (RFC 7527).
-        if src_mac == self.iface.mac {
+        if src_mac == self.ifaces.mac() {
             return;
         }
         let valid = match ndp::Message::parse(message) {
             Ok(ndp::Message::NeighborSolicitation {
                 target,
                 source_link,
-            }) => self.on_solicitation(now, src, dst, target, source_link),
+            }) => self.on_solicitation(now, at, (src, dst), target, source_link),
             Ok(ndp::Message::NeighborAdvertisement {
                 target,
                 target_link,
@@ -81,7 +87,7 @@ impl Link {
             }) => self.on_advertisement(
                 now,
                 dst,
-                target,
+                (at, target),
                 target_link,
                 Answer {
                     solicited,
@@ -106,11 +112,15 @@ impl Link {
     fn on_solicitation(
         &mut self,
         now: Instant,
-        src: Ipv6Addr,
-        dst: Ipv6Addr,
+        at: IfIndex,
+        (src, dst): (Ipv6Addr, Ipv6Addr),
         target: Ipv6Addr,
         link: Option<MacAddr>,
     ) -> bool {
+        let hop = |addr: Ipv6Addr| {
+            let addr = addr.into();
+            Hop { at, addr }
+        };
         let is_probe = src.is_unspecified();
         if target.is_multicast()
             || (is_probe && (link.is_some() || dst != solicited_node(target)))
@@ -118,50 +128,50 @@ impl Link {
         {
             return false;
         }
-        let Some(state) = self.iface.state_of(target.into()) else {
+        let iface = self.ifaces.get(at);
+        let Some(state) = iface.state_of(target.into()) else {
             return true;
         };
         match state {
             AddressState::Tentative => {
                 if is_probe {
                     self.neighbors.stats.address_conflicts += 1;
-                    self.iface
-                        .on_conflict(now, target.into(), &mut self.replies);
+                    let replies = &mut self.replies;
+                    self.ifaces.on_conflict(now, hop(target), replies);
                 }
                 return true;
             }
             AddressState::Duplicate => return true,
             AddressState::Preferred => {}
         }
-        let mac = self.iface.mac;
+        let (mac, ends, vlan) = (iface.mac, iface.ends(MacAddr::ZERO), iface.vlan);
         if is_probe {
             // Somebody probes for what is ours: all hear that it is (RFC 4861 section 7.2.4).
-            self.advertise(
-                (MacAddr::from_ipv6_multicast(ALL_NODES), ALL_NODES),
-                target,
-                false,
-            );
+            let ends = ends.to(MacAddr::from_ipv6_multicast(ALL_NODES));
+            self.advertise(ends, ALL_NODES, target, false);
             return true;
         }
-        if self.iface.is_ours(src.into()) {
+        if iface.has(src.into()) {
             self.neighbors.stats.address_conflicts += 1;
             return true;
         }
         if let Some(link) = link
-            && self.iface.is_on_link(src.into())
+            && self.ifaces.is_on_link(hop(src))
         {
             let replies = &mut self.replies;
-            self.neighbors
-                .on_asked(now, src.into(), link, |frame| push_frame(replies, frame));
+            self.neighbors.on_asked(now, hop(src), link, |frame| {
+                push_frame(replies, ends.tci, frame)
+            });
         }
         match link {
-            Some(link) => self.advertise((link, src), target, true),
+            Some(link) => self.advertise(ends.to(link), src, target, true),
             // A probe of reachability by one that we know, or are going to ask for.
             None => {
                 let mut message = [0; 32];
                 let len = ndp::write_advertisement(&mut message, target, mac, true, true);
                 dpdk_net_packet::checksum::fill_icmpv6(target, src, &mut message[..len]);
                 let meta = emit::IpMeta {
+                    scope: vlan,
                     hop_limit: 255,
                     ..emit::IpMeta::new(
                         target.into(),
@@ -183,7 +193,7 @@ impl Link {
         &mut self,
         now: Instant,
         dst: Ipv6Addr,
-        target: Ipv6Addr,
+        (at, target): (IfIndex, Ipv6Addr),
         link: Option<MacAddr>,
         answer: Answer,
     ) -> bool {
@@ -193,29 +203,24 @@ impl Link {
         {
             return false;
         }
-        if self.iface.state_of(target.into()).is_some() {
+        let iface = self.ifaces.get(at);
+        let addr = target.into();
+        let (hop, tci) = (Hop { at, addr }, iface.tci);
+        let replies = &mut self.replies;
+        if iface.state_of(addr).is_some() {
             self.neighbors.stats.address_conflicts += 1;
-            self.iface
-                .on_conflict(now, target.into(), &mut self.replies);
+            self.ifaces.on_conflict(now, hop, replies);
             return true;
         }
-        let replies = &mut self.replies;
-        self.neighbors
-            .on_answer(now, target.into(), link, answer, |frame| {
-                push_frame(replies, frame)
-            });
+        self.neighbors.on_answer(now, hop, link, answer, |frame| {
+            push_frame(replies, tci, frame)
+        });
         true
     }
 
-    fn advertise(
-        &mut self,
-        (dst_mac, dst): (MacAddr, Ipv6Addr),
-        target: Ipv6Addr,
-        solicited: bool,
-    ) {
-        let mac = self.iface.mac;
-        let sent = emit::push_ndp(&mut self.replies, (mac, dst_mac), (target, dst), |buf| {
-            ndp::write_advertisement(buf, target, mac, solicited, true)
+    fn advertise(&mut self, ends: Ends, dst: Ipv6Addr, target: Ipv6Addr, solicited: bool) {
+        let sent = emit::push_ndp(&mut self.replies, ends, (target, dst), |buf| {
+            ndp::write_advertisement(buf, target, ends.src, solicited, true)
         });
         self.neighbors.stats.replies_sent += u64::from(sent);
     }

@@ -1,4 +1,5 @@
-//! Who on the link has which IP address: one cache for ARP and NDP, with the states of RFC 4861 section 7.3.
+//! Who on the links has which IP address: one cache for ARP and NDP of all interfaces, with the states of RFC 4861
+//! section 7.3.
 //!
 //! A packet for an address that isn't known waits here while the address is asked for, at once and then twice more, a
 //! second apart; then it goes out in order or is given up. Entries in use are probed before they are trusted for too
@@ -15,6 +16,7 @@ use dpdk_net_packet::MacAddr;
 use hashbrown::HashMap;
 
 use crate::config::Config;
+use crate::interfaces::{Hop, IfIndex};
 use crate::random::{HashKey, Random};
 use crate::time::{Duration, Instant};
 
@@ -53,6 +55,8 @@ pub enum NeighborState {
 pub struct NeighborInfo {
     /// Its IP address.
     pub addr: IpAddr,
+    /// The VLAN that it is in, 0 for the untagged network.
+    pub vlan: u16,
     /// Its MAC address, unless still being asked for.
     pub mac: Option<MacAddr>,
     /// How much that is worth.
@@ -110,13 +114,10 @@ pub(crate) enum Found {
 /// What is due.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// Ask all, or the one given if there is one, for `addr`.
-    Ask {
-        addr: IpAddr,
-        unicast: Option<MacAddr>,
-    },
+    /// Ask all, or the one given if there is one, for `hop`.
+    Ask { hop: Hop, unicast: Option<MacAddr> },
     /// The neighbour did not answer: this frame, whole but for its destination, can't be sent.
-    GiveUp { frame: Vec<u8> },
+    GiveUp { hop: Hop, frame: Vec<u8> },
 }
 
 /// What an answer says beyond the addresses.
@@ -128,7 +129,7 @@ pub(crate) struct Answer {
 
 #[derive(Debug)]
 struct Entry {
-    addr: IpAddr,
+    hop: Hop,
     mac: MacAddr,
     state: NeighborState,
     /// When the entry stops being Reachable.
@@ -144,7 +145,7 @@ struct Entry {
 /// The cache.
 #[derive(Debug)]
 pub(crate) struct NeighborCache {
-    index: HashMap<IpAddr, u32, HashKey>,
+    index: HashMap<Hop, u32, HashKey>,
     /// `None` is free.
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
@@ -175,12 +176,12 @@ impl NeighborCache {
         }
     }
 
-    /// The MAC address of `addr`, to send something there now.
+    /// The MAC address of `hop`, to send something there now.
     #[inline]
-    pub(crate) fn lookup(&mut self, now: Instant, addr: IpAddr) -> Found {
-        let Some(&at) = self.index.get(&addr) else {
+    pub(crate) fn lookup(&mut self, now: Instant, hop: Hop) -> Found {
+        let Some(&at) = self.index.get(&hop) else {
             // Without room for an entry nothing is asked: the packet that wants it is dropped and counted.
-            return if self.create(now, addr).is_some() {
+            return if self.create(now, hop).is_some() {
                 Found::Ask
             } else {
                 Found::Waiting
@@ -204,23 +205,23 @@ impl NeighborCache {
         Found::Ready(entry.mac)
     }
 
-    /// Whether [`queue`](Self::queue) would keep a frame for `addr` at nobody's cost.
-    pub(crate) fn has_room(&self, addr: IpAddr) -> bool {
+    /// Whether [`queue`](Self::queue) would keep a frame for `hop` at nobody's cost.
+    pub(crate) fn has_room(&self, hop: Hop) -> bool {
         let entry = self
             .index
-            .get(&addr)
+            .get(&hop)
             .and_then(|at| self.entries.get(*at as usize))
             .and_then(Option::as_ref);
         entry.is_some_and(|entry| entry.pending.len() < self.max_pending)
             && self.pending_bytes < self.max_pending_bytes
     }
 
-    /// Keeps a whole frame, but for its destination MAC address, until `addr` is known. The oldest one goes if too
+    /// Keeps a whole frame, but for its destination MAC address, until `hop` is known. The oldest one goes if too
     /// many wait for this neighbour, this one if too many bytes wait for all.
-    pub(crate) fn queue(&mut self, addr: IpAddr, frame: Vec<u8>) {
+    pub(crate) fn queue(&mut self, hop: Hop, frame: Vec<u8>) {
         let Some(entry) = self
             .index
-            .get(&addr)
+            .get(&hop)
             .and_then(|at| self.entries.get_mut(*at as usize))
             .and_then(Option::as_mut)
         else {
@@ -242,17 +243,17 @@ impl NeighborCache {
         entry.pending.push_back(frame);
     }
 
-    /// An answer: `addr` says that it has `mac` (RFC 4861 section 7.2.5). Only entries that exist are touched. Frames
+    /// An answer: `hop` says that it has `mac` (RFC 4861 section 7.2.5). Only entries that exist are touched. Frames
     /// that waited go to `send`, in order, with their destination filled in.
     pub(crate) fn on_answer(
         &mut self,
         now: Instant,
-        addr: IpAddr,
+        hop: Hop,
         mac: Option<MacAddr>,
         answer: Answer,
         send: impl FnMut(&[u8]) -> bool,
     ) {
-        let Some(&at) = self.index.get(&addr) else {
+        let Some(&at) = self.index.get(&hop) else {
             return;
         };
         let reachable_until = now + self.reachable_time();
@@ -290,18 +291,18 @@ impl NeighborCache {
         }
     }
 
-    /// `addr` has asked for us and so told its MAC address (RFC 826, RFC 4861 section 7.2.3): the only way in which
+    /// `hop` has asked for us and so told its MAC address (RFC 826, RFC 4861 section 7.2.3): the only way in which
     /// others make an entry.
     pub(crate) fn on_asked(
         &mut self,
         now: Instant,
-        addr: IpAddr,
+        hop: Hop,
         mac: MacAddr,
         send: impl FnMut(&[u8]) -> bool,
     ) {
-        let at = match self.index.get(&addr) {
+        let at = match self.index.get(&hop) {
             Some(at) => *at,
-            None => match self.create(now, addr) {
+            None => match self.create(now, hop) {
                 Some(at) => at,
                 None => return,
             },
@@ -325,9 +326,9 @@ impl NeighborCache {
         }
     }
 
-    /// What was sent to `addr` has arrived, as an upper layer knows (RFC 4861 section 7.3.1).
-    pub(crate) fn confirm(&mut self, now: Instant, addr: IpAddr) {
-        let Some(&at) = self.index.get(&addr) else {
+    /// What was sent to `hop` has arrived, as an upper layer knows (RFC 4861 section 7.3.1).
+    pub(crate) fn confirm(&mut self, now: Instant, hop: Hop) {
+        let Some(&at) = self.index.get(&hop) else {
             return;
         };
         let reachable_until = now + self.reachable_time();
@@ -346,13 +347,13 @@ impl NeighborCache {
     pub(crate) fn add_static(
         &mut self,
         now: Instant,
-        addr: IpAddr,
+        hop: Hop,
         mac: MacAddr,
         send: impl FnMut(&[u8]) -> bool,
     ) -> bool {
-        let at = match self.index.get(&addr) {
+        let at = match self.index.get(&hop) {
             Some(at) => *at,
-            None => match self.create(now, addr) {
+            None => match self.create(now, hop) {
                 Some(at) => at,
                 None => return false,
             },
@@ -367,10 +368,10 @@ impl NeighborCache {
         true
     }
 
-    /// Whether `addr` has been asked for lately and has not answered yet.
-    pub(crate) fn is_asking(&self, addr: IpAddr) -> bool {
+    /// Whether `hop` has been asked for lately and has not answered yet.
+    pub(crate) fn is_asking(&self, hop: Hop) -> bool {
         self.index
-            .get(&addr)
+            .get(&hop)
             .and_then(|at| self.entries.get(*at as usize))
             .and_then(Option::as_ref)
             .is_some_and(|entry| {
@@ -382,8 +383,8 @@ impl NeighborCache {
     }
 
     /// Forgets a neighbour. Whether there was one.
-    pub(crate) fn remove(&mut self, addr: IpAddr) -> bool {
-        let Some(&at) = self.index.get(&addr) else {
+    pub(crate) fn remove(&mut self, hop: Hop) -> bool {
+        let Some(&at) = self.index.get(&hop) else {
             return false;
         };
         self.discard(at);
@@ -420,9 +421,10 @@ impl NeighborCache {
             entry.deadline = None;
             if entry.requests >= MAX_REQUESTS {
                 self.stats.unreachable += 1;
+                let hop = entry.hop;
                 for frame in self.discard(at) {
                     self.stats.packets_unreachable += 1;
-                    due(Due::GiveUp { frame });
+                    due(Due::GiveUp { hop, frame });
                 }
                 continue;
             }
@@ -435,19 +437,24 @@ impl NeighborCache {
                 NeighborState::Reachable | NeighborState::Stale | NeighborState::Static => continue,
             };
             entry.requests += 1;
-            let addr = entry.addr;
+            let hop = entry.hop;
             set_deadline(&mut self.timers, entry, at, Some(now + RETRANSMIT));
-            due(Due::Ask { addr, unicast });
+            due(Due::Ask { hop, unicast });
         }
     }
 
-    /// All neighbours, in no order.
-    pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = NeighborInfo> + '_ {
+    /// All neighbours, in no order. `vlan` tells the VLAN's id of an interface.
+    pub(crate) fn iter(
+        &self,
+        now: Instant,
+        vlan: impl Fn(IfIndex) -> u16,
+    ) -> impl Iterator<Item = NeighborInfo> {
         self.entries
             .iter()
             .flatten()
             .map(move |entry| NeighborInfo {
-                addr: entry.addr,
+                addr: entry.hop.addr,
+                vlan: vlan(entry.hop.at),
                 mac: (entry.state != NeighborState::Incomplete).then_some(entry.mac),
                 state: match entry.state {
                     NeighborState::Reachable if now >= entry.reachable_until => {
@@ -484,7 +491,7 @@ impl NeighborCache {
     }
 
     /// An incomplete entry whose first request is sent by the caller; a place is made for it if need be.
-    fn create(&mut self, now: Instant, addr: IpAddr) -> Option<u32> {
+    fn create(&mut self, now: Instant, hop: Hop) -> Option<u32> {
         if self.index.len() >= self.max_entries {
             self.evict();
         }
@@ -492,7 +499,7 @@ impl NeighborCache {
             return None;
         }
         let mut entry = Entry {
-            addr,
+            hop,
             mac: MacAddr::ZERO,
             state: NeighborState::Incomplete,
             reachable_until: Instant::ZERO,
@@ -507,7 +514,7 @@ impl NeighborCache {
             Some(slot) => *slot = Some(entry),
             None => self.entries.push(Some(entry)),
         }
-        self.index.insert(addr, at);
+        self.index.insert(hop, at);
         Some(at)
     }
 
@@ -547,7 +554,7 @@ impl NeighborCache {
             return VecDeque::new();
         };
         set_deadline(&mut self.timers, &mut entry, at, None);
-        self.index.remove(&entry.addr);
+        self.index.remove(&entry.hop);
         self.free.push(at);
         self.pending_bytes -= entry.pending.iter().map(Vec::len).sum::<usize>();
         entry.pending

@@ -12,6 +12,7 @@ use dpdk_net_packet::{Fragment, IpPacket, checksum, ipv6};
 use hashbrown::HashMap;
 
 use crate::config::Config;
+use crate::interfaces::IfIndex;
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
 
@@ -52,6 +53,7 @@ pub struct ReassemblyStats {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
+    at: IfIndex,
     src: IpAddr,
     dst: IpAddr,
     id: u32,
@@ -116,12 +118,18 @@ impl Reassembler {
         }
     }
 
-    /// Takes a fragment in. The whole packet, to be read like one that was received, if it was the last one missing;
+    /// Takes a fragment in that came by `at`. The whole packet, to be read like one that was received, if it was the last one missing;
     /// its fragment header or fields are gone, and an IPv4 header checksum is right.
-    pub(crate) fn insert(&mut self, now: Instant, ip: &IpPacket<'_>) -> Option<Vec<u8>> {
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        at: IfIndex,
+        ip: &IpPacket<'_>,
+    ) -> Option<Vec<u8>> {
         let fragment = ip.fragment()?;
         self.stats.fragments += 1;
         let key = Key {
+            at,
             src: ip.src(),
             dst: ip.dst(),
             id: fragment.id,
@@ -182,9 +190,9 @@ impl Reassembler {
             .map(|packet| packet.deadline)
     }
 
-    /// Gives up packets whose time has run out. The first fragment of each, if it came, goes to `expired`: a Time
-    /// Exceeded is due about it (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
-    pub(crate) fn handle_timeout(&mut self, now: Instant, expired: &mut dyn FnMut(&[u8])) {
+    /// Gives up packets whose time has run out. The first fragment of each, if it came, goes to `expired` with the interface
+    /// it came in by: a Time Exceeded is due about it (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
+    pub(crate) fn handle_timeout(&mut self, now: Instant, expired: &mut dyn FnMut(IfIndex, &[u8])) {
         while self.next_timeout().is_some_and(|at| at <= now) {
             let Some(packet) = self.remove(self.oldest) else {
                 return;
@@ -196,7 +204,7 @@ impl Reassembler {
             if let Some(first) = packet.pieces.first().filter(|_| !packet.header.is_empty()) {
                 let mut bytes = packet.header;
                 bytes.extend_from_slice(&first.data);
-                expired(&bytes);
+                expired(packet.key.at, &bytes);
             }
         }
     }

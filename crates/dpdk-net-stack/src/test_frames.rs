@@ -8,6 +8,7 @@ use dpdk_net_packet::{IpPacket, MacAddr, Network, Parsed, Transport, ethernet, i
 
 use crate::config::Config;
 use crate::emit::{self, IpMeta};
+use crate::interfaces::{Hop, IfIndex, Way};
 use crate::link::Link;
 use crate::time::Instant;
 use crate::tx::FrameQueue;
@@ -17,6 +18,22 @@ pub(crate) const PEER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+/// The interface without VLANs.
+pub(crate) const PORT: IfIndex = IfIndex::PORT;
+
+/// A neighbour of the untagged network.
+pub(crate) fn hop(text: &str) -> Hop {
+    Hop {
+        at: PORT,
+        addr: ip(text),
+    }
+}
+
+/// The way there from wherever that is best.
+pub(crate) fn to(text: &str) -> Way {
+    Way::to(ip(text), 0)
 }
 
 pub(crate) fn at(millis: u64) -> Instant {
@@ -76,7 +93,7 @@ pub(crate) fn message(frame: &[u8]) -> (IpPacket<'_>, icmp::Message<'_>) {
 /// A frame from the peer.
 pub(crate) fn from_peer(meta: &IpMeta, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; ethernet::HEADER_LEN + meta.ip_header_len() + payload.len()];
-    let at = emit::write_headers(&mut frame, PEER_MAC, OUR_MAC, meta, 0, payload.len());
+    let at = emit::write_headers(&mut frame, (PEER_MAC, OUR_MAC), meta, 0, payload.len());
     frame[at..].copy_from_slice(payload);
     frame
 }

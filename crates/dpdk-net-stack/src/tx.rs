@@ -23,6 +23,17 @@ pub struct TxMeta {
     pub checksum: Option<L4>,
 }
 
+impl TxMeta {
+    /// What comes with a complete frame with this tag, 0 being none.
+    #[inline]
+    pub(crate) fn tagged(tci: u16) -> Self {
+        TxMeta {
+            vlan_tci: (tci != 0).then_some(tci),
+            checksum: None,
+        }
+    }
+}
+
 /// Takes frames off the stack's hands, as a TX ring does.
 pub trait TxSink {
     /// Frames that [`send`](Self::send) will take before this is asked again. Zero is back-pressure: the stack keeps
@@ -268,6 +279,13 @@ impl FrameQueue {
         let place = self.frames.front()?;
         self.ring
             .get(place.start as usize..(place.start + place.len) as usize)
+    }
+
+    /// What comes with the oldest frame.
+    pub(crate) fn front_meta(&self) -> TxMeta {
+        self.frames
+            .front()
+            .map_or(TxMeta::default(), |place| place.meta)
     }
 
     /// Forgets the oldest frame.

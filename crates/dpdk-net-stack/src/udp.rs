@@ -6,6 +6,7 @@
 //! grown. What a socket sends waits for the sink in [`Link::datagrams`].
 
 mod gro;
+mod groups;
 mod segments;
 mod socket;
 #[cfg(test)]
@@ -20,24 +21,23 @@ use dpdk_net_packet::{IpPacket, Protocol, udp};
 use hashbrown::HashMap;
 use slotmap::SlotMap;
 
+use crate::addr::{self, canonical};
 use crate::config::Config;
 use crate::emit::IpMeta;
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
 use crate::icmp::{ErrorKind, ErrorReport};
-use crate::iface::{Destination, Interface};
+use crate::interfaces::{Destination, Interfaces, Way};
 use crate::link::{Link, Queue};
 use crate::random::{HashKey, Random};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
 pub use segments::UDP_MAX_SEGMENTS;
-use socket::{RECORD_HEADER, Socket, decode, encode, source};
+use socket::{RECORD_HEADER, Socket, decode, encode, way};
 
 /// Datagrams in one receive queue are at most its bytes divided by this, so that empty ones are bounded too.
 const MIN_CHARGE: usize = 64;
-/// Groups that one socket may join (`igmp_max_memberships` is 20).
-const MAX_GROUPS: usize = 64;
 
 /// What happened in UDP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,7 +67,8 @@ pub struct UdpStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpOptions {
     /// The local address: one of the stack's, a group, or unspecified for all. Port 0 takes an ephemeral one. `[::]`
-    /// takes IPv4 datagrams too.
+    /// takes IPv4 datagrams too. The scope id of a link-local address or a group is the VLAN of its interface; of a group, 0
+    /// is any.
     pub local: SocketAddr,
     /// Whether `[::]` takes IPv6 datagrams alone (`IPV6_V6ONLY`).
     pub only_v6: bool,
@@ -100,11 +101,8 @@ pub struct UdpRecv {
     pub from: SocketAddr,
     /// The local address it was sent to: one of the stack's, a group, or a broadcast address.
     pub to: IpAddr,
-}
-
-/// An IPv4-mapped address is the IPv4 address.
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    /// The VLAN that it came in by, 0 for the untagged network.
+    pub vlan: u16,
 }
 
 /// All UDP sockets of a stack.
@@ -114,7 +112,7 @@ pub(crate) struct UdpTable {
     /// All sockets of a port, in the order they were bound. Looked through for binding, closing and groups only.
     by_port: HashMap<u16, Vec<UdpId>, HashKey>,
     /// The unconnected socket that takes what is for an address and port; the unspecified address stands for all.
-    bound: HashMap<(IpAddr, u16), UdpId, HashKey>,
+    bound: HashMap<SocketAddr, UdpId, HashKey>,
     /// Local and remote address.
     connected: HashMap<(SocketAddr, SocketAddr), UdpId, HashKey>,
     events: VecDeque<UdpId>,
@@ -156,27 +154,30 @@ impl UdpTable {
     ///
     /// Errors: `AddrNotAvailable` if the address is not the stack's or no ephemeral port is free, `AddrInUse`,
     /// `NoBufferSpace` if there are as many sockets as may be.
-    pub(crate) fn bind(&mut self, iface: &Interface, options: &UdpOptions) -> Result<UdpId, Error> {
+    pub(crate) fn bind(
+        &mut self,
+        ifaces: &Interfaces,
+        options: &UdpOptions,
+    ) -> Result<UdpId, Error> {
         let only_v6 = options.only_v6;
-        let addr = options.local.ip().to_canonical();
+        let mut local = canonical(options.local);
+        let (addr, scope) = (local.ip(), addr::scope(local));
         if !(addr.is_unspecified()
-            || addr.is_multicast()
-            || iface.is_bindable(addr)
-            || iface.is_broadcast(addr))
+            || addr.is_multicast() && ifaces.by_vlan(scope).is_some()
+            || ifaces.is_bindable(addr, scope)
+            || ifaces.is_broadcast(addr))
         {
             return Err(Error::AddrNotAvailable);
         }
         if self.sockets.len() >= self.max_sockets {
             return Err(Error::NoBufferSpace);
         }
-        let port = match options.local.port() {
-            0 => self
-                .ephemeral_port(addr, only_v6)
-                .ok_or(Error::AddrNotAvailable)?,
-            port if self.is_free(addr, port, only_v6, options.reuse_address) => port,
-            _ => return Err(Error::AddrInUse),
-        };
-        let local = SocketAddr::new(addr, port);
+        if local.port() == 0 {
+            let port = self.ephemeral_port(local, only_v6);
+            local.set_port(port.ok_or(Error::AddrNotAvailable)?);
+        } else if !self.is_free(local, only_v6, options.reuse_address) {
+            return Err(Error::AddrInUse);
+        }
         let id = self.sockets.insert(Socket {
             local,
             bound: local,
@@ -186,6 +187,7 @@ impl UdpTable {
             broadcast: false,
             ttl: 64,
             multicast_ttl: 1,
+            multicast_vlan: 0,
             segment: None,
             gro: false,
             queue: FrameQueue::new(self.queue_bytes / MIN_CHARGE, self.queue_bytes),
@@ -194,39 +196,42 @@ impl UdpTable {
             blocked: false,
             pending: Readiness::empty(),
         });
-        self.by_port.entry(port).or_default().push(id);
-        self.reindex(port, local);
+        self.by_port.entry(local.port()).or_default().push(id);
+        self.reindex(local);
         Ok(id)
     }
 
-    fn is_free(&self, addr: IpAddr, port: u16, only_v6: bool, reuse: bool) -> bool {
+    fn is_free(&self, local: SocketAddr, only_v6: bool, reuse: bool) -> bool {
         self.by_port
-            .get(&port)
+            .get(&local.port())
             .into_iter()
             .flatten()
             .filter_map(|id| self.sockets.get(*id))
-            .all(|socket| (reuse && socket.reuse) || !socket.overlaps(addr, only_v6))
+            .all(|socket| (reuse && socket.reuse) || !socket.overlaps(local, only_v6))
     }
 
     /// RFC 6056 section 3.3.1: a random start, then the next one that is free.
-    fn ephemeral_port(&mut self, addr: IpAddr, only_v6: bool) -> Option<u16> {
+    fn ephemeral_port(&mut self, mut local: SocketAddr, only_v6: bool) -> Option<u16> {
         let (first, last) = self.ports;
         let count = u32::from(last - first) + 1;
         let start = self.random.below(u64::from(count)) as u32;
         (0..count)
             .map(|i| first + ((start + i) % count) as u16)
             .find(|port| {
-                !self.by_port.contains_key(port) || self.is_free(addr, *port, only_v6, false)
+                local.set_port(*port);
+                !self.by_port.contains_key(port) || self.is_free(local, only_v6, false)
             })
     }
 
     /// The socket that stands in the index for `at` is the one bound last that is not connected.
-    fn reindex(&mut self, port: u16, at: SocketAddr) {
-        let mut keys = [Some(at.ip()), None];
+    fn reindex(&mut self, at: SocketAddr) {
+        let port = at.port();
+        let any_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let mut keys = [Some(at), None];
         if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-            keys[1] = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            keys[1] = Some(any_v4);
         }
-        for addr in keys.into_iter().flatten() {
+        for key in keys.into_iter().flatten() {
             let found = self
                 .by_port
                 .get(&port)
@@ -237,15 +242,15 @@ impl UdpTable {
                 .find(|id| {
                     self.sockets.get(*id).is_some_and(|socket| {
                         socket.remote.is_none()
-                            && (socket.bound.ip() == addr
-                                || (addr == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+                            && (socket.bound == key
+                                || (key == any_v4
                                     && socket.bound.ip().is_unspecified()
                                     && socket.takes_v4()))
                     })
                 });
             match found {
-                Some(id) => self.bound.insert((addr, port), id),
-                None => self.bound.remove(&(addr, port)),
+                Some(id) => self.bound.insert(key, id),
+                None => self.bound.remove(&key),
             };
         }
     }
@@ -256,17 +261,17 @@ impl UdpTable {
     /// the other family, `AddrInUse` if another socket has the same pair.
     pub(crate) fn connect(
         &mut self,
-        iface: &Interface,
+        ifaces: &Interfaces,
         id: UdpId,
         remote: SocketAddr,
     ) -> Result<(), Error> {
         let remote = canonical(remote);
         let socket = self.sockets.get(id).ok_or(Error::UnknownSocket)?;
-        let src = source(socket, iface, remote, None)?;
-        if iface.is_broadcast(remote.ip()) && !socket.broadcast {
+        let way = way(socket, ifaces, remote, None)?;
+        if ifaces.is_broadcast(remote.ip()) && !socket.broadcast {
             return Err(Error::PermissionDenied);
         }
-        let local = SocketAddr::new(src, socket.bound.port());
+        let local = local_on(&way, socket);
         if self
             .connected
             .get(&(local, remote))
@@ -280,7 +285,7 @@ impl UdpTable {
             socket.remote = Some(remote);
             let bound = socket.bound;
             self.connected.insert((local, remote), id);
-            self.reindex(bound.port(), bound);
+            self.reindex(bound);
         }
         Ok(())
     }
@@ -292,7 +297,7 @@ impl UdpTable {
         }
         self.unlink_connection(id);
         if let Some(bound) = self.sockets.get(id).map(|socket| socket.bound) {
-            self.reindex(bound.port(), bound);
+            self.reindex(bound);
         }
         Ok(())
     }
@@ -310,13 +315,13 @@ impl UdpTable {
     pub(crate) fn close(
         &mut self,
         now: Instant,
-        iface: &mut Interface,
+        ifaces: &mut Interfaces,
         id: UdpId,
     ) -> Result<(), Error> {
         self.unlink_connection(id);
         let socket = self.sockets.remove(id).ok_or(Error::UnknownSocket)?;
-        for group in &socket.groups {
-            iface.groups.leave(now, *group);
+        for (group, vlan) in &socket.groups {
+            groups::leave(ifaces, now, *group, *vlan);
         }
         let port = socket.bound.port();
         if let Some(ids) = self.by_port.get_mut(&port) {
@@ -325,7 +330,7 @@ impl UdpTable {
                 self.by_port.remove(&port);
             }
         }
-        self.reindex(port, socket.bound);
+        self.reindex(socket.bound);
         Ok(())
     }
 
@@ -361,13 +366,10 @@ impl UdpTable {
             return Err(error);
         }
         let remote = canonical(to.or(socket.remote).ok_or(Error::NotConnected)?);
-        let src = source(
-            socket,
-            &link.iface,
-            remote,
-            socket.remote.map(|_| socket.local.ip()),
-        )?;
-        if !socket.broadcast && link.iface.is_broadcast(remote.ip()) {
+        let connected = socket.remote.map(|_| socket.local.ip());
+        let way = way(socket, &link.ifaces, remote, connected)?;
+        let src = way.src;
+        if !socket.broadcast && link.ifaces.is_broadcast(remote.ip()) {
             return Err(Error::PermissionDenied);
         }
         let max = if remote.is_ipv4() { 65_507 } else { 65_527 };
@@ -382,6 +384,7 @@ impl UdpTable {
         let meta = IpMeta {
             udp: Some(self.checksums),
             hop_limit,
+            scope: way.scope,
             ..IpMeta::new(src, remote.ip(), Protocol::Udp)
         };
         let port = socket.bound.port();
@@ -457,7 +460,7 @@ impl UdpTable {
         let Some((header, data)) = record else {
             return Err(Error::WouldBlock);
         };
-        let (from, to) = decode(header);
+        let (from, to, vlan) = decode(header);
         let len = data.len().min(buf.len());
         buf[..len].copy_from_slice(&data[..len]);
         Ok(UdpRecv {
@@ -466,46 +469,48 @@ impl UdpTable {
             segment_size: data.len(),
             from,
             to,
+            vlan,
         })
     }
 
-    /// Gives a received datagram, its checksum verified, to the sockets it is for. `false` if there are none: a Port
-    /// Unreachable is due if it was to an address of ours.
+    /// Gives a datagram that came in by the interface of this VLAN, its checksum verified, to the sockets it is for. `false`
+    /// if there are none: a Port Unreachable is due if it was to an address of ours.
     pub(crate) fn ingress(
         &mut self,
-        iface: &Interface,
+        vlan: u16,
+        destination: Destination,
         ip: &IpPacket<'_>,
         datagram: &udp::Datagram<'_>,
     ) -> bool {
-        let from = SocketAddr::new(ip.src(), datagram.src_port());
-        let to = SocketAddr::new(ip.dst(), datagram.dst_port());
-        if iface.classify(ip.dst()) != Destination::Ours {
-            return self.ingress_group(from, to, datagram.payload());
+        let from = addr::socket_addr(ip.src(), datagram.src_port(), vlan);
+        let to = addr::socket_addr(ip.dst(), datagram.dst_port(), vlan);
+        if destination != Destination::Ours {
+            return self.ingress_group(vlan, from, to, datagram.payload());
         }
         let found = self
             .connected
             .get(&(to, from))
-            .or_else(|| self.bound.get(&(to.ip(), to.port())))
-            .or_else(|| self.bound.get(&(unspecified(to.ip()), to.port())));
+            .or_else(|| self.bound.get(&to))
+            .or_else(|| self.bound.get(&unspecified(to)));
         let Some(&id) = found else {
             self.stats.no_socket += 1;
             return false;
         };
-        self.deliver(id, from, to.ip(), datagram.payload());
+        self.deliver(id, vlan, from, to.ip(), datagram.payload());
         true
     }
 
     /// A datagram to a group or broadcast goes to every socket that takes it.
-    fn ingress_group(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) -> bool {
+    fn ingress_group(&mut self, vlan: u16, from: SocketAddr, to: SocketAddr, data: &[u8]) -> bool {
         let mut delivered = false;
         let mut at = 0;
         while let Some(&id) = self.by_port.get(&to.port()).and_then(|ids| ids.get(at)) {
             at += 1;
             let wants = self.sockets.get(id).is_some_and(|socket| {
-                socket.takes(to.ip()) && socket.remote.is_none_or(|remote| remote == from)
+                socket.takes(to.ip(), vlan) && socket.remote.is_none_or(|remote| remote == from)
             });
             if wants {
-                self.deliver(id, from, to.ip(), data);
+                self.deliver(id, vlan, from, to.ip(), data);
                 delivered = true;
             }
         }
@@ -513,13 +518,13 @@ impl UdpTable {
         delivered
     }
 
-    fn deliver(&mut self, id: UdpId, from: SocketAddr, to: IpAddr, data: &[u8]) {
+    fn deliver(&mut self, id: UdpId, vlan: u16, from: SocketAddr, to: IpAddr, data: &[u8]) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         let queued = socket.queue.push(RECORD_HEADER + data.len(), |record| {
             let (header, payload) = record.split_at_mut(RECORD_HEADER);
-            encode(header, from, to);
+            encode(header, from, to, vlan);
             payload.copy_from_slice(data);
         });
         match queued {
@@ -537,14 +542,15 @@ impl UdpTable {
         let connected = self.connected.get(&(report.local, report.remote)).copied();
         if let ErrorKind::PacketTooBig { mtu } = report.kind {
             let sent_from_here = connected.is_some()
-                || self
-                    .bound
-                    .contains_key(&(report.local.ip(), report.local.port()))
-                || self
-                    .bound
-                    .contains_key(&(unspecified(report.local.ip()), report.local.port()));
+                || self.bound.contains_key(&report.local)
+                || self.bound.contains_key(&unspecified(report.local));
             if sent_from_here && mtu > 0 {
-                link.note_path_mtu(now, report.remote.ip(), mtu as usize);
+                let way = Way {
+                    src: report.local.ip(),
+                    dst: report.remote.ip(),
+                    scope: addr::scope(report.remote),
+                };
+                link.note_path_mtu(now, &way, mtu as usize);
             }
             return;
         }
@@ -630,17 +636,6 @@ impl UdpTable {
         self.sockets.get(id).map(|socket| socket.ttl)
     }
 
-    /// Time to live or hop limit of what is sent to groups; 1 at first, 0 goes nowhere.
-    pub(crate) fn set_multicast_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
-        self.socket_mut(id)?.multicast_ttl = ttl;
-        Ok(())
-    }
-
-    /// See [`set_multicast_ttl`](Self::set_multicast_ttl).
-    pub(crate) fn multicast_ttl(&self, id: UdpId) -> Option<u8> {
-        self.sockets.get(id).map(|socket| socket.multicast_ttl)
-    }
-
     /// Whether the socket may send to broadcast addresses; not at first (`SO_BROADCAST`).
     pub(crate) fn set_broadcast(&mut self, id: UdpId, on: bool) -> Result<(), Error> {
         self.socket_mut(id)?.broadcast = on;
@@ -652,56 +647,24 @@ impl UdpTable {
         self.sockets.get(id).map(|socket| socket.broadcast)
     }
 
-    /// Joins a group until it is left or the socket is closed.
-    pub(crate) fn join_group(
-        &mut self,
-        now: Instant,
-        iface: &mut Interface,
-        id: UdpId,
-        group: IpAddr,
-    ) -> Result<(), Error> {
-        let socket = self.socket_mut(id)?;
-        if socket.groups.contains(&group) {
-            return Err(Error::AddrInUse);
-        }
-        if socket.groups.len() >= MAX_GROUPS {
-            return Err(Error::NoBufferSpace);
-        }
-        iface.groups.join(now, group)?;
-        socket.groups.push(group);
-        Ok(())
-    }
-
-    /// Leaves a group. Error: `AddrNotAvailable` if it was not joined by this socket.
-    pub(crate) fn leave_group(
-        &mut self,
-        now: Instant,
-        iface: &mut Interface,
-        id: UdpId,
-        group: IpAddr,
-    ) -> Result<(), Error> {
-        let socket = self.socket_mut(id)?;
-        let at = socket
-            .groups
-            .iter()
-            .position(|joined| *joined == group)
-            .ok_or(Error::AddrNotAvailable)?;
-        socket.groups.swap_remove(at);
-        iface.groups.leave(now, group);
-        Ok(())
-    }
-
     /// Sockets that there are.
     pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
 }
 
-fn unspecified(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
+/// The unspecified address of the same family and port.
+fn unspecified(like: SocketAddr) -> SocketAddr {
+    let addr = match like {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(addr, like.port())
+}
+
+/// The local address of a socket that sends this way.
+fn local_on(way: &Way, socket: &Socket) -> SocketAddr {
+    addr::socket_addr(way.src, socket.bound.port(), way.scope)
 }
 
 fn notify(events: &mut VecDeque<UdpId>, id: UdpId, socket: &mut Socket, readiness: Readiness) {

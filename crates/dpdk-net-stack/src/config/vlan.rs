@@ -58,6 +58,11 @@ impl Vlan {
         self.mtu = Some(mtu);
         self
     }
+
+    /// The tag control information of what it sends: priority, and the id.
+    pub(crate) fn tci(&self) -> u16 {
+        u16::from(self.priority) << 13 | self.id
+    }
 }
 
 /// Checks all but the addresses, on a port with this MTU.

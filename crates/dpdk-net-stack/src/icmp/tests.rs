@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::test_frames::{PEER_MAC, at, config, drain, from_peer, ip, link, message, packet};
+use crate::test_frames::{
+    PEER_MAC, PORT, at, config, drain, from_peer, hop, ip, link, message, packet,
+};
 
 struct Bed {
     link: Link,
@@ -17,7 +19,7 @@ fn bed() -> Bed {
     config.limits.echo_replies_per_second = 10;
     let mut link = link(&config);
     for peer in ["198.18.0.1", "fd00::1"] {
-        link.add_neighbor(Instant::ZERO, ip(peer), PEER_MAC);
+        link.add_neighbor(Instant::ZERO, hop(peer), PEER_MAC);
     }
     Bed {
         link,
@@ -47,7 +49,8 @@ fn from(src: &str, dst: &str, kind: u8, code: u8, word: u32, body: &[u8]) -> Vec
 impl Bed {
     fn receive(&mut self, frame: &[u8]) -> Option<ErrorReport> {
         let (packet, message) = message(frame);
-        self.icmp.ingress(at(0), &mut self.link, &packet, message)
+        self.icmp
+            .ingress(at(0), &mut self.link, PORT, &packet, message)
     }
 
     fn sent(&mut self) -> Vec<Vec<u8>> {
@@ -56,7 +59,7 @@ impl Bed {
 
     fn errors_about(&mut self, frame: &[u8], to_group: bool, error: IcmpError) -> usize {
         self.icmp
-            .send_error(at(0), &mut self.link, &frame[14..], to_group, error);
+            .send_error(at(0), &mut self.link, PORT, &frame[14..], to_group, error);
         self.sent().len()
     }
 }
@@ -97,7 +100,7 @@ fn echo_of_sixty_thousand_bytes_comes_back_in_fragments() {
         assert_eq!(frames.len(), fragments);
         let whole = frames
             .iter()
-            .find_map(|frame| reassembler.insert(at(0), &packet(frame)))
+            .find_map(|frame| reassembler.insert(at(0), PORT, &packet(frame)))
             .unwrap();
         let whole = IpPacket::parse(&whole).unwrap();
         let transport = whole.transport().unwrap();
@@ -163,6 +166,7 @@ fn a_closed_port_is_told_with_the_packet_quoted() {
         bed.icmp.send_error(
             at(0),
             &mut bed.link,
+            PORT,
             &about[14..],
             false,
             IcmpError::PortUnreachable,
@@ -265,6 +269,7 @@ fn errors_are_limited_in_rate_and_start_again_in_the_next_second() {
     bed.icmp.send_error(
         at(2_000),
         &mut bed.link,
+        PORT,
         &about[14..],
         false,
         IcmpError::PortUnreachable,
@@ -287,8 +292,14 @@ fn an_unrecognised_option_is_told_to_senders_to_groups_only_if_it_asks_for_that(
         (&to_group, true, false, 0),
         (&to_group, true, true, 1),
     ] {
-        bed.icmp
-            .on_parse_error(at(0), &mut bed.link, &frame[14..], group, problem(even));
+        bed.icmp.on_parse_error(
+            at(0),
+            &mut bed.link,
+            PORT,
+            &frame[14..],
+            group,
+            problem(even),
+        );
         let sent = bed.sent();
         assert_eq!(sent.len(), expected);
         if let Some(frame) = sent.first() {
@@ -303,6 +314,7 @@ fn an_unrecognised_option_is_told_to_senders_to_groups_only_if_it_asks_for_that(
     bed.icmp.on_parse_error(
         at(0),
         &mut bed.link,
+        PORT,
         &to_us[14..],
         false,
         ParseError::Ipv6BadExtension,
@@ -320,6 +332,7 @@ fn an_unknown_protocol_is_told_in_the_words_of_each_family() {
     bed.icmp.send_error(
         at(0),
         &mut bed.link,
+        PORT,
         &about[14..],
         false,
         IcmpError::ProtocolUnreachable { pointer: 9 },
@@ -334,6 +347,7 @@ fn an_unknown_protocol_is_told_in_the_words_of_each_family() {
     bed.icmp.send_error(
         at(0),
         &mut bed.link,
+        PORT,
         &about[14..],
         false,
         IcmpError::ProtocolUnreachable { pointer: 6 },
@@ -535,7 +549,7 @@ proptest! {
         if let Some(first) = bytes.first_mut() {
             *first = start;
         }
-        bed.icmp.send_error(at(0), &mut bed.link, &bytes, false, IcmpError::PortUnreachable);
-        bed.icmp.on_parse_error(at(0), &mut bed.link, &bytes, true, ParseError::Ipv4BadOption { pointer: 21 });
+        bed.icmp.send_error(at(0), &mut bed.link, PORT, &bytes, false, IcmpError::PortUnreachable);
+        bed.icmp.on_parse_error(at(0), &mut bed.link, PORT, &bytes, true, ParseError::Ipv4BadOption { pointer: 21 });
     }
 }

@@ -1,6 +1,6 @@
 //! Frames that something is wrong with: counted by cause, and a few of them answered.
 
-use dpdk_net_packet::{ParseError, ethernet};
+use dpdk_net_packet::{ParseError, RxMeta, ethernet};
 
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -8,15 +8,23 @@ use crate::time::Instant;
 impl Stack {
     /// Counts a malformed frame, and answers those that are to be answered (RFC 8200, RFC 1122 section 3.2.2.5).
     #[cold]
-    pub(crate) fn malformed(&mut self, now: Instant, frame: &[u8], error: ParseError) {
+    pub(crate) fn malformed(
+        &mut self,
+        now: Instant,
+        frame: &[u8],
+        meta: &RxMeta,
+        error: ParseError,
+    ) {
         self.count_malformed(error);
         if let ParseError::Ipv6ParameterProblem { .. } | ParseError::Ipv4BadOption { .. } = error
             && let Ok(link) = ethernet::Frame::parse(frame)
-            && (link.dst == self.link.iface.mac || link.dst.is_multicast())
+            && (link.dst == self.link.ifaces.mac() || link.dst.is_multicast())
+            && let Some(at) = self.came_tagged(frame, meta)
         {
             self.icmp.on_parse_error(
                 now,
                 &mut self.link,
+                at,
                 link.payload,
                 link.dst.is_multicast(),
                 error,

@@ -6,7 +6,7 @@ use dpdk_net_packet::gso::{Checksums, L4};
 use dpdk_net_packet::{ethernet, udp};
 
 use super::{Link, Lookup, Queue};
-use crate::emit::{self, IpMeta};
+use crate::emit::{self, Ends, IpMeta};
 use crate::error::Error;
 use crate::time::Instant;
 use crate::tx::{Cut, TxMeta};
@@ -47,14 +47,15 @@ impl Link {
     ) -> Result<(), Error> {
         let headers = meta.ip_header_len() + udp::HEADER_LEN;
         let largest = segments.data.len().min(segments.size.into());
-        if headers + largest > self.path_mtu(now, meta.dst) {
+        let next = self.ifaces.next_hop(&meta.way());
+        if headers + largest > self.path_mtu_by(now, next.at(), meta.dst) {
             self.stats.too_big += 1;
             return Err(Error::MessageTooLong);
         }
         let count = segments.count();
-        let to = self.lookup(now, meta.dst);
-        let dst = match to {
-            Lookup::Ready(dst) if count > 1 => dst,
+        let to = self.resolve(now, next);
+        let Ends { src, dst, tci } = match to {
+            Lookup::Ready(at, dst) if count > 1 => self.ifaces.get(at).ends(dst),
             // Those for ourselves, or for a neighbour that is being asked for, are dealt with as single ones.
             _ => return self.output_one_by_one(to, meta, segments),
         };
@@ -63,17 +64,16 @@ impl Link {
             IpAddr::V6(_) => L4::UdpV6,
         };
         let id = self.ids.next_v4_run(meta, count as u32);
-        let mac = self.iface.mac;
         let cut = Cut::new(l4, segments.size, meta.udp.unwrap_or(Checksums::ALL));
         let len = ethernet::HEADER_LEN + headers + segments.data.len();
         let (from, to) = segments.ports;
         // The kind of checksum goes with each datagram: see `LargeFrame::segment_meta`.
         let queued = self
             .datagrams
-            .push_cut(len, TxMeta::default(), cut, |frame| {
+            .push_cut(len, TxMeta::tagged(tci), cut, |frame| {
                 let data = segments.data;
-                let at =
-                    emit::write_headers(frame, mac, dst, meta, id, udp::HEADER_LEN + data.len());
+                let len = udp::HEADER_LEN + data.len();
+                let at = emit::write_headers(frame, (src, dst), meta, id, len);
                 udp::write_header(&mut frame[at..], from, to, data.len());
                 frame[at + udp::HEADER_LEN..].copy_from_slice(data);
             });
@@ -101,8 +101,8 @@ impl Link {
             let id = self.ids.next_v4(meta);
             let len = udp::HEADER_LEN + data.len();
             let frame_len = ethernet::HEADER_LEN + meta.ip_header_len() + len;
-            let sent = self.hand_over(Queue::Datagrams, to, meta, frame_len, |frame, src, dst| {
-                let at = emit::write_headers(frame, src, dst, meta, id, len);
+            let sent = self.hand_over(Queue::Datagrams, to, meta, frame_len, |frame, macs| {
+                let at = emit::write_headers(frame, macs, meta, id, len);
                 udp::write_header(&mut frame[at..], src_port, dst_port, data.len());
                 frame[at + udp::HEADER_LEN..].copy_from_slice(data);
             });

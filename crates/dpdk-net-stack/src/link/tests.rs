@@ -12,7 +12,7 @@ use super::*;
 use crate::iface::AddressState;
 use crate::neighbor::NeighborState;
 use crate::test_frames::{
-    OUR_MAC, PEER_MAC, at, config, drain, from_peer, ip, link, message, packet, read,
+    OUR_MAC, PEER_MAC, PORT, at, config, drain, from_peer, hop, ip, link, message, packet, read, to,
 };
 
 fn arp(operation: Operation, sender: [u8; 4], target: [u8; 4]) -> arp::Packet {
@@ -45,7 +45,7 @@ fn sent_arp(link: &mut Link) -> Vec<(MacAddr, arp::Packet)> {
 }
 
 fn send(link: &mut Link, now: Instant, dst: &str, len: usize) -> Result<(), Error> {
-    let src = link.iface.source_for(ip(dst)).unwrap();
+    let src = link.ifaces.source_for(&to(dst)).unwrap();
     let meta = IpMeta::new(src, ip(dst), Protocol::Udp);
     link.output(now, Queue::Datagrams, &meta, len, |buf| {
         for (i, b) in buf.iter_mut().enumerate() {
@@ -99,7 +99,7 @@ fn advertisement(src: &str, dst: &str, target: &str, solicited: bool) -> (IpMeta
 fn receive(link: &mut Link, now: Instant, (meta, payload): (IpMeta, Vec<u8>)) {
     let frame = from_peer(&meta, &payload);
     let (packet, message) = message(&frame);
-    assert!(link.on_ndp(now, PEER_MAC, &packet, message));
+    assert!(link.on_ndp(now, (PORT, PEER_MAC), &packet, message));
 }
 
 #[test]
@@ -107,20 +107,21 @@ fn an_arp_request_for_us_is_answered_and_makes_the_asker_known() {
     let mut link = link(&config());
     link.on_arp(
         at(0),
+        PORT,
         &arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 2]),
     );
     let sent = sent_arp(&mut link);
-    let [(to, reply)] = &sent[..] else {
+    let [(asker, reply)] = &sent[..] else {
         panic!("{sent:?}")
     };
-    assert_eq!(*to, PEER_MAC);
+    assert_eq!(*asker, PEER_MAC);
     assert_eq!(
         (reply.operation, reply.sender_mac, reply.sender),
         (Operation::Reply, OUR_MAC, Ipv4Addr::new(198, 18, 0, 2))
     );
     assert_eq!(
-        link.lookup(at(0), ip("198.18.0.1")),
-        Lookup::Ready(PEER_MAC)
+        link.lookup(at(0), &to("198.18.0.1")),
+        Lookup::Ready(PORT, PEER_MAC)
     );
 }
 
@@ -129,25 +130,33 @@ fn arp_that_is_not_for_us_or_makes_no_sense_is_not_answered_and_creates_nothing(
     let mut link = link(&config());
     link.on_arp(
         at(0),
+        PORT,
         &arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 3]),
     );
     link.on_arp(
         at(0),
+        PORT,
         &arp(Operation::Reply, [198, 18, 0, 1], [198, 18, 0, 2]),
     );
     link.on_arp(
         at(0),
+        PORT,
         &arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 1]),
     );
     assert_eq!(link.neighbors.stats.arp_invalid, 0);
     for sender in [[224, 0, 0, 1], [198, 18, 0, 255], [127, 0, 0, 1]] {
-        link.on_arp(at(0), &arp(Operation::Request, sender, [198, 18, 0, 2]));
+        link.on_arp(
+            at(0),
+            PORT,
+            &arp(Operation::Request, sender, [198, 18, 0, 2]),
+        );
     }
     let mut group = arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 2]);
     group.sender_mac = MacAddr::BROADCAST;
-    link.on_arp(at(0), &group);
+    link.on_arp(at(0), PORT, &group);
     link.on_arp(
         at(0),
+        PORT,
         &arp(Operation::Other(9), [198, 18, 0, 1], [198, 18, 0, 2]),
     );
     assert_eq!(link.neighbors.stats.arp_invalid, 5);
@@ -160,14 +169,15 @@ fn gratuitous_arp_moves_a_known_neighbour() {
     let mut link = link(&config());
     link.on_arp(
         at(0),
+        PORT,
         &arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 2]),
     );
     let mut moved = arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 1]);
     moved.sender_mac = MacAddr([2, 0, 0, 0, 0, 0xbb]);
-    link.on_arp(at(1), &moved);
+    link.on_arp(at(1), PORT, &moved);
     assert_eq!(
-        link.lookup(at(1), ip("198.18.0.1")),
-        Lookup::Ready(moved.sender_mac)
+        link.lookup(at(1), &to("198.18.0.1")),
+        Lookup::Ready(PORT, moved.sender_mac)
     );
     assert_eq!(link.neighbors.len(), 1);
 }
@@ -196,6 +206,7 @@ fn the_first_packet_asks_at_once_and_leaves_when_the_answer_is_there() {
             assert_eq!(read(&asked[0]).dst_mac, MacAddr::BROADCAST);
             link.on_arp(
                 at(20),
+                PORT,
                 &arp(Operation::Reply, [198, 18, 0, 1], [198, 18, 0, 2]),
             );
         }
@@ -254,7 +265,7 @@ fn two_hundred_new_neighbours_resolve_within_a_second_on_the_wire() {
             target_mac: OUR_MAC,
             target: request.sender,
         };
-        link.on_arp(at(900), &reply);
+        link.on_arp(at(900), PORT, &reply);
     }
     assert_eq!(drain(&mut link.replies).len(), 200);
     assert_eq!(link.neighbors.stats.resolved, 200);
@@ -275,7 +286,10 @@ fn a_solicitation_is_answered_to_the_asker_and_a_probe_to_all() {
         (v6::NEIGHBOR_ADVERTISEMENT, ip("fd00::2"), ip("fd00::1"))
     );
     assert_eq!(reply.word() >> 29, 0b011, "solicited, override");
-    assert_eq!(link.lookup(at(0), ip("fd00::1")), Lookup::Ready(PEER_MAC));
+    assert_eq!(
+        link.lookup(at(0), &to("fd00::1")),
+        Lookup::Ready(PORT, PEER_MAC)
+    );
 
     receive(
         &mut link,
@@ -362,7 +376,7 @@ fn router_advertisements_and_redirects_change_nothing() {
         receive(&mut link, at(0), (meta, body));
     }
     assert_eq!(link.neighbors.stats.router_messages_ignored, 2);
-    assert_eq!(link.lookup(at(0), ip("2001:db8::1")), Lookup::NoRoute);
+    assert_eq!(link.lookup(at(0), &to("2001:db8::1")), Lookup::NoRoute);
 }
 
 fn probing() -> Link {
@@ -390,9 +404,9 @@ fn addresses_are_probed_then_used_then_announced() {
     let mut link = probing();
     let frames = run(&mut link, at(10_000));
     assert!(
-        link.iface.is_settled()
-            && link.iface.is_ours(ip("198.18.0.2"))
-            && link.iface.is_ours(ip("fd00::2"))
+        link.ifaces.is_settled()
+            && link.ifaces.is_ours(PORT, ip("198.18.0.2"))
+            && link.ifaces.is_ours(PORT, ip("fd00::2"))
     );
     let arps: Vec<(Instant, arp::Packet)> = frames
         .iter()
@@ -435,7 +449,7 @@ fn what_is_sent_while_addresses_are_probed_waits_for_the_end_of_it() {
     let target = "fd00::1".parse::<Ipv6Addr>().unwrap().octets();
     for dst in ["198.18.0.1", "fd00::1"] {
         let mut link = probing();
-        let src = link.iface.source_for_socket(ip(dst)).unwrap();
+        let src = link.ifaces.with_source(&to(dst)).unwrap().src;
         let meta = IpMeta::new(src, ip(dst), Protocol::Udp);
         link.output(at(0), Queue::Datagrams, &meta, 100, |buf| buf.fill(0))
             .unwrap();
@@ -456,7 +470,7 @@ fn what_is_sent_while_addresses_are_probed_waits_for_the_end_of_it() {
             });
         assert_eq!(asked_from, Some(src));
         assert_eq!(link.neighbors.stats.packets_unreachable, 0);
-        assert!(link.iface.is_ours(src));
+        assert!(link.ifaces.is_ours(PORT, src));
     }
 }
 
@@ -466,6 +480,7 @@ fn an_address_that_somebody_has_is_not_used() {
     run(&mut link, at(150));
     link.on_arp(
         at(150),
+        PORT,
         &arp(Operation::Reply, [198, 18, 0, 2], [0, 0, 0, 0]),
     );
     receive(
@@ -475,21 +490,22 @@ fn an_address_that_somebody_has_is_not_used() {
     );
     run(&mut link, at(10_000));
     assert_eq!(
-        link.iface.state_of(ip("198.18.0.2")),
+        link.ifaces.get(PORT).state_of(ip("198.18.0.2")),
         Some(AddressState::Duplicate)
     );
     assert_eq!(
-        link.iface.state_of(ip("fd00::2")),
+        link.ifaces.get(PORT).state_of(ip("fd00::2")),
         Some(AddressState::Duplicate)
     );
     assert!(
-        link.iface.is_ours(ip("fe80::ff:fe00:7")),
+        link.ifaces.is_ours(PORT, ip("fe80::ff:fe00:7")),
         "the others are not touched"
     );
     assert_eq!(link.neighbors.stats.address_conflicts, 2);
     // What is out of use is not answered for.
     link.on_arp(
         at(11_000),
+        PORT,
         &arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 2]),
     );
     assert!(sent_arp(&mut link).is_empty());
@@ -501,6 +517,7 @@ fn of_two_that_probe_at_the_same_time_neither_uses_the_address() {
     run(&mut link, at(150));
     link.on_arp(
         at(150),
+        PORT,
         &arp(Operation::Request, [0, 0, 0, 0], [198, 18, 0, 2]),
     );
     receive(
@@ -509,11 +526,11 @@ fn of_two_that_probe_at_the_same_time_neither_uses_the_address() {
         solicitation("::", "ff02::1:ff00:2", "fd00::2", None),
     );
     assert_eq!(
-        link.iface.state_of(ip("198.18.0.2")),
+        link.ifaces.get(PORT).state_of(ip("198.18.0.2")),
         Some(AddressState::Duplicate)
     );
     assert_eq!(
-        link.iface.state_of(ip("fd00::2")),
+        link.ifaces.get(PORT).state_of(ip("fd00::2")),
         Some(AddressState::Duplicate)
     );
 }
@@ -526,13 +543,13 @@ fn our_own_probes_coming_back_are_no_conflict() {
             dpdk_net_packet::Parsed {
                 network: Network::Arp(packet),
                 ..
-            } => link.on_arp(now, &packet),
+            } => link.on_arp(now, PORT, &packet),
             dpdk_net_packet::Parsed {
                 src_mac,
                 network: Network::Ip(ip, dpdk_net_packet::Transport::Icmpv6(message)),
                 ..
             } => {
-                link.on_ndp(now, src_mac, &ip, message);
+                link.on_ndp(now, (PORT, src_mac), &ip, message);
             }
             _ => {}
         }
@@ -546,6 +563,7 @@ fn an_ipv4_address_in_use_is_defended_once_in_ten_seconds() {
     for millis in [2_000, 3_000, 12_500] {
         link.on_arp(
             at(millis),
+            PORT,
             &arp(Operation::Request, [198, 18, 0, 2], [198, 18, 0, 2]),
         );
     }
@@ -555,14 +573,14 @@ fn an_ipv4_address_in_use_is_defended_once_in_ten_seconds() {
         sent.iter()
             .all(|(to, packet)| *to == MacAddr::BROADCAST && packet.sender == packet.target)
     );
-    assert!(link.iface.is_ours(ip("198.18.0.2")));
+    assert!(link.ifaces.is_ours(PORT, ip("198.18.0.2")));
 }
 
 #[test]
 fn a_large_datagram_leaves_in_fragments_that_etherparse_reads() {
     for dst in ["198.18.0.1", "fd00::1"] {
         let mut link = link(&config());
-        link.add_neighbor(at(0), ip(dst), PEER_MAC);
+        link.add_neighbor(at(0), hop(dst), PEER_MAC);
         send(&mut link, at(0), dst, 4_000).unwrap();
         let frames = drain(&mut link.datagrams);
         assert_eq!(frames.len(), 3);
@@ -595,7 +613,7 @@ fn some_fragments_alone_are_never_queued() {
     let mut config = config();
     config.limits.reply_queue = 16;
     let mut link = link(&config);
-    link.add_neighbor(at(0), ip("198.18.0.1"), PEER_MAC);
+    link.add_neighbor(at(0), hop("198.18.0.1"), PEER_MAC);
     send(&mut link, at(0), "198.18.0.1", 100).unwrap();
     assert_eq!(
         send(&mut link, at(0), "198.18.0.1", 60_000),
@@ -617,7 +635,7 @@ fn some_fragments_alone_are_never_queued() {
 #[test]
 fn a_packet_that_must_not_be_fragmented_or_never_fits_is_refused() {
     let mut link = link(&config());
-    link.add_neighbor(at(0), ip("198.18.0.1"), PEER_MAC);
+    link.add_neighbor(at(0), hop("198.18.0.1"), PEER_MAC);
     let meta = IpMeta {
         dont_fragment: true,
         ..IpMeta::new(ip("198.18.0.2"), ip("198.18.0.1"), Protocol::Udp)
@@ -643,15 +661,16 @@ fn a_packet_that_must_not_be_fragmented_or_never_fits_is_refused() {
 #[test]
 fn a_path_with_a_smaller_mtu_is_remembered_for_ten_minutes() {
     let mut link = link(&config());
-    link.note_path_mtu(at(0), ip("fd00::1"), 1_400);
-    link.note_path_mtu(at(0), ip("fd00::1"), 1_450);
-    link.note_path_mtu(at(0), ip("fd00::3"), 68);
-    assert_eq!(link.path_mtu(at(1), ip("fd00::1")), 1_400);
-    assert_eq!(link.path_mtu(at(1), ip("fd00::3")), 1_500);
-    assert_eq!(link.path_mtu(at(1), ip("fd00::9")), 1_500);
-    assert_eq!(link.path_mtu(at(600_001), ip("fd00::1")), 1_500);
+    link.note_path_mtu(at(0), &to("fd00::1"), 1_400);
+    link.note_path_mtu(at(0), &to("fd00::1"), 1_450);
+    link.note_path_mtu(at(0), &to("fd00::3"), 68);
+    assert_eq!(link.path_mtu(at(1), &to("fd00::1")), 1_400);
+    assert_eq!(link.path_mtu(at(1), &to("fd00::3")), 1_500);
+    assert_eq!(link.path_mtu(at(1), &to("fd00::9")), 1_500);
+    assert_eq!(link.path_mtu(at(600_001), &to("fd00::1")), 1_500);
     for i in 0..5_000u32 {
-        link.note_path_mtu(at(0), Ipv4Addr::from(0xc613_0000 + i).into(), 1_000);
+        let dst = Ipv4Addr::from(0xc613_0000 + i).into();
+        link.note_path_mtu(at(0), &Way::to(dst, 0), 1_000);
     }
     assert!(link.path_mtus.len() <= MAX_PATHS);
 }
@@ -686,7 +705,7 @@ proptest! {
             let now = at(i as u64 * 50);
             if bytes.len() >= arp::LEN {
                 bytes[..6].copy_from_slice(&[0, 1, 8, 0, 6, 4]);
-                link.on_arp(now, &arp::Packet::parse(&bytes).unwrap());
+                link.on_arp(now, PORT, &arp::Packet::parse(&bytes).unwrap());
             }
             bytes[0] = kind;
             bytes[1] = 0;
@@ -694,7 +713,7 @@ proptest! {
             let meta = IpMeta { hop_limit: 255, ..IpMeta::new(ip("fd00::1"), dst, Protocol::Icmpv6) };
             let frame = from_peer(&meta, &bytes);
             let ip = dpdk_net_packet::IpPacket::parse(&frame[14..]).unwrap();
-            link.on_ndp(now, PEER_MAC, &ip, dpdk_net_packet::icmp::Message::parse(&bytes).unwrap());
+            link.on_ndp(now, (PORT, PEER_MAC), &ip, dpdk_net_packet::icmp::Message::parse(&bytes).unwrap());
             link.handle_timeout(now, &mut |_| {});
         }
         prop_assert!(link.neighbors.len() <= 40);

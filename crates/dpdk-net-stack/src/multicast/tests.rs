@@ -9,6 +9,12 @@ const SOURCES: (Ipv4Addr, Ipv6Addr) = (
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2),
 );
 
+const ENDS: Ends = Ends {
+    src: OUR_MAC,
+    dst: MacAddr::ZERO,
+    tci: 0,
+};
+
 struct Bed {
     groups: Multicast,
     queue: FrameQueue,
@@ -27,7 +33,7 @@ impl Bed {
         let mut frames = Vec::new();
         while let Some(now) = self.groups.next_timeout().filter(|now| *now <= until) {
             self.groups
-                .handle_timeout(now, OUR_MAC, SOURCES, &mut self.queue);
+                .handle_timeout(now, ENDS, SOURCES, &mut self.queue);
             frames.extend(drain(&mut self.queue));
         }
         frames

@@ -1,8 +1,9 @@
+use alloc::string::ToString;
 use alloc::vec;
 use core::net::Ipv4Addr;
 
 use super::*;
-use crate::test_frames::{PEER_MAC, at, config, ip};
+use crate::test_frames::{PEER_MAC, at, config, hop, ip};
 
 const SOLICITED: Answer = Answer {
     solicited: true,
@@ -14,6 +15,10 @@ const UNSOLICITED: Answer = Answer {
 };
 const OTHER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaa]);
 
+fn host(addr: impl Into<Ipv4Addr>) -> Hop {
+    hop(&addr.into().to_string())
+}
+
 fn frame(tag: u8, len: usize) -> Vec<u8> {
     let mut frame = vec![tag; len];
     frame[..6].fill(0);
@@ -22,7 +27,7 @@ fn frame(tag: u8, len: usize) -> Vec<u8> {
 
 fn state(cache: &NeighborCache, addr: &str, now: Instant) -> Option<NeighborState> {
     cache
-        .iter(now)
+        .iter(now, |_| 0)
         .find(|n| n.addr == ip(addr))
         .map(|n| n.state)
 }
@@ -36,7 +41,7 @@ fn asked(cache: &mut NeighborCache, now: Instant) -> Vec<Due> {
 #[test]
 fn packets_wait_in_order_and_leave_with_the_address_filled_in() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("198.18.0.1");
+    let addr = hop("198.18.0.1");
     assert_eq!(cache.lookup(at(0), addr), Found::Ask);
     assert_eq!(cache.lookup(at(0), addr), Found::Waiting);
     for tag in 1..=3 {
@@ -57,7 +62,7 @@ fn packets_wait_in_order_and_leave_with_the_address_filled_in() {
 #[test]
 fn three_tries_a_second_apart_then_every_packet_is_given_up() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("fd00::1");
+    let addr = hop("fd00::1");
     assert_eq!(cache.lookup(at(0), addr), Found::Ask);
     cache.queue(addr, frame(1, 60));
     cache.queue(addr, frame(2, 60));
@@ -66,7 +71,7 @@ fn three_tries_a_second_apart_then_every_packet_is_given_up() {
         assert!(asked(&mut cache, at(second * 1_000 - 1)).is_empty());
         let due = asked(&mut cache, at(second * 1_000));
         assert!(
-            matches!(due[..], [Due::Ask { addr: a, unicast: None }] if a == addr),
+            matches!(due[..], [Due::Ask { hop: a, unicast: None }] if a == addr),
             "{due:?}"
         );
     }
@@ -74,7 +79,7 @@ fn three_tries_a_second_apart_then_every_packet_is_given_up() {
     let given_up: Vec<u8> = due
         .iter()
         .map(|d| match d {
-            Due::GiveUp { frame } => frame[20],
+            Due::GiveUp { frame, .. } => frame[20],
             other => panic!("{other:?}"),
         })
         .collect();
@@ -97,7 +102,7 @@ fn too_many_packets_push_out_the_oldest_and_too_many_bytes_are_refused() {
     config.limits.pending_per_neighbor = 2;
     config.limits.pending_bytes = 250;
     let mut cache = NeighborCache::new(&config);
-    let (a, b) = (ip("198.18.0.1"), ip("198.18.0.3"));
+    let (a, b) = (hop("198.18.0.1"), hop("198.18.0.3"));
     cache.lookup(at(0), a);
     cache.lookup(at(0), b);
     for tag in 1..=3 {
@@ -120,7 +125,7 @@ fn too_many_packets_push_out_the_oldest_and_too_many_bytes_are_refused() {
 #[test]
 fn an_entry_in_use_is_probed_before_it_is_trusted_for_too_long() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("198.18.0.1");
+    let addr = hop("198.18.0.1");
     cache.lookup(at(0), addr);
     cache.on_answer(at(0), addr, Some(PEER_MAC), SOLICITED, |_| true);
     assert_eq!(
@@ -161,7 +166,7 @@ fn an_entry_in_use_is_probed_before_it_is_trusted_for_too_long() {
 #[test]
 fn traffic_confirms_and_spares_the_probe() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("198.18.0.1");
+    let addr = hop("198.18.0.1");
     cache.lookup(at(0), addr);
     cache.on_answer(at(0), addr, Some(PEER_MAC), SOLICITED, |_| true);
     cache.lookup(at(46_000), addr);
@@ -172,15 +177,15 @@ fn traffic_confirms_and_spares_the_probe() {
     );
     assert!(asked(&mut cache, at(60_000)).is_empty());
     // A confirmation can't resolve what was never answered.
-    cache.lookup(at(0), ip("198.18.0.5"));
-    cache.confirm(at(1), ip("198.18.0.5"));
-    assert_eq!(cache.lookup(at(2), ip("198.18.0.5")), Found::Waiting);
+    cache.lookup(at(0), hop("198.18.0.5"));
+    cache.confirm(at(1), hop("198.18.0.5"));
+    assert_eq!(cache.lookup(at(2), hop("198.18.0.5")), Found::Waiting);
 }
 
 #[test]
 fn a_neighbour_that_does_not_answer_its_probes_is_forgotten() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("198.18.0.1");
+    let addr = hop("198.18.0.1");
     cache.lookup(at(0), addr);
     cache.on_answer(at(0), addr, Some(PEER_MAC), SOLICITED, |_| true);
     cache.lookup(at(46_000), addr);
@@ -194,7 +199,7 @@ fn a_neighbour_that_does_not_answer_its_probes_is_forgotten() {
 #[test]
 fn answers_nobody_asked_for_update_but_never_create() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("198.18.0.1");
+    let addr = hop("198.18.0.1");
     cache.on_answer(at(0), addr, Some(PEER_MAC), UNSOLICITED, |_| true);
     assert_eq!(cache.len(), 0);
     cache.lookup(at(0), addr);
@@ -211,7 +216,7 @@ fn answers_nobody_asked_for_update_but_never_create() {
 #[test]
 fn without_the_override_flag_another_address_only_casts_doubt() {
     let mut cache = NeighborCache::new(&config());
-    let addr = ip("fd00::1");
+    let addr = hop("fd00::1");
     cache.lookup(at(0), addr);
     cache.on_answer(at(0), addr, Some(PEER_MAC), SOLICITED, |_| true);
     let weak = Answer {
@@ -226,14 +231,14 @@ fn without_the_override_flag_another_address_only_casts_doubt() {
 #[test]
 fn who_asks_for_us_becomes_known_but_not_trusted() {
     let mut cache = NeighborCache::new(&config());
-    cache.on_asked(at(0), ip("198.18.0.1"), PEER_MAC, |_| true);
+    cache.on_asked(at(0), hop("198.18.0.1"), PEER_MAC, |_| true);
     assert_eq!(
         state(&cache, "198.18.0.1", at(0)),
         Some(NeighborState::Stale)
     );
     assert_eq!(cache.next_timeout(), None);
     assert_eq!(
-        cache.lookup(at(0), ip("198.18.0.1")),
+        cache.lookup(at(0), hop("198.18.0.1")),
         Found::Ready(PEER_MAC)
     );
 }
@@ -243,7 +248,7 @@ fn static_entries_are_never_changed_probed_or_evicted() {
     let mut config = config();
     config.limits.neighbors = 4;
     let mut cache = NeighborCache::new(&config);
-    let addr = ip("198.18.0.1");
+    let addr = hop("198.18.0.1");
     cache.lookup(at(0), addr);
     cache.queue(addr, frame(1, 60));
     let mut sent = 0;
@@ -254,8 +259,8 @@ fn static_entries_are_never_changed_probed_or_evicted() {
     assert_eq!(sent, 1);
     cache.on_answer(at(1), addr, Some(OTHER_MAC), SOLICITED, |_| true);
     cache.on_asked(at(1), addr, OTHER_MAC, |_| true);
-    for host in 0..100 {
-        cache.lookup(at(2), Ipv4Addr::new(198, 18, 1, host).into());
+    for i in 0..100 {
+        cache.lookup(at(2), host([198, 18, 1, i]));
     }
     assert_eq!(cache.lookup(at(1_000_000), addr), Found::Ready(PEER_MAC));
     assert!(asked(&mut cache, at(900)).is_empty());
@@ -267,15 +272,13 @@ fn entries_are_bounded_and_those_that_answered_outlive_a_scan() {
     let mut config = config();
     config.limits.neighbors = 64;
     let mut cache = NeighborCache::new(&config);
-    let good: Vec<IpAddr> = (0..20)
-        .map(|i| Ipv4Addr::new(198, 18, 0, i).into())
-        .collect();
+    let good: Vec<Hop> = (0..20).map(|i| host([198, 18, 0, i])).collect();
     for addr in &good {
         cache.lookup(at(0), *addr);
         cache.on_answer(at(0), *addr, Some(PEER_MAC), SOLICITED, |_| true);
     }
     for i in 0..10_000u32 {
-        let addr = Ipv4Addr::from(0xc613_0000 + i).into();
+        let addr = host(0xc613_0000 + i);
         cache.lookup(at(1), addr);
         cache.queue(addr, frame(1, 60));
         assert!(cache.len() <= 64 && cache.entries.len() <= 64 && cache.timers.len() <= 64);
@@ -296,9 +299,7 @@ fn entries_are_bounded_and_those_that_answered_outlive_a_scan() {
 #[test]
 fn two_hundred_new_neighbours_are_asked_for_at_once_and_resolve_together() {
     let mut cache = NeighborCache::new(&config());
-    let addrs: Vec<IpAddr> = (1..=200)
-        .map(|i| Ipv4Addr::new(198, 18, 0, i).into())
-        .collect();
+    let addrs: Vec<Hop> = (1..=200).map(|i| host([198, 18, 0, i])).collect();
     for addr in &addrs {
         assert_eq!(cache.lookup(at(0), *addr), Found::Ask);
         cache.queue(*addr, frame(1, 60));

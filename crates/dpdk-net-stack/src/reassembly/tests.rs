@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::emit::IpMeta;
 use crate::fragment;
-use crate::test_frames::{at, config, ip};
+use crate::test_frames::{PORT, at, config, ip};
 
 /// A UDP datagram of `len` bytes, cut for a path of `mtu` bytes; the IP packets.
 fn fragments(is_v6: bool, len: usize, mtu: usize, id: u32) -> Vec<Vec<u8>> {
@@ -43,7 +43,7 @@ fn payload(len: usize) -> Vec<u8> {
 }
 
 fn insert(reassembler: &mut Reassembler, now: Instant, packet: &[u8]) -> Option<Vec<u8>> {
-    reassembler.insert(now, &IpPacket::parse(packet).unwrap())
+    reassembler.insert(now, PORT, &IpPacket::parse(packet).unwrap())
 }
 
 fn check(whole: &[u8], len: usize) {
@@ -146,7 +146,7 @@ fn overlapping_fragments_spoil_the_packet_and_what_still_comes_of_it() {
             );
             assert_eq!(reassembler.stats.too_late, 2);
             // Nobody is told: the packet was not late, it was wrong.
-            reassembler.handle_timeout(at(30_000), &mut |_| panic!("told"));
+            reassembler.handle_timeout(at(30_000), &mut |_, _| panic!("told"));
             assert_eq!((reassembler.len(), reassembler.charged), (0, 0));
         }
     }
@@ -182,12 +182,12 @@ fn time_runs_out_and_the_first_fragment_is_told() {
     );
     assert_eq!(reassembler.next_timeout(), Some(at(30_000)));
     let mut told = Vec::new();
-    reassembler.handle_timeout(at(29_999), &mut |_| panic!("too early"));
-    reassembler.handle_timeout(at(30_000), &mut |packet| told.push(packet.to_vec()));
+    reassembler.handle_timeout(at(29_999), &mut |_, _| panic!("too early"));
+    reassembler.handle_timeout(at(30_000), &mut |_, packet| told.push(packet.to_vec()));
     assert_eq!(told, [pieces[0].clone()]);
     assert_eq!(reassembler.next_timeout(), Some(at(30_100)));
     // Without the first fragment nobody can be told.
-    reassembler.handle_timeout(at(30_100), &mut |_| {
+    reassembler.handle_timeout(at(30_100), &mut |_, _| {
         panic!("told without the first fragment")
     });
     assert_eq!(
@@ -288,12 +288,12 @@ proptest! {
                 let whole = IpPacket::parse(&whole).unwrap();
                 prop_assert!(whole.payload().iter().all(|b| *b == 7));
             }
-            reassembler.handle_timeout(now, &mut |_| {});
+            reassembler.handle_timeout(now, &mut |_, _| {});
             prop_assert!(reassembler.charged <= 4_096);
             let charged: usize = reassembler.packets.iter().flatten().map(|p| p.charged).sum();
             prop_assert_eq!(reassembler.charged, charged);
         }
-        reassembler.handle_timeout(Instant::MAX, &mut |_| {});
+        reassembler.handle_timeout(Instant::MAX, &mut |_, _| {});
         prop_assert_eq!((reassembler.charged, reassembler.len()), (0, 0));
     }
 }

@@ -16,6 +16,7 @@ use super::{Tcp, TcpState};
 use crate::emit;
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
+use crate::interfaces::Hop;
 use crate::link::{Link, Lookup};
 use crate::time::{Duration, Instant};
 use crate::tx::{TxMeta, TxSink};
@@ -40,6 +41,18 @@ enum Turn {
     LoopFull,
 }
 
+/// Where a connection's segments go.
+#[derive(Clone, Copy)]
+enum To {
+    /// To its next hop, whose MAC address it knows.
+    Ready,
+    /// Nowhere yet: this neighbour is being asked for.
+    Pending(Hop),
+    /// To ourselves.
+    Local,
+    NoRoute,
+}
+
 impl Tcp {
     /// Hands segments to `sink` until it is full or no connection has any left.
     pub(crate) fn transmit<S: TxSink>(&mut self, now: Instant, link: &mut Link, sink: &mut S) {
@@ -56,7 +69,7 @@ impl Tcp {
             if now < flow.mac_until
                 && let Some(sent) = flow.send_all(now, &self.settings)
             {
-                let (from, checksums) = (link.iface.mac, self.checksums);
+                let (from, checksums) = (link.ifaces.mac(), self.checksums);
                 sink.send(flow.frame_len(&sent), meta(flow, checksums), |frame| {
                     flow.write_all(now, &sent, from, frame, checksums);
                 });
@@ -119,22 +132,30 @@ impl Tcp {
         }
         // If pacing still holds something back, it says so again.
         flow.flags.remove(FlowFlags::PACED);
-        let remote = flow.key.remote_addr();
         let to = if now < flow.mac_until {
-            Lookup::Ready(flow.mac)
+            To::Ready
         } else {
-            let to = link.lookup(now, remote);
-            if let Lookup::Ready(mac) = to {
-                (flow.mac, flow.mac_until) = (mac, now + MAC_LIFETIME);
+            let (to, at) = match link.lookup(now, &flow.key.way()) {
+                Lookup::Ready(at, mac) => {
+                    (flow.mac, flow.mac_until) = (mac, now + MAC_LIFETIME);
+                    (To::Ready, Some(at))
+                }
+                Lookup::Local(at) => (To::Local, Some(at)),
+                Lookup::Pending(hop) => (To::Pending(hop), Some(hop.at)),
+                Lookup::NoRoute => (To::NoRoute, None),
+            };
+            if let Some(at) = at {
+                flow.tci = link.ifaces.get(at).tci;
             }
             to
         };
         let dst = match to {
-            Lookup::Ready(mac) => mac,
-            Lookup::Local => link.iface.mac,
-            Lookup::Pending(_) | Lookup::NoRoute => MacAddr::ZERO,
+            To::Ready => flow.mac,
+            To::Local => link.ifaces.mac(),
+            To::Pending(_) | To::NoRoute => MacAddr::ZERO,
         };
-        let macs = (dst, link.iface.mac);
+        let macs = (dst, link.ifaces.mac());
+        let tci = flow.tci;
         let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let mut ask = |flow: &mut Flow, segments: usize| {
@@ -155,7 +176,7 @@ impl Tcp {
         let mut left = TURN;
         let mut retry = Instant::MAX;
         let turn = match to {
-            Lookup::Ready(_) => loop {
+            To::Ready => loop {
                 if sink.capacity() == 0 {
                     break Turn::Full;
                 }
@@ -187,14 +208,14 @@ impl Tcp {
                         1
                     }
                     _ => {
-                        sink.send(len, TxMeta::default(), |frame| {
+                        sink.send(len, TxMeta::tagged(tci), |frame| {
                             write(flow, &next, macs, frame, checksums);
                         });
                         1
                     }
                 };
             },
-            Lookup::Local => loop {
+            To::Local => loop {
                 let largest = ethernet::HEADER_LEN + usize::from(settings.mtu);
                 if !link.loopback.has_room(largest) {
                     break Turn::LoopFull;
@@ -206,16 +227,16 @@ impl Tcp {
                 let Some(len) = frame_len(flow, &next) else {
                     break Turn::Done;
                 };
-                link.loopback.push(len, |frame| {
+                link.loopback.push_with(len, TxMeta::tagged(tci), |frame| {
                     write(flow, &next, macs, frame, checksums);
                 });
                 left -= 1;
             },
-            Lookup::Pending(_) | Lookup::NoRoute => {
+            To::Pending(_) | To::NoRoute => {
                 // One segment waits for its neighbour, or is lost for want of a route; the timers bring the next. One that
                 // would push another one out is better not made yet.
                 let hop = match to {
-                    Lookup::Pending(hop) => Some(hop),
+                    To::Pending(hop) => Some(hop),
                     _ => None,
                 };
                 if hop.is_none_or(|hop| link.neighbors.has_room(hop)) {
@@ -249,8 +270,8 @@ impl Tcp {
 #[inline(always)]
 fn meta(flow: &Flow, checksums: Checksums) -> TxMeta {
     TxMeta {
-        vlan_tci: None,
         checksum: (!checksums.transport).then(|| flow.key.l4()),
+        ..TxMeta::tagged(flow.tci)
     }
 }
 
@@ -277,7 +298,7 @@ fn write(
         Next::Segment(out) => flow.write(out, (dst, src), frame, checksums),
         Next::Syn(control) => {
             let (len, bytes) = control.bytes();
-            let at = emit::write_headers(frame, src, dst, &control.meta(), 0, len);
+            let at = emit::write_headers(frame, (src, dst), &control.meta(), 0, len);
             frame[at..].copy_from_slice(&bytes[..len]);
         }
         Next::Nothing => {}

@@ -272,7 +272,7 @@ impl Flow {
             self.rcv_nxt = start.wrapping_add(len);
             self.received += u64::from(len);
             if len > self.rcv_mss.into() {
-                self.rcv_mss = (len as u16).min(config.offered_mss(self.key.is_v6()));
+                self.rcv_mss = (len as u16).min(config.most_mss(self.key.is_v6()));
             }
             ready = Readiness::READABLE;
             let waiting = self.rcv_nxt.wrapping_sub(self.acked);

@@ -193,6 +193,8 @@ pub(crate) struct Flow {
     pub(crate) rcv_mss: u16,
     /// The largest segment that the peer takes, by its SYN.
     pub(crate) peer_mss: u16,
+    /// Tag control information of its frames, 0 for none: that of the interface that leads to the next hop.
+    pub(crate) tci: u16,
     /// Segments sent and received, and bytes received in order, since the beginning.
     pub(crate) segments_out: u32,
     pub(crate) segments_in: u32,
@@ -256,6 +258,7 @@ impl Flow {
             ts_offset: 0,
             mss: 536,
             peer_mss: 536,
+            tci: 0,
             rcv_mss: 0,
             ttl: 64,
             tos: 0,
@@ -570,3 +573,14 @@ impl Flow {
 /// No segment is made smaller than this for options or paths: what remains of the smallest MSS that Linux takes (88)
 /// less the options.
 pub(crate) const MIN_MSS: u16 = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_costs_no_more_memory_than_is_said() {
+        // ARCHITECTURE.md and docs/performance.md have the figure.
+        assert_eq!(size_of::<Flow>(), 328);
+    }
+}

@@ -61,13 +61,7 @@ impl Tcp {
                 return;
             }
         }
-        if !flags.ack()
-            && !is_syn
-            && self
-                .listeners
-                .lookup(key.local_addr(), key.local_port())
-                .is_some()
-        {
+        if !flags.ack() && !is_syn && self.listeners.lookup(key.local()).is_some() {
             // RFC 9293 section 3.10.7.2, fourth: what is neither SYN nor ACK, or is SYN and FIN at once, is dropped by
             // who listens.
             self.stats.no_connection += 1;
@@ -76,7 +70,7 @@ impl Tcp {
         if flags.ack() && !flags.syn() && !flags.rst() {
             let (irs, iss) = (segment.seq().wrapping_sub(1), segment.ack().wrapping_sub(1));
             if let Some(mut peer) = self.cookies.read(now, &key, irs, iss)
-                && let Some(listener) = self.listeners.lookup(key.local_addr(), key.local_port())
+                && let Some(listener) = self.listeners.lookup(key.local())
             {
                 // Whoever sends timestamps now was offered them then (RFC 7323 section 3.2).
                 peer.timestamps = SegmentOptions::of(segment).timestamps;
@@ -127,7 +121,7 @@ impl Tcp {
         segment: &Segment<'_>,
         isn: u32,
     ) -> bool {
-        let Some(id) = self.listeners.lookup(key.local_addr(), key.local_port()) else {
+        let Some(id) = self.listeners.lookup(key.local()) else {
             return false;
         };
         // As Linux: with no room to accept, the SYN is dropped and the client asks again.
@@ -217,8 +211,9 @@ impl Tcp {
             control.flags = control.flags | Flags::ECE;
         }
         let offset = self.timestamp_offset(key);
+        let tci = link.tci(&key.way());
         control.options = SynOptions {
-            mss: Some(options.offered_mss(&self.settings, key.is_v6())),
+            mss: Some(options.offered_mss(&self.settings, tci, key.is_v6())),
             // RFC 7323 section 1.3, RFC 2018 section 2: offered back only to who offered.
             wscale: peer
                 .wscale
@@ -356,7 +351,8 @@ impl Tcp {
         let options = listener.options;
         let id = self.establish(now, opening, &options);
         if let Some(flow) = self.flows.get_mut(id) {
-            flow.set_mss(link.path_mtu(now, opening.key.remote_addr()));
+            flow.tci = link.tci(&opening.key.way());
+            flow.set_mss(link.path_mtu(now, &opening.key.way()));
         }
         self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
         true

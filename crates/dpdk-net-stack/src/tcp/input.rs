@@ -187,8 +187,7 @@ impl Tcp {
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
         if confirm {
-            let peer = flow.key.remote_addr();
-            link.confirm(now, peer);
+            link.confirm(now, &flow.key.way());
         }
         match after {
             TcpState::Closed => self.finish(id, None),
@@ -301,8 +300,7 @@ impl Tcp {
         {
             flow.flags |= FlowFlags::ECN;
         }
-        let peer = flow.key.remote_addr();
-        flow.set_mss(link.path_mtu(now, peer));
+        flow.set_mss(link.path_mtu(now, &flow.key.way()));
         let mut ready = Readiness::empty();
         if flags.ack() {
             let echo = offer.timestamps.map_or(0, |ts| ts.echo);
@@ -344,7 +342,7 @@ impl Tcp {
         flow.heard = now;
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
-        link.confirm(now, peer);
+        link.confirm(now, &flow.key.way());
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
@@ -380,8 +378,8 @@ impl Tcp {
             return;
         }
         if let ErrorKind::PacketTooBig { mtu } = report.kind {
-            link.note_path_mtu(now, report.remote.ip(), mtu as usize);
-            let mtu = link.path_mtu(now, report.remote.ip());
+            link.note_path_mtu(now, &key.way(), mtu as usize);
+            let mtu = link.path_mtu(now, &key.way());
             self.narrow(id, mtu);
             return;
         }

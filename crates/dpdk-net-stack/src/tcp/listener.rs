@@ -89,9 +89,9 @@ impl Listener {
     }
 
     /// Whether it takes connections to `addr`, and how specially it was meant: higher is closer.
-    fn matches(&self, addr: IpAddr) -> Option<u8> {
-        let local = self.local.ip();
-        if local == addr {
+    fn matches(&self, to: SocketAddr) -> Option<u8> {
+        let (local, addr) = (self.local.ip(), to.ip());
+        if self.local == to {
             Some(2)
         } else if !local.is_unspecified() {
             None
@@ -103,12 +103,12 @@ impl Listener {
     }
 
     /// Whether both could be meant by the same packet.
-    fn conflicts(&self, addr: IpAddr, only_v6: bool) -> bool {
-        let own = self.local.ip();
+    fn conflicts(&self, to: SocketAddr, only_v6: bool) -> bool {
+        let (own, addr) = (self.local.ip(), to.ip());
         let dual =
             |addr: IpAddr, only_v6: bool| addr.is_ipv6() && addr.is_unspecified() && !only_v6;
         if own.is_ipv4() == addr.is_ipv4() {
-            own == addr || own.is_unspecified() || addr.is_unspecified()
+            self.local == to || own.is_unspecified() || addr.is_unspecified()
         } else {
             dual(own, self.only_v6) || dual(addr, only_v6)
         }
@@ -131,19 +131,19 @@ impl Listeners {
         }
     }
 
-    pub(crate) fn is_port_free(&self, addr: IpAddr, port: u16, only_v6: bool) -> bool {
-        let Some(ids) = self.by_port.get(&port) else {
+    pub(crate) fn is_free(&self, local: SocketAddr, only_v6: bool) -> bool {
+        let Some(ids) = self.by_port.get(&local.port()) else {
             return true;
         };
         !ids.iter()
             .filter_map(|id| self.map.get(*id))
-            .any(|l| l.conflicts(addr, only_v6))
+            .any(|l| l.conflicts(local, only_v6))
     }
 
     /// Adds one; the port is not zero any more.
     pub(crate) fn insert(&mut self, options: &ListenOptions) -> Result<ListenerId, Error> {
         let local = options.local;
-        if !self.is_port_free(local.ip(), local.port(), options.only_v6) {
+        if !self.is_free(local, options.only_v6) {
             return Err(Error::AddrInUse);
         }
         let id = self.map.insert(Listener {
@@ -171,11 +171,11 @@ impl Listeners {
     }
 
     /// The listener that a SYN to this address and port is for.
-    pub(crate) fn lookup(&self, addr: IpAddr, port: u16) -> Option<ListenerId> {
-        let ids = self.by_port.get(&port)?;
+    pub(crate) fn lookup(&self, to: SocketAddr) -> Option<ListenerId> {
+        let ids = self.by_port.get(&to.port())?;
         let best = ids
             .iter()
-            .filter_map(|id| Some((self.map.get(*id)?.matches(addr)?, *id)));
+            .filter_map(|id| Some((self.map.get(*id)?.matches(to)?, *id)));
         best.max_by_key(|(closeness, _)| *closeness)
             .map(|(_, id)| id)
     }
@@ -222,17 +222,17 @@ mod tests {
         let any6 = listeners.insert(&options("[::]:80", true)).unwrap();
         let any4 = listeners.insert(&options("0.0.0.0:80", false)).unwrap();
         let dual = listeners.insert(&options("[::]:81", false)).unwrap();
-        let v4: IpAddr = "198.18.0.1".parse().unwrap();
-        let v6: IpAddr = "fd00::1".parse().unwrap();
-        assert_eq!(listeners.lookup(v4, 80), Some(any4));
-        assert_eq!(listeners.lookup(v6, 80), Some(any6));
+        let v4 = |port| SocketAddr::from(([198, 18, 0, 1], port));
+        let v6 = |port| SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], port));
+        assert_eq!(listeners.lookup(v4(80)), Some(any4));
+        assert_eq!(listeners.lookup(v6(80)), Some(any6));
         assert_eq!(
-            (listeners.lookup(v4, 81), listeners.lookup(v6, 81)),
+            (listeners.lookup(v4(81)), listeners.lookup(v6(81))),
             (Some(dual), Some(dual))
         );
-        assert_eq!(listeners.lookup(v4, 82), None);
+        assert_eq!(listeners.lookup(v4(82)), None);
         listeners.remove(any4);
-        assert_eq!(listeners.lookup(v4, 80), None);
-        assert!(listeners.is_port_free(v4, 80, false));
+        assert_eq!(listeners.lookup(v4(80)), None);
+        assert!(listeners.is_free(v4(80), false));
     }
 }

@@ -46,6 +46,7 @@ pub(crate) mod windowed;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::net::SocketAddr;
 
@@ -54,7 +55,7 @@ use dpdk_net_packet::gso::Checksums;
 use crate::config::{Config, TcpConfig};
 use crate::error::Error;
 use crate::event::{Event, ListenerId, Readiness, TcpId};
-use crate::iface::Interface;
+use crate::interfaces::Interfaces;
 use crate::large::TxMemory;
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
@@ -173,8 +174,10 @@ pub(crate) struct Settings {
     tcp: TcpConfig,
     /// Times of the configuration in nanoseconds, as it takes long to make them from what they are there.
     pub(crate) nanos: Nanos,
-    /// The interface's IP MTU.
+    /// The port's IP MTU.
     pub(crate) mtu: u16,
+    /// The IP MTUs of those VLANs that have a smaller one, by their ids.
+    vlan_mtus: Vec<(u16, u16)>,
 }
 
 /// Fields of [`TcpConfig`] in nanoseconds.
@@ -218,10 +221,22 @@ impl Settings {
         cwnd.saturating_mul(2).min(self.send_buffer as u32)
     }
 
-    /// The MSS to offer: what the interface's MTU leaves for data (RFC 6691).
-    pub(crate) fn offered_mss(&self, v6: bool) -> u16 {
-        self.mtu - if v6 { 60 } else { 40 }
+    /// What the port's MTU leaves for data: no segment has more.
+    pub(crate) fn most_mss(&self, v6: bool) -> u16 {
+        mss_of(self.mtu, v6)
     }
+
+    /// The MSS to offer where segments come in with this tag, 0 for none: what the interface's MTU leaves for data (RFC
+    /// 6691).
+    pub(crate) fn offered_mss(&self, tci: u16, v6: bool) -> u16 {
+        let vlan = tci & 0xfff;
+        let own = self.vlan_mtus.iter().find(|(id, _)| *id == vlan);
+        mss_of(own.map_or(self.mtu, |(_, mtu)| *mtu), v6)
+    }
+}
+
+fn mss_of(mtu: u16, v6: bool) -> u16 {
+    mtu - if v6 { 60 } else { 40 }
 }
 
 /// All of TCP. Nothing here is ever searched from end to end on the way of a packet: flows are found through the
@@ -300,6 +315,11 @@ impl Tcp {
                 tcp: tcp.clone(),
                 nanos,
                 mtu: config.mtu,
+                vlan_mtus: config
+                    .vlans
+                    .iter()
+                    .filter_map(|vlan| Some((vlan.id, vlan.mtu?)))
+                    .collect(),
             },
             checksums: config.tx_checksum_offload.of_tcp(),
             gso: config.gso,
@@ -341,11 +361,11 @@ impl Tcp {
 
     /// The connection that a segment with this key is of, if one of the same has come lately and all is as it was.
     #[inline(always)]
-    pub(crate) fn recent_connection(&self, key: &FlowKey, iface: &Interface) -> Option<TcpId> {
+    pub(crate) fn recent_connection(&self, key: &FlowKey, ifaces: &Interfaces) -> Option<TcpId> {
         let recent = &self.recent[key.recent_at()];
         if recent.ports == key.ports()
             && recent.remote == key.remote_bits() as u32
-            && recent.vetted == iface.version()
+            && recent.vetted == ifaces.version()
             && let Some(flow) = self.flows.get(recent.id)
             && flow.key == *key
             && flow.state != TcpState::Closed
@@ -355,26 +375,27 @@ impl Tcp {
         None
     }
 
-    /// The connection that a segment is of whose key was found to stand for it, if the local address is one of the
-    /// interface's and the remote one is not.
+    /// The connection that a segment is of whose key was found to stand for it, if the local address is one of ours and the
+    /// remote one is not.
     #[inline(always)]
     pub(crate) fn connection(
         &mut self,
         found: Option<FlowRef>,
         key: &FlowKey,
-        iface: &Interface,
+        ifaces: &Interfaces,
     ) -> Option<TcpId> {
         let Some(FlowRef::Conn(id)) = found else {
             return None;
         };
-        if !iface.is_ours_bits(key.local_bits()) || iface.is_ours_bits(key.remote_bits()) {
+        let is_ours = |addr| ifaces.is_ours_bits(key.scope(), addr);
+        if !is_ours(key.local_bits()) || is_ours(key.remote_bits()) {
             return None;
         }
         self.recent[key.recent_at()] = Recent {
             id,
             ports: key.ports(),
             remote: key.remote_bits() as u32,
-            vetted: iface.version(),
+            vetted: ifaces.version(),
         };
         Some(id)
     }

@@ -1,21 +1,17 @@
 //! How connections come to be: listening, accepting, connecting.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use super::flow::{Flow, FlowFlags};
 use super::sockopt::{TcpOption, TcpOptions};
 use super::table::{FlowKey, FlowRef};
 use super::{AllKeys, ListenOptions, Tcp, TcpState, TimerKey, seq};
-use crate::error::Error;
+use crate::addr::{self, canonical};
+use crate::error::{Error, NO_SUCH_SCOPE};
 use crate::event::{ListenerId, Readiness, TcpId};
-use crate::iface::NextHop;
+use crate::interfaces::{NextHop, Way};
 use crate::link::Link;
 use crate::time::Instant;
-
-/// IPv4-mapped addresses mean IPv4.
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
-}
 
 impl Tcp {
     pub(crate) fn listen(
@@ -27,15 +23,18 @@ impl Tcp {
         let mut options = *options;
         options.local = canonical(options.local);
         let addr = options.local.ip();
-        if !addr.is_unspecified() && !link.iface.is_bindable(addr) {
+        let scope = addr::scope(options.local);
+        if !addr.is_unspecified() && !link.ifaces.is_bindable(addr, scope) {
             return Err(Error::AddrNotAvailable);
         }
         if options.local.port() == 0 {
             let (listeners, remote) = (&self.listeners, SocketAddr::new(addr, 0));
+            let mut local = options.local;
             let port = self
                 .ports
                 .pick(addr, remote, |port| {
-                    listeners.is_port_free(addr, port, options.only_v6)
+                    local.set_port(port);
+                    listeners.is_free(local, options.only_v6)
                 })
                 .ok_or(Error::AddrInUse)?;
             options.local.set_port(port);
@@ -109,35 +108,51 @@ impl Tcp {
                 "a connection needs a remote port other than 0",
             ));
         }
-        match link.iface.next_hop(remote.ip()) {
-            NextHop::NoRoute | NextHop::Link(_) => return Err(Error::NetworkUnreachable),
-            NextHop::Local | NextHop::Neighbor(_) => {}
+        let scope = addr::scope(remote);
+        if link.ifaces.by_vlan(scope).is_none() {
+            return Err(NO_SUCH_SCOPE);
         }
-        let addr = match local.map(|local| local.ip()) {
-            Some(addr) if !addr.is_unspecified() => {
+        let mut way = Way::to(remote.ip(), scope);
+        match link.ifaces.next_hop(&way) {
+            NextHop::NoRoute | NextHop::Link(..) => return Err(Error::NetworkUnreachable),
+            NextHop::Local(_) | NextHop::Neighbor(_) => {}
+        }
+        match local {
+            Some(local) if !local.ip().is_unspecified() => {
+                let addr = local.ip();
                 if addr.is_ipv4() != remote.is_ipv4() {
                     return Err(Error::InvalidInput(
                         "local and remote address are of different families",
                     ));
                 }
-                if !link.iface.is_bindable(addr) {
+                if !link.ifaces.is_bindable(addr, addr::scope(local)) {
                     return Err(Error::AddrNotAvailable);
                 }
-                addr
+                if addr::is_link_local(addr) {
+                    let own = addr::scope(local);
+                    if addr::is_link_local(remote.ip()) && own != scope {
+                        return Err(Error::InvalidInput(
+                            "local and remote address are link-local and of different scopes",
+                        ));
+                    }
+                    way.scope = own;
+                }
+                way.src = addr;
             }
-            _ => link
-                .iface
-                .source_for_socket(remote.ip())
-                .ok_or(Error::AddrNotAvailable)?,
-        };
+            _ => {
+                let sourced = link.ifaces.with_source(&way);
+                way = sourced.ok_or(Error::AddrNotAvailable)?;
+            }
+        }
+        let local_at = |port| addr::socket_addr(way.src, port, way.scope);
         if self.flows.len() >= self.settings.max_connections {
             self.stats.too_many += 1;
             return Err(Error::NoBufferSpace);
         }
         let port = match local.map_or(0, |local| local.port()) {
-            0 => self.ephemeral_port(now, addr, remote)?,
+            0 => self.ephemeral_port(now, local_at(0), remote)?,
             port => {
-                let key = FlowKey::new((addr, port).into(), remote);
+                let key = FlowKey::new(local_at(port), remote);
                 let free = match self.lookup(&key) {
                     None => true,
                     Some(FlowRef::TimeWait(id)) => {
@@ -145,13 +160,14 @@ impl Tcp {
                     }
                     Some(_) => false,
                 };
-                if !free || !self.listeners.is_port_free(addr, port, false) {
+                if !free || !self.listeners.is_free(local_at(port), false) {
                     return Err(Error::AddrInUse);
                 }
                 port
             }
         };
-        let key = FlowKey::new(SocketAddr::new(addr, port), remote);
+        let key = FlowKey::new(local_at(port), remote);
+        let tci = link.tci(&key.way());
         let mut isn = self.initial_sequence(now, &key);
         if let Some(FlowRef::TimeWait(id)) = self.lookup(&key) {
             if let Some(old) = self.time_waits.entries.get(id) {
@@ -169,6 +185,7 @@ impl Tcp {
             flow.flags |= FlowFlags::CONNECTING | FlowFlags::SYN_DUE;
             flow.ts_offset = ts_offset;
             flow.expires = expires;
+            flow.tci = tci;
             flow.adopt(now, options);
             flow
         });
@@ -185,24 +202,26 @@ impl Tcp {
     fn ephemeral_port(
         &mut self,
         now: Instant,
-        addr: IpAddr,
+        mut local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<u16, Error> {
+        let addr = local.ip();
         let (table, listeners, time_waits) = (&self.table, &self.listeners, &self.time_waits);
         let keys = AllKeys {
             flows: &self.flows,
             syn_queue: &self.syn_queue,
             time_waits,
         };
-        let is_free = |port, reopen| {
+        let mut is_free = |port, reopen| {
+            local.set_port(port);
             // A connection to itself is nobody's intent.
             (port != remote.port() || addr != remote.ip())
-                && match table.get(&FlowKey::new(SocketAddr::new(addr, port), remote), &keys) {
+                && match table.get(&FlowKey::new(local, remote), &keys) {
                     None => true,
                     Some(FlowRef::TimeWait(id)) => reopen && time_waits.may_reopen(now, id),
                     Some(_) => false,
                 }
-                && listeners.is_port_free(addr, port, false)
+                && listeners.is_free(local, false)
         };
         let ports = &mut self.ports;
         ports

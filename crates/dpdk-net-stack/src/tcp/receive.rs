@@ -303,7 +303,7 @@ impl Flow {
     fn note_segment(&mut self, context: &Context<'_>, len: usize) {
         let mut len = u16::try_from(len)
             .unwrap_or(u16::MAX)
-            .min(context.config.offered_mss(self.key.is_v6()));
+            .min(context.config.most_mss(self.key.is_v6()));
         if context.lro_segment != 0 {
             len = len.min(context.lro_segment);
         }

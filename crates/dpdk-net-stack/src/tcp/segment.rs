@@ -55,6 +55,7 @@ impl Control {
             hop_limit: self.hop_limit,
             traffic_class: self.tos,
             dont_fragment: true,
+            scope: self.key.scope(),
             ..IpMeta::new(self.key.local_addr(), self.key.remote_addr(), Protocol::Tcp)
         }
     }
@@ -81,13 +82,14 @@ impl Control {
     }
 }
 
-/// The 4-tuple of a received segment, as seen from here.
+/// The 4-tuple of a segment that came in by the interface of this VLAN, as seen from here.
 #[inline]
-pub(crate) fn key_of(ip: &IpPacket<'_>, segment: &Segment<'_>) -> FlowKey {
-    FlowKey::new(
+pub(crate) fn key_of(ip: &IpPacket<'_>, segment: &Segment<'_>, vlan: u16) -> FlowKey {
+    let key = FlowKey::new(
         (ip.dst(), segment.dst_port()).into(),
         (ip.src(), segment.src_port()).into(),
-    )
+    );
+    key.in_scope(vlan)
 }
 
 #[cfg(test)]

@@ -209,9 +209,9 @@ impl TcpOptions {
         u16::try_from(window).unwrap_or(u16::MAX)
     }
 
-    /// The MSS to offer (RFC 6691).
-    pub(crate) fn offered_mss(&self, config: &Settings, v6: bool) -> u16 {
-        let mss = config.offered_mss(v6);
+    /// The MSS to offer (RFC 6691) where segments come in with this tag, 0 for none.
+    pub(crate) fn offered_mss(&self, config: &Settings, tci: u16, v6: bool) -> u16 {
+        let mss = config.offered_mss(tci, v6);
         self.max_segment.map_or(mss, |most| most.min(mss))
     }
 }
@@ -322,7 +322,7 @@ impl Flow {
 
     /// The MSS to offer in a SYN.
     pub(crate) fn offered_mss(&self, config: &Settings) -> u16 {
-        let mss = config.offered_mss(self.key.is_v6());
+        let mss = config.offered_mss(self.tci, self.key.is_v6());
         let most = self.rare.as_ref().and_then(|rare| rare.max_segment);
         most.map_or(mss, |most| most.min(mss))
     }
@@ -340,7 +340,7 @@ impl Tcp {
         let flow = self.held_mut(id)?;
         let changed = flow.set_option(now, option);
         if matches!(option, TcpOption::MaxSegment(_)) && flow.state() != TcpState::SynSent {
-            self.narrow(id, link.path_mtu(now, flow_addr(self.held(id)?)));
+            self.narrow(id, link.path_mtu(now, &self.held(id)?.key.way()));
         }
         if changed {
             // Egress sends what may go now, and sets the timers.
@@ -357,7 +357,7 @@ impl Tcp {
             congestion: Some(chosen.congestion.unwrap_or(config.congestion)),
             recv_buffer: Some(chosen.recv_buffer.unwrap_or(config.initial_recv_window())),
             send_buffer: Some(chosen.send_buffer.unwrap_or(config.initial_send_buffer())),
-            max_segment: Some(chosen.offered_mss(config, v6)),
+            max_segment: Some(chosen.offered_mss(config, 0, v6)),
             ..*chosen
         }
     }
@@ -365,8 +365,4 @@ impl Tcp {
     pub(crate) fn options(&self, id: TcpId) -> Result<TcpOptions, Error> {
         Ok(self.held(id)?.options(&self.settings))
     }
-}
-
-fn flow_addr(flow: &Flow) -> core::net::IpAddr {
-    flow.key.remote_addr()
 }

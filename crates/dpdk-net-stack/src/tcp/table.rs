@@ -14,6 +14,7 @@ use super::listener::HalfId;
 use super::time_wait::TimeWaitId;
 use crate::addr;
 use crate::event::TcpId;
+use crate::interfaces::Way;
 use crate::sip::Sip13;
 
 /// The 4-tuple of a connection as seen from here, addresses as [`addr`](crate::addr) has them.
@@ -23,8 +24,8 @@ pub(crate) struct FlowKey {
     /// Low half first, in halves as it would be aligned to 16 bytes otherwise.
     local: [u64; 2],
     remote: [u64; 2],
-    /// Local port in the upper half, remote port in the lower.
-    ports: u32,
+    /// Remote port, local port, and the VLAN of link-local addresses, from the lowest bits on.
+    rest: u64,
 }
 
 impl PartialEq for FlowKey {
@@ -33,7 +34,7 @@ impl PartialEq for FlowKey {
     fn eq(&self, other: &Self) -> bool {
         let low = (self.local[0] ^ other.local[0]) | (self.remote[0] ^ other.remote[0]);
         let high = (self.local[1] ^ other.local[1]) | (self.remote[1] ^ other.remote[1]);
-        low | high | u64::from(self.ports ^ other.ports) == 0
+        low | high | (self.rest ^ other.rest) == 0
     }
 }
 
@@ -50,12 +51,34 @@ const fn whole([low, high]: [u64; 2]) -> u128 {
 }
 
 impl FlowKey {
+    /// The scope id of a link-local address is its VLAN, see [`in_scope`](Self::in_scope).
     #[inline]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        let scope = |addr: SocketAddr| match addr {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id() as u16,
+            _ => 0,
+        };
         FlowKey {
             local: halves(addr::to_bits(local.ip())),
             remote: halves(addr::to_bits(remote.ip())),
-            ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
+            rest: u64::from(scope(local) | scope(remote)) << 32
+                | u64::from(local.port()) << 16
+                | u64::from(remote.port()),
+        }
+    }
+
+    /// The key of a segment that came in by the interface of this VLAN, 0 for the port itself. That counts for link-local
+    /// addresses only: what has others is the same connection by whichever interface it comes.
+    #[inline]
+    pub(crate) fn in_scope(self, vlan: u16) -> Self {
+        let is_of_link = addr::is_link_local_bits(self.local_bits())
+            || addr::is_link_local_bits(self.remote_bits());
+        if vlan == 0 || !is_of_link {
+            return self;
+        }
+        FlowKey {
+            rest: u64::from(vlan) << 32 | self.rest,
+            ..self
         }
     }
 
@@ -65,7 +88,7 @@ impl FlowKey {
         FlowKey {
             local: halves(addr::v4_to_bits(local)),
             remote: halves(addr::v4_to_bits(remote)),
-            ports,
+            rest: ports.into(),
         }
     }
 
@@ -76,7 +99,7 @@ impl FlowKey {
         let key = FlowKey {
             local: halves(local),
             remote: halves(remote),
-            ports,
+            rest: ports.into(),
         };
         key.is_v6().then_some(key)
     }
@@ -104,25 +127,41 @@ impl FlowKey {
     }
 
     pub(crate) fn local_port(&self) -> u16 {
-        (self.ports >> 16) as u16
+        (self.rest >> 16) as u16
     }
 
     pub(crate) fn remote_port(&self) -> u16 {
-        self.ports as u16
+        self.rest as u16
+    }
+
+    /// The VLAN of link-local addresses; 0 for the port itself, and where no address is link-local.
+    #[inline]
+    pub(crate) fn scope(&self) -> u16 {
+        (self.rest >> 32) as u16
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
-        SocketAddr::new(self.local_addr(), self.local_port())
+        addr::socket_addr(self.local_addr(), self.local_port(), self.scope())
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
-        SocketAddr::new(self.remote_addr(), self.remote_port())
+        addr::socket_addr(self.remote_addr(), self.remote_port(), self.scope())
+    }
+
+    /// The way of what is sent.
+    #[inline]
+    pub(crate) fn way(&self) -> Way {
+        Way {
+            src: self.local_addr(),
+            dst: self.remote_addr(),
+            scope: self.scope(),
+        }
     }
 
     /// Local and remote port, as they stand in a segment that is sent.
     #[inline]
     pub(crate) fn ports(&self) -> u32 {
-        self.ports
+        self.rest as u32
     }
 
     /// Local and remote address, if they are IPv4's.
@@ -155,7 +194,7 @@ impl FlowKey {
             self.hash_v6(sip)
         } else {
             let addrs = self.local[0] << 32 | self.remote[0] & u64::from(u32::MAX);
-            sip.hash([addrs], self.ports)
+            sip.hash([addrs], self.ports())
         }
     }
 }
@@ -164,7 +203,8 @@ impl FlowKey {
     #[inline(never)]
     fn hash_v6(&self, sip: &Sip13) -> u64 {
         let ([a, b], [c, d]) = (self.local, self.remote);
-        sip.hash([a, b, c, d], self.ports)
+        // The lower half of what stands first in a link-local address is free.
+        sip.hash([a, b, c, d ^ u64::from(self.scope())], self.ports())
     }
 }
 
@@ -197,7 +237,8 @@ impl FlowKey {
     /// Where it is kept among the recent ones: anyone can tell, but what collides is only looked up the long way.
     #[inline]
     pub(crate) fn recent_at(&self) -> usize {
-        (self.ports ^ self.ports >> 16 ^ self.remote[0] as u32) as usize % RECENT
+        let ports = self.ports();
+        (ports ^ ports >> 16 ^ self.remote[0] as u32) as usize % RECENT
     }
 }
 

@@ -3,13 +3,14 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::error::Error;
+use crate::addr;
+use crate::error::{Error, NO_SUCH_SCOPE};
 use crate::event::Readiness;
-use crate::iface::Interface;
+use crate::interfaces::{Interfaces, Way};
 use crate::tx::FrameQueue;
 
-/// What precedes the data of a datagram in a receive queue: peer, local address.
-pub(super) const RECORD_HEADER: usize = 36;
+/// What precedes the data of a datagram in a receive queue: peer, local address, VLAN.
+pub(super) const RECORD_HEADER: usize = 38;
 
 /// One socket. Which index entries stand for it is the table's business.
 #[derive(Debug)]
@@ -23,13 +24,16 @@ pub(super) struct Socket {
     pub(super) broadcast: bool,
     pub(super) ttl: u8,
     pub(super) multicast_ttl: u8,
+    /// The VLAN by whose interface it sends to groups; 0 leaves it to address and routes.
+    pub(super) multicast_vlan: u16,
     /// What is sent is cut into datagrams of so many bytes.
     pub(super) segment: Option<u16>,
     /// Whether it may receive several datagrams at once.
     pub(super) gro: bool,
     pub(super) queue: FrameQueue,
     pub(super) error: Option<Error>,
-    pub(super) groups: Vec<IpAddr>,
+    /// With the VLAN of the interface on which each was joined.
+    pub(super) groups: Vec<(IpAddr, u16)>,
     /// A send was refused for want of room.
     pub(super) blocked: bool,
     /// What its event in the queue will say; empty if it is not in the queue.
@@ -44,23 +48,25 @@ impl Socket {
         }
     }
 
-    /// Whether it would take a datagram to `dst`, addresses compared only.
-    pub(super) fn takes(&self, dst: IpAddr) -> bool {
+    /// Whether it would take a datagram to `dst` that came in by the interface of this VLAN, addresses compared only.
+    pub(super) fn takes(&self, dst: IpAddr, vlan: u16) -> bool {
         if self.bound.ip().is_unspecified() {
             match dst {
                 IpAddr::V4(_) => self.takes_v4(),
                 IpAddr::V6(_) => self.bound.is_ipv6(),
             }
         } else {
-            self.bound.ip() == dst
+            let scope = addr::scope(self.bound);
+            self.bound.ip() == dst && (scope == vlan || scope == 0 && !addr::is_link_local(dst))
         }
     }
 
     /// Whether both could be meant by one datagram.
-    pub(super) fn overlaps(&self, addr: IpAddr, only_v6: bool) -> bool {
+    pub(super) fn overlaps(&self, to: SocketAddr, only_v6: bool) -> bool {
+        let addr = to.ip();
         match (self.bound.ip().is_unspecified(), addr.is_unspecified()) {
-            (false, false) => self.bound.ip() == addr,
-            (true, false) => self.takes(addr),
+            (false, false) => self.bound == to,
+            (true, false) => self.takes(addr, 0),
             (false, true) => wildcard_takes(addr, only_v6, self.bound.ip()),
             (true, true) => {
                 self.bound.is_ipv4() == addr.is_ipv4()
@@ -80,13 +86,14 @@ fn wildcard_takes(addr: IpAddr, only_v6: bool, dst: IpAddr) -> bool {
     }
 }
 
-/// The source address for `remote`, families checked. `connected` is the local address while there is a peer.
-pub(super) fn source(
+/// The way to `remote`, families checked, and the source address on it. `connected` is the local address while there is a
+/// peer.
+pub(super) fn way(
     socket: &Socket,
-    iface: &Interface,
+    ifaces: &Interfaces,
     remote: SocketAddr,
     connected: Option<IpAddr>,
-) -> Result<IpAddr, Error> {
+) -> Result<Way, Error> {
     if remote.port() == 0 {
         return Err(Error::InvalidInput("the destination port is 0"));
     }
@@ -104,20 +111,49 @@ pub(super) fn source(
             "the destination is of another address family than the socket",
         ));
     }
+    let mut scope = addr::scope(remote);
+    if ifaces.by_vlan(scope).is_none() {
+        return Err(NO_SUCH_SCOPE);
+    }
     let bound = socket.bound.ip();
-    if !bound.is_unspecified() && !bound.is_multicast() && !iface.is_broadcast(bound) {
-        return Ok(bound);
+    let own_scope = addr::scope(socket.bound);
+    let is_group = remote.ip().is_multicast();
+    if is_group && scope == 0 {
+        scope = match socket.multicast_vlan {
+            0 => own_scope,
+            vlan => vlan,
+        };
+    } else if addr::is_link_local(bound) {
+        if scope != own_scope && (is_group || addr::is_link_local(remote.ip())) {
+            return Err(Error::InvalidInput(
+                "the destination is of another scope than the link-local address of the socket",
+            ));
+        }
+        scope = own_scope;
+    }
+    let mut way = Way::to(remote.ip(), scope);
+    let is_own = !bound.is_unspecified() && !bound.is_multicast() && !ifaces.is_broadcast(bound);
+    if is_own {
+        way.src = bound;
+    }
+    if is_group && scope == 0 {
+        // The interface is decided on first, for the source address to be one of it.
+        way.scope = ifaces.get(ifaces.next_hop(&way).at()).vlan;
+    }
+    if is_own {
+        return Ok(way);
     }
     if let Some(connected) = connected.filter(|local| local.is_ipv4() == remote.is_ipv4()) {
-        return Ok(connected);
+        way.src = connected;
+    } else {
+        let sourced = ifaces.with_source(&way);
+        way = sourced.ok_or(Error::NetworkUnreachable)?;
     }
-    iface
-        .source_for_socket(remote.ip())
-        .ok_or(Error::NetworkUnreachable)
+    Ok(way)
 }
 
 /// Writes what precedes a datagram.
-pub(super) fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr) {
+pub(super) fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr, vlan: u16) {
     let octets = |addr: IpAddr| match addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -125,13 +161,14 @@ pub(super) fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr) {
     header[..16].copy_from_slice(&octets(from.ip()));
     header[16..18].copy_from_slice(&from.port().to_be_bytes());
     header[18..34].copy_from_slice(&octets(to));
-    header[34..].fill(u8::from(to.is_ipv4()));
+    header[34..36].fill(u8::from(to.is_ipv4()));
+    header[36..].copy_from_slice(&vlan.to_be_bytes());
 }
 
 /// Reads what precedes a datagram.
-pub(super) fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr) {
+pub(super) fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr, u16) {
     let is_v4 = header[34] != 0;
-    let addr = |at: usize| {
+    let ip = |at: usize| {
         let mut octets = [0; 16];
         octets.copy_from_slice(&header[at..at + 16]);
         let v6 = Ipv6Addr::from(octets);
@@ -141,8 +178,7 @@ pub(super) fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr) {
             IpAddr::V6(v6)
         }
     };
-    (
-        SocketAddr::new(addr(0), u16::from_be_bytes([header[16], header[17]])),
-        addr(18),
-    )
+    let port = u16::from_be_bytes([header[16], header[17]]);
+    let vlan = u16::from_be_bytes([header[36], header[37]]);
+    (addr::socket_addr(ip(0), port, vlan), ip(18), vlan)
 }

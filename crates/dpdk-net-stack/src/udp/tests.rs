@@ -5,7 +5,7 @@ use dpdk_net_packet::{Transport, checksum};
 use proptest::prelude::*;
 
 use super::*;
-use crate::test_frames::{PEER_MAC, at, config, drain, from_peer, ip, link, packet};
+use crate::test_frames::{PEER_MAC, PORT, at, config, drain, from_peer, hop, ip, link, packet, to};
 
 struct Bed {
     link: Link,
@@ -15,7 +15,7 @@ struct Bed {
 fn bed_of(config: &Config) -> Bed {
     let mut link = link(config);
     for peer in ["198.18.0.1", "fd00::1"] {
-        link.add_neighbor(Instant::ZERO, ip(peer), PEER_MAC);
+        link.add_neighbor(Instant::ZERO, hop(peer), PEER_MAC);
     }
     Bed {
         link,
@@ -34,7 +34,7 @@ fn addr(text: &str) -> SocketAddr {
 impl Bed {
     fn bind(&mut self, local: &str) -> Result<UdpId, Error> {
         self.udp
-            .bind(&self.link.iface, &UdpOptions::new(addr(local)))
+            .bind(&self.link.ifaces, &UdpOptions::new(addr(local)))
     }
 
     fn bind_with(
@@ -44,7 +44,7 @@ impl Bed {
         reuse_address: bool,
     ) -> Result<UdpId, Error> {
         self.udp.bind(
-            &self.link.iface,
+            &self.link.ifaces,
             &UdpOptions {
                 only_v6,
                 reuse_address,
@@ -64,7 +64,8 @@ impl Bed {
         let Ok(Transport::Udp(datagram)) = packet.transport() else {
             panic!()
         };
-        self.udp.ingress(&self.link.iface, &packet, &datagram)
+        let destination = self.link.ifaces.classify(PORT, packet.dst());
+        self.udp.ingress(0, destination, &packet, &datagram)
     }
 
     fn recv(&mut self, id: UdpId) -> Result<(Vec<u8>, SocketAddr, IpAddr), Error> {
@@ -79,7 +80,7 @@ impl Bed {
     }
 
     fn connect(&mut self, id: UdpId, remote: &str) -> Result<(), Error> {
-        self.udp.connect(&self.link.iface, id, addr(remote))
+        self.udp.connect(&self.link.ifaces, id, addr(remote))
     }
 
     /// Source, destination and data of what was sent.
@@ -192,7 +193,7 @@ fn addresses_conflict_as_on_linux() {
         assert_eq!(result.is_err(), refused, "{first} then {second}");
         if refused {
             assert_eq!(result, Err(Error::AddrInUse));
-            bed.udp.close(at(0), &mut bed.link.iface, held).unwrap();
+            bed.udp.close(at(0), &mut bed.link.ifaces, held).unwrap();
             assert!(bed.bind_with(second, only_v6, false).is_ok(), "free again");
         }
     }
@@ -268,10 +269,10 @@ fn a_socket_that_shares_takes_over_when_the_other_is_closed_or_connected() {
     bed.connect(second, "198.18.0.1:77").unwrap();
     bed.receive("198.18.0.1:5", "198.18.0.2:9", b"2");
     assert!(bed.recv(first).is_ok());
-    bed.udp.close(at(0), &mut bed.link.iface, second).unwrap();
+    bed.udp.close(at(0), &mut bed.link.ifaces, second).unwrap();
     assert!(bed.receive("198.18.0.1:77", "198.18.0.2:9", b"3"));
     assert!(bed.recv(first).is_ok());
-    bed.udp.close(at(0), &mut bed.link.iface, first).unwrap();
+    bed.udp.close(at(0), &mut bed.link.ifaces, first).unwrap();
     assert!(!bed.receive("198.18.0.1:5", "198.18.0.2:9", b"4"));
     assert_eq!(
         (
@@ -333,7 +334,7 @@ fn broadcasts_and_groups_reach_every_socket_that_wants_them() {
     let group = bed.bind_with("239.1.2.3:9", false, true).unwrap();
     let unicast = bed.bind_with("198.18.0.2:9", false, true).unwrap();
     bed.udp
-        .join_group(at(0), &mut bed.link.iface, group, ip("239.1.2.3"))
+        .join_group(at(0), &mut bed.link.ifaces, group, ip("239.1.2.3"), 0)
         .unwrap();
     assert!(bed.receive("198.18.0.1:5", "198.18.0.255:9", b"b"));
     assert!(bed.receive("198.18.0.1:5", "239.1.2.3:9", b"g"));
@@ -347,32 +348,34 @@ fn broadcasts_and_groups_reach_every_socket_that_wants_them() {
     assert_eq!(bed.recv(group), Err(Error::WouldBlock));
     assert_eq!(bed.recv(unicast), Err(Error::WouldBlock));
     // Closing leaves.
-    bed.udp.close(at(0), &mut bed.link.iface, group).unwrap();
-    assert!(!bed.link.iface.groups.is_joined(ip("239.1.2.3")));
+    bed.udp.close(at(0), &mut bed.link.ifaces, group).unwrap();
+    assert!(!bed.link.ifaces.get(PORT).groups.is_joined(ip("239.1.2.3")));
 }
 
 #[test]
 fn groups_are_joined_once_and_left_once() {
     let mut bed = bed();
     let id = bed.bind("[::]:9").unwrap();
-    let iface = &mut bed.link.iface;
-    bed.udp.join_group(at(0), iface, id, ip("ff05::7")).unwrap();
+    let iface = &mut bed.link.ifaces;
+    bed.udp
+        .join_group(at(0), iface, id, ip("ff05::7"), 0)
+        .unwrap();
     assert_eq!(
-        bed.udp.join_group(at(0), iface, id, ip("ff05::7")),
+        bed.udp.join_group(at(0), iface, id, ip("ff05::7"), 0),
         Err(Error::AddrInUse)
     );
     assert!(matches!(
-        bed.udp.join_group(at(0), iface, id, ip("fd00::7")),
+        bed.udp.join_group(at(0), iface, id, ip("fd00::7"), 0),
         Err(Error::InvalidInput(_))
     ));
     bed.udp
-        .leave_group(at(0), iface, id, ip("ff05::7"))
+        .leave_group(at(0), iface, id, ip("ff05::7"), 0)
         .unwrap();
     assert_eq!(
-        bed.udp.leave_group(at(0), iface, id, ip("ff05::7")),
+        bed.udp.leave_group(at(0), iface, id, ip("ff05::7"), 0),
         Err(Error::AddrNotAvailable)
     );
-    assert!(!iface.groups.is_joined(ip("ff05::7")));
+    assert!(!iface.get(PORT).groups.is_joined(ip("ff05::7")));
 }
 
 #[test]
@@ -409,7 +412,7 @@ fn sending_is_refused_with_the_error_that_says_why() {
         bed.udp.set_ttl(id, 0),
         Err(Error::InvalidInput(_))
     ));
-    bed.udp.close(at(0), &mut bed.link.iface, id).unwrap();
+    bed.udp.close(at(0), &mut bed.link.ifaces, id).unwrap();
     assert_eq!(
         bed.send(id, b"", Some("198.18.0.1:9")),
         Err(Error::UnknownSocket)
@@ -485,7 +488,7 @@ fn events_are_one_a_socket_however_many_datagrams_came() {
     );
     // The event of a socket that is gone is not told.
     bed.receive("198.18.0.1:5", "198.18.0.2:9", b"x");
-    bed.udp.close(at(0), &mut bed.link.iface, id).unwrap();
+    bed.udp.close(at(0), &mut bed.link.ifaces, id).unwrap();
     assert_eq!(bed.udp.poll_event(), None);
     assert_eq!(bed.udp.readiness(id), Readiness::CLOSED);
 }
@@ -546,7 +549,7 @@ fn a_smaller_path_mtu_fragments_what_is_sent_and_is_no_error() {
     // A quoted port that nobody has can't be ours.
     bed.udp
         .on_error(at(0), &mut bed.link, &too_big("[fd00::2]:10"));
-    assert_eq!(bed.link.path_mtu(at(0), ip("fd00::1")), 1_500);
+    assert_eq!(bed.link.path_mtu(at(0), &to("fd00::1")), 1_500);
     bed.udp
         .on_error(at(0), &mut bed.link, &too_big("[fd00::2]:9"));
     bed.send(id, &[1; 1_400], Some("[fd00::1]:5")).unwrap();
@@ -589,7 +592,7 @@ proptest! {
                 }
                 (3, Some(id)) => {
                     ids.retain(|other| *other != id);
-                    bed.udp.close(at(0), &mut bed.link.iface, id).unwrap();
+                    bed.udp.close(at(0), &mut bed.link.ifaces, id).unwrap();
                 }
                 _ => {}
             }
@@ -601,7 +604,7 @@ proptest! {
                     bed.udp.sockets.iter().any(|(_, s)| s.bound.port() == to.port() && want(s))
                 };
                 let expected = of_port(&|s| s.remote == Some(from) && s.local == to)
-                    || of_port(&|s| s.remote.is_none() && s.takes(to.ip()));
+                    || of_port(&|s| s.remote.is_none() && s.takes(to.ip(), 0));
                 let delivered = bed.receive(&alloc::format!("{from}"), &alloc::format!("{to}"), b"x");
                 prop_assert_eq!(delivered, expected, "{} -> {}", from, to);
             }

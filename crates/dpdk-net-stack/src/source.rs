@@ -1,0 +1,147 @@
+//! Which of our addresses a packet is sent from: RFC 6724 section 5 for IPv6, the subnet of the next hop for IPv4.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use crate::config::IfAddr;
+use crate::iface::{Address, AddressState};
+
+/// An address that may be chosen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    pub(crate) addr: IfAddr,
+    /// Whether it is of the interface that the packet leaves by.
+    pub(crate) own: bool,
+    /// Whether it may be used already.
+    pub(crate) preferred: bool,
+}
+
+impl Candidate {
+    /// An address of the interface that the packet leaves by, if it may be used.
+    pub(crate) fn own(address: &Address) -> Option<Self> {
+        Self::new(address, true).filter(|candidate| candidate.preferred)
+    }
+
+    /// An address, unless somebody else has it.
+    pub(crate) fn new(address: &Address, own: bool) -> Option<Self> {
+        (address.state != AddressState::Duplicate).then_some(Candidate {
+            addr: address.addr,
+            own,
+            preferred: address.state == AddressState::Preferred,
+        })
+    }
+}
+
+/// The best one for a packet to `dst` that goes to the neighbour `toward` first. Of equals it is the first one.
+pub(crate) fn choose(
+    dst: IpAddr,
+    toward: IpAddr,
+    candidates: impl Iterator<Item = Candidate>,
+) -> Option<IpAddr> {
+    let same_family = candidates.filter(|candidate| candidate.addr.addr.is_ipv4() == dst.is_ipv4());
+    let best = match dst {
+        IpAddr::V4(_) => {
+            // To ourselves from the same address; of the interface; then whether it is on the subnet, then the longest
+            // prefix.
+            let key = |candidate: &Candidate| {
+                let IfAddr { addr, prefix_len } = candidate.addr;
+                let on_link = candidate.addr.contains(toward);
+                let len = if on_link { prefix_len } else { 0 };
+                let Candidate { own, preferred, .. } = *candidate;
+                (addr == dst, own, preferred, on_link, len)
+            };
+            same_family.reduce(|best, other| {
+                if key(&other) > key(&best) {
+                    other
+                } else {
+                    best
+                }
+            })
+        }
+        IpAddr::V6(dst) => same_family.reduce(|best, other| {
+            if is_better(dst, &other, &best) {
+                other
+            } else {
+                best
+            }
+        }),
+    };
+    best.map(|candidate| candidate.addr.addr)
+}
+
+/// Whether `a` beats `b` as the source for `dst`; a tie keeps `b`. RFC 6724 section 5, with the rules that can make a
+/// difference without temporary, deprecated or home addresses: 1, 2, 5, 6 and 8.
+fn is_better(dst: Ipv6Addr, a: &Candidate, b: &Candidate) -> bool {
+    let (IpAddr::V6(addr_a), IpAddr::V6(addr_b)) = (a.addr.addr, b.addr.addr) else {
+        return false;
+    };
+    // Rule 1: the same address.
+    if (addr_a == dst) != (addr_b == dst) {
+        return addr_a == dst;
+    }
+    // Rule 2: the smallest scope that is large enough.
+    let (scope_a, scope_b, scope_dst) = (scope(addr_a), scope(addr_b), scope(dst));
+    if scope_a != scope_b {
+        return if scope_a < scope_b {
+            scope_a >= scope_dst
+        } else {
+            scope_b < scope_dst
+        };
+    }
+    // Rule 5: of the outgoing interface. What is still being probed there comes before what another interface has.
+    if a.own != b.own {
+        return a.own;
+    }
+    if a.preferred != b.preferred {
+        return a.preferred;
+    }
+    // Rule 6: the same label.
+    let wanted = label(dst);
+    let (label_a, label_b) = (label(addr_a) == wanted, label(addr_b) == wanted);
+    if label_a != label_b {
+        return label_a;
+    }
+    // Rule 8: the longest common prefix, up to the source's prefix length.
+    let common = |addr: Ipv6Addr, len: u8| {
+        (addr.to_bits() ^ dst.to_bits())
+            .leading_zeros()
+            .min(u32::from(len))
+    };
+    common(addr_a, a.addr.prefix_len) > common(addr_b, b.addr.prefix_len)
+}
+
+/// The scope of an address as a multicast scope value (RFC 6724 section 3.1, RFC 4291 section 2.7).
+fn scope(addr: Ipv6Addr) -> u8 {
+    if addr.is_multicast() {
+        addr.octets()[1] & 0x0f
+    } else if addr.is_unicast_link_local() || addr.is_loopback() {
+        0x2
+    } else if addr.segments()[0] & 0xffc0 == 0xfec0 {
+        0x5
+    } else {
+        0xe
+    }
+}
+
+/// The label of an address in the default policy table (RFC 6724 section 2.1).
+fn label(addr: Ipv6Addr) -> u8 {
+    let s = addr.segments();
+    if addr.is_loopback() {
+        0
+    } else if s[..5] == [0; 5] && s[5] == 0xffff {
+        4
+    } else if s[..6] == [0; 6] {
+        3
+    } else if s[0] == 0x2002 {
+        2
+    } else if s[0] == 0x2001 && s[1] == 0 {
+        5
+    } else if s[0] & 0xfe00 == 0xfc00 {
+        13
+    } else if s[0] & 0xffc0 == 0xfec0 {
+        11
+    } else if s[0] == 0x3ffe {
+        12
+    } else {
+        1
+    }
+}

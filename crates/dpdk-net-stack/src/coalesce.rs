@@ -12,8 +12,7 @@ use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, Network, RxMeta, Transport, parse_checked};
 
 use crate::event::TcpId;
-use crate::ingest::Staged;
-use crate::ingest::plain::PlainHeaders;
+use crate::ingest::{PlainHeaders, Staged};
 use crate::stack::Stack;
 use crate::tcp::chunk::COPY_BELOW;
 use crate::tcp::receive::{More, arrived};
@@ -220,7 +219,9 @@ impl Stack {
     /// nothing is done, if not.
     fn chained_segment<B: FrameBuf>(&mut self, now: Instant, frame: &B) -> bool {
         let meta = frame.rx_meta();
-        let Some(plain) = self.plain_headers(frame.bytes(), &meta) else {
+        let bytes = frame.bytes();
+        let plain = self.plain_headers(bytes, &meta);
+        let Some(plain) = plain.or_else(|| self.tagged_headers(bytes, &meta)) else {
             return false;
         };
         let PlainHeaders {

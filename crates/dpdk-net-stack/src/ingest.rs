@@ -9,7 +9,7 @@
 //! left open by the connection's being there.
 
 mod malformed;
-pub(crate) mod plain;
+mod plain;
 mod vlan;
 
 use core::hint;
@@ -31,6 +31,8 @@ use crate::tcp::segment::key_of;
 use crate::tcp::table::{FlowKey, FlowRef};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
+
+pub(crate) use plain::PlainHeaders;
 
 /// Frames that are looked at together.
 pub(crate) const BATCH: usize = 64;
@@ -103,18 +105,18 @@ impl Stack {
                     }
                     continue;
                 }
-                if frame.segments() > 1 {
-                    bytes_in += (1..frame.segments())
-                        .map(|index| frame.segment(index).len())
-                        .sum::<usize>();
-                    staged.push(Staged::Chained(index));
-                    continue;
-                }
                 if is_tagged(bytes, &meta)
                     && let Some((segment, is_recent)) = self.tagged_segment(bytes, &meta, index)
                 {
                     is_cold |= !is_recent;
                     staged.push(segment);
+                    continue;
+                }
+                if frame.segments() > 1 {
+                    bytes_in += (1..frame.segments())
+                        .map(|index| frame.segment(index).len())
+                        .sum::<usize>();
+                    staged.push(Staged::Chained(index));
                     continue;
                 }
                 // Looked at where it lies: moving it costs as much as parsing.

@@ -13,8 +13,8 @@ use dpdk_net_stack::{Config, Error, ListenOptions, ListenerId, Stack, TcpId, Udp
 
 use crate::Instant;
 use crate::addr::Family;
-use crate::frames::{Path, Segment, flags};
-use crate::hosts::StackHost;
+use crate::frames::{self, Path, Segment, flags};
+use crate::hosts::{Sink, StackHost};
 
 /// The number of the stack in the address plan.
 pub const HOST: u16 = 1;
@@ -37,6 +37,7 @@ pub struct ByHand {
     listener: ListenerId,
     udp: UdpId,
     next_stranger: u16,
+    tci: Option<u16>,
 }
 
 impl fmt::Debug for ByHand {
@@ -79,6 +80,7 @@ impl ByHand {
             listener,
             udp,
             next_stranger: FIRST_STRANGER,
+            tci: None,
         };
         // Group memberships are announced at the start.
         by_hand.take();
@@ -110,9 +112,20 @@ impl ByHand {
         self.udp
     }
 
+    /// From now on whatever is handed to the stack gets this VLAN tag first, or none.
+    pub fn set_tag(&mut self, tci: Option<u16>) {
+        self.tci = tci;
+    }
+
     /// Hands frames to the stack in one batch; what it sends at once.
     pub fn feed_batch(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        self.stack.ingest(self.now, frames);
+        match self.tci {
+            None => self.stack.ingest(self.now, frames),
+            Some(tci) => {
+                let tagged = frames.iter().map(|frame| frames::tagged(frame, tci));
+                self.stack.ingest(self.now, &tagged.collect::<Vec<_>>());
+            }
+        }
         self.take()
     }
 
@@ -124,7 +137,11 @@ impl ByHand {
     /// What the stack has to send now.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        self.stack.poll_transmit(self.now, &mut frames);
+        let mut sink = Sink {
+            room: usize::MAX,
+            frames: &mut frames,
+        };
+        self.stack.poll_transmit(self.now, &mut sink);
         frames
     }
 

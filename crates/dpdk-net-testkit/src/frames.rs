@@ -17,6 +17,7 @@ const IPV6_HEADER: usize = 40;
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_ARP: u16 = 0x0806;
 const TYPE_IPV6: u16 = 0x86dd;
+const TYPE_VLAN: u16 = 0x8100;
 const ICMPV6: u8 = 58;
 
 /// TCP flag bits, as in the header.
@@ -283,6 +284,34 @@ pub fn ethernet(dst: MacAddr, src: MacAddr, ether_type: u16) -> Vec<u8> {
     frame.extend(src.0);
     frame.extend(ether_type.to_be_bytes());
     frame
+}
+
+/// The frame with a VLAN tag behind its addresses (IEEE 802.1Q), outside of those that it has.
+///
+/// # Panics
+/// If the frame is too short for its addresses.
+pub fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
+    let (macs, rest) = frame.split_at(2 * 6);
+    let [hi, lo] = tci.to_be_bytes();
+    [macs, &TYPE_VLAN.to_be_bytes(), &[hi, lo], rest].concat()
+}
+
+/// The control information of a frame's outermost VLAN tag.
+pub fn tci(frame: &[u8]) -> Option<u16> {
+    match frame.get(2 * 6..)? {
+        [t0, t1, hi, lo, ..] if u16::from_be_bytes([*t0, *t1]) == TYPE_VLAN => {
+            Some(u16::from_be_bytes([*hi, *lo]))
+        }
+        _ => None,
+    }
+}
+
+/// Takes the outermost VLAN tag off a frame: its control information, and the frame without it.
+pub fn untagged(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
+    match tci(frame) {
+        Some(tci) => (Some(tci), [&frame[..2 * 6], &frame[2 * 6 + 4..]].concat()),
+        None => (None, frame.to_vec()),
+    }
 }
 
 /// Computes the IPv4 header checksum and the TCP, UDP, ICMP or ICMPv6 checksum again after a change. Goes by the fields that the

@@ -6,67 +6,40 @@ use super::vlan;
 use crate::stack::Stack;
 use crate::tcp::table::FlowKey;
 
-/// A packet that is a TCP segment, from the IP header to the end of the segment; where the TCP header begins; whose it is.
-pub(super) type Plain<'a> = (&'a [u8], usize, FlowKey);
+/// A TCP segment: from the IP header to its end, where the TCP header begins, and whose it is.
+pub(super) type Segment<'a> = (&'a [u8], usize, FlowKey);
+
+/// What is known of a plain segment from its headers.
+pub(crate) struct PlainHeaders<'a> {
+    /// From the IP header on, up to the packet's end or as far as it goes.
+    pub(crate) packet: &'a [u8],
+    pub(crate) tcp_at: usize,
+    /// Length of the whole IP packet.
+    pub(crate) len: usize,
+    pub(crate) key: FlowKey,
+}
 
 impl Stack {
     /// Looks whether an untagged frame is a TCP segment, to our MAC address, and nothing is wrong with it or unusual about it. Gives it from
     /// the IP header on, and where the TCP header begins.
     #[inline(always)]
-    pub(super) fn plain_segment<'a>(&self, bytes: &'a [u8], meta: &RxMeta) -> Option<Plain<'a>> {
-        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
-        if header[..6] != self.link.ifaces.mac().0 || meta.vlan_tci.is_some() {
-            return None;
-        }
-        self.plain_packet(ether_type(header), packet, meta)
+    pub(super) fn plain_segment<'a>(&self, bytes: &'a [u8], meta: &RxMeta) -> Option<Segment<'a>> {
+        self.whole_segment(self.plain_headers(bytes, meta)?, meta)
     }
 
     /// As [`plain_segment`](Self::plain_segment), of a frame with one tag: of one of our VLANs, or with a priority alone.
-    pub(super) fn plain_tagged<'a>(&self, bytes: &'a [u8], meta: &RxMeta) -> Option<Plain<'a>> {
-        let (ether_type, packet, scope) = self.behind_link(bytes, meta)?;
-        let (packet, tcp_at, key) = self.plain_packet(ether_type, packet, meta)?;
-        Some((packet, tcp_at, key.in_scope(scope?)))
+    pub(super) fn plain_tagged<'a>(&self, bytes: &'a [u8], meta: &RxMeta) -> Option<Segment<'a>> {
+        self.whole_segment(self.tagged_headers(bytes, meta)?, meta)
     }
 
-    /// What is behind the link's header of a frame to us, and the VLAN that its tag, if it has one, says it is of.
-    fn behind_link<'a>(
-        &self,
-        bytes: &'a [u8],
-        meta: &RxMeta,
-    ) -> Option<(u16, &'a [u8], Option<u16>)> {
-        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
-        if header[..6] != self.link.ifaces.mac().0 {
-            return None;
-        }
-        let ether_type = ether_type(header);
-        let (ether_type, packet, tci) = match meta.vlan_tci {
-            Some(tci) => (ether_type, packet, tci),
-            None if ether_type != ethernet::TYPE_VLAN => return Some((ether_type, packet, None)),
-            None => {
-                let (tag, rest) = packet.split_first_chunk::<{ ethernet::VLAN_TAG_LEN }>()?;
-                let tci = u16::from_be_bytes([tag[0], tag[1]]);
-                (u16::from_be_bytes([tag[2], tag[3]]), rest, tci)
-            }
-        };
-        let id = tci & vlan::ID;
-        self.link.ifaces.by_vlan(id)?;
-        Some((ether_type, packet, Some(id)))
-    }
-
-    /// The same, from behind the link's header on.
     #[inline(always)]
-    fn plain_packet<'a>(
-        &self,
-        ether_type: u16,
-        packet: &'a [u8],
-        meta: &RxMeta,
-    ) -> Option<Plain<'a>> {
+    fn whole_segment<'a>(&self, plain: PlainHeaders<'a>, meta: &RxMeta) -> Option<Segment<'a>> {
         let PlainHeaders {
             packet,
             tcp_at,
             len,
             key,
-        } = headers_of(ether_type, packet, meta)?;
+        } = plain;
         if packet.len() != len {
             return None;
         }
@@ -89,34 +62,55 @@ impl Stack {
         Some((packet, tcp_at, key))
     }
 
-    /// The headers of a plain segment, tagged or not, that may go on elsewhere; its TCP checksum unseen.
+    /// As [`plain_segment`](Self::plain_segment), of a packet that may go on elsewhere, its TCP checksum unseen.
+    #[inline(always)]
     pub(crate) fn plain_headers<'a>(
         &self,
         bytes: &'a [u8],
         meta: &RxMeta,
     ) -> Option<PlainHeaders<'a>> {
-        let (ether_type, packet, scope) = self.behind_link(bytes, meta)?;
-        let mut headers = headers_of(ether_type, packet, meta)?;
-        if let Some(id) = scope {
-            headers.key = headers.key.in_scope(id);
+        let (header, packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+        if header[..6] != self.link.ifaces.mac().0 || meta.vlan_tci.is_some() {
+            return None;
         }
+        headers(ether_type(header), packet, meta)
+    }
+
+    /// As [`plain_headers`](Self::plain_headers), of a frame with one tag.
+    #[inline(never)]
+    pub(crate) fn tagged_headers<'a>(
+        &self,
+        bytes: &'a [u8],
+        meta: &RxMeta,
+    ) -> Option<PlainHeaders<'a>> {
+        let (header, mut packet) = bytes.split_first_chunk::<{ ethernet::HEADER_LEN }>()?;
+        if header[..6] != self.link.ifaces.mac().0 {
+            return None;
+        }
+        let mut ether_type = ether_type(header);
+        let tci = match meta.vlan_tci {
+            Some(tci) => tci,
+            None => {
+                if ether_type != ethernet::TYPE_VLAN {
+                    return None;
+                }
+                let (tag, rest) = packet.split_first_chunk::<{ ethernet::VLAN_TAG_LEN }>()?;
+                ether_type = u16::from_be_bytes([tag[2], tag[3]]);
+                packet = rest;
+                u16::from_be_bytes([tag[0], tag[1]])
+            }
+        };
+        let id = tci & vlan::ID;
+        self.link.ifaces.by_vlan(id)?;
+        let mut headers = headers(ether_type, packet, meta)?;
+        headers.key = headers.key.in_scope(id);
         Some(headers)
     }
 }
 
-/// What is known of a plain segment from its headers.
-pub(crate) struct PlainHeaders<'a> {
-    /// From the IP header on, up to the packet's end or as far as it goes.
-    pub(crate) packet: &'a [u8],
-    pub(crate) tcp_at: usize,
-    /// Length of the whole IP packet.
-    pub(crate) len: usize,
-    pub(crate) key: FlowKey,
-}
-
-/// Reads them from an IP packet, which may go on elsewhere.
+/// Reads the headers from behind the link's on.
 #[inline(always)]
-fn headers_of<'a>(ether_type: u16, packet: &'a [u8], meta: &RxMeta) -> Option<PlainHeaders<'a>> {
+fn headers<'a>(ether_type: u16, packet: &'a [u8], meta: &RxMeta) -> Option<PlainHeaders<'a>> {
     match ether_type {
         ethernet::TYPE_IPV4 => {
             let (ip, tcp) = packet.split_first_chunk::<{ ipv4::HEADER_LEN }>()?;

@@ -72,8 +72,8 @@ impl Link {
             .datagrams
             .push_cut(len, TxMeta::tagged(tci), cut, |frame| {
                 let data = segments.data;
-                let at =
-                    emit::write_headers(frame, (src, dst), meta, id, udp::HEADER_LEN + data.len());
+                let len = udp::HEADER_LEN + data.len();
+                let at = emit::write_headers(frame, (src, dst), meta, id, len);
                 udp::write_header(&mut frame[at..], from, to, data.len());
                 frame[at + udp::HEADER_LEN..].copy_from_slice(data);
             });

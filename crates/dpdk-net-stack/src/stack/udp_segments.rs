@@ -35,8 +35,8 @@ impl Stack {
     ///
     /// Errors: `InvalidInput` for 0, and for what is larger than the MTU.
     pub fn udp_set_segment(&mut self, id: UdpId, size: Option<u16>) -> Result<(), Error> {
-        self.udp
-            .set_segment(id, size, self.link.ifaces.get(IfIndex::PORT).mtu)
+        let port = self.link.ifaces.get(IfIndex::PORT);
+        self.udp.set_segment(id, size, port.mtu)
     }
 
     /// See [`udp_set_segment`](Self::udp_set_segment).

@@ -24,12 +24,12 @@ pub(super) struct Socket {
     pub(super) broadcast: bool,
     pub(super) ttl: u8,
     pub(super) multicast_ttl: u8,
+    /// The VLAN by whose interface it sends to groups; 0 leaves it to address and routes.
+    pub(super) multicast_vlan: u16,
     /// What is sent is cut into datagrams of so many bytes.
     pub(super) segment: Option<u16>,
     /// Whether it may receive several datagrams at once.
     pub(super) gro: bool,
-    /// The VLAN by whose interface it sends to groups; 0 leaves it to address and routes.
-    pub(super) multicast_vlan: u16,
     pub(super) queue: FrameQueue,
     pub(super) error: Option<Error>,
     /// With the VLAN of the interface on which each was joined.

@@ -13,6 +13,7 @@ use dpdk_net_stack::{
 
 use crate::Instant;
 use crate::addr;
+use crate::frames;
 use crate::sim::{ConnId, Host, ListenId, TcpHost};
 
 /// Connections up to which each is asked for its deadline after every event; more would make long runs quadratic.
@@ -142,9 +143,10 @@ impl StackHost {
     }
 }
 
-struct Sink<'a> {
-    room: usize,
-    frames: &'a mut Vec<Vec<u8>>,
+/// A sink with so much room, which puts the tags in.
+pub(crate) struct Sink<'a> {
+    pub(crate) room: usize,
+    pub(crate) frames: &'a mut Vec<Vec<u8>>,
 }
 
 impl TxSink for Sink<'_> {
@@ -152,7 +154,7 @@ impl TxSink for Sink<'_> {
         self.room
     }
 
-    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         assert!(
             self.room > 0,
             "the stack sends more frames than the sink has room for"
@@ -160,6 +162,9 @@ impl TxSink for Sink<'_> {
         self.room -= 1;
         let mut frame = vec![JUNK; len];
         let result = fill(&mut frame);
+        if let Some(tci) = meta.vlan_tci {
+            frame = frames::tagged(&frame, tci);
+        }
         self.frames.push(frame);
         result
     }

@@ -7,6 +7,7 @@ use super::host::HostId;
 use super::link::{Fate, Link, LinkConfig};
 use super::trace::{Direction, Trace, TraceEntry};
 use crate::Instant;
+use crate::frames;
 
 /// The port of a host on the switch.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ struct InFlight {
 pub(crate) struct Segment {
     seed: u64,
     ports: Vec<Port>,
-    /// Which port a station was last heard on. Never iterated, so its order can't leak into a run.
-    stations: HashMap<[u8; 6], usize>,
+    /// Which port a station was last heard on, by its VLAN. Never iterated, so its order can't leak into a run.
+    stations: HashMap<(Option<u16>, [u8; 6]), usize>,
     in_flight: BinaryHeap<Reverse<InFlight>>,
     sent: u64,
     passed: Vec<(Instant, Vec<u8>)>,
@@ -119,12 +120,14 @@ impl Segment {
             return self.flood(now, from, frame, trace);
         };
         let group = |mac: [u8; 6]| mac[0] & 1 != 0;
+        // Each VLAN is a network of its own (IEEE 802.1Q's independent VLAN learning).
+        let vlan = frames::tci(&frame).map(|tci| tci & 0xfff);
         if let Some(from) = from
             && !group(src)
         {
-            self.stations.insert(src, from);
+            self.stations.insert((vlan, src), from);
         }
-        match self.stations.get(&dst) {
+        match self.stations.get(&(vlan, dst)) {
             Some(&to) if !group(dst) => {
                 if Some(to) != from {
                     self.deliver(now, to, frame, trace);

@@ -7,12 +7,13 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use dpdk_net_stack::{
-    Config, Error, Event, IfAddr, Keepalive, ListenOptions, ListenerId, Stack, TcpId, TcpState,
-    TxMeta, TxSink,
+    Config, Error, Event, IfAddr, Keepalive, LargeFrame, ListenOptions, ListenerId, Stack, TcpId,
+    TcpState, TxMeta, TxSink,
 };
 
 use crate::Instant;
 use crate::addr;
+use crate::nic::{Nic, Offloads};
 use crate::sim::{ConnId, Host, ListenId, TcpHost};
 
 /// Connections up to which each is asked for its deadline after every event; more would make long runs quadratic.
@@ -32,6 +33,7 @@ pub struct StackHost {
     backlog: u32,
     keepalive: Option<Keepalive>,
     bounds: Bounds,
+    nic: Nic,
     /// The sink was filled to the brim: what is left waits for room and not for a deadline.
     sink_full: bool,
 }
@@ -79,6 +81,16 @@ impl StackHost {
     /// # Panics
     /// If the stack refuses its configuration.
     pub fn with_config(config: Config) -> Self {
+        Self::behind_nic(config, Offloads::NONE)
+    }
+
+    /// A host with this configuration behind a NIC that does these offloads. What the stack leaves to it is set by them.
+    ///
+    /// # Panics
+    /// If the stack refuses its configuration.
+    pub fn behind_nic(mut config: Config, offloads: Offloads) -> Self {
+        let nic = Nic::new(offloads);
+        nic.configure(&mut config);
         let bounds = Bounds {
             half_open: config.tcp.syn_queue,
             time_waits: config.tcp.max_time_wait,
@@ -94,6 +106,7 @@ impl StackHost {
             backlog: 1024,
             keepalive: None,
             bounds,
+            nic,
             sink_full: false,
         }
     }
@@ -116,6 +129,11 @@ impl StackHost {
     /// The stack, to be used directly. Its events are taken by the simulation.
     pub fn stack_mut(&mut self) -> &mut Stack {
         &mut self.stack
+    }
+
+    /// The NIC.
+    pub fn nic(&self) -> &Nic {
+        &self.nic
     }
 
     /// The stack's own id of a connection.
@@ -145,6 +163,17 @@ impl StackHost {
 struct Sink<'a> {
     room: usize,
     frames: &'a mut Vec<Vec<u8>>,
+    nic: &'a mut Nic,
+}
+
+impl Sink<'_> {
+    fn take(&mut self, frames: usize) {
+        assert!(
+            self.room >= frames,
+            "the stack sends more frames than the sink has room for"
+        );
+        self.room -= frames;
+    }
 }
 
 impl TxSink for Sink<'_> {
@@ -152,29 +181,47 @@ impl TxSink for Sink<'_> {
         self.room
     }
 
-    fn send<R>(&mut self, len: usize, _meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        assert!(
-            self.room > 0,
-            "the stack sends more frames than the sink has room for"
-        );
-        self.room -= 1;
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.take(1);
         let mut frame = vec![JUNK; len];
         let result = fill(&mut frame);
-        self.frames.push(frame);
+        self.frames.push(self.nic.send(frame, meta));
         result
+    }
+
+    fn send_large(&mut self, large: &LargeFrame<'_>) {
+        if let Some(pieces) = self.nic.send_large(large) {
+            self.take(pieces.len());
+            self.frames.extend(pieces);
+            return;
+        }
+        let meta = large.segment_meta();
+        for index in 0..large.gso().count() {
+            self.send(large.gso().frame_len(index), meta, |frame| {
+                large.write_segment(index, frame);
+            });
+        }
     }
 }
 
 impl Host for StackHost {
     fn ingest(&mut self, now: Instant, frames: &[Vec<u8>]) {
-        self.stack.ingest(now, frames);
+        if self.nic.passes_on() {
+            self.stack.ingest(now, frames);
+        } else {
+            let received = self.nic.receive(frames);
+            self.stack.ingest(now, &received);
+        }
     }
 
     fn transmit(&mut self, now: Instant, room: usize, out: &mut Vec<Vec<u8>>) {
         let before = out.len();
-        let sent = self
-            .stack
-            .poll_transmit(now, &mut Sink { room, frames: out });
+        let mut sink = Sink {
+            room,
+            frames: out,
+            nic: &mut self.nic,
+        };
+        let sent = self.stack.poll_transmit(now, &mut sink);
         assert_eq!(
             sent,
             out.len() - before,

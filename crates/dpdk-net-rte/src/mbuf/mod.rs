@@ -29,7 +29,7 @@ pub use self::offload::{
     BadTxOffload, HeadersDoNotFit, IpVersion, L4Offload, PreparedOffload, TxOffload,
 };
 pub(crate) use self::raw::RawMbuf;
-use crate::mempool::free_packet;
+use crate::mempool::{free_packet, free_whole};
 use crate::port::PortId;
 use crate::{Error, mempool};
 
@@ -322,6 +322,27 @@ impl Mbuf {
         }
     }
 
+    /// A copy in one mbuf of `pool`, with what was asked of the NIC; none where the pool is exhausted or its mbufs are too
+    /// small.
+    pub(crate) fn copy_to_send(&self, pool: &mempool::Mempool) -> Option<Self> {
+        let mut copy = pool.alloc()?;
+        self.copy_to(copy.append(self.pkt_len()).ok()?);
+        // SAFETY: the copy is ours alone, and has the same data from its start on: the headers lie in its first segment.
+        unsafe {
+            copy.raw.set_ol_flags(self.tx_flags());
+            copy.raw.set_tx_offload(self.raw.tx_offload());
+            copy.raw.set_vlan_tci(self.raw.vlan_tci());
+        }
+        Some(copy)
+    }
+
+    /// The address of the first segment's pool.
+    #[inline]
+    pub(crate) fn pool(&self) -> core::ptr::NonNull<sys::rte_mempool> {
+        // SAFETY: the mbuf is alive.
+        unsafe { self.raw.pool() }
+    }
+
     /// Appends the segments of `tail` to this packet (`rte_pktmbuf_chain`).
     ///
     /// # Errors
@@ -492,7 +513,7 @@ impl Drop for Mbuf {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: invariant 1; the packet is not used again.
-        unsafe { free_packet(self.raw) }
+        unsafe { free_whole(self.raw) }
     }
 }
 

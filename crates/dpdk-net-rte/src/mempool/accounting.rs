@@ -198,6 +198,22 @@ pub(crate) unsafe fn free_packet(first: RawMbuf) {
     }
 }
 
+/// [`free_packet`] for one whose first segment is direct, as of all that are whole.
+///
+/// # Safety
+/// As there.
+#[inline]
+pub(crate) unsafe fn free_whole(first: RawMbuf) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if first.next().is_none() {
+            free_segment(first);
+        } else {
+            free_packet(first);
+        }
+    }
+}
+
 /// Whether `n` packets are all of one segment and of `pool`; says so without a branch a packet.
 ///
 /// # Safety
@@ -238,7 +254,7 @@ pub(crate) unsafe fn free_packets(mbufs: *mut RawMbuf, n: usize) {
             release(pool, n);
         } else {
             for index in 0..n {
-                free_packet(mbufs.add(index).read());
+                free_whole(mbufs.add(index).read());
             }
         }
     }

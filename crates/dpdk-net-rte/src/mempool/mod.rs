@@ -29,7 +29,8 @@ use dpdk_net_sys as sys;
 
 use self::accounting::{MAGIC, Tag, tag};
 pub(crate) use self::accounting::{
-    free_packet, free_packets, free_segment, is_ours, release, retain, start_sharing, stop_sharing,
+    free_packet, free_packets, free_segment, free_whole, is_ours, release, retain, start_sharing,
+    stop_sharing,
 };
 use crate::batch::MbufBatch;
 use crate::mbuf::{Mbuf, RawMbuf};

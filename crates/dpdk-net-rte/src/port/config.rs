@@ -3,7 +3,8 @@
 
 use dpdk_net_sys as sys;
 
-use super::{PortInfo, RxOffloads, TxOffloads};
+use super::negotiate::{Circumstances, negotiate, without_optional};
+use super::{OffloadRequest, Offloads, PortInfo, RxOffloads, TxOffloads};
 use crate::{Error, Mempool};
 
 /// The standard MTU of Ethernet.
@@ -23,13 +24,15 @@ pub struct PortConfig {
     pub tx_descriptors: Option<u16>,
     /// Bytes of IP packet that a frame carries; `None` takes 1500, or less where the port can't.
     pub mtu: Option<u16>,
-    /// Receive offloads that the port must have.
+    /// What is wished of each offload. Default: [`OffloadRequest::NONE`].
+    pub offloads: OffloadRequest,
+    /// By flag, receive offloads that the port must have, as [`Wish::On`](super::Wish::On).
     pub rx_offloads: RxOffloads,
-    /// Receive offloads to turn on where the port has them.
+    /// By flag, receive offloads to turn on where the port has them, as [`Wish::Auto`](super::Wish::Auto).
     pub rx_offloads_if_offered: RxOffloads,
-    /// Transmit offloads that the port must have.
+    /// By flag, transmit offloads that the port must have.
     pub tx_offloads: TxOffloads,
-    /// Transmit offloads to turn on where the port has them.
+    /// By flag, transmit offloads to turn on where the port has them.
     pub tx_offloads_if_offered: TxOffloads,
 }
 
@@ -41,6 +44,7 @@ impl Default for PortConfig {
             rx_descriptors: None,
             tx_descriptors: None,
             mtu: None,
+            offloads: OffloadRequest::NONE,
             rx_offloads: RxOffloads::empty(),
             rx_offloads_if_offered: RxOffloads::empty(),
             tx_offloads: TxOffloads::empty(),
@@ -70,8 +74,8 @@ pub(super) struct Plan {
     pub(super) mtu: u16,
     /// Whether the user asked for this MTU.
     pub(super) set_mtu: bool,
-    pub(super) rx_offloads: RxOffloads,
-    pub(super) tx_offloads: TxOffloads,
+    pub(super) offloads: Offloads,
+    pub(super) circumstances: Circumstances,
     pub(super) rss_types: u64,
 }
 
@@ -98,36 +102,19 @@ impl PortConfig {
                     Some(problem) => Err(invalid(port, name, problem)),
                 },
             };
-        let rx_offered = port.rx_offloads.difference(RxOffloads::FORBIDDEN);
-        let tx_offered = port.tx_offloads.difference(TxOffloads::FORBIDDEN);
-        let missing = self.rx_offloads.difference(rx_offered);
-        if !missing.is_empty() {
-            return Err(invalid(
-                port,
-                "rx_offloads",
-                format!(
-                    "the port does not offer {missing:?}: it has {rx_offered:?}; do without, or ask in `rx_offloads_if_offered`"
-                ),
-            ));
-        }
-        let missing = self.tx_offloads.difference(tx_offered);
-        if !missing.is_empty() {
-            return Err(invalid(
-                port,
-                "tx_offloads",
-                format!(
-                    "the port does not offer {missing:?}: it has {tx_offered:?}; do without, or ask in `tx_offloads_if_offered`"
-                ),
-            ));
-        }
-        let rx_offloads = self.rx_offloads | self.rx_offloads_if_offered.intersection(rx_offered);
-        let tx_offloads = self.tx_offloads | self.tx_offloads_if_offered.intersection(tx_offered);
-
         let mtu = self
             .mtu
             .unwrap_or_else(|| ETHERNET_MTU.clamp(port.min_mtu, port.max_mtu));
         check_mtu(port, mtu)?;
-        check_buffers(port, mtu, rx_offloads, pools)?;
+        let circumstances = Circumstances {
+            frames_exceed_buffers: pools
+                .iter()
+                .any(|pool| rx_room(pool) < longest_frame(port, mtu)),
+            many_queues: rx_queues > 1,
+            pools_pair_up: pools.len() == 1 || tx_queues <= rx_queues,
+        };
+        let offloads = negotiate(self, port, circumstances)?;
+        check_buffers(port, mtu, offloads.rx(), pools)?;
 
         Ok(Plan {
             rx_queues,
@@ -144,14 +131,36 @@ impl PortConfig {
             )?,
             mtu,
             set_mtu: self.mtu.is_some(),
-            rx_offloads,
-            tx_offloads,
-            rss_types: if rx_queues > 1 {
+            rss_types: if rx_queues > 1 || offloads.rx().contains(RxOffloads::RSS_HASH) {
                 port.rss_types & sys::DN_ETH_RSS_IP_TCP_UDP
             } else {
                 0
             },
+            offloads,
+            circumstances,
         })
+    }
+}
+
+impl Plan {
+    /// What to try after a driver refused this one for its offloads, as far as can be told; none where it is not them,
+    /// or where there is nothing to do without.
+    pub(super) fn after_refusal(
+        &self,
+        config: &PortConfig,
+        port: &PortInfo,
+        pools: &[Mempool],
+        error: &Error,
+    ) -> Option<Self> {
+        // What a driver lacks memory for, or can't do now, it would do as little with fewer offloads.
+        let other = [libc::ENOMEM, libc::EBUSY, libc::ENODEV, libc::EIO];
+        if error.errno().is_none_or(|errno| other.contains(&errno.0)) {
+            return None;
+        }
+        let less = without_optional(config, &self.offloads, self.circumstances)?;
+        let mut plan = less.plan(port, pools).ok()?;
+        plan.offloads = plan.offloads.after_refusal_of(&self.offloads, error);
+        Some(plan)
     }
 }
 
@@ -186,6 +195,16 @@ pub(super) fn check_mtu(port: &PortInfo, mtu: u16) -> Result<(), Error> {
     ))
 }
 
+/// Bytes of a received frame that one mbuf of the pool holds.
+fn rx_room(pool: &Mempool) -> usize {
+    pool.data_room().saturating_sub(Mempool::HEADROOM)
+}
+
+/// Bytes of the longest frame of this MTU.
+fn longest_frame(port: &PortInfo, mtu: u16) -> usize {
+    usize::from(mtu) + port.frame_overhead as usize
+}
+
 /// Whether a frame of this MTU fits the mbufs it will be received into.
 pub(super) fn check_buffers(
     port: &PortInfo,
@@ -194,8 +213,8 @@ pub(super) fn check_buffers(
     pools: &[Mempool],
 ) -> Result<(), Error> {
     for pool in pools {
-        let room = pool.data_room().saturating_sub(Mempool::HEADROOM);
-        let frame = usize::from(mtu) + port.frame_overhead as usize;
+        let room = rx_room(pool);
+        let frame = longest_frame(port, mtu);
         // One byte is what a copy needs to get on; mbufs without a buffer are for references.
         let least = (port.min_rx_buffer as usize).max(1);
         if room < least {

@@ -8,7 +8,7 @@ use dpdk_net_sys as sys;
 
 use super::config::{check_buffers, check_mtu};
 use super::inner::{Inner, Phase};
-use super::{PortId, PortInfo, RxOffloads, TxOffloads};
+use super::{Offloads, PortId, PortInfo};
 use crate::Error;
 
 /// Controls an open port. Clones name the same port and keep it open. Calls from several threads take turns.
@@ -59,10 +59,9 @@ impl PortControl {
         self.inner.info()
     }
 
-    /// The offloads that are on; none before the port is configured.
-    pub fn offloads(&self) -> (RxOffloads, TxOffloads) {
-        let control = self.inner.lock();
-        (control.setup.rx_offloads, control.setup.tx_offloads)
+    /// Which offloads are on, and why others are not; nothing before the port is configured.
+    pub fn offloads(&self) -> Offloads {
+        self.inner.lock().setup.offloads.clone()
     }
 
     /// How many receive and transmit queues were configured.
@@ -139,7 +138,12 @@ impl PortControl {
         }
         let info = self.inner.info()?;
         check_mtu(&info, mtu)?;
-        check_buffers(&info, mtu, control.setup.rx_offloads, &control.setup.pools)?;
+        check_buffers(
+            &info,
+            mtu,
+            control.setup.offloads.rx(),
+            &control.setup.pools,
+        )?;
         // SAFETY: the port is open, configured and ours under the lock.
         let rc = unsafe { sys::rte_eth_dev_set_mtu(self.inner.id.get(), mtu) };
         if rc == -libc::EBUSY {

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dpdk_net_sys as sys;
 
+use super::config::Plan;
 use super::tx_rules::{Frame, TxRules};
-use super::{PortConfig, PortId, PortInfo, RxOffloads, TxOffloads};
+use super::{Offload, Offloads, PortConfig, PortId, PortInfo, RxOffloads};
 use crate::mbuf::timestamp;
 use crate::ring::Attachment;
 use crate::{Eal, Error, Mempool, ring};
@@ -31,7 +32,7 @@ static OPEN: Mutex<[bool; sys::RTE_MAX_ETHPORTS as usize]> =
 static SHARED_KEEPER: Mutex<Weak<Keeper>> = Mutex::new(Weak::new());
 
 /// Drivers whose mbufs come out of another port: what one port sent, another may hold when it is closed.
-const BY_REFERENCE: &[&str] = &[
+pub(super) const BY_REFERENCE: &[&str] = &[
     "net_ring",
     "net_bonding",
     "net_failsafe",
@@ -138,11 +139,29 @@ pub(crate) struct Setup {
     pub(crate) pools: Vec<Mempool>,
     pub(crate) rx: Vec<Arc<Slot>>,
     pub(crate) tx: Vec<Arc<Slot>>,
-    pub(crate) rx_offloads: RxOffloads,
-    pub(crate) tx_offloads: TxOffloads,
+    pub(crate) offloads: Offloads,
     pub(crate) rx_descriptors: u16,
     pub(crate) tx_descriptors: u16,
     pub(crate) tx_rules: TxRules,
+}
+
+impl Setup {
+    /// The pool that all packets of a transmit queue must be of, where the driver frees them unseen.
+    pub(crate) fn only_pool(&self, queue: u16) -> Option<Mempool> {
+        if !self.offloads.is_on(Offload::FastFree) {
+            return None;
+        }
+        // With more transmit queues there is one pool for all.
+        let pool = self.pools.get(usize::from(queue)).or(self.pools.first());
+        pool.cloned()
+    }
+}
+
+/// A pool for each queue, of one for each or one for all.
+fn one_each(pools: &[Mempool], queues: u16) -> Vec<Mempool> {
+    (0..usize::from(queues))
+        .map(|queue| pools[queue.min(pools.len() - 1)].clone())
+        .collect()
 }
 
 #[derive(Debug)]
@@ -183,6 +202,10 @@ impl fmt::Debug for Inner {
             .finish_non_exhaustive()
     }
 }
+
+/// Transmit offloads that tests have drivers refuse: none here offers what it does not take.
+#[cfg(test)]
+pub(super) static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 impl Inner {
     /// Opens a port that is there.
@@ -266,24 +289,66 @@ impl Inner {
         }
     }
 
-    /// Configures the device and its queues.
+    /// Configures the device and its queues. A driver that refuses all offloads that are wished is asked again for
+    /// those that are insisted on.
     pub(crate) fn configure(&self, config: &PortConfig, pools: &[Mempool]) -> Result<(), Error> {
         let mut control = self.lock();
         let info = self.info()?;
-        let plan = config.plan(&info, pools)?;
+        let mut plan = config.plan(&info, pools)?;
+        // A failure below leaves the device with half a configuration, which the next one replaces.
+        control.phase = Phase::Unconfigured;
+        if let Err(error) = self.set_up(&plan, pools) {
+            plan = plan
+                .after_refusal(config, &info, pools, &error)
+                .ok_or(error)?;
+            self.set_up(&plan, pools)?;
+        }
+        plan.offloads.warn();
+        if plan.set_mtu {
+            // Drivers of virtual devices take the MTU by this call only; those that lack it took it above.
+            // SAFETY: the port is open and ours under the lock.
+            let rc = unsafe { sys::rte_eth_dev_set_mtu(self.id.get(), plan.mtu) };
+            if rc != -libc::ENOTSUP {
+                self.check("rte_eth_dev_set_mtu", rc)?;
+            }
+        }
+        self.set_longest_frame(&info, plan.mtu);
+        let slots = |n: u16| (0..n).map(|_| Arc::default()).collect::<Vec<Arc<Slot>>>();
+        control.setup = Setup {
+            pools: one_each(pools, plan.rx_queues),
+            rx: slots(plan.rx_queues),
+            tx: slots(plan.tx_queues),
+            rx_descriptors: plan.rx_descriptors,
+            tx_descriptors: plan.tx_descriptors,
+            tx_rules: TxRules::new(
+                &info,
+                plan.offloads.tx(),
+                plan.offloads.is_on(Offload::TsoIpv6),
+            ),
+            offloads: plan.offloads,
+        };
+        control.baseline = Baseline::default();
+        control.phase = Phase::Configured;
+        Ok(())
+    }
+
+    /// Tells the driver; called under the lock.
+    fn set_up(&self, plan: &Plan, pools: &[Mempool]) -> Result<(), Error> {
         let conf = sys::dn_port_conf {
             rx_queues: plan.rx_queues,
             tx_queues: plan.tx_queues,
             mtu: u32::from(plan.mtu),
-            rx_offloads: plan.rx_offloads.bits(),
-            tx_offloads: plan.tx_offloads.bits(),
+            rx_offloads: plan.offloads.rx().bits(),
+            tx_offloads: plan.offloads.tx().bits(),
             rss_types: plan.rss_types,
         };
-        if plan.rx_offloads.contains(RxOffloads::TIMESTAMP) {
+        if plan.offloads.rx().contains(RxOffloads::TIMESTAMP) {
             timestamp::register()?;
         }
-        // A failure below leaves the device with half a configuration, which the next one replaces.
-        control.phase = Phase::Unconfigured;
+        #[cfg(test)]
+        if conf.tx_offloads & REFUSED.load(Ordering::Relaxed) != 0 {
+            return self.check("rte_eth_dev_configure", -libc::EINVAL);
+        }
         let id = self.id.get();
         // SAFETY: the port is open, stopped (only a stopped port's handle configures) and ours under the
         // lock; the configuration outlives the call.
@@ -291,9 +356,7 @@ impl Inner {
             sys::dn_eth_configure(id, &conf)
         })?;
         // The pools replaced here may still have mbufs with the driver until its queues are set up anew.
-        let pools: Vec<Mempool> = (0..usize::from(plan.rx_queues))
-            .map(|queue| pools[queue.min(pools.len() - 1)].clone())
-            .collect();
+        let pools = one_each(pools, plan.rx_queues);
         for pool in &pools {
             // SAFETY: a handle of the pool is in hand.
             unsafe { self.keeper.keep(pool.raw()) };
@@ -321,28 +384,6 @@ impl Inner {
             let rc = unsafe { sys::dn_eth_tx_queue_setup(id, queue, plan.tx_descriptors) };
             self.check("rte_eth_tx_queue_setup", rc)?;
         }
-        if plan.set_mtu {
-            // Drivers of virtual devices take the MTU by this call only; those that lack it took it above.
-            // SAFETY: as above.
-            let rc = unsafe { sys::rte_eth_dev_set_mtu(id, plan.mtu) };
-            if rc != -libc::ENOTSUP {
-                self.check("rte_eth_dev_set_mtu", rc)?;
-            }
-        }
-        let slots = |n: u16| (0..n).map(|_| Arc::default()).collect::<Vec<Arc<Slot>>>();
-        self.set_longest_frame(&info, plan.mtu);
-        control.setup = Setup {
-            pools,
-            rx: slots(plan.rx_queues),
-            tx: slots(plan.tx_queues),
-            rx_offloads: plan.rx_offloads,
-            tx_offloads: plan.tx_offloads,
-            rx_descriptors: plan.rx_descriptors,
-            tx_descriptors: plan.tx_descriptors,
-            tx_rules: TxRules::new(&info, plan.tx_offloads),
-        };
-        control.baseline = Baseline::default();
-        control.phase = Phase::Configured;
         Ok(())
     }
 

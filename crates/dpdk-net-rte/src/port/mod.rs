@@ -40,6 +40,7 @@ mod config;
 mod control;
 mod info;
 pub(crate) mod inner;
+mod negotiate;
 mod offloads;
 mod stats;
 pub(crate) mod tx_rules;
@@ -53,6 +54,7 @@ pub use self::config::PortConfig;
 pub use self::control::{LinkStatus, PortControl};
 pub use self::info::{DescriptorLimits, PortId, PortInfo, PortSelector};
 use self::inner::{Inner, Slot};
+pub use self::negotiate::{Offload, OffloadEntry, OffloadRequest, Offloads, UnknownOffload, Wish};
 pub use self::offloads::{RxOffloads, TxOffloads};
 pub use self::stats::{PortStats, QueueStats};
 pub use self::tx_rules::TxCapabilities;
@@ -123,6 +125,12 @@ impl<S> Port<S> {
 
     fn inner(&self) -> &Arc<Inner> {
         self.control.inner()
+    }
+
+    /// What a queue of it holds.
+    #[cfg(test)]
+    pub(crate) fn inner_for_tests(&self) -> Arc<Inner> {
+        Arc::clone(self.inner())
     }
 }
 
@@ -251,8 +259,9 @@ impl Port<Started> {
         let control = inner.lock();
         let slot = self.take(&control.setup.tx, queue, "transmit")?;
         let rules = control.setup.tx_rules;
-        // SAFETY: the slot of this queue was just taken, on a started port, whose rules these are.
-        Ok(unsafe { TxQueue::new(Arc::clone(inner), queue, slot, rules) })
+        let only = control.setup.only_pool(queue);
+        // SAFETY: the slot of this queue was just taken, on a started port, whose rules and pool these are.
+        Ok(unsafe { TxQueue::new(Arc::clone(inner), queue, slot, rules, only) })
     }
 
     fn take(

@@ -50,6 +50,8 @@ bitflags::bitflags! {
         const UDP_TSO = sys::DN_ETH_TX_OFFLOAD_UDP_TSO;
         /// Send packets of several mbufs as they are. Without it they are copied into one.
         const MULTI_SEGS = sys::DN_ETH_TX_OFFLOAD_MULTI_SEGS;
+        /// Free sent mbufs unseen: [`Offload::FastFree`](super::Offload::FastFree).
+        const FAST_FREE = sys::DN_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
         /// All checksums that TCP and UDP over IP have.
         const CHECKSUM = Self::IPV4_CHECKSUM.bits() | Self::UDP_CHECKSUM.bits() | Self::TCP_CHECKSUM.bits();
         const _ = !0;
@@ -57,11 +59,8 @@ bitflags::bitflags! {
 }
 
 impl TxOffloads {
-    /// What this crate never turns on: the driver would free mbufs without looking at their pool and
-    /// reference count.
-    pub(crate) const FORBIDDEN: Self = Self::from_bits_retain(
-        sys::DN_ETH_TX_OFFLOAD_MBUF_FAST_FREE | sys::DN_ETH_TX_OFFLOAD_MT_LOCKFREE,
-    );
+    /// What this crate never turns on: queues have one owner, and are not locked.
+    pub(crate) const FORBIDDEN: Self = Self::from_bits_retain(sys::DN_ETH_TX_OFFLOAD_MT_LOCKFREE);
 }
 
 impl RxOffloads {

@@ -15,10 +15,10 @@ use crate::mbuf::SEGMENTATION;
 const MOST_SEGMENTS: u16 = 256;
 
 /// TCP segments that net_tap cuts a packet into at most (`MAX_GSO_MBUFS`).
-const TAP_MOST_TCP_SEGMENTS: u32 = 64;
+const TAP_MOST_TCP_SEGMENTS: u16 = 64;
 
 /// The most that the length field of an IP header can say, and what is in front of it.
-const LONGEST_TO_SEGMENT: u32 = u16::MAX as u32 + u8::MAX as u32;
+const LONGEST_TO_SEGMENT: u32 = TxCapabilities::MOST_BYTES + u8::MAX as u32;
 
 /// What may be sent by a port's queues.
 #[derive(Debug, Default, Clone, Copy)]
@@ -28,6 +28,7 @@ pub(crate) struct TxRules {
     /// Mbufs of one that the port segments.
     segmented: u16,
     offloads: TxOffloads,
+    segments_ipv6: bool,
     /// The flags by which a packet may ask for segmentation.
     segmentation: u64,
     /// It is net_tap. A packet that it can't segment stays at the front of its queue for ever.
@@ -36,7 +37,8 @@ pub(crate) struct TxRules {
     pub(crate) every_packet: bool,
 }
 
-/// What a port does with packets to send, as it was configured: see [`TxQueue::capabilities`](crate::TxQueue::capabilities).
+/// What a port does with packets to send, as it was configured: see [`TxQueue::capabilities`](crate::TxQueue::capabilities)
+/// and [`Offloads::capabilities`](super::Offloads::capabilities).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TxCapabilities {
     /// The offloads that are on.
@@ -54,6 +56,9 @@ pub struct TxCapabilities {
 }
 
 impl TxCapabilities {
+    /// Bytes of an IP packet that is to be cut at most: its length field has 16 bits.
+    pub const MOST_BYTES: u32 = u16::MAX as u32;
+
     /// Of what does nothing by itself: frames are sent as they are, in one mbuf each.
     pub const NONE: Self = Self {
         offloads: TxOffloads::empty(),
@@ -100,7 +105,7 @@ pub(crate) enum TxProblem {
 }
 
 impl TxRules {
-    pub(crate) fn new(info: &PortInfo, offloads: TxOffloads) -> Self {
+    pub(crate) fn new(info: &PortInfo, offloads: TxOffloads, segments_ipv6: bool) -> Self {
         let (plain, segmented) = if offloads.contains(TxOffloads::MULTI_SEGS) {
             let segmented = info
                 .max_tx_segments_tso
@@ -120,6 +125,7 @@ impl TxRules {
             plain,
             segmented,
             offloads,
+            segments_ipv6,
             segmentation: asked_by(TxOffloads::TCP_TSO, sys::DN_MBUF_F_TX_TCP_SEG)
                 | asked_by(TxOffloads::UDP_TSO, sys::DN_MBUF_F_TX_UDP_SEG),
             tap,
@@ -131,9 +137,9 @@ impl TxRules {
     pub(crate) fn capabilities(&self) -> TxCapabilities {
         TxCapabilities {
             offloads: self.offloads,
-            segments_ipv6: !self.tap,
+            segments_ipv6: self.segments_ipv6,
             most_segments: if self.tap {
-                TAP_MOST_TCP_SEGMENTS
+                u32::from(TAP_MOST_TCP_SEGMENTS)
             } else {
                 u32::MAX
             },
@@ -187,10 +193,10 @@ impl TxRules {
             let headers = lengths.l2 + lengths.l3 + lengths.l4;
             let payload = (length as u32).saturating_sub(headers);
             let segments = payload.div_ceil(lengths.segment.max(1));
-            if segments > TAP_MOST_TCP_SEGMENTS {
+            if segments > u32::from(TAP_MOST_TCP_SEGMENTS) {
                 return Some(TxProblem::TooManySegments {
                     segments,
-                    most: TAP_MOST_TCP_SEGMENTS,
+                    most: TAP_MOST_TCP_SEGMENTS.into(),
                 });
             }
         }

@@ -497,3 +497,93 @@ fn what_a_sender_asked_of_its_port_is_not_asked_of_the_next_with_a_copy() {
     assert_eq!(batch.as_slice()[0].tx_flags(), 0);
     assert_ne!(original.tx_flags(), 0);
 }
+
+#[test]
+fn a_queue_whose_mbufs_are_freed_unseen_hands_over_single_ones_of_its_pool() {
+    use crate::mbuf::{IpVersion, L4Offload, TxOffload};
+    let bed = bed();
+    let other = Mempool::builder(&bed.eal, "other")
+        .capacity(63)
+        .cache_size(0)
+        .build()
+        .expect("a pool");
+    let Bed {
+        port, queue, pool, ..
+    } = bed;
+    let QueuePair { mut rx, tx } = queue;
+    drop(tx);
+    let inner = port.inner_for_tests();
+    let rules = inner.lock().setup.tx_rules;
+    let slot = inner.lock().setup.tx[0].clone();
+    assert!(slot.take());
+    // SAFETY: the slot was taken, of a started port, whose rules these are and whose keeper holds the pool.
+    let mut tx = unsafe { super::TxQueue::new(inner, 0, slot, rules, Some(pool.clone())) };
+
+    let mut buf = TxBuf::alloc(&other).expect("one");
+    assert_eq!(buf.append(b"payload"), 7);
+    let mut stock: MbufBatch<2> = MbufBatch::new();
+    other.alloc_bulk(&mut stock, 2).expect("two");
+    let offload = TxOffload {
+        l2_len: 14,
+        l3_len: 20,
+        ip: IpVersion::V4 {
+            header_checksum: true,
+        },
+        l4: L4Offload::TcpChecksum,
+    };
+    let plain = TxMbuf::from(filled(&pool, b"plain"));
+    let mut foreign = filled(&other, &[1; 54]);
+    foreign.set_tx_offload(offload).expect("it fits");
+    foreign.set_tx_vlan(7);
+    let asked = (foreign.tx_flags(), foreign.tx_lengths());
+    let mut refers = TxMbuf::from(filled(&pool, b"head:"));
+    refers.chain(&buf, 0..7, &mut stock).expect("a reference");
+    let mut chained = filled(&pool, b"one,");
+    chained.chain(filled(&pool, b"two")).expect("short");
+    let mut batch: TxBatch<8> = TxBatch::new();
+    for packet in [plain, foreign.into(), refers, chained.into()] {
+        batch.push(packet).expect("room");
+    }
+    assert_eq!(tx.tx_burst(&mut batch), 4);
+    assert_eq!((other.in_use(), buf.references()), (2, 0), "copied");
+    let mut received: MbufBatch<8> = MbufBatch::new();
+    assert_eq!(rx.rx_burst(&mut received), 4);
+    for packet in &received {
+        assert_eq!((packet.nb_segs(), packet.mempool()), (1, pool.clone()));
+        // SAFETY: reads the count.
+        assert_eq!(unsafe { packet.raw().refcnt() }, 1);
+    }
+    assert_eq!(received.as_slice()[0].data(), b"plain");
+    assert_eq!(received.as_slice()[1].data(), [1; 54]);
+    let copied = &received.as_slice()[1];
+    assert_eq!((copied.tx_flags(), copied.tx_lengths()), asked);
+    // SAFETY: the mbuf is alive.
+    assert_eq!(unsafe { copied.raw().vlan_tci() }, 7);
+    assert_eq!(received.as_slice()[2].data(), b"head:payload");
+    assert_eq!(received.as_slice()[3].data(), b"one,two");
+    received.clear();
+
+    // Without an mbuf for the copy it is dropped and counted; what needs none goes on.
+    let mut batch: TxBatch<8> = TxBatch::new();
+    batch.push(filled(&other, b"foreign").into()).expect("room");
+    batch.push(filled(&pool, b"plain").into()).expect("room");
+    let all: Vec<Mbuf> = core::iter::from_fn(|| pool.alloc()).collect();
+    assert_eq!(tx.tx_burst(&mut batch), 1);
+    drop(all);
+    assert_eq!(rx.rx_burst(&mut received), 1);
+    let stats = port.queue_stats(0).expect("queue 0");
+    assert_eq!(
+        (stats.tx_packets, stats.tx_copied, stats.tx_dropped),
+        (5, 3, 1)
+    );
+    // One too long for an mbuf of that pool.
+    let mut long = TxMbuf::from(filled(&other, &[0; 1000]));
+    let mut more = TxBuf::alloc(&other).expect("one");
+    assert_eq!(more.append(&[0; 2000]), 2000);
+    long.chain(&more, 0..2000, &mut stock).expect("a reference");
+    batch.push(long).expect("room");
+    assert_eq!(tx.tx_burst(&mut batch), 0);
+    assert!(batch.is_empty());
+    drop((received, stock, buf, more));
+    assert_eq!((pool.in_use(), other.in_use()), (0, 0));
+}

@@ -11,7 +11,7 @@ use dpdk_net_sys as sys;
 use crate::Error;
 use crate::batch::{Batch, Packet, RawBatch};
 use crate::mbuf::{Mbuf, RawMbuf};
-use crate::mempool;
+use crate::mempool::{self, Mempool};
 use crate::port::PortId;
 use crate::port::TxCapabilities;
 use crate::port::inner::{Inner, Slot};
@@ -39,6 +39,8 @@ pub struct TxQueue {
     rules: TxRules,
     /// All pools of which packets were sent; the keeper holds them.
     known: Vec<Sent>,
+    /// The pool that every packet must be of, in one mbuf, as the driver frees them unseen (`MBUF_FAST_FREE`).
+    only: Option<Mempool>,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -60,15 +62,22 @@ pub struct TxPrepareError {
 impl TxQueue {
     /// # Safety
     /// `slot` is that of transmit queue `id` of `port`, which is started, and was taken for this;
-    /// `rules` are of what the port was set up with.
-    pub(crate) unsafe fn new(port: Arc<Inner>, id: u16, slot: Arc<Slot>, rules: TxRules) -> Self {
+    /// `rules` and `only` are of what the port was set up with; the keeper holds that pool.
+    pub(crate) unsafe fn new(
+        port: Arc<Inner>,
+        id: u16,
+        slot: Arc<Slot>,
+        rules: TxRules,
+        only: Option<Mempool>,
+    ) -> Self {
         Self {
-            last: None,
+            last: only.as_ref().map(Mempool::raw),
             slot,
             port,
             id,
             rules,
             known: Vec::new(),
+            only,
             not_sync: PhantomData,
         }
     }
@@ -101,7 +110,9 @@ impl TxQueue {
     /// - one of more segments than the port takes (without
     ///   [`TxOffloads::MULTI_SEGS`](crate::port::TxOffloads::MULTI_SEGS) that is 1) that does not fit into its
     ///   first segment's buffer. One that does is copied there and sent, with what it asks of the NIC
-    ///   ([`QueueStats::tx_copied`](crate::port::QueueStats::tx_copied)).
+    ///   ([`QueueStats::tx_copied`](crate::port::QueueStats::tx_copied));
+    /// - with [`Offload::FastFree`](crate::port::Offload::FastFree), one of several segments or of another mempool, where
+    ///   the queue's mempool has no mbuf for a copy, or none that is large enough.
     #[inline]
     pub fn tx_burst<P: Packet, const N: usize>(&mut self, batch: &mut Batch<P, N>) -> usize {
         let n = batch.len();
@@ -153,7 +164,7 @@ impl TxQueue {
                 let mbuf = mbufs.add(index).read();
                 bytes += u64::from(mbuf.pkt_len());
                 self.count(mbuf, |counts| *counts += 1);
-                if !self.rules.every_packet {
+                if self.only.is_none() && !self.rules.every_packet {
                     self.last = Some(mbuf.pool());
                 }
             }
@@ -197,7 +208,17 @@ impl TxQueue {
                 self.slot.dropped.add(1);
                 continue;
             }
-            if mbuf.nb_segs() > self.rules.most_segments(&mbuf) {
+            if let Some(only) = &self.only {
+                // Of one mbuf and of that pool: with one reference and data of its own every `Mbuf` is.
+                if mbuf.nb_segs() > 1 || mbuf.pool() != only.raw() {
+                    let Some(copy) = mbuf.copy_to_send(only) else {
+                        self.slot.dropped.add(1);
+                        continue;
+                    };
+                    mbuf = copy;
+                    self.slot.copied.add(1);
+                }
+            } else if mbuf.nb_segs() > self.rules.most_segments(&mbuf) {
                 if mbuf.linearize().is_err() {
                     self.slot.dropped.add(1);
                     continue;

@@ -97,7 +97,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     let mut config = WorkerConfig::new(&eal, queues, pool, stack)
         .idle(builder.idle)
         .blocking_affinity(Some(affinity));
-    if let Some(memory) = send_memory(&eal, &info, port.offloads().1, builder.send_memory) {
+    if let Some(memory) = send_memory(&eal, &info, port.offloads().tx(), builder.send_memory) {
         config = config.send_memory(memory);
     }
     let worker = Worker::new(config)?;

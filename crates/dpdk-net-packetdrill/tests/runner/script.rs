@@ -344,7 +344,10 @@ impl<'a> Reader<'a> {
         let mut flags = 0;
         // "-": none.
         let none = self.eat("-");
-        for c in self.take(|c| !none && (c.is_ascii_alphabetic() || c == '.')).chars() {
+        for c in self
+            .take(|c| !none && (c.is_ascii_alphabetic() || c == '.'))
+            .chars()
+        {
             flags |= match c {
                 'F' => FIN,
                 'S' => SYN,

@@ -14,6 +14,27 @@ both_families! {
         pair.transfer(CLIENT, client, server, &pattern(1 << 20), Duration::from_secs(10));
     }
 
+    fn of_segments_sent_at_once_the_last_is_pushed(family) {
+        let mut hand = Hand::new(family);
+        hand.sack_ok = true;
+        let listener = hand.listen();
+        let id = hand.establish(listener);
+        hand.stack.tcp_send(id, &pattern(30_000)).unwrap();
+        let pushed = |sent: &[Seg]| sent.iter().map(|seg| seg.flags & PSH != 0).collect::<Vec<_>>();
+        let first = hand.out();
+        assert_eq!(first.len(), 10);
+        assert_eq!(pushed(&first), (0..10).map(|i| i == 9).collect::<Vec<_>>());
+        // A single one is not, new or sent again.
+        let mut again = Vec::new();
+        for sacked in 2..6 {
+            let mut ack = hand.seg(ACK, &[]);
+            ack.sack = vec![(first[1].seq, first[sacked].seq)];
+            again.extend(hand.give(&ack));
+        }
+        assert!(again.iter().any(|seg| seg.seq == first[0].seq), "{again:?}");
+        assert!(pushed(&again).iter().all(|pushed| !pushed));
+    }
+
     fn a_close_on_both_sides_ends_in_order_and_frees_everything(family) {
         let mut pair = Pair::new();
         let (client, server) = pair.establish(family);

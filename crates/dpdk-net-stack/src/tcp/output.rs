@@ -122,6 +122,10 @@ impl Flow {
         let mss = self.mss.saturating_sub(odd).max(1);
         let segments = segments_of(len, mss);
         self.segments_out = self.segments_out.wrapping_add(segments);
+        if segments > 1 {
+            // A receiver that puts segments together before it looks at them learns that there are no more for now.
+            flags = flags | Flags::PSH;
+        }
         if len > 0
             && let Some(sender) = &mut self.sender
         {

@@ -78,7 +78,7 @@ both_families! {
     ///
     /// 3.9.1.2 MUST-61: The last segment of what is written has PSH.
     ///
-    /// 3.9.1.2 SHLD-27, MAY-16: Writes are put together, with PSH only on the last segment.
+    /// 3.9.1.2 SHLD-27, MAY-16: Writes are put together.
     ///
     /// 3.9.1.2 SHLD-28: Segments are as long as possible.
     fn s3_9_1_2_must_60_must_61_shld_27_shld_28_writes_are_put_together_and_pushed(family) {
@@ -87,7 +87,7 @@ both_families! {
             hand.stack.tcp_send(id, part).unwrap();
         }
         let mut sent = hand.out();
-        // Nagle holds the short end back, but only until the rest is acknowledged.
+        // The short end goes with the rest, or at the latest when that is acknowledged.
         sent.extend(hand.acknowledge(7_000));
         assert_eq!(sent.iter().map(|seg| seg.payload.len()).collect::<Vec<_>>(), [1_400, 1_400, 1_400, 1_400, 1_400, 100]);
         assert_eq!(sent.iter().map(|seg| seg.flags & PSH != 0).collect::<Vec<_>>(), [false, false, false, false, false, true]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use dpdk_net::net::UdpSocket;
+use futures_util::FutureExt;
 
 async fn pair(net: &Net, server_ip: &str, client_ip: &str) -> (UdpSocket, UdpSocket) {
     let server = UdpSocket::bind(at(server_ip, 7)).await.unwrap();
@@ -220,5 +221,146 @@ fn a_group_is_heard_while_joined() {
         client.send_to(b"none", at("239.1.2.3", 7)).await.unwrap();
         let heard = tokio::time::timeout(Duration::from_millis(20), server.recv(&mut buf));
         assert!(heard.await.is_err(), "left");
+    });
+}
+
+#[test]
+fn what_is_sent_at_once_arrives_as_datagrams_and_can_be_received_at_once() {
+    run(|net| async move {
+        for (server_ip, client_ip) in FAMILIES {
+            let (server, client) = pair(&net, server_ip, client_ip).await;
+            let to = at(server_ip, 7);
+            let from = client.local_addr().unwrap();
+            let data = pattern(10_500);
+            let mut buf = vec![0; 65_536];
+            client.connect(to).await.unwrap();
+            assert_eq!(client.send_segments(&data, 1_000).await.unwrap(), 10_500);
+            for piece in data.chunks(1_000) {
+                let (len, _) = server.recv_from(&mut buf).await.unwrap();
+                assert!(buf[..len] == *piece);
+            }
+            // From here on all that is there with one call.
+            assert!(!server.gro().unwrap());
+            server.set_gro(true).unwrap();
+            assert!(server.gro().unwrap());
+            let ways: [&dyn Fn() -> std::io::Result<usize>; 3] = [
+                &|| client.try_send_segments(&data, 1_000),
+                &|| client.try_send_segments_to(&data, 1_000, to),
+                &|| {
+                    client.set_segment_size(Some(1_000))?;
+                    let sent = client.try_send(&data)?;
+                    assert_eq!(client.segment_size()?, Some(1_000));
+                    client.set_segment_size(None)?;
+                    Ok(sent)
+                },
+            ];
+            for send in ways {
+                assert_eq!(send().unwrap(), 10_500);
+                let mut got: Vec<u8> = Vec::new();
+                while got.len() < data.len() {
+                    let meta = server.recv_gro(&mut buf).await.unwrap();
+                    assert_eq!((meta.addr, meta.stride.min(1_000)), (from, meta.stride));
+                    got.extend(meta.datagrams(&buf).flatten());
+                }
+                assert!(got == data);
+            }
+            let missing = server.try_recv_gro(&mut buf).unwrap_err();
+            assert_eq!(missing.kind(), ErrorKind::WouldBlock);
+            client.send_segments_to(&data, 1_400, to).await.unwrap();
+            // All of them are there before the first is taken.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let meta = server.try_recv_gro(&mut buf).unwrap();
+            assert_eq!((meta.len, meta.stride), (10_500, 1_400));
+            assert_eq!(meta.datagrams(&buf).count(), 8);
+            // An empty one is a datagram.
+            client.send_segments(&[], 1).await.unwrap();
+            let meta = server.recv_gro(&mut buf).await.unwrap();
+            assert_eq!((meta.len, meta.datagrams(&buf).count()), (0, 1));
+        }
+    });
+}
+
+#[test]
+fn polled_sends_and_receives_move_many_datagrams_too() {
+    use std::future::poll_fn;
+    run(|net| async move {
+        let (server, client) = pair(&net, SERVER_V4, CLIENT_V4).await;
+        let to = at(SERVER_V4, 7);
+        let data = pattern(3_000);
+        server.set_gro(true).unwrap();
+        client.connect(to).await.unwrap();
+        for connected in [true, false] {
+            let sent = poll_fn(|cx| {
+                if connected {
+                    client.poll_send_segments(cx, &data, 1_000)
+                } else {
+                    client.poll_send_segments_to(cx, &data, 1_000, to)
+                }
+            });
+            assert_eq!(sent.await.unwrap(), 3_000);
+            let mut buf = vec![0; 4_000];
+            let mut buf = tokio::io::ReadBuf::new(&mut buf);
+            while buf.filled().len() < 3_000 {
+                let meta = poll_fn(|cx| server.poll_recv_gro(cx, &mut buf)).await;
+                assert_eq!(meta.unwrap().stride, 1_000);
+            }
+            assert!(buf.filled() == &data[..]);
+        }
+    });
+}
+
+#[test]
+fn segments_that_cannot_be_sent_are_refused_with_words() {
+    run(|net| async move {
+        let (_server, client) = pair(&net, SERVER_V4, CLIENT_V4).await;
+        let to = at(SERVER_V4, 7);
+        let data = vec![0; 65_000];
+        let words = |error: std::io::Error| {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            error.to_string()
+        };
+        let none = words(client.try_send_segments_to(&data, 0, to).unwrap_err());
+        assert!(none.contains("segment size of 0"), "{none}");
+        let many = words(client.try_send_segments_to(&data, 1_000, to).unwrap_err());
+        assert!(many.contains("64"), "{many}");
+        let unset = words(client.set_segment_size(Some(0)).unwrap_err());
+        assert!(unset.contains("segment size of 0"), "{unset}");
+        let large = words(client.set_segment_size(Some(1_473)).unwrap_err());
+        assert!(large.contains("MTU"), "{large}");
+        for size in [1_473, 65_536, usize::MAX] {
+            let long = client.try_send_segments_to(&data, size, to).unwrap_err();
+            assert_eq!(long.raw_os_error(), Some(90), "EMSGSIZE: {long}");
+        }
+        let peerless = client.try_send_segments(&data, 1_472).unwrap_err();
+        assert_eq!(peerless.kind(), ErrorKind::NotConnected);
+        assert_eq!(net.client.stats().stack.udp.sent, 0);
+    });
+}
+
+#[test]
+fn sends_wait_for_room_for_all_of_their_datagrams() {
+    run(|net| async move {
+        let (server, client) = pair(&net, SERVER_V6, CLIENT_V6).await;
+        client.connect(at(SERVER_V6, 7)).await.unwrap();
+        let data = pattern(64_000);
+        // Before the server's MAC address is known, nothing waits for room.
+        client.send_segments(&data, 1_000).await.unwrap();
+        server.recv(&mut [0; 1_000]).await.unwrap();
+        let mut accepted = 1;
+        let full = loop {
+            match client.try_send_segments(&data, 1_000) {
+                Ok(_) => accepted += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        let dropped = client.send_segments(&data, 1_400).now_or_never();
+        assert!(dropped.is_none(), "no room, and dropped");
+        assert_eq!(client.send_segments(&data, 1_000).await.unwrap(), 64_000);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stats = net.client.stats().stack.udp;
+        assert_eq!(stats.sent, 64 * (accepted + 1));
+        assert_eq!(stats.sent_segmented, stats.sent);
+        drop(server);
     });
 }

@@ -150,7 +150,8 @@ impl Abilities {
     }
 
     /// How to ask for a packet to be cut into segments of so many bytes behind headers of so many; `None` where the port
-    /// does not do that. Segments may be smaller than asked for, where the port takes no larger ones.
+    /// does not do that. TCP segments may be smaller than asked for, where the port takes no larger ones; datagrams are what
+    /// the application said.
     pub(super) fn cut_of(
         &mut self,
         l4: L4,
@@ -167,6 +168,9 @@ impl Abilities {
             headers += ethernet::HEADER_LEN + if tagged { VLAN_TAG } else { 0 };
         }
         let room = u16::try_from(self.mtu.checked_sub(headers)?).unwrap_or(u16::MAX);
+        if l4.is_udp() && segment > room {
+            return None;
+        }
         let segment = segment.min(room);
         if segment == 0
             || payload.div_ceil(segment.into()) > self.capabilities.most_segments as usize
@@ -207,5 +211,35 @@ impl Abilities {
         self.last_cut = None;
         self.prepare();
         given_up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn abilities(counts_link_header: bool) -> Abilities {
+        let capabilities = TxCapabilities {
+            offloads: TxOffloads::UDP_TSO | TxOffloads::TCP_TSO | TxOffloads::MULTI_SEGS,
+            segments_ipv6: true,
+            most_segments: 64,
+            most_mbufs: 64,
+            most_mbufs_plain: 64,
+            counts_link_header,
+        };
+        Abilities::new(capabilities, 1500)
+    }
+
+    #[test]
+    fn datagrams_are_cut_as_long_as_asked_for_or_not_by_the_port() {
+        for (l4, longest) in [(L4::UdpV4, 1472), (L4::UdpV6, 1452)] {
+            let cuts =
+                |link: bool, size| abilities(link).cut_of(l4, size, 8, false, 10_000).is_some();
+            assert!(cuts(false, longest) && !cuts(false, longest + 1));
+            // The longest segments that such a port makes are shorter.
+            assert!(!cuts(true, longest) && cuts(true, longest - 14));
+        }
+        let tcp = abilities(true).cut_of(L4::TcpV4, 1460, 20, false, 10_000);
+        assert!(tcp.is_some(), "a stream may be cut anywhere");
     }
 }

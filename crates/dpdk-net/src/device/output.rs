@@ -425,7 +425,7 @@ impl TxSink for Output {
             return;
         }
         let meta = large.segment_meta();
-        let mut refers = self.memory.is_some();
+        let mut refers = self.memory.is_some() && large.may_refer();
         for index in 0..large.gso().count() {
             refers = refers && self.send_referring(large, index);
             if !refers {

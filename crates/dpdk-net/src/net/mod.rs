@@ -29,7 +29,7 @@ pub use tcp_listener::TcpListener;
 pub use tcp_options::TcpKeepalive;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
-pub use udp_socket::UdpSocket;
+pub use udp_socket::{RecvMeta, UdpSocket};
 
 pub use dpdk_net_stack::{CaState, CongestionAlgorithm, TcpInfo};
 
@@ -46,3 +46,8 @@ const _: () = {
     send_and_sync::<tcp::OwnedReadHalf>();
     send_and_sync::<tcp::OwnedWriteHalf>();
 };
+
+/// Its examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/udp.md")]
+mod udp_md {}

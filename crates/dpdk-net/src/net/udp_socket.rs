@@ -2,6 +2,8 @@
 //!
 //! A datagram that is longer than the caller's buffer is cut, as on Linux; the rest is lost.
 
+mod segments;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
@@ -17,6 +19,8 @@ use crate::error::io_error;
 use crate::handle::Handle;
 use crate::shard::{Socket, State, readiness};
 use crate::wakers::Side;
+
+pub use self::segments::RecvMeta;
 
 /// The longest UDP payload, in bytes.
 const MAX_DATAGRAM: usize = 65_535;

@@ -69,17 +69,82 @@ pub(super) struct Sender {
     offered: TxBatch<BURST>,
     /// Since when the frame at the front has waited, in the worker's time.
     waits_since: Option<u64>,
-    suspect: Option<Suspect>,
+    evidence: Evidence,
     /// How many frames of the output's batch have been looked at by the driver.
     prepared: usize,
 }
 
-/// Offloads of which it looks as if the driver never took a packet that asks for them.
-struct Suspect {
-    asked: TxOffloads,
-    /// Mbufs that the driver took at the very moment when it left one that asks: once they are as many as that one needed,
-    /// want of room is no explanation.
-    taken: usize,
+/// The offloads that a packet may ask for, the rarest first: where it is not known which one a driver does not do, that is
+/// the first to be doubted. What it does not do either is found out with packets that do not ask for this one any more.
+const DOUBTS: [TxOffloads; 3] = [
+    TxOffloads::TCP_TSO.union(TxOffloads::UDP_TSO),
+    TxOffloads::VLAN_INSERT,
+    TxOffloads::CHECKSUM,
+];
+
+/// What speaks for it that the driver never takes packets that ask for an offload.
+#[derive(Default)]
+struct Evidence {
+    /// For each of [`Self::OFFLOADS`], mbufs that the driver took at the very moment when it left a packet that asks for it,
+    /// since it last took one that does.
+    taken: [usize; Evidence::OFFLOADS.len()],
+}
+
+impl Evidence {
+    const OFFLOADS: [TxOffloads; 6] = [
+        TxOffloads::TCP_TSO,
+        TxOffloads::UDP_TSO,
+        TxOffloads::VLAN_INSERT,
+        TxOffloads::IPV4_CHECKSUM,
+        TxOffloads::TCP_CHECKSUM,
+        TxOffloads::UDP_CHECKSUM,
+    ];
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.taken == [0; Self::OFFLOADS.len()]
+    }
+
+    /// The driver left a packet that asks for this, and took so many mbufs instead. Tells of which offloads it has now
+    /// taken as many as that packet needed: want of room is no explanation any more.
+    fn left(&mut self, asked: TxOffloads, needed: usize, taken: usize) -> TxOffloads {
+        let mut guilty = TxOffloads::empty();
+        for (offload, count) in Self::OFFLOADS.into_iter().zip(&mut self.taken) {
+            if asked.contains(offload) {
+                *count += taken;
+                guilty.set(offload, *count >= needed);
+            }
+        }
+        guilty
+    }
+
+    /// How many packets of a batch ask for each.
+    fn askers(batch: &TxBatch<BURST>) -> [usize; Self::OFFLOADS.len()] {
+        let mut askers = [0; Self::OFFLOADS.len()];
+        for packet in batch {
+            let asked = asked(packet);
+            for (offload, count) in Self::OFFLOADS.into_iter().zip(&mut askers) {
+                *count += usize::from(asked.contains(offload));
+            }
+        }
+        askers
+    }
+
+    /// Offers frames to the driver. Taking one is evidence to the contrary.
+    #[inline]
+    fn burst(&mut self, tx: &mut dyn Transmit, batch: &mut TxBatch<BURST>) -> usize {
+        if self.is_empty() {
+            return tx.burst(batch);
+        }
+        let before = Self::askers(batch);
+        let taken = tx.burst(batch);
+        for (i, after) in Self::askers(batch).into_iter().enumerate() {
+            if after < before[i] {
+                self.taken[i] = 0;
+            }
+        }
+        taken
+    }
 }
 
 impl Sender {
@@ -89,7 +154,7 @@ impl Sender {
             first: VecDeque::new(),
             offered: TxBatch::new(),
             waits_since: None,
-            suspect: None,
+            evidence: Evidence::default(),
             prepared: 0,
         }
     }
@@ -114,7 +179,7 @@ impl Sender {
         if output.asks && !self.prepare(output) {
             return sent + self.send_first(output, nanos);
         }
-        let taken = burst(&mut *self.tx, &mut self.suspect, &mut output.unsent);
+        let taken = self.evidence.burst(&mut *self.tx, &mut output.unsent);
         sent += taken;
         self.prepared = self.prepared.saturating_sub(taken);
         if output.unsent.is_empty() {
@@ -178,7 +243,7 @@ impl Sender {
                 self.waits_since = None;
                 return sent;
             }
-            let taken = burst(&mut *self.tx, &mut self.suspect, &mut self.offered);
+            let taken = self.evidence.burst(&mut *self.tx, &mut self.offered);
             sent += taken;
             if !self.offered.is_empty() {
                 output.counts.ring_full += 1;
@@ -239,41 +304,18 @@ impl Sender {
         if taken > 0 {
             self.waits_since = None;
         }
-        let before = match self.suspect.take() {
-            Some(suspect) if suspect.asked == asked => suspect.taken,
-            _ => 0,
-        };
-        let suspect = Suspect {
-            asked,
-            taken: before + taken,
-        };
-        if suspect.taken < mbufs + MORE_DESCRIPTORS {
-            self.suspect = Some(suspect);
-        } else {
-            let why = "the driver never took a packet that asked for it, and takes others";
-            give_up(output, asked, why);
+        // Otherwise it is known why it was left.
+        if output.abilities.has(asked) {
+            let guilty = self.evidence.left(asked, mbufs + MORE_DESCRIPTORS, taken);
+            if !guilty.is_empty() {
+                // That of the others was for this one's sake.
+                self.evidence = Evidence::default();
+                let why = "the driver never took a packet that asked for it, and takes others";
+                give_up(output, guilty, why);
+            }
         }
         taken
     }
-}
-
-/// Offers frames to the driver. Whoever is suspected of leaving what asks for something is cleared by taking one.
-#[inline]
-fn burst(
-    tx: &mut dyn Transmit,
-    suspect: &mut Option<Suspect>,
-    batch: &mut TxBatch<BURST>,
-) -> usize {
-    let Some(suspected) = suspect.as_ref().map(|suspect| suspect.asked) else {
-        return tx.burst(batch);
-    };
-    let alike = |batch: &TxBatch<BURST>| batch.iter().filter(|p| asked(p) == suspected).count();
-    let before = alike(batch);
-    let taken = tx.burst(batch);
-    if alike(batch) < before {
-        *suspect = None;
-    }
-    taken
 }
 
 /// What the packet at the front asks for.
@@ -286,22 +328,15 @@ fn asked(packet: &TxMbuf) -> TxOffloads {
     packet.as_mbuf().asked_offloads()
 }
 
-/// Does without an offload from now on, and says so once.
+/// Does without one of these from now on, and says so once.
 #[cold]
 fn give_up(output: &mut Output, asked: TxOffloads, why: &str) {
-    // Which of them it is nobody says: the rarest ability is the first to be doubted. What others ask for still is found out
-    // with a packet that does not ask for this one any more.
-    let blamed = [
-        TxOffloads::TCP_TSO | TxOffloads::UDP_TSO,
-        TxOffloads::VLAN_INSERT,
-        TxOffloads::CHECKSUM,
-    ]
-    .into_iter()
-    .map(|kind| asked.intersection(kind))
-    .find(|kind| !kind.is_empty());
-    let given_up = output
-        .abilities
-        .give_up(blamed.unwrap_or(TxOffloads::empty()));
+    let blamed = DOUBTS
+        .into_iter()
+        .map(|kind| asked.intersection(kind))
+        .find(|blamed| !blamed.is_empty())
+        .unwrap_or(TxOffloads::empty());
+    let given_up = output.abilities.give_up(blamed);
     if !given_up.is_empty() {
         output.counts.given_up |= given_up.bits();
         tracing::warn!(
@@ -425,3 +460,6 @@ fn with_tag(mut mbuf: Mbuf, tag: Option<u16>) -> Option<Mbuf> {
     }
     Some(mbuf)
 }
+
+#[cfg(test)]
+mod tests;

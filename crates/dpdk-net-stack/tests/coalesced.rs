@@ -141,10 +141,10 @@ both_families! {
                     if i == 1 {
                         match odd {
                             0 => seg.window -= 1,
-                            1 => seg.flags = seg.flags | FIN,
+                            1 => seg.flags |= FIN,
                             2 => seg.ack = seg.ack.wrapping_sub(1),
                             3 => seg.seq = seg.seq.wrapping_add(1),
-                            4 => seg.flags = seg.flags | URG,
+                            4 => seg.flags |= URG,
                             _ => seg.ecn = 2,
                         }
                     }

@@ -15,6 +15,7 @@ use crate::Instant;
 use crate::addr::Family;
 use crate::frames::{self, Path, Segment, flags};
 use crate::hosts::{Sink, StackHost};
+use crate::nic::Nic;
 
 /// The number of the stack in the address plan.
 pub const HOST: u16 = 1;
@@ -140,6 +141,7 @@ impl ByHand {
         let mut sink = Sink {
             room: usize::MAX,
             frames: &mut frames,
+            nic: &mut Nic::default(),
         };
         self.stack.poll_transmit(self.now, &mut sink);
         frames

@@ -67,7 +67,12 @@ impl Tcp {
     pub(crate) fn takes_more(&self, id: TcpId, segment: &Segment<'_>) -> bool {
         let flags = Flags(segment.flags().0 & !Flags::PSH.0);
         self.flows.get(id).is_some_and(|flow| {
-            flow.state() == TcpState::Established
+            // All states in which data comes.
+            let receives = matches!(
+                flow.state(),
+                TcpState::Established | TcpState::FinWait1 | TcpState::FinWait2
+            );
+            receives
                 && segment.seq() == flow.rcv_nxt
                 && flags == Flags::ACK
                 && !segment.payload().is_empty()

@@ -7,13 +7,13 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use dpdk_net_stack::{
-    Config, Error, Event, IfAddr, Keepalive, ListenOptions, ListenerId, Stack, TcpId, TcpState,
-    TxMeta, TxSink,
+    Config, Error, Event, IfAddr, Keepalive, LargeFrame, ListenOptions, ListenerId, Stack, TcpId,
+    TcpState, TxMeta, TxSink,
 };
 
 use crate::Instant;
 use crate::addr;
-use crate::frames;
+use crate::nic::{Nic, Offloads};
 use crate::sim::{ConnId, Host, ListenId, TcpHost};
 
 /// Connections up to which each is asked for its deadline after every event; more would make long runs quadratic.
@@ -33,6 +33,7 @@ pub struct StackHost {
     backlog: u32,
     keepalive: Option<Keepalive>,
     bounds: Bounds,
+    nic: Nic,
     /// The sink was filled to the brim: what is left waits for room and not for a deadline.
     sink_full: bool,
 }
@@ -80,6 +81,16 @@ impl StackHost {
     /// # Panics
     /// If the stack refuses its configuration.
     pub fn with_config(config: Config) -> Self {
+        Self::behind_nic(config, Offloads::NONE)
+    }
+
+    /// A host with this configuration behind a NIC that does these offloads. What the stack leaves to it is set by them.
+    ///
+    /// # Panics
+    /// If the stack refuses its configuration.
+    pub fn behind_nic(mut config: Config, offloads: Offloads) -> Self {
+        let nic = Nic::new(offloads);
+        nic.configure(&mut config);
         let bounds = Bounds {
             half_open: config.tcp.syn_queue,
             time_waits: config.tcp.max_time_wait,
@@ -95,6 +106,7 @@ impl StackHost {
             backlog: 1024,
             keepalive: None,
             bounds,
+            nic,
             sink_full: false,
         }
     }
@@ -117,6 +129,11 @@ impl StackHost {
     /// The stack, to be used directly. Its events are taken by the simulation.
     pub fn stack_mut(&mut self) -> &mut Stack {
         &mut self.stack
+    }
+
+    /// The NIC.
+    pub fn nic(&self) -> &Nic {
+        &self.nic
     }
 
     /// The stack's own id of a connection.
@@ -143,10 +160,21 @@ impl StackHost {
     }
 }
 
-/// A sink with so much room, which puts the tags in.
+/// A sink with so much room, in front of a NIC.
 pub(crate) struct Sink<'a> {
     pub(crate) room: usize,
     pub(crate) frames: &'a mut Vec<Vec<u8>>,
+    pub(crate)     nic: &'a mut Nic,
+}
+
+impl Sink<'_> {
+    fn take(&mut self, frames: usize) {
+        assert!(
+            self.room >= frames,
+            "the stack sends more frames than the sink has room for"
+        );
+        self.room -= frames;
+    }
 }
 
 impl TxSink for Sink<'_> {
@@ -155,31 +183,46 @@ impl TxSink for Sink<'_> {
     }
 
     fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        assert!(
-            self.room > 0,
-            "the stack sends more frames than the sink has room for"
-        );
-        self.room -= 1;
+        self.take(1);
         let mut frame = vec![JUNK; len];
         let result = fill(&mut frame);
-        if let Some(tci) = meta.vlan_tci {
-            frame = frames::tagged(&frame, tci);
-        }
-        self.frames.push(frame);
+        self.frames.push(self.nic.send(frame, meta));
         result
+    }
+
+    fn send_large(&mut self, large: &LargeFrame<'_>) {
+        if let Some(pieces) = self.nic.send_large(large) {
+            self.take(pieces.len());
+            self.frames.extend(pieces);
+            return;
+        }
+        let meta = large.segment_meta();
+        for index in 0..large.gso().count() {
+            self.send(large.gso().frame_len(index), meta, |frame| {
+                large.write_segment(index, frame);
+            });
+        }
     }
 }
 
 impl Host for StackHost {
     fn ingest(&mut self, now: Instant, frames: &[Vec<u8>]) {
-        self.stack.ingest(now, frames);
+        if self.nic.passes_on() {
+            self.stack.ingest(now, frames);
+        } else {
+            let received = self.nic.receive(frames);
+            self.stack.ingest(now, &received);
+        }
     }
 
     fn transmit(&mut self, now: Instant, room: usize, out: &mut Vec<Vec<u8>>) {
         let before = out.len();
-        let sent = self
-            .stack
-            .poll_transmit(now, &mut Sink { room, frames: out });
+        let mut sink = Sink {
+            room,
+            frames: out,
+            nic: &mut self.nic,
+        };
+        let sent = self.stack.poll_transmit(now, &mut sink);
         assert_eq!(
             sent,
             out.len() - before,

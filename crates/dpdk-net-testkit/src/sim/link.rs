@@ -12,6 +12,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use crate::Instant;
+use crate::frames::fix_checksums;
 
 const ETHERNET_HEADER: usize = 14;
 
@@ -35,6 +36,8 @@ pub struct LinkConfig {
     /// checksum, so a receiver that delivers such a payload is at fault. Frames that are not IP carry no checksum of their
     /// own (a real NIC would drop them by the frame check sequence): they are lost instead.
     pub corrupt: f64,
+    /// Probability that an IP packet whose sender is capable of explicit congestion notification is marked (RFC 3168).
+    pub mark: f64,
     /// Bits per second that the wire takes, counted over the bytes of the frame; `None` is no limit.
     pub rate_bps: Option<u64>,
     /// Frames that wait for the wire at most, where there is a rate; a frame that finds the queue full is dropped.
@@ -55,6 +58,7 @@ impl Default for LinkConfig {
             reorder_delay: Duration::from_millis(3),
             duplicate: 0.0,
             corrupt: 0.0,
+            mark: 0.0,
             rate_bps: None,
             queue_frames: 256,
             max_frame: None,
@@ -108,6 +112,12 @@ impl LinkConfig {
         self
     }
 
+    /// Sets the probability that a packet which may be is marked with congestion.
+    pub fn with_marks(mut self, probability: f64) -> Self {
+        self.mark = probability;
+        self
+    }
+
     /// Sets the rate in bits per second and the number of frames that wait for the wire.
     pub fn with_rate(mut self, bits_per_second: u64, queue_frames: usize) -> Self {
         self.rate_bps = Some(bits_per_second);
@@ -127,6 +137,7 @@ impl LinkConfig {
             ("reorder", self.reorder),
             ("duplicate", self.duplicate),
             ("corrupt", self.corrupt),
+            ("mark", self.mark),
         ] {
             assert!(
                 (0.0..=1.0).contains(&p),
@@ -158,6 +169,8 @@ pub struct LinkStats {
     pub too_long: u64,
     /// Frames that came out with a flipped bit.
     pub corrupted: u64,
+    /// Frames that came out with a mark of congestion.
+    pub marked: u64,
     /// Extra copies that came out.
     pub duplicated: u64,
     /// Frames held back while others overtook them.
@@ -257,6 +270,9 @@ impl Link {
             self.stats.corrupted += 1;
             fate = Fate::Corrupted;
         }
+        if self.chance(self.config.mark) && mark(&mut frame) {
+            self.stats.marked += 1;
+        }
         let arrival = departure + self.config.latency;
         if self.chance(self.config.duplicate) {
             let late = self.up_to(self.config.reorder_delay);
@@ -316,6 +332,22 @@ impl Link {
         let at = self.rng.random_range(ETHERNET_HEADER..frame.len());
         frame[at] ^= 1 << self.rng.random_range(0..8u32);
     }
+}
+
+/// Marks a packet with "congestion experienced", if its sender is capable of it and it is not marked yet.
+fn mark(frame: &mut [u8]) -> bool {
+    // The ECN field is the low end of the traffic class.
+    let (at, shift) = match frame.get(12..14) {
+        Some([0x08, 0x00]) => (ETHERNET_HEADER + 1, 0),
+        Some([0x86, 0xdd]) => (ETHERNET_HEADER + 1, 4),
+        _ => return false,
+    };
+    match frame.get(at).map(|class| class >> shift & 3) {
+        Some(1 | 2) => frame[at] |= 3 << shift,
+        _ => return false,
+    }
+    fix_checksums(frame);
+    true
 }
 
 fn carries_ip(frame: &[u8]) -> bool {

@@ -1,0 +1,40 @@
+//! A received frame as a NIC hands it over: in pieces of memory, with what it found out about it.
+
+use dpdk_net_packet::{FrameBuf, RxMeta};
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// The pieces, one behind the other. The first one has all headers.
+    pub pieces: Vec<Vec<u8>>,
+    /// What comes with it.
+    pub meta: RxMeta,
+}
+
+impl Received {
+    /// A frame in one piece.
+    pub fn new(frame: Vec<u8>, meta: RxMeta) -> Self {
+        Self {
+            pieces: vec![frame],
+            meta,
+        }
+    }
+}
+
+impl FrameBuf for Received {
+    fn bytes(&self) -> &[u8] {
+        self.segment(0)
+    }
+
+    fn segments(&self) -> usize {
+        self.pieces.len().max(1)
+    }
+
+    fn segment(&self, index: usize) -> &[u8] {
+        self.pieces.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    fn rx_meta(&self) -> RxMeta {
+        self.meta
+    }
+}

@@ -164,7 +164,7 @@ impl StackHost {
 pub(crate) struct Sink<'a> {
     pub(crate) room: usize,
     pub(crate) frames: &'a mut Vec<Vec<u8>>,
-    pub(crate)     nic: &'a mut Nic,
+    pub(crate) nic: &'a mut Nic,
 }
 
 impl Sink<'_> {

@@ -15,7 +15,7 @@ use crate::Instant;
 use crate::addr::Family;
 use crate::frames::{self, Path, Segment, flags};
 use crate::hosts::{Sink, StackHost};
-use crate::nic::{Nic, Offloads};
+use crate::nic::Nic;
 
 /// The number of the stack in the address plan.
 pub const HOST: u16 = 1;
@@ -138,11 +138,10 @@ impl ByHand {
     /// What the stack has to send now.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        let mut nic = Nic::new(Offloads::default());
         let mut sink = Sink {
             room: usize::MAX,
             frames: &mut frames,
-            nic: &mut nic,
+            nic: &mut Nic::default(),
         };
         self.stack.poll_transmit(self.now, &mut sink);
         frames

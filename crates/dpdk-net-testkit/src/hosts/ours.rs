@@ -160,7 +160,7 @@ impl StackHost {
     }
 }
 
-/// A sink with so much room behind a NIC, which puts the tags in.
+/// A sink with so much room, in front of a NIC.
 pub(crate) struct Sink<'a> {
     pub(crate) room: usize,
     pub(crate) frames: &'a mut Vec<Vec<u8>>,

@@ -26,7 +26,7 @@ const SYN: u8 = 2;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 
-/// The addresses and ports of a connection, one direction.
+/// The addresses, ports and VLAN of a connection, one direction.
 type Key = Vec<u8>;
 
 /// What has come of a connection, in sequence numbers.
@@ -146,7 +146,10 @@ impl Lro {
             out.push(frame);
             return;
         };
-        let key = segment.key(bytes);
+        // A tag that was taken out belongs to it all the same.
+        let mut key = segment.key(bytes);
+        let tci = frame.meta.vlan_tci.map_or([0xff; 2], u16::to_be_bytes);
+        key.extend_from_slice(&tci);
         let stream = self.streams.entry(key.clone()).or_default();
         let len = segment.payload() as u32;
         if segment.flags & SYN != 0 {

@@ -16,6 +16,7 @@ use std::fmt;
 use dpdk_net_packet::{ChecksumVerdict, RxMeta};
 use dpdk_net_stack::{ChecksumOffload, Config, LargeFrame, TxMeta};
 
+use crate::frames;
 use lro::Lro;
 
 /// What a [`Nic`] does. Each is a switch; the default is none.
@@ -227,6 +228,7 @@ impl Nic {
 
     /// Sends one frame as the stack left it; what goes out on the wire.
     pub fn send(&mut self, mut frame: Vec<u8>, meta: TxMeta) -> Vec<u8> {
+        self.tag_in_software(&mut frame, meta);
         if let Some(kind) = meta.checksum {
             let transport = if kind.is_udp() {
                 self.offloads.tx_udp_checksum
@@ -261,6 +263,7 @@ impl Nic {
         let mut packet = headers.to_vec();
         packet.resize(headers.len() + gso.payload_len(), 0);
         large.copy_to(0, &mut packet[headers.len()..]);
+        self.tag_in_software(&mut packet, large.meta());
         frame::prepare_to_cut(&mut packet);
         let mut pieces = frame::cut(&packet, gso.segment().into());
         self.stats.cut += 1;
@@ -271,11 +274,21 @@ impl Nic {
         Some(pieces)
     }
 
-    /// The tag is the NIC's to put in, or its driver's.
+    /// Where the NIC puts no tags in, the host does.
+    fn tag_in_software(&self, frame: &mut Vec<u8>, meta: TxMeta) {
+        if let Some(tci) = meta.vlan_tci
+            && !self.offloads.vlan_insert
+        {
+            *frame = frames::tagged(frame, tci);
+        }
+    }
+
     fn tag(&mut self, frame: &mut Vec<u8>, meta: TxMeta) {
-        if let Some(tci) = meta.vlan_tci {
+        if let Some(tci) = meta.vlan_tci
+            && self.offloads.vlan_insert
+        {
             frame::insert_tag(frame, tci);
-            self.stats.tagged += u64::from(self.offloads.vlan_insert);
+            self.stats.tagged += 1;
         }
     }
 

@@ -261,6 +261,10 @@ impl Link {
             return Fate::Lost;
         }
         let mut fate = Fate::Passed;
+        // Before a bit is flipped: a mark has its checksum made anew.
+        if self.chance(self.config.mark) && mark(&mut frame) {
+            self.stats.marked += 1;
+        }
         if self.chance(self.config.corrupt) {
             if !carries_ip(&frame) {
                 self.stats.lost += 1;
@@ -357,6 +361,8 @@ fn carries_ip(frame: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Family;
+    use crate::frames::Path;
 
     fn frame(n: usize) -> Vec<u8> {
         let mut frame = vec![0u8; n];
@@ -399,6 +405,31 @@ mod tests {
             stats.lost
         );
         assert_eq!(one, two);
+    }
+
+    #[test]
+    fn only_capable_packets_are_marked_and_their_checksums_stay_right() {
+        for family in Family::BOTH {
+            for (ecn, marked) in [(0, 0), (1, 3), (2, 3), (3, 3)] {
+                let mut frame = Path::new(family, 1, 2).udp(1, 2, &[7; 30]);
+                match family {
+                    Family::V4 => frame[15] |= ecn,
+                    Family::V6 => frame[15] |= ecn << 4,
+                }
+                fix_checksums(&mut frame);
+                let mut link = Link::new(LinkConfig::perfect().with_marks(1.0), 7);
+                let mut out = Vec::new();
+                link.offer(Instant::ZERO, frame.clone(), &mut out);
+                let (_, got) = out.remove(0);
+                assert_eq!(link.stats().marked, u64::from(ecn == 1 || ecn == 2));
+                match family {
+                    Family::V4 => frame[15] |= marked,
+                    Family::V6 => frame[15] |= marked << 4,
+                }
+                fix_checksums(&mut frame);
+                assert_eq!(got, frame);
+            }
+        }
     }
 
     #[test]

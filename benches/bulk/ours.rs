@@ -8,10 +8,20 @@ use anyhow::Context;
 use dpdk_net::net::{TcpListener, TcpStream};
 use dpdk_net::{App, AppBuilder, IdlePolicy};
 use dpdk_net_rte::Eal;
-use dpdk_net_rte::port::{RxOffloads, TxOffloads};
+use dpdk_net_rte::port::{Offload, OffloadRequest, Wish};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{CHUNK, Device, End, Offloads, PORT, Role, megabits, say};
+
+/// Those of checksums.
+const CHECKSUMS: [Offload; 6] = [
+    Offload::RxIpv4Checksum,
+    Offload::RxTcpChecksum,
+    Offload::RxUdpChecksum,
+    Offload::TxIpv4Checksum,
+    Offload::TxTcpChecksum,
+    Offload::TxUdpChecksum,
+];
 
 pub(crate) fn run(end: &End) -> anyhow::Result<()> {
     let app = app(end)?;
@@ -66,20 +76,20 @@ fn app(end: &End) -> anyhow::Result<AppBuilder> {
             stack.gro = !off;
             stack.gso = !off;
         });
-    let (rx, tx, send_memory) = match end.offloads {
-        Offloads::Off | Offloads::Software => (RxOffloads::SCATTER, TxOffloads::empty(), 0),
-        Offloads::Checksum => (
-            RxOffloads::SCATTER | RxOffloads::CHECKSUM,
-            TxOffloads::CHECKSUM,
-            0,
-        ),
-        Offloads::All => (
-            RxOffloads::SCATTER | RxOffloads::CHECKSUM | RxOffloads::TCP_LRO,
-            TxOffloads::CHECKSUM | TxOffloads::TCP_TSO | TxOffloads::MULTI_SEGS,
-            32 << 20,
-        ),
+    let (offloads, send_memory) = match end.offloads {
+        Offloads::Off | Offloads::Software => (&[][..], 0),
+        Offloads::Checksum => (&CHECKSUMS[..], 0),
+        Offloads::All => (&Offload::ALL[..], 32 << 20),
     };
-    app = app.rx_offloads(rx).tx_offloads(tx).send_memory(send_memory);
+    let request = offloads
+        .iter()
+        .filter(|offload| **offload != Offload::FastFree)
+        .fold(OffloadRequest::NONE, |request, offload| {
+            request.with(*offload, Wish::Auto)
+        });
+    app = app
+        .offloads(request.with(Offload::Scatter, Wish::Auto))
+        .send_memory(send_memory);
     Ok(app)
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dpdk_net_rte::port::PortStats;
+use dpdk_net_rte::port::{Offloads, PortStats};
 use dpdk_net_stack::{Stats as StackStats, TcpConnection};
 
 /// What a worker's loop did since it started. All are counts.
@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub worker: WorkerStats,
     /// The port's counters, if the driver gives any.
     pub port: Option<PortStats>,
+    /// Which of the port's offloads are on, and why others are not.
+    pub offloads: Offloads,
     /// Every TCP connection.
     pub connections: Vec<TcpConnection>,
     /// TCP connections that their application let go of and that finish by themselves.

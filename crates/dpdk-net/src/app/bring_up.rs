@@ -63,8 +63,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         tx_descriptors: builder.descriptors,
         // A default is not forced on drivers that can't change theirs.
         mtu: builder.mtu,
-        rx_offloads_if_offered: builder.rx_offloads,
-        tx_offloads_if_offered: builder.tx_offloads,
+        offloads: builder.offloads,
         ..PortConfig::default()
     };
     let port = port
@@ -109,6 +108,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         addresses = ?worker.handle().addresses(),
         "up"
     );
+    tracing::info!(port = port.name(), "offloads:\n{}", port.offloads());
     Ok(Up { worker, port })
 }
 

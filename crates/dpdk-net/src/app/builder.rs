@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::port::{RxOffloads, TxOffloads};
+use dpdk_net_rte::port::{Offload, OffloadRequest, Wish};
 use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route};
 
@@ -40,8 +40,7 @@ pub struct AppBuilder {
     pub(super) mbufs: Option<u32>,
     pub(super) descriptors: Option<u16>,
     pub(super) send_memory: usize,
-    pub(super) rx_offloads: RxOffloads,
-    pub(super) tx_offloads: TxOffloads,
+    pub(super) offloads: OffloadRequest,
     pub(super) drain_timeout: Duration,
     pub(super) link_timeout: Duration,
 }
@@ -72,11 +71,7 @@ impl AppBuilder {
             mbufs: None,
             descriptors: None,
             send_memory: 8 << 20,
-            rx_offloads: RxOffloads::CHECKSUM | RxOffloads::SCATTER | RxOffloads::TCP_LRO,
-            tx_offloads: TxOffloads::CHECKSUM
-                | TxOffloads::TCP_TSO
-                | TxOffloads::MULTI_SEGS
-                | TxOffloads::VLAN_INSERT,
+            offloads: OffloadRequest::default(),
             drain_timeout: Duration::from_secs(10),
             link_timeout: Duration::from_secs(5),
         }
@@ -156,16 +151,16 @@ impl AppBuilder {
         self
     }
 
-    /// Receive offloads to use where the port has them. Default: checksums, LRO, scattered receive.
-    pub fn rx_offloads(mut self, offloads: RxOffloads) -> Self {
-        self.rx_offloads = offloads;
+    /// What is wished of the port's offloads. Default: each that the port offers, that is of use and that its driver is not known
+    /// to do wrong ([`OffloadRequest::default`]); what is not on is done in software, with the same result on the wire.
+    pub fn offloads(mut self, request: OffloadRequest) -> Self {
+        self.offloads = request;
         self
     }
 
-    /// Transmit offloads to use where the port has them; what it has not is done in software. Default: checksums, TSO, chained
-    /// mbufs, VLAN tags.
-    pub fn tx_offloads(mut self, offloads: TxOffloads) -> Self {
-        self.tx_offloads = offloads;
+    /// What is wished of one offload. [`Wish::On`] makes it an error if the port does not offer it.
+    pub fn offload(mut self, offload: Offload, wish: Wish) -> Self {
+        self.offloads = self.offloads.with(offload, wish);
         self
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use dpdk_net_rte::PortControl;
+use dpdk_net_rte::port::Offloads;
 use tokio::sync::watch;
 
 use crate::handle::Handle;
@@ -99,6 +100,11 @@ impl Context {
         self.inner.handle.addresses()
     }
 
+    /// Which of the port's offloads are on, and why others are not.
+    pub fn offloads(&self) -> Offloads {
+        self.inner.port.offloads()
+    }
+
     /// A snapshot of all figures. Lists every connection: for people, not for a loop.
     pub fn stats(&self) -> Snapshot {
         let shard = self.inner.handle.stats();
@@ -107,6 +113,7 @@ impl Context {
             stack: shard.stack,
             worker: shard.worker,
             port: self.inner.port.stats().ok(),
+            offloads: self.inner.port.offloads(),
             connections: self.inner.handle.connections(),
             tcp_orphans: shard.tcp_orphans,
         }

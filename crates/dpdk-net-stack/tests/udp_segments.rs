@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::net::SocketAddr;
+
 use common::*;
 use dpdk_net_packet::{Network, Transport, parse};
 use dpdk_net_stack::{
     ChecksumOffload, Config, Duration, Error, Event, Instant, LargeFrame, Readiness, Stack, TxMeta,
-    TxSink, UDP_MAX_SEGMENTS, UdpId, UdpOptions,
+    TxSink, UDP_MAX_SEGMENTS, UdpId, UdpOptions, Vlan,
 };
 
 const NOW: Instant = Instant::from_secs(1_000);
@@ -292,5 +294,38 @@ both_families! {
         }
         assert_eq!(got, data.chunks(100).collect::<Vec<_>>());
         assert_eq!(stack.stats().link.looped, 16);
+    }
+
+    fn a_vlan_tags_each_datagram_and_its_mtu_is_the_limit(family) {
+        let vlan = Vlan::new(5)
+            .with_priority(3)
+            .with_mtu(1_400)
+            .with_address("198.51.100.1/24".parse().unwrap())
+            .with_address("fd00:5::1/64".parse().unwrap());
+        let to = match family {
+            Family::V4 => "198.51.100.2:7",
+            Family::V6 => "[fd00:5::2]:7",
+        };
+        let to: SocketAddr = to.parse().unwrap();
+        let [(mut one, by_one), (mut all, at_once)] = [(); 2].map(|()| {
+            let (mut stack, id) = host(config(1).with_vlan(vlan.clone()), family);
+            stack.add_vlan_neighbor(5, to.ip(), mac(2));
+            (stack, id)
+        });
+        let size = longest(family) - 100;
+        let data = pattern(5 * size + 1);
+        for piece in data.chunks(size) {
+            one.udp_send(NOW, by_one, piece, Some(to)).unwrap();
+        }
+        let long = all.udp_send_segments(NOW, at_once, &data, size as u16 + 1, Some(to));
+        assert_eq!(long, Err(Error::MessageTooLong));
+        all.udp_send_segments(NOW, at_once, &data, size as u16, Some(to)).unwrap();
+        let (mut expected, mut got) = (wire(100, 0), wire(100, 4));
+        one.poll_transmit(NOW, &mut expected);
+        all.poll_transmit(NOW, &mut got);
+        assert!(got.frames == expected.frames);
+        assert_eq!(got.large, [4, 2]);
+        let tci = Some(3 << 13 | 5);
+        assert!(got.frames.iter().all(|(_, meta)| meta.vlan_tci == tci));
     }
 }

@@ -130,6 +130,30 @@ both_families! {
         assert_eq!((merged, none), (15, 0));
     }
 
+    fn segments_are_taken_as_one_after_our_own_end_of_the_stream_too(family) {
+        for acknowledged in [false, true] {
+            let (mut hand, id) = accepted(family);
+            hand.stack.tcp_shutdown_write(id).unwrap();
+            let fin = hand.out().remove(0);
+            assert_ne!(fin.flags & FIN, 0);
+            if acknowledged {
+                hand.ack = hand.ack.wrapping_add(1);
+            }
+            let batch = frames(&hand, &[1_400; 10]);
+            hand.stack.ingest(hand.now, &batch);
+            assert_eq!(hand.stack.stats().tcp.rx_merged, 9);
+            hand.seq = hand.seq.wrapping_add(14_000);
+            let chain = Chain::new(frames(&hand, &[20_000]).remove(0), 1_500, 2_048);
+            hand.stack.ingest(hand.now, &[chain]);
+            let stats = hand.stack.stats();
+            assert_eq!((stats.tcp.rx_large, stats.frames.linearized), (1, 0));
+            assert_eq!(hand.out().last().unwrap().ack, hand.seq.wrapping_add(20_000));
+            let mut expected = pattern(14_000);
+            expected.extend(pattern(20_000));
+            assert_eq!(read_all(&mut hand, id), expected);
+        }
+    }
+
     fn what_differs_in_more_than_its_payload_is_not_merged(family) {
         for odd in 0..6 {
             let (mut hand, id) = accepted(family);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dpdk_net_packet::{MacAddr, Network, Transport, arp, icmp, parse};
+use dpdk_net_packet::{FrameBuf, MacAddr, Network, Transport, arp, icmp, parse};
 use dpdk_net_stack::{Config, Error, ListenOptions, ListenerId, Stack, TcpId, UdpId, UdpOptions};
 
 use crate::Instant;
@@ -116,6 +116,12 @@ impl ByHand {
     /// From now on whatever is handed to the stack gets this VLAN tag first, or none.
     pub fn set_tag(&mut self, tci: Option<u16>) {
         self.tci = tci;
+    }
+
+    /// Hands frames as a NIC makes them of what it received to the stack, in one batch; what it sends at once.
+    pub fn feed_received<B: FrameBuf>(&mut self, frames: &[B]) -> Vec<Vec<u8>> {
+        self.stack.ingest(self.now, frames);
+        self.take()
     }
 
     /// Hands frames to the stack in one batch; what it sends at once.

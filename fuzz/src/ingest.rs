@@ -8,6 +8,7 @@ use dpdk_net_stack::TcpId;
 use dpdk_net_testkit::addr::Family;
 
 use crate::frame::Frame;
+use crate::pieces::Pieced;
 use crate::{check_sent, small_stack};
 
 /// One step of a run.
@@ -15,6 +16,8 @@ use crate::{check_sent, small_stack};
 pub enum Step {
     /// Frames arrive together.
     Frames(Vec<Frame>),
+    /// Frames arrive together as a NIC hands them over: in pieces, with what it says about them.
+    Pieces(Vec<Pieced>),
     /// Milliseconds pass.
     Wait(u16),
     /// The application takes what waits in the listener and the UDP socket.
@@ -50,6 +53,11 @@ pub fn run(steps: &[Step]) {
             Step::Frames(frames) => {
                 let frames: Vec<_> = frames.iter().take(64).map(Frame::bytes).collect();
                 let sent = lab.feed_batch(&frames);
+                check_sent(&sent);
+            }
+            Step::Pieces(frames) => {
+                let frames: Vec<_> = frames.iter().take(64).map(Pieced::received).collect();
+                let sent = lab.feed_received(&frames);
                 check_sent(&sent);
             }
             Step::Wait(millis) => check_sent(&lab.wait(Duration::from_millis((*millis).into()))),

@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod ingest;
+pub mod pieces;
 pub mod tcp;
 
 use dpdk_net_packet::{ChecksumVerdict, Network, parse};

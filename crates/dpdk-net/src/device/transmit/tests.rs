@@ -1,14 +1,15 @@
 use std::sync::{Arc, Mutex};
 
-use dpdk_net_packet::gso;
-use dpdk_net_rte::{Eal, Error, Mempool};
-use dpdk_net_stack::{TxMeta, TxSink};
+use dpdk_net_packet::{MacAddr, gso};
+use dpdk_net_rte::{Eal, Error, Mempool, Port, PortConfig, ring};
+use dpdk_net_stack::{Config, TxMeta, TxSink, UdpOptions};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::frames::{Path, Segment, flags};
 use dpdk_net_testkit::nic::frame;
 
 use super::*;
 use crate::device::abilities::Abilities;
+use crate::{Reactor, WorkerConfig};
 
 const MTU: u16 = 1500;
 const TCI: u16 = 0x6007;
@@ -290,6 +291,82 @@ fn a_header_checksum_left_out_before_the_port_gave_it_up_is_made() {
         .output
         .send(before.len(), meta, |out| out.copy_from_slice(&before));
     assert_eq!(bench.wire(), [udp]);
+}
+
+/// What the stack leaves to whoever sends its frames.
+#[derive(Default)]
+struct Left(Vec<TxMeta>);
+
+impl TxSink for Left {
+    fn capacity(&mut self) -> usize {
+        usize::MAX
+    }
+
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.0.push(meta);
+        fill(&mut vec![0; len])
+    }
+}
+
+#[test]
+fn the_stack_is_told_to_make_the_checksums_that_the_port_gave_up() {
+    let eal = eal();
+    let rings = ring::looped_port(&eal, "loop", 1, 64).unwrap();
+    let pool = Mempool::builder(&eal, "pool")
+        .capacity(511)
+        .build()
+        .unwrap();
+    let port = Port::open(&eal, rings.ids()[0])
+        .unwrap()
+        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
+        .unwrap()
+        .start()
+        .unwrap();
+    let queues = port.take_queues().unwrap().remove(0);
+    let mut stack = Config::new(MacAddr([2, 0, 0, 0, 0, 1]));
+    stack.addresses = vec!["198.18.0.1/24".parse().unwrap()];
+    stack.dad = false;
+    let config = WorkerConfig::new(&eal, queues, pool, stack).interpose(|_| {
+        Box::new(Picky {
+            offers: ALL,
+            refuses: TxOffloads::CHECKSUM,
+            ignores: TxOffloads::empty(),
+            refuses_at: None,
+            room: usize::MAX,
+            sent: Sent::default(),
+        })
+    });
+    let mut reactor = Reactor::new(config).unwrap();
+    let handle = reactor.handle();
+    // Nobody has to be asked for the address of all.
+    let everybody = "198.18.0.255:9".parse().unwrap();
+    let socket = handle.with(|state| {
+        let options = UdpOptions::new("198.18.0.1:9".parse().unwrap());
+        let socket = state.stack.udp_bind(options).unwrap();
+        state.stack.udp_set_broadcast(socket, true).unwrap();
+        socket
+    });
+    let send = || {
+        handle.with(|state| {
+            let sent = state
+                .stack
+                .udp_send(state.now, socket, b"hello", Some(everybody));
+            sent.unwrap();
+        });
+    };
+    let left = || {
+        send();
+        let mut left = Left::default();
+        handle.with(|state| state.stack.poll_transmit(state.now, &mut left));
+        left.0.iter().any(|meta| meta.checksum.is_some())
+    };
+    assert!(left());
+    send();
+    for _ in 0..4 {
+        reactor.turn();
+    }
+    assert_ne!(handle.stats().worker.tx_offloads_given_up, 0);
+    assert!(!left());
 }
 
 #[test]

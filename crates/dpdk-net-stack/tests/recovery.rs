@@ -127,7 +127,7 @@ both_families! {
     }
 
     fn what_closes_a_gap_may_repeat_what_lies_behind_it(family) {
-        // RFC 2883 sections 4.2 and 5: one range a segment, the first one; the cumulative acknowledgment covers it already.
+        // RFC 2883 section 4.2.2: one range a segment, the first one; the cumulative acknowledgment covers it already.
         let mut hand = Hand::new(family);
         hand.sack_ok = true;
         let listener = hand.listen();

@@ -398,7 +398,7 @@ impl Flow {
         }
     }
 
-    /// The timer of a gap in what was acknowledged has run out: what has not come by now is lost (RFC 8985 section 6.3).
+    /// The timer of a gap in what was acknowledged has run out: what has not come by now is lost (RFC 8985 section 6.2).
     pub(crate) fn on_reorder_timer(&mut self, config: &Settings, now: Instant) {
         let prior_flight = self.in_flight();
         let mss = u32::from(self.mss);

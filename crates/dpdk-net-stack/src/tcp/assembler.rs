@@ -66,6 +66,9 @@ pub(crate) struct Assembler {
     recent: ArrayVec<u64, RECENT>,
     bytes: usize,
     heap: usize,
+    /// Ranges that segments have had looked at, and bytes that were moved for them.
+    #[cfg(test)]
+    work: (usize, usize),
 }
 
 impl Assembler {
@@ -79,7 +82,21 @@ impl Assembler {
             recent: ArrayVec::new_const(),
             bytes: 0,
             heap: 0,
+            #[cfg(test)]
+            work: (0, 0),
         }
+    }
+
+    /// Tests see what segments cost.
+    #[inline]
+    fn count_work(&mut self, ranges: usize, moved: usize) {
+        #[cfg(test)]
+        {
+            self.work.0 += ranges;
+            self.work.1 += moved;
+        }
+        #[cfg(not(test))]
+        let _ = (ranges, moved);
     }
 
     #[inline]
@@ -173,6 +190,7 @@ impl Assembler {
         }
         let known = last;
         while at < end {
+            self.count_work(1, 0);
             let next = self
                 .ranges
                 .range(at..)
@@ -268,9 +286,11 @@ impl Assembler {
                 if wanted - before > room {
                     return false;
                 }
-                chunk.reserve_exact(wanted - chunk.len());
+                let moved = chunk.len();
+                chunk.reserve_exact(wanted - moved);
                 chunk.extend_from_slice(bytes);
                 self.heap += chunk.capacity() - before;
+                self.count_work(0, moved);
                 self.join_next(from, end, room.saturating_sub(wanted - before));
                 return true;
             }
@@ -297,6 +317,7 @@ impl Assembler {
             chunk.reserve_exact(wanted - chunk.len());
             chunk.splice(..0, bytes.iter().copied());
             self.heap += chunk.capacity() - before;
+            self.count_work(0, len);
             if let Some(chunk) = self.chunks.remove(&end) {
                 self.chunks.insert(at, chunk);
             }
@@ -335,6 +356,8 @@ impl Assembler {
             chunk.reserve_exact(next.len());
             chunk.extend_from_slice(next.as_slice());
             self.heap += chunk.capacity() - before;
+            let moved = chunk.len();
+            self.count_work(0, moved);
         }
     }
 

@@ -386,7 +386,7 @@ impl Tcp {
         let Some(error) = report.kind.to_error() else {
             return;
         };
-        // Hard only while connecting: RFC 1122 section 4.2.3.9 wants established ones to live on (RFC 5927 section 4).
+        // Hard only while connecting: RFC 1122 section 4.2.3.9 wants established ones to live on (RFC 5927 section 5.2).
         if flow.has(FlowFlags::CONNECTING) {
             self.finish(id, Some(error));
         } else {

@@ -29,7 +29,7 @@
 //! - 4.2.3.6 MAY: keep-alives, off by default | `s3_8_4_must_24_must_25_must_26_must_27_keepalives_are_off_and_can_be_asked_for`
 //! - 4.2.3.9 MUST NOT: a soft ICMP error aborts a connection | `s3_9_2_2_must_56_soft_icmp_errors_abort_nothing`
 //! - 4.2.3.10 MUST: SYNs from and to groups are dropped | `s3_9_2_3_must_57_must_63_impossible_addresses_are_dropped`
-//! - 4.2.4.4 MUST: the service of a connection can be chosen | `s3_9_1_9_must_48_shld_21_shld_22_the_service_can_be_chosen`
+//! - 4.2.4.2 MUST: the service of a connection can be chosen | `s3_9_1_9_must_48_shld_21_shld_22_the_service_can_be_chosen`
 
 use dpdk_net_packet::{checksum, ethernet};
 

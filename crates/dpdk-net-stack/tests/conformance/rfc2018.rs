@@ -32,7 +32,7 @@ pub(crate) fn blocks(hand: &Hand, seg: &Seg) -> Vec<(u32, u32)> {
 both_families! {
     /// 2 MUST NOT: SACK-permitted is sent on anything but a SYN.
     ///
-    /// 3 MUST NOT: Blocks are sent to who has not permitted them.
+    /// 4 MUST NOT: Blocks are sent to who has not permitted them.
     fn s2_must_not_blocks_are_sent_unasked(family) {
         let (mut hand, _) = accepted(family);
         for at in [200, 400, 600] {

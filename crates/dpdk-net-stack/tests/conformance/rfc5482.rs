@@ -16,8 +16,8 @@ use crate::common::*;
 use crate::support::*;
 
 both_families! {
-    /// 3.3 -: The option of a peer is passed over, on a SYN and later, and changes nothing.
-    fn s3_3_the_option_of_a_peer_changes_nothing(family) {
+    /// 3 -: The option of a peer is passed over, on a SYN and later, and changes nothing.
+    fn s3_the_option_of_a_peer_changes_nothing(family) {
         let mut hand = Hand::new(family);
         let listener = hand.listen();
         // A second.

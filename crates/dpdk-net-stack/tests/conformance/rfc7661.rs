@@ -15,8 +15,8 @@ use crate::common::*;
 use crate::support::*;
 
 both_families! {
-    /// 4.4 -: An application that sends less than its window keeps it as it is, and finds it there for the next burst.
-    fn s4_4_a_window_that_is_not_used_is_kept(family) {
+    /// 4.3 -: An application that sends less than its window keeps it as it is, and finds it there for the next burst.
+    fn s4_3_a_window_that_is_not_used_is_kept(family) {
         let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, &pattern(60_000)).unwrap();
         let sent = hand.out();

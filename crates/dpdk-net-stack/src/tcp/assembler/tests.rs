@@ -282,6 +282,70 @@ fn segments_of_one_byte_meet_the_bound_and_contiguous_ones_are_packed() {
     assert_eq!((down.bytes(), up.bytes()), (40_000, 40_000));
 }
 
+/// Whatever order segments come in, each has but a few ranges looked at, and no more than a short chunk or two moved.
+#[test]
+fn a_flood_of_gaps_is_cheap() {
+    const SEGMENTS: u32 = 20_000;
+    const ALL: u32 = 10 * SEGMENTS;
+    /// What is sent, and how: start and end of the n-th segment.
+    type Attack = (&'static str, fn(u32) -> (u32, u32));
+    let attacks: [Attack; 9] = [
+        ("upwards", |n| (10 * n, 10 * n + 1)),
+        ("downwards", |n| (ALL - 10 * n, ALL - 10 * n + 1)),
+        ("anywhere", |n| {
+            let at = n.wrapping_mul(2_654_435_761) % ALL;
+            (at, at + 1)
+        }),
+        ("every second byte, then those between, upwards", |n| {
+            let at = 2 * (n % (SEGMENTS / 2)) + 2 * n / SEGMENTS;
+            (at, at + 1)
+        }),
+        ("every second byte, then those between, downwards", |n| {
+            let at = SEGMENTS - 2 * (n % (SEGMENTS / 2)) - 2 * n / SEGMENTS;
+            (at, at + 1)
+        }),
+        ("gaps, then all of it again and again", |n| match n {
+            0..10_000 => (10 * n, 10 * n + 1),
+            _ => (0, ALL),
+        }),
+        (
+            "gaps, then all of it from later and later on",
+            |n| match n {
+                0..10_000 => (10 * n, 10 * n + 1),
+                _ => (ALL - 10 * (n - 10_000), ALL),
+            },
+        ),
+        ("gaps, then each time one gap more", |n| match n {
+            0..10_000 => (10 * n, 10 * n + 1),
+            _ => (0, 10 * (n - 9_999)),
+        }),
+        ("byte by byte downwards", |n| (ALL - n, ALL - n + 1)),
+    ];
+    for (what, attack) in attacks {
+        for limit in [NO_LIMIT, 1 << 20] {
+            let mut asm = Assembler::new();
+            for n in 0..SEGMENTS {
+                let (start, end) = attack(n);
+                let data = vec![0; (end - start) as usize];
+                // The first byte never comes.
+                asm.insert(0, 1 + start, &Payload::Copy(&data), limit);
+            }
+            let (ranges, moved) = asm.work;
+            let each = |sum: usize| sum as f64 / f64::from(SEGMENTS);
+            assert!(
+                each(ranges) < 2.0,
+                "{what}: {} ranges looked at for a segment",
+                each(ranges)
+            );
+            assert!(
+                each(moved) <= JOIN as f64,
+                "{what}: {} bytes moved for a segment",
+                each(moved)
+            );
+        }
+    }
+}
+
 #[test]
 fn bytes_that_close_the_gap_are_taken_beyond_the_bound() {
     let mut asm = Assembler::new();

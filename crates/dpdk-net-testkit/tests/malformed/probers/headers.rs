@@ -154,7 +154,7 @@ fn fragment_probes() {
             feed(TCP, &[(24, second, false), (0, first, true)]),
             Answer::SynAck
         );
-        // The flags in a fragment of their own, unseen by filters (RFC 1858 section 3.1): a whole segment all the same, but
+        // The flags in a fragment of their own, unseen by filters (RFC 1858 section 3): a whole segment all the same, but
         // IPv6 has all headers in the first fragment (RFC 7112 section 5).
         let tiny = [
             (0, &syn[..8], true),
@@ -169,7 +169,7 @@ fn fragment_probes() {
                 IpAddr::V6(_) => Answer::Icmp(4, 3, 0),
             }
         );
-        // A fragment that writes over another (RFC 1858 section 3.2, RFC 5722).
+        // A fragment that writes over another (RFC 1858 section 4, RFC 5722).
         let harmless = path.tcp_bytes(&segment(TCP_PORT, ACK));
         let overlapping = [(0, &harmless[..16], true), (8, &syn[8..], false)];
         assert_eq!(feed(UDP, &overlapping), Answer::Nothing);

@@ -416,6 +416,15 @@ impl TxSink for Output {
         result
     }
 
+    /// A low stock would make large packets small.
+    #[inline]
+    fn large_segments(&mut self) -> usize {
+        if self.spare.len() < BURST / 2 {
+            self.restock();
+        }
+        self.capacity()
+    }
+
     fn references(&self) -> bool {
         self.memory.is_some()
     }

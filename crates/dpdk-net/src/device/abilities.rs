@@ -137,15 +137,16 @@ impl Abilities {
         self.checksums[index(l4)][usize::from(tagged)].as_ref()
     }
 
-    /// Whether the port cuts packets of this kind.
+    /// Whether the port cuts packets of this kind. It has to make their checksums too.
     #[inline]
     pub(super) fn cuts(&self, l4: L4) -> bool {
         let wanted = if l4.is_udp() {
-            TxOffloads::UDP_TSO
+            TxOffloads::UDP_TSO | TxOffloads::UDP_CHECKSUM
         } else {
-            TxOffloads::TCP_TSO
+            TxOffloads::TCP_TSO | TxOffloads::TCP_CHECKSUM
         };
         self.has(wanted | TxOffloads::MULTI_SEGS)
+            && (l4.is_v6() || !self.ipv4_given_up)
             && (self.capabilities.segments_ipv6 || !l4.is_v6())
     }
 
@@ -220,7 +221,10 @@ mod tests {
 
     fn abilities(counts_link_header: bool) -> Abilities {
         let capabilities = TxCapabilities {
-            offloads: TxOffloads::UDP_TSO | TxOffloads::TCP_TSO | TxOffloads::MULTI_SEGS,
+            offloads: TxOffloads::UDP_TSO
+                | TxOffloads::TCP_TSO
+                | TxOffloads::CHECKSUM
+                | TxOffloads::MULTI_SEGS,
             segments_ipv6: true,
             most_segments: 64,
             most_mbufs: 64,
@@ -241,5 +245,19 @@ mod tests {
         }
         let tcp = abilities(true).cut_of(L4::TcpV4, 1460, 20, false, 10_000);
         assert!(tcp.is_some(), "a stream may be cut anywhere");
+    }
+
+    #[test]
+    fn what_makes_no_checksums_cuts_nothing_that_needs_them() {
+        const ALL: [L4; 4] = [L4::TcpV4, L4::TcpV6, L4::UdpV4, L4::UdpV6];
+        let cuts = |given_up| {
+            let mut abilities = abilities(false);
+            abilities.give_up(given_up);
+            ALL.map(|l4| abilities.cuts(l4))
+        };
+        assert_eq!(cuts(TxOffloads::empty()), [true; 4]);
+        assert_eq!(cuts(TxOffloads::TCP_CHECKSUM), [false, false, true, true]);
+        assert_eq!(cuts(TxOffloads::UDP_CHECKSUM), [true, true, false, false]);
+        assert_eq!(cuts(TxOffloads::IPV4_CHECKSUM), [false, true, false, true]);
     }
 }

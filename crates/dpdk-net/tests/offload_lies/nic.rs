@@ -30,8 +30,10 @@ pub(crate) enum Lie {
 /// What the NIC has done.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Report {
-    /// Packets that were cut.
+    /// Packets that were cut into TCP segments.
     pub(crate) cut: u64,
+    /// Packets that were cut into datagrams.
+    pub(crate) cut_udp: u64,
     /// Packets that asked for nothing but checksums, and got them.
     pub(crate) summed: u64,
     /// Packets that were refused.
@@ -136,7 +138,11 @@ impl Nic {
         packet.copy_to(&mut bytes);
         let mut report = self.report.lock().unwrap();
         let mut frames = if segment > 0 {
-            report.cut += 1;
+            if asked.contains(TxOffloads::UDP_TSO) {
+                report.cut_udp += 1;
+            } else {
+                report.cut += 1;
+            }
             frame::cut(&bytes, segment.into())
         } else {
             if asked.contains(TxOffloads::IPV4_CHECKSUM) {
@@ -232,6 +238,7 @@ impl Transmit for Nic {
         TxCapabilities {
             offloads: TxOffloads::CHECKSUM
                 | TxOffloads::TCP_TSO
+                | TxOffloads::UDP_TSO
                 | TxOffloads::VLAN_INSERT
                 | TxOffloads::MULTI_SEGS,
             segments_ipv6: true,

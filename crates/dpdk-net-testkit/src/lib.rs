@@ -3,6 +3,7 @@
 //! - [`sim`]: hosts on one Ethernet segment whose links delay, lose, reorder, duplicate, corrupt and limit frames, all from one
 //!   seed. No clock, no socket, no thread: a run is repeated exactly.
 //! - [`hosts`]: what can be put on the segment: the stack of this project, and smoltcp as the peer that nobody here wrote.
+//! - [`nic`]: a model of a NIC with offloads, for hosts to sit behind.
 //! - [`by_hand`]: a stack played frame by frame, without a network.
 //! - [`apps`]: small applications for the hosts, which check every byte.
 //! - [`frames`]: frames made by hand, valid or not.

@@ -2,7 +2,7 @@
 
 use dpdk_net_packet::{FrameBuf, RxMeta};
 
-/// See the [module](self).
+/// A frame, its pieces of memory one behind the other, and what is said about it.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
     /// The pieces, one behind the other. The first one has all headers.

@@ -4,24 +4,21 @@
 //! [`Stack::handle_timeout`] when [`Stack::next_timeout`] has come, and [`Stack::poll_event`] until it is empty. After any call
 //! that may make something ready to be sent (ingest, a timeout, a call of a socket) `poll_transmit` is to be called.
 
+mod interfaces;
 mod udp_segments;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use bytes::Bytes;
-use dpdk_net_packet::MacAddr;
 
-use crate::config::{ChecksumOffload, Config, IfAddr};
+use crate::config::{ChecksumOffload, Config};
 use crate::error::Error;
 use crate::event::{Event, ListenerId, Readiness, TcpId, UdpId};
 use crate::icmp::{ErrorReport, Icmp, IcmpError};
-use crate::iface::AddressState;
-use crate::interfaces::{Hop, Way};
 use crate::large::{LargeFrame, TxMemory};
 use crate::link::Link;
-use crate::neighbor::NeighborInfo;
 use crate::reassembly::Reassembler;
 use crate::stats::{FrameStats, Stats};
 use crate::tcp::info::{TcpConnection, TcpInfo};
@@ -646,125 +643,13 @@ impl Stack {
         self.udp.broadcast(id).ok_or(Error::UnknownSocket)
     }
 
-    /// The VLAN by whose interface datagrams to groups leave where neither the scope id of the group nor what the socket is
-    /// bound to tells (`IP_MULTICAST_IF`). 0, as at first, leaves it to the routes; without one it is the port itself.
-    ///
-    /// Errors: `AddrNotAvailable` if there is no such VLAN.
-    pub fn udp_set_multicast_vlan(&mut self, id: UdpId, vlan: u16) -> Result<(), Error> {
-        self.udp.set_multicast_vlan(&self.link.ifaces, id, vlan)
-    }
-
-    /// The VLAN that [`udp_set_multicast_vlan`](Self::udp_set_multicast_vlan) set.
-    pub fn udp_multicast_vlan(&self, id: UdpId) -> Result<u16, Error> {
-        self.udp.multicast_vlan(id).ok_or(Error::UnknownSocket)
-    }
-
-    /// Joins a group on the interface that the routes lead to, or else on the port itself: its datagrams are received by
-    /// this socket.
-    ///
-    /// Errors: as [`udp_join_on`](Self::udp_join_on).
-    pub fn udp_join(&mut self, id: UdpId, group: IpAddr) -> Result<(), Error> {
-        self.udp_join_on(id, group, self.vlan_toward(group))
-    }
-
-    /// Joins a group on the interface of a VLAN, 0 being the port itself.
-    ///
-    /// Errors: `AddrNotAvailable` if there is no such VLAN, `AddrInUse` if the socket has joined the group there already,
-    /// `InvalidInput` if it is none, `NoBufferSpace`.
-    pub fn udp_join_on(&mut self, id: UdpId, group: IpAddr, vlan: u16) -> Result<(), Error> {
-        self.udp
-            .join_group(self.now, &mut self.link.ifaces, id, group, vlan)
-    }
-
-    /// Leaves a group that [`udp_join`](Self::udp_join) has joined.
-    ///
-    /// Errors: `AddrNotAvailable` if the socket has not.
-    pub fn udp_leave(&mut self, id: UdpId, group: IpAddr) -> Result<(), Error> {
-        self.udp_leave_on(id, group, self.vlan_toward(group))
-    }
-
-    /// Leaves a group on the interface of a VLAN, 0 being the port itself.
-    ///
-    /// Errors: `AddrNotAvailable` if the socket has not joined it there.
-    pub fn udp_leave_on(&mut self, id: UdpId, group: IpAddr, vlan: u16) -> Result<(), Error> {
-        self.udp
-            .leave_group(self.now, &mut self.link.ifaces, id, group, vlan)
-    }
-
-    fn vlan_toward(&self, group: IpAddr) -> u16 {
-        let ifaces = &self.link.ifaces;
-        ifaces.get(ifaces.next_hop(&Way::to(group, 0)).at()).vlan
-    }
-
     /// UDP sockets.
     pub fn udp_count(&self) -> usize {
         self.udp.len()
     }
 }
 
-/// The interfaces and their surroundings.
 impl Stack {
-    /// The addresses of all interfaces, link-local ones included, whatever their state. Those of the port itself come first.
-    pub fn addresses(&self) -> Vec<IfAddr> {
-        let states = self.address_states();
-        states.into_iter().map(|(addr, _)| addr).collect()
-    }
-
-    /// The addresses of all interfaces and whether they may be used.
-    pub fn address_states(&self) -> Vec<(IfAddr, AddressState)> {
-        let interfaces = self.link.ifaces.iter();
-        interfaces.flat_map(|(_, it)| it.addresses()).collect()
-    }
-
-    /// The addresses of one interface and whether they may be used: of a VLAN, or of the port itself for 0. None if there is
-    /// no such VLAN.
-    pub fn vlan_address_states(&self, vlan: u16) -> Vec<(IfAddr, AddressState)> {
-        let at = self.link.ifaces.by_vlan(vlan);
-        let interface = at.map(|at| self.link.ifaces.get(at));
-        interface
-            .into_iter()
-            .flat_map(|it| it.addresses())
-            .collect()
-    }
-
-    /// The ids of the VLANs that there are interfaces of.
-    pub fn vlans(&self) -> Vec<u16> {
-        let interfaces = self.link.ifaces.iter().skip(1);
-        interfaces.map(|(_, interface)| interface.vlan).collect()
-    }
-
-    /// Whether no address is being probed any more (see `Config::dad`).
-    pub fn is_settled(&self) -> bool {
-        self.link.ifaces.is_settled()
-    }
-
-    /// All neighbours known or asked for.
-    pub fn neighbors(&self) -> Vec<NeighborInfo> {
-        self.link.neighbors(self.now).collect()
-    }
-
-    /// Enters a neighbour of the untagged network that is not asked for and never expires. `false` if there is no room for it.
-    pub fn add_neighbor(&mut self, addr: IpAddr, mac: MacAddr) -> bool {
-        self.add_vlan_neighbor(0, addr, mac)
-    }
-
-    /// As [`add_neighbor`](Self::add_neighbor), in a VLAN. `false` also if there is no such VLAN.
-    pub fn add_vlan_neighbor(&mut self, vlan: u16, addr: IpAddr, mac: MacAddr) -> bool {
-        let at = self.link.ifaces.by_vlan(vlan);
-        at.is_some_and(|at| self.link.add_neighbor(self.now, Hop { at, addr }, mac))
-    }
-
-    /// Forgets a neighbour of the untagged network, entered by hand or not; `false` if it was not known.
-    pub fn remove_neighbor(&mut self, addr: IpAddr) -> bool {
-        self.remove_vlan_neighbor(0, addr)
-    }
-
-    /// As [`remove_neighbor`](Self::remove_neighbor), in a VLAN.
-    pub fn remove_vlan_neighbor(&mut self, vlan: u16, addr: IpAddr) -> bool {
-        let at = self.link.ifaces.by_vlan(vlan);
-        at.is_some_and(|at| self.link.neighbors.remove(Hop { at, addr }))
-    }
-
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         Stats {

@@ -36,7 +36,9 @@ pub enum Error {
         why: String,
     },
     /// No address was given, so nobody could reach the service.
-    #[error("no address was given: add one with AppBuilder::address(\"198.18.0.2/24\")")]
+    #[error(
+        "no address was given: add one with AppBuilder::address(\"198.18.0.2/24\"), or in a VLAN with AppBuilder::vlan"
+    )]
     NoAddress,
     /// Duplicate address detection (RFC 4862 section 5.4, RFC 5227) found somebody else with the address.
     #[error(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dpdk_net_packet::MacAddr;
 use dpdk_net_rte::port::{DescriptorLimits, PortInfo, Started, TxOffloads};
 use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortControl};
-use dpdk_net_stack::{Config, IfAddr, MAX_MTU, MIN_MTU};
+use dpdk_net_stack::{Config, ConfigError, IfAddr, MAX_MTU, MIN_MTU, Vlan};
 
 use super::AppBuilder;
 use super::builder::EalSource;
@@ -34,7 +34,8 @@ pub(super) struct Up {
 }
 
 pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Error> {
-    let addresses = addresses(&builder)?;
+    let (addresses, vlans) = addresses(&builder)?;
+    check_networks(&builder, &addresses, &vlans)?;
     if let Some(mtu) = builder.mtu
         && !(MIN_MTU..=MAX_MTU).contains(&mtu)
     {
@@ -82,6 +83,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     let mut stack = Config::new(mac);
     stack.mtu = mtu;
     stack.addresses = addresses;
+    stack.vlans = vlans;
     stack.routes = builder.routes;
     getrandom::fill(&mut stack.seed).map_err(Error::Random)?;
     for tune in builder.tune {
@@ -112,22 +114,47 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     Ok(Up { worker, port })
 }
 
-/// All addresses, those given as text parsed.
-fn addresses(builder: &AppBuilder) -> Result<Vec<IfAddr>, Error> {
-    let mut addresses = builder.if_addrs.clone();
-    for text in &builder.addresses {
-        addresses.push(text.parse().map_err(|error: dpdk_net_stack::ConfigError| {
-            Error::BadAddress {
+/// All addresses, those given as text parsed: the port's own and those in VLANs.
+fn addresses(builder: &AppBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
+    let parsed = |text: &String| {
+        text.parse()
+            .map_err(|error: ConfigError| Error::BadAddress {
                 what: "the address",
                 given: text.clone(),
                 why: error.to_string(),
-            }
-        })?);
+            })
+    };
+    let mut addresses = builder.if_addrs.clone();
+    for text in &builder.addresses {
+        addresses.push(parsed(text)?);
     }
-    if addresses.is_empty() {
+    let mut vlans = builder.vlans.clone();
+    for (at, text) in &builder.vlan_addresses {
+        let address = parsed(text)?;
+        if let Some(vlan) = vlans.get_mut(*at) {
+            vlan.addresses.push(address);
+        }
+    }
+    if addresses.is_empty() && vlans.iter().all(|vlan| vlan.addresses.is_empty()) {
         return Err(Error::NoAddress);
     }
-    Ok(addresses)
+    Ok((addresses, vlans))
+}
+
+/// Lets the stack look at the networks before anything is started, unless they are still to be changed. What depends on the
+/// port is looked at again.
+fn check_networks(builder: &AppBuilder, addresses: &[IfAddr], vlans: &[Vlan]) -> Result<(), Error> {
+    if !builder.tune.is_empty() {
+        return Ok(());
+    }
+    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, 1]));
+    config.mtu = builder.mtu.unwrap_or(MAX_MTU).clamp(MIN_MTU, MAX_MTU);
+    config.addresses = addresses.to_vec();
+    config.vlans = vlans.to_vec();
+    config.routes = builder.routes.clone();
+    config
+        .validate()
+        .map_err(|error| Error::Stack(error.into()))
 }
 
 /// EAL's name for the program, for its logs and its list of arguments.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dpdk_net_packet::MacAddr;
 use dpdk_net_rte::port::{Offload, OffloadRequest, Wish};
 use dpdk_net_rte::{Eal, EalBuilder};
-use dpdk_net_stack::{Config, IfAddr, Route};
+use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
 use super::Context;
 use crate::error::Error;
@@ -32,6 +32,9 @@ pub struct AppBuilder {
     pub(super) port: Option<String>,
     pub(super) addresses: Vec<String>,
     pub(super) if_addrs: Vec<IfAddr>,
+    pub(super) vlans: Vec<Vlan>,
+    /// Addresses given as text, with the VLAN's place in `vlans`.
+    pub(super) vlan_addresses: Vec<(usize, String)>,
     pub(super) routes: Vec<Route>,
     pub(super) mtu: Option<u16>,
     pub(super) mac: Option<MacAddr>,
@@ -51,6 +54,8 @@ impl std::fmt::Debug for AppBuilder {
             .field("port", &self.port)
             .field("addresses", &self.addresses)
             .field("if_addrs", &self.if_addrs)
+            .field("vlans", &self.vlans)
+            .field("vlan_addresses", &self.vlan_addresses)
             .field("routes", &self.routes)
             .finish_non_exhaustive()
     }
@@ -63,6 +68,8 @@ impl AppBuilder {
             port: None,
             addresses: Vec::new(),
             if_addrs: Vec::new(),
+            vlans: Vec::new(),
+            vlan_addresses: Vec::new(),
             routes: Vec::new(),
             mtu: None,
             mac: None,
@@ -96,7 +103,7 @@ impl AppBuilder {
     }
 
     /// Adds an address with its prefix length, as text: `198.18.0.2/24`, `fd00::2/64`. At least one is
-    /// needed; an IPv6 link-local one is there by itself. What is malformed is reported by `run`.
+    /// needed, here or in a VLAN; an IPv6 link-local one is there by itself. What is malformed is reported by `run`.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.addresses.push(address.into());
         self
@@ -108,7 +115,29 @@ impl AppBuilder {
         self
     }
 
-    /// Adds a default route by way of `gateway`; one per family has an effect.
+    /// Makes the port a member of the VLAN with this id, 1 to 4094, with addresses there, given as text:
+    /// `vlan(100, ["198.18.100.2/24", "fd00:100::2/64"])`. It is an interface of its own, as Linux' `eth0.100` is one on
+    /// `eth0`; sockets serve all interfaces. What is malformed or can't be is reported by `run`.
+    pub fn vlan<I>(mut self, id: u16, addresses: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let at = self.vlans.len();
+        self.vlans.push(Vlan::new(id));
+        let addresses = addresses.into_iter().map(|address| (at, address.into()));
+        self.vlan_addresses.extend(addresses);
+        self
+    }
+
+    /// As [`vlan`](Self::vlan), with a priority or an MTU of its own.
+    pub fn vlan_with(mut self, vlan: Vlan) -> Self {
+        self.vlans.push(vlan);
+        self
+    }
+
+    /// Adds a default route by way of `gateway`, which leaves by the interface on whose prefix that is. Of several of one
+    /// family a packet takes that of the interface which has its source address, or else the first.
     pub fn gateway(self, gateway: impl Into<IpAddr>) -> Self {
         self.route(Route::default_via(gateway.into()))
     }

@@ -16,6 +16,7 @@ mod tcp_listener;
 mod tcp_options;
 mod tcp_socket;
 mod tcp_stream;
+mod udp_multicast;
 mod udp_socket;
 
 pub mod tcp;

@@ -5,7 +5,7 @@
 mod segments;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
@@ -41,7 +41,7 @@ const MAX_DATAGRAM: usize = 65_535;
 /// ```
 #[derive(Debug)]
 pub struct UdpSocket {
-    socket: Socket<UdpId>,
+    pub(super) socket: Socket<UdpId>,
     family: Family,
 }
 
@@ -431,49 +431,6 @@ impl UdpSocket {
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
         self.socket
             .call(|state, id| state.stack.udp_set_broadcast(id, on))
-    }
-
-    /// Joins an IPv4 multicast group. There is one interface: `interface` must be unspecified or one of its
-    /// addresses.
-    pub fn join_multicast_v4(&self, multiaddr: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.check_interface(interface)?;
-        self.socket
-            .call(|state, id| state.stack.udp_join(id, multiaddr.into()))
-    }
-
-    /// Leaves an IPv4 multicast group.
-    pub fn leave_multicast_v4(&self, multiaddr: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
-        self.check_interface(interface)?;
-        self.socket
-            .call(|state, id| state.stack.udp_leave(id, multiaddr.into()))
-    }
-
-    /// Joins an IPv6 multicast group. There is one interface, so its index is not looked at.
-    pub fn join_multicast_v6(&self, multiaddr: &Ipv6Addr, _interface: u32) -> io::Result<()> {
-        self.socket
-            .call(|state, id| state.stack.udp_join(id, (*multiaddr).into()))
-    }
-
-    /// Leaves an IPv6 multicast group.
-    pub fn leave_multicast_v6(&self, multiaddr: &Ipv6Addr, _interface: u32) -> io::Result<()> {
-        self.socket
-            .call(|state, id| state.stack.udp_leave(id, (*multiaddr).into()))
-    }
-
-    /// The kernel's error for an interface address that is none of ours.
-    fn check_interface(&self, interface: Ipv4Addr) -> io::Result<()> {
-        let known = interface.is_unspecified()
-            || self.socket.with(|state, _| {
-                let addresses = state.stack.addresses();
-                addresses
-                    .iter()
-                    .any(|own| own.addr == IpAddr::V4(interface))
-            });
-        if known {
-            Ok(())
-        } else {
-            Err(rustix::io::Errno::NODEV.into())
-        }
     }
 
     fn shown(&self, got: UdpRecv) -> (usize, SocketAddr) {

@@ -409,6 +409,15 @@ fn malformed_and_missing_addresses_are_refused_before_eal_starts() {
     assert!(matches!(error, Error::NoAddress), "{error}");
     let error = run(App::builder().address("fd00::2/64").mtu(600));
     assert!(error.to_string().contains("1280 to 9000"), "{error}");
+    let error = run(App::builder().vlan(100, ["198.18.0.2"]));
+    assert!(matches!(error, Error::BadAddress { .. }));
+    let error = run(App::builder().vlan(100, [""; 0]));
+    assert!(matches!(error, Error::NoAddress), "{error}");
+    let error = run(App::builder().vlan(4095, ["198.18.0.2/24"]));
+    assert!(error.to_string().contains("1 to 4094"), "{error}");
+    let twice = App::builder().address("198.18.0.2/24");
+    let error = run(twice.vlan(100, ["198.18.0.2/24"]));
+    assert!(error.to_string().contains("given twice"), "{error}");
     // Nothing was started, so it still can be.
     eal("0");
 }

@@ -146,8 +146,12 @@ fn addresses(builder: &AppBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
     Ok((addresses, vlans))
 }
 
-/// Lets the stack look at the networks before anything is started. What depends on the port is looked at again.
+/// Lets the stack look at the networks before anything is started, unless they are still to be changed. What depends on the
+/// port is looked at again.
 fn check_networks(builder: &AppBuilder, addresses: &[IfAddr], vlans: &[Vlan]) -> Result<(), Error> {
+    if !builder.tune.is_empty() {
+        return Ok(());
+    }
     let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, 1]));
     config.mtu = builder.mtu.unwrap_or(MAX_MTU).clamp(MIN_MTU, MAX_MTU);
     config.addresses = addresses.to_vec();

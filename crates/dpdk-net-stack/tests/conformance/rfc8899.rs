@@ -12,15 +12,20 @@ use crate::common::*;
 both_families! {
     /// 4.3 -: A path that swallows full segments and says nothing is found out, and smaller ones get through.
     fn s4_3_black_holes_are_found(family) {
-        for limit in [1_300, 1_280, 1_100, 600] {
-            if family == Family::V6 && limit < 1_280 {
-                continue;
-            }
+        // Paths that become narrower one after the other, and the segments that are left, less their options.
+        let paths: &[&[(usize, u16)]] = match family {
+            Family::V4 => &[&[(1_280, 1_188)], &[(1_100, 524)], &[(600, 524)], &[(1_300, 1_188), (600, 524)]],
+            Family::V6 => &[&[(1_300, 1_208)], &[(1_280, 1_208)]],
+        };
+        for &path in paths {
             let mut pair = Pair::new();
             let (client, server) = pair.establish(family);
-            pair.filter = Box::new(move |_, frame| frame.len() <= 14 + limit);
-            pair.transfer(CLIENT, client, server, &pattern(100_000), Duration::from_secs(60));
-            assert!(pair.client().stats().tcp.black_holes >= 1);
+            for (found, &(limit, mss)) in (1..).zip(path) {
+                pair.filter = Box::new(move |_, frame| frame.len() <= 14 + limit);
+                pair.transfer(CLIENT, client, server, &pattern(100_000), Duration::from_secs(60));
+                assert_eq!(pair.client().stats().tcp.black_holes, found, "{limit}");
+                assert_eq!(pair.client().tcp_info(client).unwrap().snd_mss, mss, "{limit}");
+            }
         }
     }
 }

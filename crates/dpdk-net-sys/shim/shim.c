@@ -178,14 +178,17 @@ uint16_t dn_pktmbuf_priv_size(struct rte_mempool *mp)
 
 /* ---- ethdev ---- */
 
+/* Packets of a burst whose lengths are remembered where the driver may change them. */
+#define LENGTHS 64
+
 /*
  * Whether all packets are of pool, and of one segment; if they were received,
  * of one owner and with data of their own as well, and if they are to be
  * sent, of 1 to longest bytes. Counts are never 0, so they are all 1 if their
- * OR is.
+ * OR is. *all_flags becomes the OR of their flags.
  */
 static inline bool alike(struct rte_mbuf *const *mbufs, uint32_t count, const struct rte_mempool *pool,
-			 uint32_t longest, bool received, uint64_t *bytes)
+			 uint32_t longest, bool received, uint64_t *bytes, uint64_t *all_flags)
 {
 	struct {
 		uint16_t data_off, refcnt, nb_segs, port;
@@ -202,14 +205,14 @@ static inline bool alike(struct rte_mbuf *const *mbufs, uint32_t count, const st
 		/* The four fields from data_off on, whatever a release calls the word that they are. */
 		memcpy(&word, (const char *)m + DN_MBUF_OFF_DATA_OFF, sizeof(word));
 		rearm |= word;
-		if (received)
-			flags |= m->ol_flags;
+		flags |= m->ol_flags;
 		sum += m->pkt_len;
 		/* A length of 0 wraps. */
 		if (unlikely(m->pool != pool || (!received && m->pkt_len - 1 >= longest)))
 			return false;
 	}
 	*bytes = sum;
+	*all_flags = flags;
 	memcpy(&counts, &rearm, sizeof(counts));
 	return counts.nb_segs == 1 &&
 	       (!received || (counts.refcnt == 1 && (flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)) == 0));
@@ -219,8 +222,9 @@ uint16_t dn_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs,
 			 const struct rte_mempool *pool, uint64_t *bytes)
 {
 	uint16_t n = rte_eth_rx_burst(port, queue, mbufs, count);
+	uint64_t flags;
 
-	if (n != 0 && !alike(mbufs, n, pool, 0, true, bytes))
+	if (n != 0 && !alike(mbufs, n, pool, 0, true, bytes, &flags))
 		*bytes = DN_NOT_ALIKE;
 	return n;
 }
@@ -228,16 +232,22 @@ uint16_t dn_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs,
 uint16_t dn_eth_tx_burst_alike(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count,
 			       const struct rte_mempool *pool, uint32_t longest, uint64_t *bytes)
 {
-	uint64_t sum;
+	uint32_t lengths[LENGTHS];
+	uint64_t sum, flags;
 	uint16_t n, i;
+	bool tags;
 
-	if (!alike(mbufs, count, pool, longest, false, &sum)) {
+	if (!alike(mbufs, count, pool, longest, false, &sum, &flags) ||
+	    ((tags = (flags & RTE_MBUF_F_TX_VLAN) != 0) && count > LENGTHS)) {
 		*bytes = DN_NOT_ALIKE;
 		return 0;
 	}
+	/* Drivers write a tag into packets that they do not take then. */
+	for (i = 0; tags && i < count; i++)
+		lengths[i] = mbufs[i]->pkt_len;
 	n = rte_eth_tx_burst(port, queue, mbufs, count);
 	for (i = n; i < count; i++)
-		sum -= mbufs[i]->pkt_len;
+		sum -= tags ? lengths[i] : mbufs[i]->pkt_len;
 	*bytes = sum;
 	return n;
 }

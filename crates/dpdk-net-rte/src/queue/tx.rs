@@ -39,6 +39,8 @@ pub struct TxQueue {
     rules: TxRules,
     /// All pools of which packets were sent; the keeper holds them.
     known: Vec<Sent>,
+    /// The lengths of the packets of a burst: drivers write VLAN tags into packets that they do not take then.
+    lengths: Vec<u32>,
     /// The pool that every packet must be of, in one mbuf, as the driver frees them unseen (`MBUF_FAST_FREE`).
     only: Option<Mempool>,
     not_sync: PhantomData<Cell<()>>,
@@ -77,6 +79,7 @@ impl TxQueue {
             id,
             rules,
             known: Vec::new(),
+            lengths: Vec::new(),
             only,
             not_sync: PhantomData,
         }
@@ -157,12 +160,12 @@ impl TxQueue {
             return 0;
         }
         let mbufs = batch.mbufs();
-        let mut bytes = 0_u64;
+        self.lengths.clear();
         for index in 0..n {
             // SAFETY: the batch owns `n` packets.
             unsafe {
                 let mbuf = mbufs.add(index).read();
-                bytes += u64::from(mbuf.pkt_len());
+                self.lengths.push(mbuf.pkt_len());
                 self.count(mbuf, |counts| *counts += 1);
                 if self.only.is_none() && !self.rules.every_packet {
                     self.last = Some(mbuf.pool());
@@ -174,7 +177,6 @@ impl TxQueue {
             let sent = self.hand_over(mbufs, n);
             for index in sent..n {
                 let mbuf = mbufs.add(index).read();
-                bytes -= u64::from(mbuf.pkt_len());
                 self.count(mbuf, |counts| *counts -= 1);
             }
             for entry in &mut self.known {
@@ -184,6 +186,7 @@ impl TxQueue {
                 }
             }
             batch.forget_front(sent);
+            let bytes = self.lengths.iter().take(sent).map(|n| u64::from(*n)).sum();
             self.slot.packets.add(sent as u64);
             self.slot.bytes.add(bytes);
             sent

@@ -1,0 +1,205 @@
+//! What tcpdump saw come in at the kernel's interface, looked at by a parser that is not ours.
+
+use std::time::{Duration, Instant};
+
+use dpdk_net_testkit::addr::{self, Family};
+use dpdk_net_testkit::bed::{Netns, Process};
+use dpdk_net_testkit::frames::Path;
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use tempfile::TempDir;
+
+use super::bed::{KERNEL, OURS};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nothing more is written when all has been.
+const QUIET: Duration = Duration::from_millis(300);
+/// Of the classic format: magic number, versions, time zone, accuracy, longest frame, link type.
+const FILE_HEADER: usize = 24;
+/// Seconds, fraction, bytes that are there, bytes of the frame.
+const RECORD_HEADER: usize = 16;
+
+/// A capture that is running.
+pub(crate) struct Capture {
+    tcpdump: Process,
+    directory: TempDir,
+}
+
+impl Capture {
+    /// Of what comes in at an interface.
+    pub(crate) fn start(netns: &Netns, interface: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("frames");
+        let mut tcpdump = netns
+            .start(&[
+                "tcpdump",
+                "-n",
+                "-U",
+                "--immediate-mode",
+                "-Q",
+                "in",
+                "-i",
+                interface,
+                // With the default its buffer would have room for a hundred frames.
+                "-s",
+                "2048",
+                "-B",
+                "32768",
+                "-Z",
+                "root",
+                "-w",
+                file.to_str().unwrap(),
+            ])
+            .unwrap();
+        tcpdump.wait_for("listening on", PATIENCE).unwrap();
+        Self { tcpdump, directory }
+    }
+
+    /// Ends it once no more is written: all frames that came from us.
+    pub(crate) fn finish(mut self) -> Vec<Vec<u8>> {
+        let path = self.directory.path().join("frames");
+        let (mut length, mut since) = (0, Instant::now());
+        while since.elapsed() < QUIET {
+            std::thread::sleep(Duration::from_millis(10));
+            let now = std::fs::metadata(&path).unwrap().len();
+            if now != length {
+                (length, since) = (now, Instant::now());
+            }
+        }
+        self.tcpdump.signal("INT").unwrap();
+        self.tcpdump.wait_for("packets captured", PATIENCE).unwrap();
+        self.tcpdump.wait(PATIENCE).unwrap().expect("it ends");
+        let said = self.tcpdump.stderr();
+        assert!(said.contains("0 packets dropped by kernel"), "{said}");
+        let file = std::fs::read(&path).unwrap();
+        let mut rest = &file[FILE_HEADER..];
+        let mut frames = Vec::new();
+        while !rest.is_empty() {
+            let (header, behind) = rest.split_at(RECORD_HEADER);
+            let field =
+                |at: usize| u32::from_ne_bytes(header[at..at + 4].try_into().unwrap()) as usize;
+            assert_eq!(field(8), field(12), "a frame is there as a whole");
+            let (frame, behind) = behind.split_at(field(8));
+            if frame[6..12] == addr::mac(OURS).octets() {
+                frames.push(frame.to_vec());
+            }
+            rest = behind;
+        }
+        frames
+    }
+}
+
+/// What a frame is.
+pub(crate) struct Seen {
+    /// Bytes of its IP packet.
+    pub(crate) packet: usize,
+    /// Bytes of TCP payload.
+    pub(crate) tcp_payload: usize,
+    /// Its payload, if it is a datagram.
+    pub(crate) datagram: Option<Vec<u8>>,
+}
+
+/// Checks all checksums of a frame: what it is, or what is wrong with it.
+pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
+    let packet = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
+    let link = if packet.vlan().is_some() { 18 } else { 14 };
+    let mut seen = Seen {
+        packet: frame.len() - link,
+        tcp_payload: 0,
+        datagram: None,
+    };
+    let wrong = |what: &str, is: u16, right: u16| {
+        // 0 and all ones are the same number to who adds it up (RFC 1624 section 3); net_tap writes the latter for both.
+        if is == right || what == "TCP" && is == 0xffff && right == 0 {
+            Ok(())
+        } else {
+            let headers = &frame[..frame.len().min(74)];
+            Err(format!(
+                "{what} checksum {is:#06x}, not {right:#06x}: {headers:02x?}"
+            ))
+        }
+    };
+    match &packet.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let header = ip.header().to_header();
+            seen.packet = usize::from(header.total_len);
+            wrong(
+                "IPv4",
+                header.header_checksum,
+                header.calc_header_checksum(),
+            )?;
+            match &packet.transport {
+                Some(TransportSlice::Tcp(tcp)) => {
+                    seen.tcp_payload = tcp.payload().len();
+                    let right = tcp
+                        .calc_checksum_ipv4(header.source, header.destination)
+                        .unwrap();
+                    wrong("TCP", tcp.checksum(), right)?;
+                }
+                Some(TransportSlice::Udp(udp)) => {
+                    seen.datagram = Some(udp.payload().to_vec());
+                    let right = udp
+                        .to_header()
+                        .calc_checksum_ipv4(&header, udp.payload())
+                        .unwrap();
+                    wrong("UDP", udp.checksum(), right)?;
+                }
+                _ => {}
+            }
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let header = ip.header().to_header();
+            seen.packet = 40 + usize::from(header.payload_length);
+            match &packet.transport {
+                Some(TransportSlice::Tcp(tcp)) => {
+                    seen.tcp_payload = tcp.payload().len();
+                    let right = tcp
+                        .calc_checksum_ipv6(header.source, header.destination)
+                        .unwrap();
+                    wrong("TCP", tcp.checksum(), right)?;
+                }
+                Some(TransportSlice::Udp(udp)) => {
+                    seen.datagram = Some(udp.payload().to_vec());
+                    let right = udp
+                        .to_header()
+                        .calc_checksum_ipv6(&header, udp.payload())
+                        .unwrap();
+                    wrong("UDP", udp.checksum(), right)?;
+                }
+                Some(TransportSlice::Icmpv6(icmp))
+                    if !icmp.is_checksum_valid(header.source, header.destination) =>
+                {
+                    return Err(format!("ICMPv6 checksum: {frame:02x?}"));
+                }
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    Ok(seen)
+}
+
+#[test]
+fn a_bit_that_flipped_in_a_captured_frame_is_found() {
+    for family in Family::BOTH {
+        let path = Path::new(family, OURS, KERNEL);
+        let frames = [
+            path.udp(7, 8, b"payload"),
+            path.tcp(&dpdk_net_testkit::frames::Segment {
+                src_port: 7,
+                dst_port: 8,
+                payload: b"payload".to_vec(),
+                ..Default::default()
+            }),
+        ];
+        for mut frame in frames {
+            assert!(check(&frame).is_ok());
+            let last = frame.len() - 1;
+            frame[last] ^= 1;
+            assert!(check(&frame).is_err());
+            frame[last] ^= 1;
+            // The time to live; IPv6 has no checksum over its own.
+            frame[22] ^= 1;
+            assert!(family == Family::V6 || check(&frame).is_err());
+        }
+    }
+}

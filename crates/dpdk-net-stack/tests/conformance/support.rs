@@ -19,6 +19,19 @@ pub(crate) fn accepted_with(family: Family, config: dpdk_net_stack::Config) -> (
     (hand, id)
 }
 
+/// An accepted connection that has closed its window: 4,096 bytes wait to be read.
+pub(crate) fn with_closed_window(family: Family) -> (Hand, TcpId) {
+    let mut config = config(1);
+    config.tcp.recv_buffer = 4_096;
+    config.tcp.recv_window = 4_096;
+    let (mut hand, id) = accepted_with(family, config);
+    for _ in 0..4 {
+        hand.send(ACK | PSH, &[1; 1_024]);
+    }
+    hand.pass(Duration::from_secs(1));
+    (hand, id)
+}
+
 /// Ends an established connection, from here first: it is in TIME-WAIT then.
 pub(crate) fn end(hand: &mut Hand, id: TcpId) {
     hand.stack.tcp_shutdown_write(id).unwrap();

@@ -425,14 +425,7 @@ both_families! {
 
     /// 3.10.7.4 MUST-66: With the window closed, acknowledgments and RSTs still count.
     fn s3_10_7_4_must_66_a_closed_window_lets_acks_and_resets_through(family) {
-        let mut config = config(1);
-        config.tcp.recv_buffer = 4_096;
-        config.tcp.recv_window = 4_096;
-        let (mut hand, id) = accepted_with(family, config);
-        for _ in 0..4 {
-            hand.send(ACK | PSH, &[1; 1_024]);
-        }
-        hand.pass(Duration::from_secs(1));
+        let (mut hand, id) = with_closed_window(family);
         hand.stack.tcp_send(id, b"data").unwrap();
         hand.out();
         hand.ack += 4;

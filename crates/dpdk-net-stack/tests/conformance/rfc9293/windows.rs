@@ -243,14 +243,7 @@ both_families! {
 
     /// 3.8.6.1 MAY-8: The receiver may keep its window closed as long as it likes, and answers each question.
     fn s3_8_6_1_may_8_questions_about_a_closed_window_are_answered(family) {
-        let mut config = config(1);
-        config.tcp.recv_buffer = 4_096;
-        config.tcp.recv_window = 4_096;
-        let (mut hand, id) = accepted_with(family, config);
-        for _ in 0..4 {
-            hand.send(ACK | PSH, &[1; 1_024]);
-        }
-        hand.pass(Duration::from_secs(1));
+        let (mut hand, id) = with_closed_window(family);
         for back in [0, 1] {
             for _ in 0..10 {
                 hand.pass(Duration::from_secs(60));

@@ -173,7 +173,7 @@ fn only_what_is_short_and_in_order_confirms_a_suspicion() {
     let asked = Suspicion::Asked { size, failed };
     let passed = Suspicion::Passed { size, failed };
     let after = |before: Suspicion, bytes: u32, longest: u32, advanced: bool| {
-        let newest = (longest > 0).then(|| Sent {
+        let newest = (longest > 0).then_some(Sent {
             start: 0,
             end: longest,
             ..record

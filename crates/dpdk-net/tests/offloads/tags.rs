@@ -1,4 +1,4 @@
-//! VLAN tags over net_af_packet, put in and taken out by the driver or in software. At the other end the frames are made by hand
+//! VLAN tags over net_af_packet and net_tap, put in and taken out by the driver or in software. At the other end the frames are made by hand
 //! and captured: not every kernel has VLANs.
 
 use std::net::{IpAddr, SocketAddr};
@@ -34,8 +34,7 @@ fn paths() -> [Path; 2] {
     })
 }
 
-fn go_both_ways(offloads: OffloadRequest) {
-    let bed = Bed::af_packet();
+fn go_both_ways(bed: Bed, offloads: OffloadRequest) {
     let capture = Capture::start(&bed.netns, &bed.interface);
     let vlan = PAIRS
         .iter()
@@ -79,10 +78,18 @@ fn go_both_ways(offloads: OffloadRequest) {
 
 #[test]
 fn tags_are_put_in_and_taken_out_by_net_af_packet() {
-    go_both_ways(insisting(&[Offload::VlanInsert, Offload::VlanStrip]));
+    let insisted = insisting(&[Offload::VlanInsert, Offload::VlanStrip]);
+    go_both_ways(Bed::af_packet(), insisted);
 }
 
 #[test]
 fn tags_are_put_in_and_taken_out_in_software_over_net_af_packet() {
-    go_both_ways(without(&[Offload::VlanInsert, Offload::VlanStrip]));
+    let off = without(&[Offload::VlanInsert, Offload::VlanStrip]);
+    go_both_ways(Bed::af_packet(), off);
+}
+
+#[test]
+fn tags_are_put_in_and_taken_out_in_software_over_net_tap_which_makes_the_checksums_behind_them() {
+    let insisted = insisting(&[Offload::TxUdpChecksum, Offload::RxUdpChecksum]);
+    go_both_ways(Bed::tap(), insisted);
 }

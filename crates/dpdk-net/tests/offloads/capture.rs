@@ -92,8 +92,8 @@ impl Capture {
 pub(crate) struct Seen {
     /// Bytes of its IP packet.
     pub(crate) packet: usize,
-    /// Bytes of TCP payload.
-    pub(crate) tcp_payload: usize,
+    /// Its sequence number and payload, if it is a TCP segment.
+    pub(crate) segment: Option<(u32, Vec<u8>)>,
     /// Its payload, if it is a datagram.
     pub(crate) datagram: Option<Vec<u8>>,
 }
@@ -104,7 +104,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
     let link = if packet.vlan().is_some() { 18 } else { 14 };
     let mut seen = Seen {
         packet: frame.len() - link,
-        tcp_payload: 0,
+        segment: None,
         datagram: None,
     };
     let wrong = |what: &str, is: u16, right: u16| {
@@ -129,7 +129,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
             )?;
             match &packet.transport {
                 Some(TransportSlice::Tcp(tcp)) => {
-                    seen.tcp_payload = tcp.payload().len();
+                    seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
                     let right = tcp
                         .calc_checksum_ipv4(header.source, header.destination)
                         .unwrap();
@@ -151,7 +151,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
             seen.packet = 40 + usize::from(header.payload_length);
             match &packet.transport {
                 Some(TransportSlice::Tcp(tcp)) => {
-                    seen.tcp_payload = tcp.payload().len();
+                    seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
                     let right = tcp
                         .calc_checksum_ipv6(header.source, header.destination)
                         .unwrap();

@@ -72,8 +72,11 @@ fn go_both_ways(bed: Bed, offloads: OffloadRequest) {
             }
         })
         .unwrap();
+    let Some(frames) = capture.finish() else {
+        return;
+    };
     let mut answers = 0;
-    for frame in capture.finish() {
+    for frame in frames {
         let seen = check(&frame).unwrap_or_else(|wrong| panic!("{wrong}"));
         if seen.datagram.as_deref() == Some(b"answer") {
             assert_eq!(tci(&frame), Some(TCI));
@@ -169,8 +172,11 @@ fn what_net_tap_cuts_behind_a_tag_comes_as_tagged_segments_that_fit() {
             }
         })
         .unwrap();
+    let Some(frames) = capture.finish() else {
+        return;
+    };
     let (mut first, mut cut, mut got) = (None, 0, vec![0; data.len()]);
-    for frame in capture.finish() {
+    for frame in frames {
         let seen = check(&frame).unwrap_or_else(|wrong| panic!("{wrong}"));
         let Some((sequence, payload)) = seen.segment.filter(|(_, payload)| !payload.is_empty())
         else {

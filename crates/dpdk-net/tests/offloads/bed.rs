@@ -6,7 +6,7 @@ use dpdk_net::rte::Eal;
 use dpdk_net::{App, AppBuilder, IdlePolicy};
 use dpdk_net_testkit::addr::{self, Family, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads};
-use pnet_datalink::{Channel, Config};
+use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
 
 pub(crate) const KERNEL: u16 = 1;
 pub(crate) const OURS: u16 = 2;
@@ -76,14 +76,7 @@ impl Bed {
     pub(crate) fn inject(&self, frames: Vec<Vec<u8>>) {
         let name = self.interface.clone();
         let sending = self.netns.spawn(move || {
-            let interface = pnet_datalink::interfaces()
-                .into_iter()
-                .find(|interface| interface.name == name)
-                .expect("the interface is there");
-            let channel = pnet_datalink::channel(&interface, Config::default()).unwrap();
-            let Channel::Ethernet(mut tx, _rx) = channel else {
-                panic!("{name} is no Ethernet interface");
-            };
+            let (mut tx, _rx) = packet_socket(&name);
             for frame in frames {
                 tx.send_to(&frame, None).unwrap().unwrap();
             }
@@ -129,6 +122,18 @@ impl Bed {
         assert!(counters.len() >= 8, "{counters:?}");
         counters.retain(|(_, count)| *count > 0);
         counters
+    }
+}
+
+/// A packet socket on an interface of the namespace that this thread is in.
+pub(crate) fn packet_socket(name: &str) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
+    let interface = pnet_datalink::interfaces()
+        .into_iter()
+        .find(|interface| interface.name == name)
+        .expect("the interface is there");
+    match pnet_datalink::channel(&interface, Config::default()).unwrap() {
+        Channel::Ethernet(tx, rx) => (tx, rx),
+        _ => panic!("{name} is no Ethernet interface"),
     }
 }
 

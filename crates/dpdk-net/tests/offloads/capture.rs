@@ -18,16 +18,32 @@ const FILE_HEADER: usize = 24;
 /// Seconds, fraction, bytes that are there, bytes of the frame.
 const RECORD_HEADER: usize = 16;
 
-/// A capture that is running.
+/// A capture that is running, if there can be one.
 pub(crate) struct Capture {
-    tcpdump: Process,
+    tcpdump: Option<Process>,
     directory: TempDir,
+}
+
+/// Whether tcpdump can run: it drops groups first of all, which root of a user namespace may not, as a rule.
+fn has_tcpdump() -> bool {
+    let setgroups = std::fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
+    let denied = setgroups.trim() == "deny";
+    if denied {
+        eprintln!("frames are not captured: tcpdump needs root outside of a user namespace");
+    }
+    !denied
 }
 
 impl Capture {
     /// Of what comes in at an interface.
     pub(crate) fn start(netns: &Netns, interface: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        if !has_tcpdump() {
+            return Self {
+                tcpdump: None,
+                directory,
+            };
+        }
         let file = directory.path().join("frames");
         let mut tcpdump = netns
             .start(&[
@@ -51,11 +67,15 @@ impl Capture {
             ])
             .unwrap();
         tcpdump.wait_for("listening on", PATIENCE).unwrap();
-        Self { tcpdump, directory }
+        Self {
+            tcpdump: Some(tcpdump),
+            directory,
+        }
     }
 
-    /// Ends it once no more is written: all frames that came from us.
-    pub(crate) fn finish(mut self) -> Vec<Vec<u8>> {
+    /// Ends it once no more is written: all frames that came from us. None where there was no capture.
+    pub(crate) fn finish(self) -> Option<Vec<Vec<u8>>> {
+        let mut tcpdump = self.tcpdump?;
         let path = self.directory.path().join("frames");
         let (mut length, mut since) = (0, Instant::now());
         while since.elapsed() < QUIET {
@@ -65,10 +85,10 @@ impl Capture {
                 (length, since) = (now, Instant::now());
             }
         }
-        self.tcpdump.signal("INT").unwrap();
-        self.tcpdump.wait_for("packets captured", PATIENCE).unwrap();
-        self.tcpdump.wait(PATIENCE).unwrap().expect("it ends");
-        let said = self.tcpdump.stderr();
+        tcpdump.signal("INT").unwrap();
+        tcpdump.wait_for("packets captured", PATIENCE).unwrap();
+        tcpdump.wait(PATIENCE).unwrap().expect("it ends");
+        let said = tcpdump.stderr();
         assert!(said.contains("0 packets dropped by kernel"), "{said}");
         let file = std::fs::read(&path).unwrap();
         let mut rest = &file[FILE_HEADER..];
@@ -84,7 +104,7 @@ impl Capture {
             }
             rest = behind;
         }
-        frames
+        Some(frames)
     }
 }
 
@@ -92,8 +112,8 @@ impl Capture {
 pub(crate) struct Seen {
     /// Bytes of its IP packet.
     pub(crate) packet: usize,
-    /// Bytes of TCP payload.
-    pub(crate) tcp_payload: usize,
+    /// Its sequence number and payload, if it is a TCP segment.
+    pub(crate) segment: Option<(u32, Vec<u8>)>,
     /// Its payload, if it is a datagram.
     pub(crate) datagram: Option<Vec<u8>>,
 }
@@ -104,7 +124,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
     let link = if packet.vlan().is_some() { 18 } else { 14 };
     let mut seen = Seen {
         packet: frame.len() - link,
-        tcp_payload: 0,
+        segment: None,
         datagram: None,
     };
     let wrong = |what: &str, is: u16, right: u16| {
@@ -129,7 +149,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
             )?;
             match &packet.transport {
                 Some(TransportSlice::Tcp(tcp)) => {
-                    seen.tcp_payload = tcp.payload().len();
+                    seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
                     let right = tcp
                         .calc_checksum_ipv4(header.source, header.destination)
                         .unwrap();
@@ -151,7 +171,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
             seen.packet = 40 + usize::from(header.payload_length);
             match &packet.transport {
                 Some(TransportSlice::Tcp(tcp)) => {
-                    seen.tcp_payload = tcp.payload().len();
+                    seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
                     let right = tcp
                         .calc_checksum_ipv6(header.source, header.destination)
                         .unwrap();

@@ -38,10 +38,37 @@ pub(crate) struct Seen {
 struct Watch {
     inner: Box<dyn Transmit>,
     seen: Arc<Seen>,
+    /// Whether to flip a bit in some packets.
+    corrupts: bool,
+    offered: usize,
+}
+
+/// Of so many packets one is broken.
+const BROKEN: usize = 64;
+
+impl Watch {
+    /// Breaks some of the packets that have a payload and leave as they are.
+    fn corrupt(&mut self, batch: &mut TxBatch<BURST>) {
+        for packet in batch.iter_mut() {
+            let whole = packet.nb_segs() == 1 && packet.as_mbuf().asked_offloads().is_empty();
+            if !whole || packet.pkt_len() < 200 {
+                continue;
+            }
+            self.offered += 1;
+            if self.offered.is_multiple_of(BROKEN)
+                && let Some(last) = packet.data_mut().last_mut()
+            {
+                *last ^= 1;
+            }
+        }
+    }
 }
 
 impl Transmit for Watch {
     fn burst(&mut self, batch: &mut TxBatch<BURST>) -> usize {
+        if self.corrupts {
+            self.corrupt(batch);
+        }
         let look = |packet: &dpdk_net::rte::TxMbuf| {
             let mbuf = packet.as_mbuf();
             let unsummed = mbuf.asked_offloads().intersects(TxOffloads::CHECKSUM);
@@ -81,6 +108,8 @@ pub(crate) struct Setup {
     pub(crate) mtu: u16,
     /// Bytes of a received frame that a buffer holds.
     pub(crate) rx_room: usize,
+    /// Whether a bit flips in some of the packets that it sends.
+    pub(crate) corrupts: bool,
 }
 
 impl Setup {
@@ -89,6 +118,7 @@ impl Setup {
             offloads,
             mtu: 1500,
             rx_room: 2048,
+            corrupts: false,
         }
     }
 }
@@ -98,6 +128,7 @@ pub(crate) struct End {
     pub(crate) port: Port<Started>,
     pools: Vec<Mempool>,
     seen: Arc<Seen>,
+    corrupts: bool,
     config: WorkerConfig,
 }
 
@@ -134,8 +165,15 @@ impl End {
         let mut config = WorkerConfig::new(eal, queues, frames.clone(), stack)
             .idle(IdlePolicy::Yield { after: 100 })
             .interpose({
-                let seen = seen.clone();
-                move |inner| Box::new(Watch { inner, seen })
+                let (seen, corrupts) = (seen.clone(), setup.corrupts);
+                move |inner| {
+                    Box::new(Watch {
+                        inner,
+                        seen,
+                        corrupts,
+                        offered: 0,
+                    })
+                }
             });
         if port.offloads().is_on(Offload::MultiSegs) {
             config = config.send_memory(SendMemory {
@@ -147,6 +185,7 @@ impl End {
             port,
             pools: vec![received, frames, payload, references],
             seen,
+            corrupts: setup.corrupts,
             config,
         }
     }
@@ -163,7 +202,8 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn new(stats: ShardStats, seen: &Seen) -> Self {
+    /// `corrupted`: whether bits flipped in what came.
+    fn new(stats: ShardStats, seen: &Seen, corrupted: bool) -> Self {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let outcome = Self {
             stats,
@@ -172,8 +212,13 @@ impl Outcome {
             unsummed: get(&seen.unsummed),
             untagged: get(&seen.untagged),
         };
+        let found = outcome.stats.stack.frames.drop_tcp_checksum > 0;
+        assert_eq!(found, corrupted, "{:?}", outcome.stats.stack.frames);
         let dropped = outcome.stats.stack.frames.iter().filter(|(name, _)| {
-            name.starts_with("drop_") && !name.contains("unknown") && !name.contains("not_for_us")
+            name.starts_with("drop_")
+                && !name.contains("unknown")
+                && !name.contains("not_for_us")
+                && !(corrupted && name.contains("checksum"))
         });
         for (name, count) in dropped {
             assert_eq!(count, 0, "{name}");
@@ -265,8 +310,8 @@ pub(crate) fn run(eal: &Eal, server: End, client: End, addresses: &[IpAddr]) -> 
     let stats = worker.handle().stats();
     assert_eq!(worker.shutdown(GRACE).reset, 0);
     let outcomes = [
-        Outcome::new(serving.join().unwrap(), &server.seen),
-        Outcome::new(stats, &client.seen),
+        Outcome::new(serving.join().unwrap(), &server.seen, client.corrupts),
+        Outcome::new(stats, &client.seen, server.corrupts),
     ];
     drop((server.port, client.port));
     for pool in server.pools.iter().chain(&client.pools) {

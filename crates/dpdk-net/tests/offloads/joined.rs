@@ -1,5 +1,5 @@
 //! net_vhost, the server's, and net_virtio_user, the client's. With `tso=1` virtio's large packets come to vhost's stack as they
-//! are: nobody cuts them.
+//! are: nobody cuts them. vhost itself has no TSO, so nothing large comes the other way.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::common;
 use super::ends::{End, Outcome, Setup, run};
-use super::{RX_CHECKSUMS, insisting, without};
+use super::{RX_CHECKSUMS, insisting, wishing, without};
 
 const VLAN: u16 = 7;
 
@@ -43,15 +43,32 @@ struct Joined {
     directory: TempDir,
 }
 
+/// What the devices are made with, besides their socket.
+#[derive(Clone, Copy)]
+struct Arguments {
+    vhost: &'static str,
+    virtio: &'static str,
+}
+
+const SPLIT: Arguments = Arguments {
+    vhost: ",tso=1",
+    virtio: "",
+};
+
 impl Joined {
-    fn new(eal: &Eal, vhost: &Setup, virtio: &Setup) -> Self {
+    fn new(eal: &Eal, arguments: Arguments, vhost: &Setup, virtio: &Setup) -> Self {
+        let more = arguments;
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("vhost");
-        let arguments = format!("iface={},tso=1", socket.display());
+        let arguments = format!("iface={}{}", socket.display(), more.vhost);
         let id = eal.create_vdev("net_vhost0", &arguments).unwrap();
         // The socket is there once the port is configured.
         let vhost = End::new(eal, id, vhost, stack(1));
-        let arguments = format!("path={},mac=02:00:00:00:00:02", socket.display());
+        let arguments = format!(
+            "path={},mac=02:00:00:00:00:02{}",
+            socket.display(),
+            more.virtio
+        );
         let id = eal.create_vdev("net_virtio_user0", &arguments).unwrap();
         let virtio = End::new(eal, id, virtio, stack(2));
         Self {
@@ -64,8 +81,17 @@ impl Joined {
 
 /// vhost's outcome, and virtio's.
 fn joined(vhost: &Setup, virtio: &Setup, addresses: &[IpAddr]) -> [Outcome; 2] {
+    joined_by(SPLIT, vhost, virtio, addresses)
+}
+
+fn joined_by(
+    arguments: Arguments,
+    vhost: &Setup,
+    virtio: &Setup,
+    addresses: &[IpAddr],
+) -> [Outcome; 2] {
     let eal = common::eal("0,1");
-    let ends = Joined::new(&eal, vhost, virtio);
+    let ends = Joined::new(&eal, arguments, vhost, virtio);
     let outcomes = run(&eal, ends.vhost, ends.virtio, addresses);
     drop(ends.directory);
     outcomes
@@ -182,10 +208,58 @@ fn packets_of_9000_bytes_go_both_ways_with_and_without_tags() {
 }
 
 #[test]
+fn over_packed_rings_large_packets_and_tags_come_as_over_split_ones() {
+    let packed = Arguments {
+        virtio: ",packed_vq=1",
+        ..SPLIT
+    };
+    let all = Setup::new(insisting(&[Offload::VlanInsert, Offload::VlanStrip]));
+    let addresses = [plain(), tagged()].concat();
+    let [vhost, virtio] = joined_by(packed, &all, &all, &addresses);
+    assert!(virtio.sent_large() && vhost.received_large());
+    assert!(virtio.left_tags() && vhost.left_tags());
+}
+
+#[test]
+fn where_vhost_takes_nothing_large_virtio_is_not_asked_to_send_it() {
+    let without = Arguments { vhost: "", ..SPLIT };
+    let all = Setup::new(OffloadRequest::default());
+    let [vhost, virtio] = joined_by(without, &all, &all, &plain());
+    assert!(!virtio.sent_large() && !vhost.received_large());
+    assert!(virtio.left_checksums());
+}
+
+#[test]
+fn what_virtio_and_vhost_say_nothing_about_is_verified_whatever_they_offer() {
+    what_is_corrupt_is_found(Wish::On);
+}
+
+#[test]
+fn what_virtio_and_vhost_say_nothing_about_is_verified_where_they_are_not_asked_to() {
+    what_is_corrupt_is_found(Wish::Off);
+}
+
+/// Complete frames, in some of which a bit flips. The devices say of such ones nothing at all, so they are found in software.
+fn what_is_corrupt_is_found(wish: Wish) {
+    let setup = Setup {
+        corrupts: true,
+        ..Setup::new(wishing(
+            OffloadRequest::NONE,
+            &[Offload::RxTcpChecksum, Offload::RxUdpChecksum],
+            wish,
+        ))
+    };
+    let [vhost, virtio] = joined(&setup, &setup, &plain());
+    for end in [vhost, virtio] {
+        assert!(end.stats.stack.tcp.retransmits > 0);
+    }
+}
+
+#[test]
 fn what_became_of_each_offload_of_virtio_and_vhost_is_told() {
     let eal = common::eal("0,1");
     let all = Setup::new(OffloadRequest::default());
-    let ends = Joined::new(&eal, &all, &all);
+    let ends = Joined::new(&eal, SPLIT, &all, &all);
     let why = |end: &End, offload| {
         let offloads = end.port.offloads();
         let entry = offloads.entry(offload).unwrap();

@@ -200,7 +200,7 @@ fn fragments_of_two_networks_make_no_packet() {
     let datagram = path.udp_bytes(5_000, UDP_PORT, &[7; 24]);
     let piece = |offset: u16, more: bool, bytes: &[u8]| {
         let mut frame = path.ip(17, bytes);
-        let field = offset / 8 | if more { 0x2000 } else { 0 };
+        let field = (offset / 8) | if more { 0x2000 } else { 0 };
         frame[18..20].copy_from_slice(&[0, 42]);
         frame[20..22].copy_from_slice(&field.to_be_bytes());
         // Only the header's checksum: the datagram's is over all of it.

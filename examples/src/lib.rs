@@ -8,6 +8,8 @@
 //! ip address add 198.18.0.1/24 dev tp0
 //! nc 198.18.0.2 7
 //! ```
+//!
+//! With `--vlan 100=198.18.100.2/24,fd00:100::2/64` the port is a member of a VLAN too; see `docs/vlan.md`.
 #![forbid(unsafe_code)]
 
 use std::process;
@@ -25,6 +27,9 @@ pub struct Device {
     /// Our address with its prefix length; repeat for several
     #[arg(long = "address", default_values = ["198.18.0.2/24", "fd00:198:18::2/64"])]
     pub addresses: Vec<String>,
+    /// A VLAN and our addresses in it, as ID=ADDRESS,ADDRESS; repeat for several
+    #[arg(long = "vlan", value_name = "ID=ADDRESSES", value_parser = vlan)]
+    pub vlans: Vec<(u16, Vec<String>)>,
     /// The CPU to poll on
     #[arg(long, default_value_t = 0)]
     pub cpu: u32,
@@ -40,10 +45,19 @@ impl Device {
             .no_huge()
             .no_shconf()
             .file_prefix(format!("{name}-{}", process::id()));
-        self.addresses
-            .iter()
-            .fold(App::builder().eal(eal), AppBuilder::address)
+        let app = App::builder().eal(eal);
+        let app = self.addresses.iter().fold(app, AppBuilder::address);
+        let vlans = self.vlans.iter();
+        vlans.fold(app, |app, (id, addresses)| app.vlan(*id, addresses))
     }
+}
+
+/// Reads `100=198.18.100.2/24,fd00:100::2/64`; the addresses are looked at later.
+fn vlan(text: &str) -> Result<(u16, Vec<String>), String> {
+    let expected = || format!("'{text}' is not a VLAN such as 100=198.18.100.2/24");
+    let (id, addresses) = text.split_once('=').ok_or_else(expected)?;
+    let id = id.parse().map_err(|_| expected())?;
+    Ok((id, addresses.split(',').map(str::to_owned).collect()))
 }
 
 /// Logs warnings to stderr, or what `RUST_LOG` says.

@@ -151,6 +151,52 @@ fn the_proxy_joins_our_socket_and_the_kernels() {
     stop(proxy);
 }
 
+/// An ARP question for 198.18.100.2 by 198.18.100.1 in VLAN 100, as printf wants it.
+const TAGGED_ARP: &str = concat!(
+    r"\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x77",
+    r"\x81\x00\x00\x64\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01",
+    r"\x02\x00\x00\x00\x00\x77\xc6\x12\x64\x01",
+    r"\x00\x00\x00\x00\x00\x00\xc6\x12\x64\x02",
+);
+
+#[test]
+fn the_echo_server_serves_a_vlan_beside_the_untagged_network() {
+    let netns = Netns::new().unwrap();
+    let vlan = ["--vlan", "100=198.18.100.2/24,fd00:198:18:100::2/64"];
+    let mut echo = start(&netns, "01_echo", &vlan);
+    echo.wait_for("echo on", START).unwrap();
+    // What goes over the device is tagged, both ways.
+    let answer = shell(
+        &netns,
+        &format!(
+            "timeout 20 tcpdump -l -n -e -c 1 -i tp0 'vlan 100 and ether dst 02:00:00:00:00:77' & \
+             for i in $(seq 50); do \
+             printf '{TAGGED_ARP}' | socat -u - INTERFACE:tp0; sleep 0.1; kill -0 $! 2>/dev/null || break; \
+             done; wait $!"
+        ),
+    );
+    assert!(answer.contains("vlan 100"), "{answer}");
+    assert!(answer.contains("198.18.100.2 is-at"), "{answer}");
+    // And so it is with the kernel's own interface of the VLAN, where the kernel knows of VLANs.
+    let add = "ip link add link tp0 name tp0.100 type vlan id 100";
+    let mut served = vec![("TCP:198.18.0.2:7", "198.18.0.2")];
+    if netns.run(&add.split(' ').collect::<Vec<_>>(), RUN).is_ok() {
+        netns.up("tp0.100").unwrap();
+        netns.add_address("tp0.100", "198.18.100.1/24").unwrap();
+        netns
+            .add_address("tp0.100", "fd00:198:18:100::1/64")
+            .unwrap();
+        served.push(("TCP:198.18.100.2:7", "198.18.100.2"));
+        served.push(("TCP6:[fd00:198:18:100::2]:7", "fd00:198:18:100::2"));
+    }
+    let expected = shell(&netns, "seq 100000 | sha256sum");
+    for (address, what) in served {
+        let echo = format!("seq 100000 | socat -t 20 - '{address}' | sha256sum");
+        assert_eq!(shell(&netns, &echo), expected, "{what}");
+    }
+    stop(echo);
+}
+
 fn tempdir() -> PathBuf {
     let directory = std::env::temp_dir().join(dpdk_net_testkit::bed::unique_name("ex"));
     std::fs::create_dir(&directory).unwrap();

@@ -8,6 +8,7 @@ use dpdk_net_packet::{checksum, tcp, tcp::Flags};
 
 use super::*;
 use crate::ListenOptions;
+use crate::config::Vlan;
 use crate::test_frames::{OUR_MAC, PEER_MAC, at, config, ip};
 
 /// A frame that counts how often it is read.
@@ -91,5 +92,45 @@ fn a_header_is_verified_by_the_first_look_alone() {
         assert!(stack.plain_segment(&frame, &meta).is_none());
         assert!(read_plain(&frame[ethernet::HEADER_LEN..]).is_ok());
         frame[at] ^= 1;
+    }
+}
+
+/// The frame with a tag in it.
+fn tagged(frame: &[u8], kind: u16, tci: u16) -> Vec<u8> {
+    let (macs, rest) = frame.split_at(2 * 6);
+    [macs, &kind.to_be_bytes(), &tci.to_be_bytes(), rest].concat()
+}
+
+#[test]
+fn a_segment_with_one_tag_of_ours_is_as_plain_as_one_without() {
+    let stack = Stack::new(config().with_vlan(Vlan::new(100)), at(0)).unwrap();
+    let none = RxMeta::default();
+    let stripped = |tci| RxMeta {
+        vlan_tci: Some(tci),
+        ..RxMeta::default()
+    };
+    for family in ["IPv4", "IPv6"] {
+        let frame = syn(family, 1_000).bytes;
+        let is_plain = |bytes: &[u8], meta: &RxMeta| {
+            // The one look leaves to the other what is its business.
+            assert!(stack.plain_segment(bytes, meta).is_none());
+            is_tagged(bytes, meta) && stack.plain_tagged(bytes, meta).is_some()
+        };
+        for tci in [100, 7 << 13 | 100, 0, 5 << 13] {
+            assert!(is_plain(&tagged(&frame, ethernet::TYPE_VLAN, tci), &none));
+            assert!(is_plain(&frame, &stripped(tci)));
+        }
+        for tci in [101, 4_095, 5 << 13 | 1] {
+            assert!(!is_plain(&tagged(&frame, ethernet::TYPE_VLAN, tci), &none));
+            assert!(!is_plain(&frame, &stripped(tci)));
+        }
+        let twice = tagged(&frame, ethernet::TYPE_VLAN, 100);
+        assert!(!is_plain(&tagged(&twice, ethernet::TYPE_VLAN, 100), &none));
+        assert!(!is_plain(&twice, &stripped(100)));
+        assert!(!is_plain(&tagged(&frame, ethernet::TYPE_QINQ, 100), &none));
+        let mut wrong = tagged(&frame, ethernet::TYPE_VLAN, 100);
+        let last = wrong.len() - 3;
+        wrong[last] ^= 1;
+        assert!(!is_plain(&wrong, &none), "a checksum counts as ever");
     }
 }

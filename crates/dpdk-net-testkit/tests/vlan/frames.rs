@@ -1,5 +1,6 @@
 //! Tagged frames by hand: which are taken, and what is said in reply, and where.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use dpdk_net_packet::{Network, Transport, icmp, parse};
@@ -132,11 +133,44 @@ fn an_untagged_frame_is_of_no_vlan() {
     assert_eq!(by_hand.stack().neighbors(), []);
 }
 
+/// Between the link-local addresses of the peer and the stack.
+fn on_link() -> Path {
+    let link_local = |n| {
+        let [a, b, c, d, e, f] = addr::mac(n).0;
+        let octets = [
+            0xfe,
+            0x80,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            a ^ 2,
+            b,
+            c,
+            0xff,
+            0xfe,
+            d,
+            e,
+            f,
+        ];
+        IpAddr::from(octets)
+    };
+    Path {
+        src: link_local(PEER),
+        dst: link_local(HOST),
+        ..Path::new(Family::V6, PEER, HOST)
+    }
+}
+
 #[test]
 fn every_reply_leaves_with_the_tag_of_its_interface() {
-    for family in Family::BOTH {
+    let global = Family::BOTH.map(|family| Path::new(family, PEER, HOST));
+    for path in global.into_iter().chain([on_link()]) {
         let mut by_hand = acquainted();
-        let path = Path::new(family, PEER, HOST);
+        let stack = by_hand.stack_mut();
+        assert!(stack.add_vlan_neighbor(100, path.src, path.src_mac));
         let closed = Segment {
             dst_port: 9,
             ..syn()
@@ -164,8 +198,15 @@ fn unknown_option(path: Path) -> Vec<u8> {
 
 #[test]
 fn errors_about_malformed_packets_and_missing_fragments_go_back_tagged_too() {
-    let path = Path::new(Family::V6, PEER, HOST);
+    for path in [Path::new(Family::V6, PEER, HOST), on_link()] {
+        errors_go_back_tagged(path);
+    }
+}
+
+fn errors_go_back_tagged(path: Path) {
     let mut by_hand = acquainted();
+    let stack = by_hand.stack_mut();
+    assert!(stack.add_vlan_neighbor(100, path.src, path.src_mac));
     let kind = |frame: &[u8]| match parse(frame).unwrap().network {
         Network::Ip(_, Transport::Icmpv6(message)) => message.kind(),
         other => panic!("{other:?}"),
@@ -173,9 +214,7 @@ fn errors_about_malformed_packets_and_missing_fragments_go_back_tagged_too() {
     let answers = by_hand.feed(unknown_option(path));
     assert_eq!(tags(&answers), [Some(TCI)]);
     assert_eq!(kind(&answers[0]), icmp::v6::PARAMETER_PROBLEM);
-    // The first of several fragments, and no other comes. The neighbour is still known when its time is over.
-    let stack = by_hand.stack_mut();
-    assert!(stack.add_vlan_neighbor(100, path.src, path.src_mac));
+    // The first of several fragments, and no other comes.
     let fragment = [&[17, 0, 0, 1, 0, 0, 0, 9][..], &[0; 8]].concat();
     by_hand.feed(path.ip(44, &fragment));
     let answers = by_hand.wait(Duration::from_secs(40));

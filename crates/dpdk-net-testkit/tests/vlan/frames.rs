@@ -1,8 +1,9 @@
 //! Tagged frames by hand: which are taken, and what is said in reply, and where.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use dpdk_net_packet::tcp::TcpOption;
 use dpdk_net_packet::{Network, Transport, icmp, parse};
 use dpdk_net_stack::{Config, IfAddr, Vlan};
 use dpdk_net_testkit::addr::{self, Family};
@@ -187,6 +188,37 @@ fn every_reply_leaves_with_the_tag_of_its_interface() {
             let parsed = parse(&answers[0]).unwrap();
             assert_eq!(parsed.addresses(), Some((path.dst, path.src)), "{what}");
         }
+    }
+}
+
+#[test]
+fn what_a_syn_offers_is_what_fits_the_vlans_mtu_whoever_sends_it() {
+    let mut small = config();
+    small.vlans[0].mtu = Some(1_400);
+    for family in Family::BOTH {
+        let mut by_hand = ByHand::with_config(small.clone());
+        by_hand.set_tag(Some(TCI));
+        let path = Path::new(family, PEER, HOST);
+        let stack = by_hand.stack_mut();
+        assert!(stack.add_vlan_neighbor(100, path.src, path.src_mac));
+        let offered = |sent: &[Vec<u8>]| {
+            let [frame] = sent else { panic!("{sent:?}") };
+            assert_eq!(frames::tci(frame), Some(TCI));
+            let Network::Ip(_, Transport::Tcp(segment)) = parse(frame).unwrap().network else {
+                panic!("{sent:?}")
+            };
+            assert!(segment.flags().syn());
+            segment.options().find_map(|option| match option {
+                TcpOption::MaxSegmentSize(mss) => Some(mss),
+                _ => None,
+            })
+        };
+        let expected = Some(if family == Family::V4 { 1_360 } else { 1_340 });
+        assert_eq!(offered(&by_hand.feed(path.tcp(&syn()))), expected);
+        let now = by_hand.now();
+        let to = SocketAddr::new(path.src, 9);
+        by_hand.stack_mut().tcp_connect(now, None, to).unwrap();
+        assert_eq!(offered(&by_hand.take()), expected);
     }
 }
 

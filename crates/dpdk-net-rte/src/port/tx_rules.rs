@@ -53,6 +53,9 @@ pub struct TxCapabilities {
     pub most_mbufs_plain: usize,
     /// Whether the link header counts where a segment has to fit the MTU.
     pub counts_link_header: bool,
+    /// Whether the driver adds the mbufs of a packet up as if each began at an even offset: where one of an odd length is
+    /// followed by another one, the TCP or UDP checksum that it makes is wrong (net_tap).
+    pub sums_mbufs_apart: bool,
 }
 
 impl TxCapabilities {
@@ -67,6 +70,7 @@ impl TxCapabilities {
         most_mbufs: 1,
         most_mbufs_plain: 1,
         counts_link_header: false,
+        sums_mbufs_apart: false,
     };
 }
 
@@ -146,6 +150,7 @@ impl TxRules {
             most_mbufs: usize::from(self.segmented),
             most_mbufs_plain: usize::from(self.plain),
             counts_link_header: self.tap,
+            sums_mbufs_apart: self.tap,
         }
     }
 

@@ -117,6 +117,11 @@ impl Abilities {
         self.has(TxOffloads::VLAN_INSERT)
     }
 
+    /// Whether a frame of several mbufs gets a wrong checksum where one of them has an odd length and is not the last.
+    pub(super) fn sums_mbufs_apart(&self) -> bool {
+        self.capabilities.sums_mbufs_apart
+    }
+
     /// Whether frames may be chains of several mbufs.
     pub(super) fn chains(&self) -> bool {
         self.has(TxOffloads::MULTI_SEGS) && self.capabilities.most_mbufs_plain > 1
@@ -172,7 +177,11 @@ impl Abilities {
         if l4.is_udp() && segment > room {
             return None;
         }
-        let segment = segment.min(room);
+        let mut segment = segment.min(room);
+        if self.capabilities.sums_mbufs_apart && !l4.is_udp() {
+            // Each segment begins at an even offset, and so do the mbufs that it is cut from.
+            segment &= !1;
+        }
         if segment == 0
             || payload.div_ceil(segment.into()) > self.capabilities.most_segments as usize
         {
@@ -230,6 +239,7 @@ mod tests {
             most_mbufs: 64,
             most_mbufs_plain: 64,
             counts_link_header,
+            sums_mbufs_apart: counts_link_header,
         };
         Abilities::new(capabilities, 1500)
     }

@@ -248,6 +248,9 @@ impl Output {
         let Some(memory) = &self.memory else {
             return false;
         };
+        if self.abilities.sums_mbufs_apart() && is_split_oddly(large, range.clone()) {
+            return false;
+        }
         let mut copy: Option<TxBuf> = None;
         for piece in large.pieces(range) {
             let chunk = piece
@@ -293,6 +296,16 @@ impl Output {
         }
         true
     }
+}
+
+/// Whether a piece of payload that others follow has an odd length.
+fn is_split_oddly(large: &LargeFrame<'_>, range: std::ops::Range<usize>) -> bool {
+    let mut before = 0;
+    large.pieces(range).any(|piece| {
+        let odd = !usize::is_multiple_of(before, 2);
+        before = piece.bytes.len();
+        odd
+    })
 }
 
 /// Refers to a range of a buffer. `false` where there is no mbuf for it.

@@ -246,6 +246,7 @@ impl Transmit for Nic {
             most_mbufs: 40,
             most_mbufs_plain: 8,
             counts_link_header: false,
+            sums_mbufs_apart: false,
         }
     }
 }

@@ -272,7 +272,7 @@ fn pools_can_be_used_from_several_threads_whatever_operations_are_asked_for() {
     std::thread::scope(|threads| {
         for _ in 0..4 {
             threads.spawn(|| {
-                for _ in 0..20_000 {
+                for _ in 0..4_000 {
                     let mut batch: MbufBatch<8> = MbufBatch::new();
                     pool.alloc_bulk(&mut batch, 8).unwrap();
                     batch.iter_mut().for_each(|mbuf| {

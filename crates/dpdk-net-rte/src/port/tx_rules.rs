@@ -31,6 +31,8 @@ pub(crate) struct TxRules {
     segments_ipv6: bool,
     /// The flags by which a packet may ask for segmentation.
     segmentation: u64,
+    /// See [`TxCapabilities::sums_mbufs_apart`].
+    sums_mbufs_apart: bool,
     /// It is net_tap. A packet that it can't segment stays at the front of its queue for ever.
     tap: bool,
     /// Whether each packet must be looked at, also plain ones.
@@ -53,8 +55,9 @@ pub struct TxCapabilities {
     pub most_mbufs_plain: usize,
     /// Whether the link header counts where a segment has to fit the MTU.
     pub counts_link_header: bool,
-    /// Whether the driver adds the mbufs of a packet up as if each began at an even offset: where one of an odd length is
-    /// followed by another one, the TCP or UDP checksum that it makes is wrong (net_tap).
+    /// Whether the TCP or UDP checksum of a packet is wrong in which an mbuf of an odd length is followed by another one: net_tap
+    /// adds each up as if it began at an even offset, and `rte_raw_cksum_mbuf`, which net_vhost uses for peers that want whole
+    /// checksums, cuts the sum of what begins at an odd one.
     pub sums_mbufs_apart: bool,
 }
 
@@ -132,6 +135,7 @@ impl TxRules {
             segments_ipv6,
             segmentation: asked_by(TxOffloads::TCP_TSO, sys::DN_MBUF_F_TX_TCP_SEG)
                 | asked_by(TxOffloads::UDP_TSO, sys::DN_MBUF_F_TX_UDP_SEG),
+            sums_mbufs_apart: tap || info.driver == "net_vhost",
             tap,
             every_packet: tap,
         }
@@ -150,7 +154,7 @@ impl TxRules {
             most_mbufs: usize::from(self.segmented),
             most_mbufs_plain: usize::from(self.plain),
             counts_link_header: self.tap,
-            sums_mbufs_apart: self.tap,
+            sums_mbufs_apart: self.sums_mbufs_apart,
         }
     }
 

@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use dpdk_net_packet::checksum::Sum;
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, Network, RxMeta, Transport, parse_checked};
 
@@ -234,10 +235,13 @@ impl Stack {
             return false;
         };
         let mut more = More::new();
-        let tcp_len = len - tcp_at;
-        let mut sum = key.pseudo_header(tcp_len).add_bytes(&packet[tcp_at..]);
-        let mut at = packet.len() - tcp_at;
         let unverified = self.rx_checksum && meta.l4_checksum.is_unknown();
+        // Where the NIC knows, the payload is not read for it.
+        let mut sum = Sum::ZERO;
+        if unverified {
+            sum = key.pseudo_header(len - tcp_at).add_bytes(&packet[tcp_at..]);
+        }
+        let mut at = packet.len() - tcp_at;
         for index in 1..frame.segments() {
             let piece = frame.segment(index);
             let piece = &piece[..piece.len().min(left)];

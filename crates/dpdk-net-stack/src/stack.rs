@@ -159,9 +159,20 @@ impl Stack {
     }
 
     /// The next event, until there is none. Events are hints: what they tell may have passed already.
-    #[inline]
+    #[inline(always)]
     pub fn poll_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.tcp.poll_event() {
+        let event = self.tcp.poll_event();
+        if event.is_some() {
+            event
+        } else {
+            self.poll_other_event()
+        }
+    }
+
+    /// The next event that is not of a connection.
+    #[inline(never)]
+    fn poll_other_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.tcp.poll_listener_event() {
             return Some(event);
         }
         let (id, ready) = self.udp.poll_event()?;

@@ -367,7 +367,8 @@ impl Flow {
         tcp[8..12].copy_from_slice(&self.rcv_nxt.to_be_bytes());
         let control = (EXPECTED | IGNORED) << 16 | u32::from(sent.window);
         tcp[12..16].copy_from_slice(&control.to_be_bytes());
-        tcp[16..20].fill(0);
+        let sum = self.key.first_checksum(len, checksums.transport);
+        tcp[16..20].copy_from_slice(&(u32::from(sum) << 16).to_be_bytes());
         tcp[20..24].copy_from_slice(&TIMESTAMPS_START.to_be_bytes());
         let stamp = timestamp_clock(now).wrapping_add(self.ts_offset);
         tcp[24..28].copy_from_slice(&stamp.to_be_bytes());
@@ -375,6 +376,8 @@ impl Flow {
         if let Some(busy) = &self.busy {
             busy.send.copy_to(sent.seq, data);
         }
-        self.key.fill_checksum(segment, checksums.transport);
+        if checksums.transport {
+            self.key.fill_checksum(segment);
+        }
     }
 }

@@ -78,17 +78,38 @@ impl FlowKey {
         }
     }
 
-    /// Puts the checksum into a whole segment whose field is zero, or for a NIC to go on from the sum of the pseudo-header.
+    /// The checksum field of a segment of `len` bytes before the rest is added up: for a NIC to go on from, the sum of the
+    /// pseudo-header.
     #[inline(always)]
-    pub(super) fn fill_checksum(&self, segment: &mut [u8], whole: bool) {
-        let pseudo = self.pseudo_header(segment.len());
-        let sum = if whole {
-            pseudo.add_bytes(segment).finish()
+    pub(super) fn first_checksum(&self, len: usize, whole: bool) -> u16 {
+        if whole {
+            0
         } else {
-            pseudo.fold()
-        };
-        if let Some(field) = segment.get_mut(16..18) {
-            field.copy_from_slice(&sum.to_be_bytes());
+            self.pseudo_header(len).fold()
         }
+    }
+
+    /// Puts the checksum into a whole segment whose field is zero.
+    #[inline(always)]
+    pub(super) fn fill_checksum(&self, segment: &mut [u8]) {
+        let sum = self.pseudo_header(segment.len()).add_bytes(segment);
+        put_checksum(segment, sum.finish());
+    }
+
+    /// Puts into a segment whose field is zero either the checksum, or what a NIC is to go on from.
+    #[inline]
+    pub(super) fn complete(&self, segment: &mut [u8], whole: bool) {
+        if whole {
+            self.fill_checksum(segment);
+        } else {
+            put_checksum(segment, self.first_checksum(segment.len(), whole));
+        }
+    }
+}
+
+#[inline(always)]
+fn put_checksum(segment: &mut [u8], sum: u16) {
+    if let Some(field) = segment.get_mut(16..18) {
+        field.copy_from_slice(&sum.to_be_bytes());
     }
 }

@@ -480,7 +480,8 @@ impl Tcp {
         }
     }
 
-    #[inline]
+    /// The next event of a connection.
+    #[inline(always)]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         while let Some(id) = self.events.pop_front() {
             let Some(flow) = self.flows.as_it_is(id) else {
@@ -492,11 +493,11 @@ impl Tcp {
                 return Some(Event::Tcp(id, ready));
             }
         }
-        self.poll_listener_event()
+        None
     }
 
-    #[inline(never)]
-    fn poll_listener_event(&mut self) -> Option<Event> {
+    /// The next event of a listener.
+    pub(crate) fn poll_listener_event(&mut self) -> Option<Event> {
         while let Some(id) = self.listener_events.pop_front() {
             if let Some(listener) = self.listeners.map.get_mut(id) {
                 listener.event = false;

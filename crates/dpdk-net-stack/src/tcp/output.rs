@@ -491,7 +491,7 @@ impl Flow {
             busy.send.copy_to(out.seq, data);
         }
         if let Some(segment) = frame.get_mut(self.key.header_len()..) {
-            self.key.fill_checksum(segment, checksums.transport);
+            self.key.complete(segment, checksums.transport);
         }
     }
 

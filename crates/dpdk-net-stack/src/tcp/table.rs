@@ -24,9 +24,12 @@ pub(crate) struct FlowKey {
     /// Low half first, in halves as it would be aligned to 16 bytes otherwise.
     local: [u64; 2],
     remote: [u64; 2],
-    /// Remote port, local port, and the VLAN of link-local addresses, from the lowest bits on.
+    /// Remote port, local port, and the VLAN of link-local addresses, from the lowest bits on; and [`V6`].
     rest: u64,
 }
+
+/// Of [`FlowKey::rest`]: the addresses are IPv6's. They tell it themselves, but not as quickly.
+const V6: u64 = 1 << 63;
 
 impl PartialEq for FlowKey {
     /// Without a branch for each part: nearly always they are equal.
@@ -58,10 +61,13 @@ impl FlowKey {
             SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id() as u16,
             _ => 0,
         };
+        let bits = addr::to_bits(local.ip());
+        let family = if addr::is_v4(bits) { 0 } else { V6 };
         FlowKey {
-            local: halves(addr::to_bits(local.ip())),
+            local: halves(bits),
             remote: halves(addr::to_bits(remote.ip())),
-            rest: u64::from(scope(local) | scope(remote)) << 32
+            rest: family
+                | u64::from(scope(local) | scope(remote)) << 32
                 | u64::from(local.port()) << 16
                 | u64::from(remote.port()),
         }
@@ -96,12 +102,11 @@ impl FlowKey {
     /// are on no wire.
     #[inline]
     pub(crate) fn of_v6(local: u128, remote: u128, ports: u32) -> Option<Self> {
-        let key = FlowKey {
+        (!addr::is_v4(local)).then_some(FlowKey {
             local: halves(local),
             remote: halves(remote),
-            rest: ports.into(),
-        };
-        key.is_v6().then_some(key)
+            rest: V6 | u64::from(ports),
+        })
     }
 
     /// The local address, as [`addr`](crate::addr) has it.
@@ -177,14 +182,19 @@ impl FlowKey {
 
     #[inline]
     pub(crate) fn is_v6(&self) -> bool {
-        !addr::is_v4(self.local_bits())
+        self.rest & V6 != 0
     }
 
     /// The pseudo-header of a TCP segment of `len` bytes that goes either way (RFC 9293 section 3.1): its parts may be
     /// added in any order.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pseudo_header(&self, len: usize) -> Sum {
-        checksum::pseudo_header(self.local_addr(), self.remote_addr(), Protocol::Tcp, len)
+        if let Some((local, remote)) = self.v4() {
+            // No IP packet is longer than 65,535 bytes.
+            return checksum::pseudo_header_v4(local, remote, Protocol::Tcp, len as u16);
+        }
+        let (local, remote) = (self.local_bits().into(), self.remote_bits().into());
+        checksum::pseudo_header_v6(local, remote, Protocol::Tcp, len as u32)
     }
 
     /// What is hashed is short for IPv4.

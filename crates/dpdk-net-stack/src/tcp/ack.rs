@@ -249,7 +249,9 @@ impl Flow {
             && !late
             && self.flags.contains(FlowFlags::ECN)
             && sender.phase == Phase::Open
-            && sender.ecn_high.is_none_or(|high| seq::le(high, ack))
+            && sender
+                .ecn_high
+                .is_none_or(|high| seq::has_passed(high, self.snd_una, self.snd_nxt))
         {
             context.stats.ecn_reductions += 1;
             sender.ecn_high = Some(self.snd_nxt);

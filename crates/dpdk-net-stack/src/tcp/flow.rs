@@ -347,9 +347,20 @@ impl Flow {
     /// Bytes written and not yet acknowledged.
     #[inline]
     pub(crate) fn send_queue(&self) -> usize {
-        let from = seq::max(self.snd_una, self.iss.wrapping_add(1));
+        self.data_left(self.snd_una) as usize
+    }
+
+    /// Bytes written from there on, which is SND.UNA or SND.NXT.
+    #[inline]
+    pub(crate) fn data_left(&self, from: u32) -> u32 {
+        // Our SYN comes before the data. Later on its number is not to be compared with: they come around.
+        let syn = matches!(
+            self.state,
+            TcpState::SynSent | TcpState::SynReceived | TcpState::FinWait1
+        );
+        let from = from.wrapping_add(u32::from(syn && from == self.iss));
         if seq::lt(from, self.write_end) {
-            self.write_end.wrapping_sub(from) as usize
+            self.write_end.wrapping_sub(from)
         } else {
             0
         }

@@ -184,7 +184,7 @@ impl Flow {
             Phase::Open
                 if sender
                     .ecn_high
-                    .is_some_and(|high| seq::lt(self.snd_una, high)) =>
+                    .is_some_and(|high| !seq::has_passed(high, self.snd_una, self.snd_nxt)) =>
             {
                 CaState::Cwr
             }
@@ -215,12 +215,7 @@ impl Flow {
 
     /// Bytes written and not sent yet.
     pub(crate) fn unsent(&self) -> u32 {
-        let first = seq::max(self.snd_nxt, self.iss.wrapping_add(1));
-        if seq::lt(first, self.write_end) {
-            self.write_end.wrapping_sub(first)
-        } else {
-            0
-        }
+        self.data_left(self.snd_nxt)
     }
 
     pub(crate) fn info(&self, now: Instant, config: &Settings) -> TcpInfo {

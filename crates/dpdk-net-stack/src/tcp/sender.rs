@@ -236,7 +236,7 @@ impl Sender {
     #[inline]
     pub(crate) fn peak_flight(&mut self, flight: u32, snd_una: u32, snd_nxt: u32) -> u32 {
         let (peak, until) = self.peak;
-        if flight > peak || seq::le(until, snd_una) {
+        if flight > peak || seq::has_passed(until, snd_una, snd_nxt) {
             self.peak = (flight, snd_nxt);
         }
         self.peak.0
@@ -448,7 +448,8 @@ impl Sender {
     /// A DSACK: something was sent again in vain (RFC 2883). `true` if all of this phase was.
     pub(crate) fn on_duplicate(&mut self, snd_una: u32, snd_nxt: u32) -> bool {
         self.totals.duplicates = self.totals.duplicates.wrapping_add(1);
-        if self.widened_at.is_none_or(|at| seq::le(at, snd_una)) {
+        let passed = |at| seq::has_passed(at, snd_una, snd_nxt);
+        if self.widened_at.is_none_or(passed) {
             self.widened_at = Some(snd_nxt);
             self.window_steps = self.window_steps.saturating_add(1).min(20);
             self.window_lasts = WINDOW_LASTS;

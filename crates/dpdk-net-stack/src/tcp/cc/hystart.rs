@@ -66,7 +66,7 @@ impl HyStart {
         if self.phase == Phase::New {
             self.phase = Phase::SlowStart;
             self.window_end = ack.snd_nxt;
-        } else if seq::le(self.window_end, ack.snd_una) {
+        } else if seq::has_passed(self.window_end, ack.snd_una, ack.snd_nxt) {
             if self.phase == Phase::Conservative {
                 self.conservative_rounds += 1;
                 if self.conservative_rounds >= CSS_ROUNDS {

@@ -44,7 +44,7 @@ fn app(end: &End) -> anyhow::Result<AppBuilder> {
         Device::Virtio => (
             "1",
             format!(
-                "net_virtio_user0,path={socket},queues=1,packed_vq=1,mac=02:00:00:00:00:07,queue_size=1024"
+                "net_virtio_user0,path={socket},queues=1,packed_vq=1,mac=02:00:00:00:00:07,queue_size=256"
             ),
         ),
     };

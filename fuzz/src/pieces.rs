@@ -1,8 +1,8 @@
 //! Frames as NICs hand them over: in pieces of memory, with verdicts, tags and sizes that need not be true.
 
 use arbitrary::Arbitrary;
-use bytes::Bytes;
-use dpdk_net_packet::{ChecksumVerdict, FrameBuf, RxMeta};
+use dpdk_net_packet::{ChecksumVerdict, RxMeta};
+use dpdk_net_testkit::Pieces;
 
 use crate::frame::Frame;
 
@@ -27,70 +27,28 @@ pub struct Pieced {
     shares: bool,
 }
 
-/// See [`Pieced`].
-#[derive(Debug)]
-pub struct Received {
-    pieces: Vec<Bytes>,
-    meta: RxMeta,
-    shares: bool,
-}
-
 impl Pieced {
     /// The frame.
-    pub fn received(&self) -> Received {
+    pub fn received(&self) -> Pieces {
         let mut bytes = self.frame.bytes();
         bytes.resize(bytes.len() + usize::from(self.behind), 0x77);
-        let bytes = Bytes::from(bytes);
-        let mut pieces = vec![bytes.slice(..bytes.len().min(self.first.into()))];
-        let mut at = pieces[0].len();
-        let least = bytes.len().div_ceil(MOST_PIECES);
-        while at < bytes.len() {
-            if self.empty {
-                pieces.push(Bytes::new());
-            }
-            let end = (at + usize::from(self.piece).max(least)).min(bytes.len());
-            pieces.push(bytes.slice(at..end));
-            at = end;
-        }
+        let least = bytes.len().div_ceil(MOST_PIECES).max(1);
+        let piece = usize::from(self.piece).max(least);
+        let sizes = if self.empty { &[0, piece][..] } else { &[piece] };
+        let mut received = Pieces::cut(bytes, self.first.into(), sizes);
         let verdict = |n: u8| match n % 4 {
             0 => ChecksumVerdict::Unknown,
             1 => ChecksumVerdict::Bad,
             2 => ChecksumVerdict::Good,
             _ => ChecksumVerdict::None,
         };
-        Received {
-            pieces,
-            meta: RxMeta {
-                ip_checksum: verdict(self.ip),
-                l4_checksum: verdict(self.l4),
-                vlan_tci: self.vlan_tci,
-                lro_segment: self.lro_segment,
-                ..RxMeta::default()
-            },
-            shares: self.shares,
-        }
-    }
-}
-
-impl FrameBuf for Received {
-    fn bytes(&self) -> &[u8] {
-        &self.pieces[0]
-    }
-
-    fn segments(&self) -> usize {
-        self.pieces.len()
-    }
-
-    fn segment(&self, index: usize) -> &[u8] {
-        self.pieces.get(index).map_or(&[], |piece| piece)
-    }
-
-    fn rx_meta(&self) -> RxMeta {
-        self.meta
-    }
-
-    fn share(&self, segment: usize, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
-        let piece = self.pieces.get(segment).filter(|_| self.shares)?;
-        (range.start <= range.end && range.end <= piece.len()).then(|| (piece.slice(range), 2_304))
+        received.held = received.held.filter(|_| self.shares);
+        received.with(RxMeta {
+            ip_checksum: verdict(self.ip),
+            l4_checksum: verdict(self.l4),
+            vlan_tci: self.vlan_tci,
+            lro_segment: self.lro_segment,
+            ..RxMeta::default()
+        })
     }
 }

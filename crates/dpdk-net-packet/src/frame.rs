@@ -48,13 +48,21 @@ pub trait FrameBuf {
 
     /// How many segments there are, at least 1.
     #[inline]
-    fn segments(&self) -> usize {
+    fn segment_count(&self) -> usize {
         1
     }
 
-    /// The bytes of a segment, the first being 0; empty where there is none.
-    fn segment(&self, index: usize) -> &[u8] {
-        if index == 0 { self.bytes() } else { &[] }
+    /// The segments behind the first one, in order.
+    #[inline]
+    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+        core::iter::empty::<&[u8]>()
+    }
+
+    /// Bytes of all segments together.
+    #[inline]
+    fn frame_len(&self) -> usize {
+        let rest = self.rest().map(|segment| segment.bytes().len());
+        self.bytes().len() + rest.sum::<usize>()
     }
 
     /// What the NIC said about it; by default nothing.
@@ -62,17 +70,32 @@ pub trait FrameBuf {
         RxMeta::default()
     }
 
-    /// Some bytes of a segment, to be kept where they lie for as long as the returned buffer or a clone of it is there,
-    /// and how many bytes of memory stay taken because of it. `None` where they can't be kept, or have been kept so
-    /// often that they should be copied: by default.
+    /// Some bytes of the first segment, to be kept where they lie: as [`FrameSegment::share`].
     #[cfg(feature = "alloc")]
-    fn share(
-        &self,
-        segment: usize,
-        range: core::ops::Range<usize>,
-    ) -> Option<(bytes::Bytes, usize)> {
-        let _ = (segment, range);
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        let _ = range;
         None
+    }
+}
+
+/// One of the segments of memory that a frame lies in.
+pub trait FrameSegment<'a> {
+    /// What of the frame is in it.
+    fn bytes(&self) -> &'a [u8];
+
+    /// Some of its bytes, to be kept where they lie for as long as the returned buffer or a clone of it is there, and how many
+    /// bytes of memory stay taken because of it. `None` where they can't be kept, or have been kept so often that they
+    /// should be copied: by default.
+    #[cfg(feature = "alloc")]
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        let _ = range;
+        None
+    }
+}
+
+impl<'a> FrameSegment<'a> for &'a [u8] {
+    fn bytes(&self) -> &'a [u8] {
+        self
     }
 }
 
@@ -94,12 +117,18 @@ impl<T: FrameBuf + ?Sized> FrameBuf for &T {
     }
 
     #[inline]
-    fn segments(&self) -> usize {
-        (**self).segments()
+    fn segment_count(&self) -> usize {
+        (**self).segment_count()
     }
 
-    fn segment(&self, index: usize) -> &[u8] {
-        (**self).segment(index)
+    #[inline]
+    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+        (**self).rest()
+    }
+
+    #[inline]
+    fn frame_len(&self) -> usize {
+        (**self).frame_len()
     }
 
     fn rx_meta(&self) -> RxMeta {
@@ -107,12 +136,8 @@ impl<T: FrameBuf + ?Sized> FrameBuf for &T {
     }
 
     #[cfg(feature = "alloc")]
-    fn share(
-        &self,
-        segment: usize,
-        range: core::ops::Range<usize>,
-    ) -> Option<(bytes::Bytes, usize)> {
-        (**self).share(segment, range)
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        (**self).share(range)
     }
 }
 
@@ -130,12 +155,18 @@ impl<T: FrameBuf + ?Sized> FrameBuf for alloc::boxed::Box<T> {
     }
 
     #[inline]
-    fn segments(&self) -> usize {
-        (**self).segments()
+    fn segment_count(&self) -> usize {
+        (**self).segment_count()
     }
 
-    fn segment(&self, index: usize) -> &[u8] {
-        (**self).segment(index)
+    #[inline]
+    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+        (**self).rest()
+    }
+
+    #[inline]
+    fn frame_len(&self) -> usize {
+        (**self).frame_len()
     }
 
     fn rx_meta(&self) -> RxMeta {
@@ -143,11 +174,7 @@ impl<T: FrameBuf + ?Sized> FrameBuf for alloc::boxed::Box<T> {
     }
 
     #[cfg(feature = "alloc")]
-    fn share(
-        &self,
-        segment: usize,
-        range: core::ops::Range<usize>,
-    ) -> Option<(bytes::Bytes, usize)> {
-        (**self).share(segment, range)
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+        (**self).share(range)
     }
 }

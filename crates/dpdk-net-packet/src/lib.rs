@@ -34,7 +34,7 @@ pub mod udp;
 
 pub use error::ParseError;
 pub use flow::{FiveTuple, Protocol};
-pub use frame::{ChecksumVerdict, FrameBuf, RxMeta};
+pub use frame::{ChecksumVerdict, FrameBuf, FrameSegment, RxMeta};
 pub use ip::{Fragment, IpPacket};
 pub use mac::{MacAddr, ParseMacError};
 pub use parse::{Network, Parsed, Transport, parse, parse_checked};

@@ -42,7 +42,7 @@ pub use mbuf::Mbuf;
 pub use mempool::{Mempool, NoMbufs};
 pub use port::{Port, PortConfig, PortControl, PortId};
 pub use queue::{QueuePair, RxQueue, TxQueue};
-pub use received::{RxBatch, RxMbuf};
+pub use received::{RxBatch, RxMbuf, RxSegment};
 pub use socket::SocketId;
 pub use thread::ThreadRegistration;
 pub use tx_buf::TxBuf;

@@ -3,23 +3,24 @@
 //! What holds, and every `unsafe` block here relies on:
 //!
 //! 1. A [`RxMbuf`] owns one reference to each segment of its packet, and each buffer that
-//!    [`share`](RxMbuf::share) gave another one to its segment, in the segment's own reference count (`rte_mbuf`'s
+//!    [`share`](RxSegment::share) gave another one to its segment, in the segment's own reference count (`rte_mbuf`'s
 //!    `refcnt`). Each is counted in the pool as an mbuf in safe hands, so pool and EAL outlive them all. Freeing the
 //!    packet leaves a shared segment alone, with a `next` that may point to what is gone: nobody follows it.
 //! 2. While there are several, nobody writes: neither type has a method that changes data, offsets or lengths. An
 //!    [`Mbuf`], which has, is given back only when its reference is the only one.
 //! 3. So many bytes may be shared of a pool's mbufs at once that the rest keeps its drivers going: a quarter of the
-//!    mbufs. Past it [`share`](RxMbuf::share) says no, and whoever wants to keep the payload copies it.
+//!    mbufs. Past it [`share`](RxSegment::share) says no, and whoever wants to keep the payload copies it.
 //!
 //! What does not live here: packets to change or send ([`crate::mbuf`]).
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 
 use bytes::Bytes;
-use dpdk_net_packet::{FrameBuf, RxMeta};
+use dpdk_net_packet::{FrameBuf, FrameSegment, RxMeta};
 use dpdk_net_sys as sys;
 
 use crate::batch::MbufBatch;
@@ -63,48 +64,33 @@ impl RxMbuf {
         held
     }
 
-    /// Bytes of the first segment that stay where they are: see [`share_segment`](Self::share_segment).
+    /// Bytes of the first segment that stay where they are: as [`RxSegment::share`].
+    #[inline]
     pub fn share(&self, range: Range<usize>) -> Option<Bytes> {
-        self.share_segment(0, range)
+        self.first().share(range)
     }
 
-    /// Bytes of a segment, the first being 0, that stay where they are, for as long as the returned buffer or a clone of it
-    /// is there. That keeps the segment's own mbuf, and none of the others of the packet.
-    ///
-    /// `None` if a quarter of the pool is shared already, or if there are no such bytes.
-    pub fn share_segment(&self, segment: usize, range: Range<usize>) -> Option<Bytes> {
-        let raw = self.nth(segment)?;
-        // SAFETY: the segment is alive as `self` is, and counted in its pool, which is ours; with the reference and
-        // the count taken here it stays so until `Shared` is dropped.
-        unsafe {
-            if range.start > range.end || range.end > usize::from(raw.data_len()) {
-                return None;
-            }
-            let pool = raw.pool();
-            if !mempool::start_sharing(pool) {
-                return None;
-            }
-            if !raw.add_reference(MAX_REFERENCES) {
-                mempool::stop_sharing(pool);
-                return None;
-            }
-            mempool::retain(pool, 1);
-            Some(Bytes::from_owner(Shared {
-                raw,
-                start: raw.data().add(range.start),
-                len: range.len(),
-            }))
-        }
-    }
-
-    /// A segment's mbuf, if there are so many.
-    fn nth(&self, segment: usize) -> Option<RawMbuf> {
-        let mut mbuf = self.mbuf.raw();
-        for _ in 0..segment {
+    /// The segments of the packet, at least one.
+    #[inline]
+    pub fn segments(&self) -> impl Iterator<Item = RxSegment<'_>> {
+        let mut next = Some(self.mbuf.raw());
+        core::iter::from_fn(move || {
+            let raw = next?;
             // SAFETY: the packet's segments are alive as `self` is.
-            mbuf = unsafe { mbuf.next()? };
+            next = unsafe { raw.next() };
+            Some(RxSegment {
+                raw,
+                packet: PhantomData,
+            })
+        })
+    }
+
+    #[inline]
+    fn first(&self) -> RxSegment<'_> {
+        RxSegment {
+            raw: self.mbuf.raw(),
+            packet: PhantomData,
         }
-        Some(mbuf)
     }
 
     /// Gives the packet back to be changed.
@@ -140,12 +126,18 @@ impl FrameBuf for RxMbuf {
     }
 
     #[inline]
-    fn segments(&self) -> usize {
+    fn segment_count(&self) -> usize {
         self.mbuf.nb_segs()
     }
 
-    fn segment(&self, index: usize) -> &[u8] {
-        self.mbuf.segment(index)
+    #[inline]
+    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+        RxMbuf::segments(self).skip(1)
+    }
+
+    #[inline]
+    fn frame_len(&self) -> usize {
+        self.mbuf.pkt_len()
     }
 
     #[inline]
@@ -153,9 +145,73 @@ impl FrameBuf for RxMbuf {
         self.mbuf.rx_meta()
     }
 
-    fn share(&self, segment: usize, range: Range<usize>) -> Option<(Bytes, usize)> {
-        let bytes = self.share_segment(segment, range)?;
-        Some((bytes, self.nth(segment).map_or(0, held_bytes)))
+    fn share(&self, range: Range<usize>) -> Option<(Bytes, usize)> {
+        FrameSegment::share(&self.first(), range)
+    }
+}
+
+/// One segment of a received packet.
+#[derive(Clone, Copy)]
+pub struct RxSegment<'a> {
+    raw: RawMbuf,
+    packet: PhantomData<&'a RxMbuf>,
+}
+
+impl<'a> RxSegment<'a> {
+    /// What of the packet is in it.
+    #[inline]
+    pub fn data(&self) -> &'a [u8] {
+        // SAFETY: the packet is borrowed for 'a, so its segments are alive and only read.
+        unsafe { slice::from_raw_parts(self.raw.data().as_ptr(), usize::from(self.raw.data_len())) }
+    }
+
+    /// Bytes that stay where they are, for as long as the returned buffer or a clone of it is there. That keeps the segment's
+    /// own mbuf, and none of the others of the packet.
+    ///
+    /// `None` if a quarter of the pool is shared already, or if there are no such bytes.
+    pub fn share(&self, range: Range<usize>) -> Option<Bytes> {
+        let raw = self.raw;
+        // SAFETY: the segment is alive as its packet is, and counted in its pool, which is ours; with the reference and
+        // the count taken here it stays so until `Shared` is dropped.
+        unsafe {
+            if range.start > range.end || range.end > usize::from(raw.data_len()) {
+                return None;
+            }
+            let pool = raw.pool();
+            if !mempool::start_sharing(pool) {
+                return None;
+            }
+            if !raw.add_reference(MAX_REFERENCES) {
+                mempool::stop_sharing(pool);
+                return None;
+            }
+            mempool::retain(pool, 1);
+            Some(Bytes::from_owner(Shared {
+                raw,
+                start: raw.data().add(range.start),
+                len: range.len(),
+            }))
+        }
+    }
+}
+
+impl<'a> FrameSegment<'a> for RxSegment<'a> {
+    #[inline]
+    fn bytes(&self) -> &'a [u8] {
+        self.data()
+    }
+
+    fn share(&self, range: Range<usize>) -> Option<(Bytes, usize)> {
+        let bytes = RxSegment::share(self, range)?;
+        Some((bytes, held_bytes(self.raw)))
+    }
+}
+
+impl fmt::Debug for RxSegment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxSegment")
+            .field("len", &self.data().len())
+            .finish()
     }
 }
 
@@ -213,6 +269,8 @@ pub struct RxBatch<const N: usize = 64> {
 pub struct Received {
     /// Packets that are in the batch.
     pub packets: usize,
+    /// Bytes of the packets that came, from the Ethernet header on.
+    pub bytes: u64,
     /// Packets dropped because what must be in their first segment did not fit into its buffer.
     pub dropped: usize,
 }
@@ -233,7 +291,13 @@ impl<const N: usize> RxBatch<N> {
     /// one, with all headers in the first: that has [`HEADERS`](Self::HEADERS) bytes or all of the packet.
     #[inline]
     pub fn receive(&mut self, queue: &mut RxQueue) -> Received {
-        self.receive_with(queue, |mbuf| {
+        self.receive_up_to(queue, N)
+    }
+
+    /// As [`receive`](Self::receive), at most `most` packets. Many drivers deliver nothing into room for less than 4 or 8.
+    #[inline]
+    pub fn receive_up_to(&mut self, queue: &mut RxQueue, most: usize) -> Received {
+        self.receive_with(queue, most, |mbuf| {
             let headers = Self::HEADERS.min(mbuf.pkt_len());
             mbuf.pull_up(headers).is_ok()
         })
@@ -242,29 +306,32 @@ impl<const N: usize> RxBatch<N> {
     /// As [`receive`](Self::receive), but every packet is of one segment afterwards.
     #[inline]
     pub fn receive_contiguous(&mut self, queue: &mut RxQueue) -> Received {
-        self.receive_with(queue, |mbuf| mbuf.linearize().is_ok())
+        self.receive_with(queue, N, |mbuf| mbuf.linearize().is_ok())
     }
 
     #[inline]
     fn receive_with(
         &mut self,
         queue: &mut RxQueue,
+        most: usize,
         arrange: impl Fn(&mut Mbuf) -> bool,
     ) -> Received {
         self.batch.clear();
-        let packets = queue.rx_burst(&mut self.batch);
+        let (packets, bytes) = queue.rx_burst_up_to(&mut self.batch, most);
+        let mut dropped = 0;
         if self.batch.iter().any(|mbuf| !mbuf.is_contiguous()) {
-            return self.arrange(arrange);
+            dropped = self.arrange(arrange);
         }
         Received {
-            packets,
-            dropped: 0,
+            packets: packets - dropped,
+            bytes,
+            dropped,
         }
     }
 
-    /// Puts packets of several segments in order, or drops them. Nothing is shared yet: they have just been received.
+    /// Puts packets of several segments in order, or drops them, and tells how many. Nothing is shared yet: they have just been received.
     #[inline(never)]
-    fn arrange(&mut self, arrange: impl Fn(&mut Mbuf) -> bool) -> Received {
+    fn arrange(&mut self, arrange: impl Fn(&mut Mbuf) -> bool) -> usize {
         let good = |mbuf: &mut Mbuf| mbuf.is_contiguous() || arrange(mbuf);
         let mut dropped = 0;
         if !self.batch.iter_mut().all(good) {
@@ -277,10 +344,7 @@ impl<const N: usize> RxBatch<N> {
             }
             self.batch = kept;
         }
-        Received {
-            packets: self.batch.len(),
-            dropped,
-        }
+        dropped
     }
 
     /// How many packets are in it.

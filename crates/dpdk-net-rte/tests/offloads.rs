@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{builder, eal_with_vdevs, pool};
 use dpdk_net_packet::checksum;
-use dpdk_net_packet::{ChecksumVerdict, FrameBuf, Protocol};
+use dpdk_net_packet::{ChecksumVerdict, FrameBuf, FrameSegment, Protocol};
 use dpdk_net_rte::mbuf::{IpVersion, L4Offload, TxOffload};
 use dpdk_net_rte::port::{Offload, OffloadRequest, Started, TxOffloads, Wish};
 use dpdk_net_rte::{
@@ -185,8 +185,12 @@ fn over(from: &mut QueuePair, to: &mut QueuePair, packet: TxMbuf) -> RxBatch<32>
 }
 
 fn bytes(frame: &impl FrameBuf) -> Vec<u8> {
-    let segments = 0..frame.segments();
-    segments.flat_map(|n| frame.segment(n).to_vec()).collect()
+    let mut all = frame.bytes().to_vec();
+    for segment in frame.rest() {
+        all.extend_from_slice(segment.bytes());
+    }
+    assert_eq!(all.len(), frame.frame_len());
+    all
 }
 
 #[test]
@@ -215,24 +219,23 @@ fn a_large_packet_of_references_comes_as_one_coalesced_packet_whose_segments_can
     let received = over(&mut virtio, &mut vhost, packet);
     let frame = &received.as_slice()[0];
     assert_eq!(frame.as_mbuf().pkt_len(), 54 + payload.len());
-    assert!(frame.segments() > 30);
+    assert!(frame.segment_count() > 30);
     let meta = frame.rx_meta();
     assert_eq!(
         (meta.lro_segment, meta.l4_checksum),
         (1448, ChecksumVerdict::None)
     );
     assert_eq!(bytes(frame)[54..], payload);
-    let kept: Vec<_> = (0..frame.segments())
+    let kept: Vec<_> = frame
+        .segments()
         .step_by(3)
-        .map(|n| {
-            (
-                frame.segment(n).to_vec(),
-                frame.share_segment(n, 0..frame.segment(n).len()).unwrap(),
-            )
+        .map(|segment| {
+            let data = segment.data();
+            (data.to_vec(), segment.share(0..data.len()).unwrap())
         })
         .collect();
     let out = vhost_pool.in_use();
-    let segments = frame.segments();
+    let segments = frame.segment_count();
     drop(received);
     assert_eq!(vhost_pool.in_use(), out - segments + kept.len());
     assert!(kept.iter().all(|(was, is)| was == is));
@@ -268,7 +271,7 @@ fn frames_of_9000_bytes_are_received_into_buffers_of_2048() {
     assert_eq!(frame.len(), 9014);
     let received = over(&mut vhost, &mut virtio, sender.packet(&headers, &payload));
     let packet = &received.as_slice()[0];
-    assert!(packet.segments() > 4, "{packet:?}");
+    assert!(packet.segment_count() > 4, "{packet:?}");
     assert_eq!(bytes(packet), frame);
     let received = over(&mut virtio, &mut vhost, sender.packet(&headers, &payload));
     assert_eq!(bytes(&received.as_slice()[0]), frame);

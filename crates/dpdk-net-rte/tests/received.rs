@@ -3,9 +3,9 @@
 mod common;
 
 use common::{eal_with_vdevs, pool};
-use dpdk_net_packet::FrameBuf;
+use dpdk_net_packet::{FrameBuf, FrameSegment};
 use dpdk_net_rte::port::TxOffloads;
-use dpdk_net_rte::{Mbuf, MbufBatch, Mempool, Port, PortConfig, RxBatch, RxMbuf, ring};
+use dpdk_net_rte::{Mbuf, MbufBatch, Mempool, Port, PortConfig, RxBatch, RxMbuf, RxSegment, ring};
 
 fn filled(pool: &Mempool, bytes: &[u8]) -> Mbuf {
     let mut mbuf = pool.alloc().unwrap();
@@ -87,8 +87,8 @@ fn ranges_outside_of_a_segment_are_not_shared() {
     chain.chain(filled(&pool, b"second")).unwrap();
     let chain = RxMbuf::from(chain);
     assert!(chain.share(0..6).is_none(), "that is the first segment's");
-    assert!(chain.share_segment(1, 0..7).is_none());
-    assert!(chain.share_segment(2, 0..0).is_none());
+    assert!(chain.segments().nth(1).unwrap().share(0..7).is_none());
+    assert!(chain.segments().nth(2).is_none());
     drop(chain);
     drop(packet);
     assert_eq!((pool.in_use(), pool.shared()), (0, 0));
@@ -99,7 +99,7 @@ fn shared_bytes_outlive_every_handle_of_their_pool_and_go_on_another_thread() {
     let eal = eal_with_vdevs(&[]);
     let pool = pool(&eal, "outlive");
     let packet = RxMbuf::from(filled(&pool, b"payload"));
-    let (bytes, held) = FrameBuf::share(&packet, 0, 0..7).unwrap();
+    let (bytes, held) = FrameBuf::share(&packet, 0..7).unwrap();
     assert!(held >= 128 + 2048 + 128, "{held}: all of the mbuf");
     drop((packet, pool, eal));
     let bytes = std::thread::spawn(move || {
@@ -181,17 +181,25 @@ fn a_shared_segment_keeps_its_own_mbuf_and_none_of_the_others() {
         chain.chain(filled(&pool, part)).unwrap();
     }
     let packet = RxMbuf::from(chain);
-    assert_eq!(FrameBuf::segments(&packet), 4);
+    assert_eq!(packet.segment_count(), 4);
+    assert_eq!(packet.frame_len(), 15);
+    let segments: Vec<RxSegment<'_>> = packet.segments().collect();
     assert_eq!(
-        [packet.bytes(), packet.segment(2), packet.segment(4)],
-        [&b"one"[..], b"three", b""]
+        segments.iter().map(RxSegment::data).collect::<Vec<_>>(),
+        [&b"one"[..], b"two", b"three", b"four"]
+    );
+    assert!(
+        packet
+            .rest()
+            .map(|segment| segment.bytes())
+            .eq([&b"two"[..], b"three", b"four"])
     );
     let whole = packet.held_bytes();
-    let (three, held) = FrameBuf::share(&packet, 2, 1..5).unwrap();
+    let (three, held) = FrameSegment::share(&segments[2], 1..5).unwrap();
     assert_eq!(held * 4, whole);
     assert_eq!(
         three.as_ptr(),
-        packet.segment(2)[1..].as_ptr(),
+        segments[2].data()[1..].as_ptr(),
         "not copied"
     );
     let one = packet.share(0..3).unwrap();
@@ -220,7 +228,7 @@ fn a_chain_can_be_changed_again_when_none_of_its_segments_is_shared() {
     let mut chain = filled(&pool, b"first");
     chain.chain(filled(&pool, b"second")).unwrap();
     let packet = RxMbuf::from(chain);
-    let shared = packet.share_segment(1, 0..6).unwrap();
+    let shared = packet.segments().nth(1).unwrap().share(0..6).unwrap();
     let packet = packet.try_into_mbuf().unwrap_err();
     drop(shared);
     let mut mbuf = packet.try_into_mbuf().unwrap();

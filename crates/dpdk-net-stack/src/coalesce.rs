@@ -10,13 +10,15 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use dpdk_net_packet::checksum::Sum;
 use dpdk_net_packet::tcp::{Flags, HEADER_LEN, Segment};
-use dpdk_net_packet::{ChecksumVerdict, FrameBuf, Network, RxMeta, Transport, parse_checked};
+use dpdk_net_packet::{
+    ChecksumVerdict, FrameBuf, FrameSegment, Network, RxMeta, Transport, parse_checked,
+};
 
 use crate::event::TcpId;
 use crate::ingest::{PlainHeaders, Staged};
 use crate::stack::Stack;
 use crate::tcp::chunk::COPY_BELOW;
-use crate::tcp::receive::{More, arrived};
+use crate::tcp::receive::{Arrived, More, arrived};
 use crate::time::Instant;
 
 /// The longest frame that is put together from segments of memory: the largest IP packet, and what is in front of it.
@@ -96,10 +98,15 @@ impl FrameBuf for Whole {
         self.meta
     }
 
-    fn share(&self, segment: usize, range: core::ops::Range<usize>) -> Option<(Bytes, usize)> {
-        let fits = segment == 0 && range.start <= range.end && range.end <= self.bytes.len();
+    fn share(&self, range: core::ops::Range<usize>) -> Option<(Bytes, usize)> {
+        let fits = range.start <= range.end && range.end <= self.bytes.len();
         fits.then(|| (self.bytes.slice(range), self.bytes.len()))
     }
+}
+
+/// Payload in a frame's first segment of memory, if it can be kept there.
+fn in_first<B: FrameBuf>(frame: &B, payload: &[u8]) -> Option<Arrived> {
+    arrived(frame.bytes(), payload, |range| frame.share(range))
 }
 
 impl Stack {
@@ -120,7 +127,7 @@ impl Stack {
         let mut more = More::new();
         let len = segment.payload().len();
         if len >= COPY_BELOW {
-            self.tcp.arrived = arrived(frame, 0, segment.payload());
+            self.tcp.arrived = in_first(frame, segment.payload());
             if self.gro && self.tcp.takes_more(id, &segment) {
                 self.merge(id, head, behind, batch, &mut more);
             }
@@ -160,10 +167,7 @@ impl Stack {
                 // What is behind it has to wait for it.
                 return;
             };
-            let kept = match batch.get(*index) {
-                Some(frame) if payload.len() >= COPY_BELOW => arrived(frame, 0, payload),
-                _ => None,
-            };
+            let kept = batch.get(*index).and_then(|frame| in_first(frame, payload));
             if more.try_push((payload, kept)).is_err() {
                 return;
             }
@@ -180,15 +184,15 @@ impl Stack {
         if self.chained_segment(now, frame) {
             return;
         }
-        let len = (0..frame.segments()).map(|index| frame.segment(index).len());
-        let len = len.sum::<usize>();
+        let len = frame.frame_len();
         if len > MAX_FRAME {
             self.frames.drop_ethernet_malformed += 1;
             return;
         }
         let mut whole = Vec::with_capacity(len);
-        for index in 0..frame.segments() {
-            whole.extend_from_slice(frame.segment(index));
+        whole.extend_from_slice(frame.bytes());
+        for segment in frame.rest() {
+            whole.extend_from_slice(segment.bytes());
         }
         self.frames.linearized += 1;
         let whole = Whole {
@@ -209,7 +213,7 @@ impl Stack {
         if let Network::Ip(_, Transport::Tcp(segment)) = &parsed.network
             && segment.payload().len() >= COPY_BELOW
         {
-            self.tcp.arrived = arrived(&whole, 0, segment.payload());
+            self.tcp.arrived = in_first(&whole, segment.payload());
             self.tcp.lro_segment = whole.meta.lro_segment;
         }
         self.unforged(now, at, &parsed, lookup.as_ref());
@@ -242,8 +246,8 @@ impl Stack {
             sum = key.pseudo_header(len - tcp_at).add_bytes(&packet[tcp_at..]);
         }
         let mut at = packet.len() - tcp_at;
-        for index in 1..frame.segments() {
-            let piece = frame.segment(index);
+        for segment in frame.rest() {
+            let piece = segment.bytes();
             let piece = &piece[..piece.len().min(left)];
             if unverified {
                 sum = sum.add_at(at, piece);
@@ -269,21 +273,10 @@ impl Stack {
         if !self.tcp.takes_more(id, &segment) {
             return false;
         }
-        self.tcp.arrived = (segment.payload().len() >= COPY_BELOW)
-            .then(|| arrived(frame, 0, segment.payload()))
-            .flatten();
-        let mut pieces = more.iter_mut();
-        for index in 1..frame.segments() {
-            let piece = frame.segment(index);
-            if piece.is_empty() {
-                continue;
-            }
-            let Some((payload, kept)) = pieces.next() else {
-                break;
-            };
-            if payload.len() >= COPY_BELOW {
-                *kept = arrived(frame, index, payload);
-            }
+        self.tcp.arrived = in_first(frame, segment.payload());
+        let pieces = frame.rest().filter(|segment| !segment.bytes().is_empty());
+        for (segment, (payload, kept)) in pieces.zip(&mut more) {
+            *kept = arrived(segment.bytes(), payload, |range| segment.share(range));
         }
         self.tcp.lro_segment = meta.lro_segment;
         self.tcp.stats.rx_segments += 1;

@@ -112,10 +112,8 @@ impl Stack {
                     staged.push(segment);
                     continue;
                 }
-                if frame.segments() > 1 {
-                    bytes_in += (1..frame.segments())
-                        .map(|index| frame.segment(index).len())
-                        .sum::<usize>();
+                if frame.segment_count() > 1 {
+                    bytes_in += frame.frame_len().saturating_sub(bytes.len());
                     staged.push(Staged::Chained(index));
                     continue;
                 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use common::*;
 use dpdk_net_stack::{Duration, Error, TcpId, TcpOption};
+use dpdk_net_testkit::Pieces;
 
 const REQUEST: usize = 64;
 
@@ -77,21 +78,6 @@ impl Talk {
             !lost
         });
         left
-    }
-}
-
-/// A frame whose payload the stack may keep where it is.
-struct Packet(bytes::Bytes);
-impl dpdk_net_packet::FrameBuf for Packet {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-    fn share(
-        &self,
-        _segment: usize,
-        range: std::ops::Range<usize>,
-    ) -> Option<(bytes::Bytes, usize)> {
-        Some((self.0.slice(range), 2_304))
     }
 }
 
@@ -270,7 +256,7 @@ both_families! {
     fn what_is_refused_is_never_read(family) {
         let mut hand = Hand::new(family);
         let id = hand.connect();
-        let pack = |hand: &Hand, seg: &Seg| Packet(bytes::Bytes::from(frame(hand.family, 2, 1, seg)));
+        let pack = |hand: &Hand, seg: &Seg| Pieces::whole(bytes::Bytes::from(frame(hand.family, 2, 1, seg)));
         let old = hand.seg(ACK, &[b'X'; 1_400]);
         hand.stack.ingest(hand.now, &[pack(&hand, &old)]);
         hand.seq = hand.seq.wrapping_add(1_400);

@@ -4,55 +4,16 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use dpdk_net_packet::{ChecksumVerdict, FrameBuf, RxMeta};
+use dpdk_net_packet::{ChecksumVerdict, RxMeta};
 use dpdk_net_stack::{Duration, TcpId};
+use dpdk_net_testkit::Pieces;
 
-/// A frame in pieces of memory.
-struct Chain {
-    pieces: Vec<Bytes>,
-    verdict: ChecksumVerdict,
-    lro_segment: u16,
-}
-
-impl Chain {
-    /// Cuts a frame behind its headers and at these places of what follows.
-    fn new(frame: Vec<u8>, first: usize, piece: usize) -> Self {
-        let frame = Bytes::from(frame);
-        let mut pieces = vec![frame.slice(..first)];
-        let mut at = first;
-        while at < frame.len() {
-            let end = (at + piece).min(frame.len());
-            pieces.push(frame.slice(at..end));
-            at = end;
-        }
-        Chain {
-            pieces,
-            verdict: ChecksumVerdict::Unknown,
-            lro_segment: 1_400,
-        }
-    }
-}
-
-impl FrameBuf for Chain {
-    fn bytes(&self) -> &[u8] {
-        &self.pieces[0]
-    }
-    fn segments(&self) -> usize {
-        self.pieces.len()
-    }
-    fn segment(&self, index: usize) -> &[u8] {
-        self.pieces.get(index).map_or(&[], |piece| piece)
-    }
-    fn share(&self, segment: usize, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
-        Some((self.pieces.get(segment)?.slice(range), 2_304))
-    }
-    fn rx_meta(&self) -> RxMeta {
-        RxMeta {
-            l4_checksum: self.verdict,
-            lro_segment: self.lro_segment,
-            ..RxMeta::default()
-        }
-    }
+/// A frame that was coalesced of segments of 1,400 bytes, in pieces of memory.
+fn chain(frame: Vec<u8>, first: usize, piece: usize) -> Pieces {
+    Pieces::cut(frame, first, &[piece]).with(RxMeta {
+        lro_segment: 1_400,
+        ..RxMeta::default()
+    })
 }
 
 /// Frames of the peer with so many bytes each, in order.
@@ -143,7 +104,7 @@ both_families! {
             hand.stack.ingest(hand.now, &batch);
             assert_eq!(hand.stack.stats().tcp.rx_merged, 9);
             hand.seq = hand.seq.wrapping_add(14_000);
-            let chain = Chain::new(frames(&hand, &[20_000]).remove(0), 1_500, 2_048);
+            let chain = chain(frames(&hand, &[20_000]).remove(0), 1_500, 2_048);
             hand.stack.ingest(hand.now, &[chain]);
             let stats = hand.stack.stats();
             assert_eq!((stats.tcp.rx_large, stats.frames.linearized), (1, 0));
@@ -216,7 +177,7 @@ both_families! {
     fn a_large_frame_is_taken_piece_by_piece_where_it_lies(family) {
         for (first, piece) in [(1_500, 2_048), (1_501, 2_047), (128, 1_111), (1_400, 20_000)] {
             let (mut hand, id) = accepted(family);
-            let chain = Chain::new(frames(&hand, &[30_000]).remove(0), first, piece);
+            let chain = chain(frames(&hand, &[30_000]).remove(0), first, piece);
             hand.stack.ingest(hand.now, &[chain]);
             let stats = hand.stack.stats();
             assert_eq!((stats.tcp.rx_large, stats.frames.linearized), (1, 0));
@@ -237,8 +198,8 @@ both_families! {
             let (mut hand, id) = accepted(family);
             let mut frame = frames(&hand, &[20_000]).remove(0);
             *frame.last_mut().unwrap() ^= 1;
-            let mut chain = Chain::new(frame, 1_514, 2_048);
-            chain.verdict = verdict;
+            let mut chain = chain(frame, 1_514, 2_048);
+            chain.meta.l4_checksum = verdict;
             hand.stack.ingest(hand.now, &[chain]);
             let stats = hand.stack.stats().frames;
             assert_eq!(stats.drop_tcp_checksum, u64::from(taken == 0), "{verdict:?}");
@@ -251,12 +212,12 @@ both_families! {
         let mut all = frames(&hand, &[1_400, 20_000, 20_000]);
         let third = all.remove(2);
         let second = all.remove(1);
-        hand.stack.ingest(hand.now, &[Chain::new(third, 1_500, 2_048)]);
-        hand.stack.ingest(hand.now, &[Chain::new(second, 1_500, 2_048)]);
+        hand.stack.ingest(hand.now, &[chain(third, 1_500, 2_048)]);
+        hand.stack.ingest(hand.now, &[chain(second, 1_500, 2_048)]);
         assert_eq!(hand.stack.stats().frames.linearized, 2);
         // One that starts with what is there already.
         let overlap = frames(&hand, &[11_400]).remove(0);
-        hand.stack.ingest(hand.now, &[Chain::new(overlap, 1_500, 2_048)]);
+        hand.stack.ingest(hand.now, &[chain(overlap, 1_500, 2_048)]);
         assert_eq!(hand.out().last().unwrap().ack, hand.seq.wrapping_add(41_400));
         assert_eq!(read_all(&mut hand, id), pattern(41_400));
     }
@@ -265,8 +226,8 @@ both_families! {
         let (mut hand, id) = accepted(family);
         let whole = frames(&hand, &[20_000]).remove(0);
         // Less than the IP header says; and pieces without end.
-        let short = Chain::new(whole[..15_000].to_vec(), 1_500, 2_048);
-        let mut long = Chain::new(whole.clone(), 1_500, 2_048);
+        let short = chain(whole[..15_000].to_vec(), 1_500, 2_048);
+        let mut long = chain(whole.clone(), 1_500, 2_048);
         for _ in 0..40 {
             long.pieces.push(Bytes::from(vec![0; 60_000]));
         }
@@ -278,20 +239,21 @@ both_families! {
         hand.stack.ingest(hand.now, &[long]);
         assert_eq!(hand.stack.tcp_recv_queue(id), 20_000);
         // Out of order it would have to be put together.
-        let mut far = Chain::new(frames(&hand, &[1_400, 20_000]).remove(1), 1_500, 2_048);
+        let mut far = chain(frames(&hand, &[1_400, 20_000]).remove(1), 1_500, 2_048);
         far.pieces.extend((0..40).map(|_| Bytes::from(vec![0; 60_000])));
         hand.seq = hand.seq.wrapping_add(20_000);
         hand.stack.ingest(hand.now, &[far]);
         assert_eq!(hand.stack.stats().frames.drop_ethernet_malformed, 1);
         // Headers that are not in the first piece.
-        let cut = Chain::new(frames(&hand, &[1_400]).remove(0), 30, 500);
+        let cut = chain(frames(&hand, &[1_400]).remove(0), 30, 500);
         hand.stack.ingest(hand.now, &[cut]);
         assert_eq!(hand.stack.tcp_recv_queue(id), 21_400, "put together");
-        let empty = Chain {
-            pieces: vec![Bytes::new(), Bytes::new(), Bytes::new()],
-            verdict: ChecksumVerdict::Good,
+        let mut empty = Pieces::whole(Bytes::new()).with(RxMeta {
+            l4_checksum: ChecksumVerdict::Good,
             lro_segment: u16::MAX,
-        };
+            ..RxMeta::default()
+        });
+        empty.pieces.extend([Bytes::new(), Bytes::new()]);
         hand.stack.ingest(hand.now, &[empty]);
         assert_eq!(hand.stack.stats().frames.drop_ethernet_malformed, 2);
     }

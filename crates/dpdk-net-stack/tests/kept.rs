@@ -4,24 +4,8 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use dpdk_net_packet::FrameBuf;
 use dpdk_net_stack::{Error, TcpOption};
-
-/// A packet buffer of so many bytes that can be shared.
-struct Packet {
-    frame: Bytes,
-    held: usize,
-}
-
-impl FrameBuf for Packet {
-    fn bytes(&self) -> &[u8] {
-        &self.frame
-    }
-
-    fn share(&self, _segment: usize, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
-        Some((self.frame.slice(range), self.held))
-    }
-}
+use dpdk_net_testkit::Pieces;
 
 /// Gives data at an offset from what is next, in a packet buffer, and tells where the data lies.
 fn give(hand: &mut Hand, offset: u32, data: &[u8], held: usize) -> std::ops::Range<usize> {
@@ -29,7 +13,8 @@ fn give(hand: &mut Hand, offset: u32, data: &[u8], held: usize) -> std::ops::Ran
     seg.seq = hand.seq.wrapping_add(offset);
     let frame = Bytes::from(frame(hand.family, 2, 1, &seg));
     let end = frame.as_ptr().addr() + frame.len();
-    let packet = Packet { frame, held };
+    let mut packet = Pieces::whole(frame);
+    packet.held = Some(held);
     hand.stack.ingest(hand.now, &[packet]);
     hand.out();
     end - data.len()..end

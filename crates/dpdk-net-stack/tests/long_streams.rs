@@ -4,8 +4,9 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use dpdk_net_packet::{ChecksumVerdict, FrameBuf, RxMeta};
+use dpdk_net_packet::{ChecksumVerdict, RxMeta};
 use dpdk_net_stack::{Duration, Error, LargeFrame, TxMeta, TxSink};
+use dpdk_net_testkit::Pieces;
 
 /// Past the first half of the sequence space, its end, and half of it again.
 const LENGTH: u64 = 7 << 30;
@@ -76,17 +77,21 @@ both_families! {
         let listener = hand.listen();
         let id = hand.establish(listener);
         let payload = Bytes::from(pattern(60_000));
-        let mut large = Large {
-            headers: frame(family, 2, 1, &hand.seg(ACK, &payload)),
-            payload: payload.clone(),
+        let mut headers = frame(family, 2, 1, &hand.seg(ACK, &payload));
+        headers.truncate(headers.len() - payload.len());
+        let seq = headers.len() - 20 + 4;
+        let meta = RxMeta {
+            ip_checksum: ChecksumVerdict::Good,
+            l4_checksum: ChecksumVerdict::Good,
+            lro_segment: 1_400,
+            ..RxMeta::default()
         };
-        let headers = large.headers.len() - payload.len();
-        large.headers.truncate(headers);
         let mut received = 0;
         while received < LENGTH {
-            let seq = headers - 20 + 4;
-            large.headers[seq..seq + 4].copy_from_slice(&hand.seq.to_be_bytes());
-            hand.stack.ingest(hand.now, core::slice::from_ref(&large));
+            headers[seq..seq + 4].copy_from_slice(&hand.seq.to_be_bytes());
+            let mut large = Pieces::whole(headers.clone()).with(meta);
+            large.pieces.push(payload.clone());
+            hand.stack.ingest(hand.now, &[large]);
             hand.seq = hand.seq.wrapping_add(payload.len() as u32);
             hand.now += Duration::from_micros(10);
             let data = hand.stack.tcp_recv_bytes(id, usize::MAX).unwrap();
@@ -98,43 +103,5 @@ both_families! {
             assert!(ack.window > 0);
         }
         assert_eq!(hand.stack.tcp_info(id).unwrap().bytes_received, received);
-    }
-}
-
-/// A large segment whose payload lies where it lies.
-struct Large {
-    headers: Vec<u8>,
-    payload: Bytes,
-}
-
-impl FrameBuf for Large {
-    fn bytes(&self) -> &[u8] {
-        &self.headers
-    }
-
-    fn segments(&self) -> usize {
-        2
-    }
-
-    fn segment(&self, index: usize) -> &[u8] {
-        match index {
-            0 => &self.headers,
-            1 => &self.payload,
-            _ => &[],
-        }
-    }
-
-    fn share(&self, segment: usize, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
-        let bytes = (segment == 1).then(|| self.payload.slice(range))?;
-        Some((bytes, self.payload.len()))
-    }
-
-    fn rx_meta(&self) -> RxMeta {
-        RxMeta {
-            ip_checksum: ChecksumVerdict::Good,
-            l4_checksum: ChecksumVerdict::Good,
-            lro_segment: 1_400,
-            ..RxMeta::default()
-        }
     }
 }

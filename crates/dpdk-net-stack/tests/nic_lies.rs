@@ -6,67 +6,11 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use dpdk_net_packet::ChecksumVerdict::{self, Bad, Good, None as Intact, Unknown};
-use dpdk_net_packet::{FrameBuf, RxMeta};
+use dpdk_net_packet::RxMeta;
 use dpdk_net_stack::{Duration, TcpId};
+use dpdk_net_testkit::Pieces;
 
 const VERDICTS: [ChecksumVerdict; 4] = [Unknown, Bad, Good, Intact];
-
-/// A frame in pieces, and what the NIC says.
-#[derive(Clone)]
-struct Received {
-    pieces: Vec<Bytes>,
-    meta: RxMeta,
-    shares: bool,
-}
-
-impl Received {
-    fn whole(frame: Vec<u8>, meta: RxMeta) -> Self {
-        Received {
-            pieces: vec![frame.into()],
-            meta,
-            shares: true,
-        }
-    }
-
-    /// The first piece of so many bytes, the others of the sizes that follow, over and over again.
-    fn pieces(frame: Vec<u8>, first: usize, sizes: &[usize], meta: RxMeta) -> Self {
-        let frame = Bytes::from(frame);
-        let mut at = first.min(frame.len());
-        let mut pieces = vec![frame.slice(..at)];
-        let mut sizes = sizes.iter().cycle();
-        while let Some(&size) = sizes.next()
-            && at < frame.len()
-        {
-            let end = (at + size).min(frame.len());
-            pieces.push(frame.slice(at..end));
-            at = end;
-        }
-        Received {
-            pieces,
-            meta,
-            shares: true,
-        }
-    }
-}
-
-impl FrameBuf for Received {
-    fn bytes(&self) -> &[u8] {
-        &self.pieces[0]
-    }
-    fn segments(&self) -> usize {
-        self.pieces.len()
-    }
-    fn segment(&self, index: usize) -> &[u8] {
-        self.pieces.get(index).map_or(&[], |piece| piece)
-    }
-    fn share(&self, segment: usize, range: std::ops::Range<usize>) -> Option<(Bytes, usize)> {
-        let piece = self.pieces.get(segment).filter(|_| self.shares)?;
-        Some((piece.slice(range), 2_304))
-    }
-    fn rx_meta(&self) -> RxMeta {
-        self.meta
-    }
-}
 
 fn verdicts(ip: ChecksumVerdict, l4: ChecksumVerdict) -> RxMeta {
     RxMeta {
@@ -125,9 +69,9 @@ both_families! {
                     let header = !v4 || right(ip, broken != 1);
                     let segment = right(l4, broken != 2);
                     let received = if chained {
-                        Received::pieces(bytes, 500, &[700], verdicts(ip, l4))
+                        Pieces::cut(bytes, 500, &[700]).with(verdicts(ip, l4))
                     } else {
-                        Received::whole(bytes, verdicts(ip, l4))
+                        Pieces::whole(bytes).with(verdicts(ip, l4))
                     };
                     hand.stack.ingest(hand.now, &[received]);
                     let case = format!("chained {chained}, ip {ip:?}, l4 {l4:?}, broken {broken}");
@@ -151,9 +95,9 @@ both_families! {
                 at += len;
                 let meta = segment.map_or(verdicts(Good, Good), lro);
                 let received = if chained {
-                    Received::pieces(bytes, 100, &[1_400], meta)
+                    Pieces::cut(bytes, 100, &[1_400]).with(meta)
                 } else {
-                    Received::whole(bytes, meta)
+                    Pieces::whole(bytes).with(meta)
                 };
                 hand.stack.ingest(hand.now, &[received]);
                 let mut sent = hand.out();
@@ -190,8 +134,8 @@ both_families! {
                 ] {
                     let (mut hand, id) = accepted(family);
                     let frame = next_frame(&hand, 0, 9_001);
-                    let mut received = Received::pieces(frame, first, sizes, RxMeta::default());
-                    received.shares = shares;
+                    let mut received = Pieces::cut(frame, first, sizes);
+                    received.held = received.held.filter(|_| shares);
                     received.pieces.push(Bytes::new());
                     let full = received.pieces[1..].iter().filter(|piece| !piece.is_empty());
                     // More than are taken one by one are put together, and what begins with headers alone.
@@ -216,7 +160,7 @@ both_families! {
         for first in 0..60 {
             let (mut hand, id) = accepted(family);
             let frame = next_frame(&hand, 0, 2_000);
-            let received = Received::pieces(frame, first, &[33], lro(1_000));
+            let received = Pieces::cut(frame, first, &[33]).with(lro(1_000));
             hand.stack.ingest(hand.now, &[received]);
             assert_eq!(read_all(&mut hand, id), pattern(2_000), "{first}");
         }
@@ -228,9 +172,9 @@ both_families! {
             let bytes = next_frame(&hand, 0, 2_000);
             let mut meta = lro(1_000);
             meta.vlan_tci = Some(77);
-            let mut received = Received::whole(bytes.clone(), meta);
+            let mut received = Pieces::whole(bytes.clone()).with(meta);
             if chained {
-                received = Received::pieces(bytes, 100, &[500], meta);
+                received = Pieces::cut(bytes, 100, &[500]).with(meta);
             }
             hand.stack.ingest(hand.now, std::slice::from_ref(&received));
             assert_eq!(hand.stack.tcp_recv_queue(id), 0);

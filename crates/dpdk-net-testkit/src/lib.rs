@@ -4,6 +4,7 @@
 //!   seed. No clock, no socket, no thread: a run is repeated exactly.
 //! - [`hosts`]: what can be put on the segment: the stack of this project, and smoltcp as the peer that nobody here wrote.
 //! - [`nic`]: a model of a NIC with offloads, for hosts to sit behind.
+//! - [`pieces`]: received frames in pieces of memory, with anything said about them.
 //! - [`by_hand`]: a stack played frame by frame, without a network.
 //! - [`apps`]: small applications for the hosts, which check every byte.
 //! - [`frames`]: frames made by hand, valid or not.
@@ -23,8 +24,10 @@ pub mod by_hand;
 pub mod frames;
 pub mod hosts;
 pub mod nic;
+pub mod pieces;
 #[cfg(feature = "vdev")]
 pub mod relay;
 pub mod sim;
 
 pub use dpdk_net_stack::Instant;
+pub use pieces::Pieces;

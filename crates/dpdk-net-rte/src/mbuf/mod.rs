@@ -21,7 +21,7 @@ pub(crate) mod timestamp;
 use core::fmt;
 use core::slice;
 
-use dpdk_net_packet::{ChecksumVerdict, FrameBuf, RxMeta};
+use dpdk_net_packet::{ChecksumVerdict, FrameBuf, FrameSegment, RxMeta};
 use dpdk_net_sys as sys;
 
 pub(crate) use self::offload::SEGMENTATION;
@@ -525,12 +525,18 @@ impl FrameBuf for Mbuf {
     }
 
     #[inline]
-    fn segments(&self) -> usize {
+    fn segment_count(&self) -> usize {
         self.nb_segs()
     }
 
-    fn segment(&self, index: usize) -> &[u8] {
-        Mbuf::segments(self).nth(index).unwrap_or_default()
+    #[inline]
+    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+        Mbuf::segments(self).skip(1)
+    }
+
+    #[inline]
+    fn frame_len(&self) -> usize {
+        self.pkt_len()
     }
 
     #[inline]

@@ -74,9 +74,19 @@ impl RxQueue {
     /// 32 or more.
     #[inline]
     pub fn rx_burst<const N: usize>(&mut self, batch: &mut MbufBatch<N>) -> usize {
-        let room = batch.room().min(usize::from(u16::MAX));
+        self.rx_burst_up_to(batch, N).0
+    }
+
+    /// As [`rx_burst`](Self::rx_burst), at most `most` packets; returns how many those were, and how many bytes.
+    #[inline]
+    pub(crate) fn rx_burst_up_to<const N: usize>(
+        &mut self,
+        batch: &mut MbufBatch<N>,
+        most: usize,
+    ) -> (usize, u64) {
+        let room = batch.room().min(most).min(usize::from(u16::MAX));
         if room == 0 {
-            return 0;
+            return (0, 0);
         }
         let tail = batch.tail();
         let pool = self.pool.raw();
@@ -94,7 +104,7 @@ impl RxQueue {
             )
         });
         if n == 0 {
-            return 0;
+            return (0, 0);
         }
         let mbufs: *mut RawMbuf = tail.cast();
         // Whoever shared a packet before is done with it.
@@ -112,7 +122,7 @@ impl RxQueue {
         }
         self.slot.packets.add(kept as u64);
         self.slot.bytes.add(bytes);
-        kept
+        (kept, bytes)
     }
 
     /// Takes in `n` packets of which some have several segments, are of other pools, or are shared; moves

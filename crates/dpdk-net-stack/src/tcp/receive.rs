@@ -1,13 +1,14 @@
 //! Data on its way in: what is taken of a segment, when it is acknowledged, and how much more the peer may send.
 
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use bytes::Bytes;
-use dpdk_net_packet::FrameBuf;
 use dpdk_net_packet::tcp::{Flags, Segment};
 
 use super::assembler::{Assembler, Payload};
 use super::busy::Gaps;
+use super::chunk::COPY_BELOW;
 use super::flow::{Flow, FlowFlags};
 use super::pool::Pool;
 use super::{Settings, Tcp, TcpState, seq};
@@ -40,12 +41,18 @@ pub(crate) type More<'a> = arrayvec::ArrayVec<(&'a [u8], Option<Arrived>), MOST_
 /// Pieces dealt with at once: a large frame of 64 KiB in mbufs of 2 KiB has 33.
 const MOST_MORE: usize = 64;
 
-/// What lies in a segment of a frame's memory, if it can be kept there: then it need not be copied.
-pub(crate) fn arrived<B: FrameBuf>(frame: &B, segment: usize, payload: &[u8]) -> Option<Arrived> {
-    let memory = frame.segment(segment).as_ptr().addr();
-    let start = payload.as_ptr().addr().wrapping_sub(memory);
-    frame
-        .share(segment, start..start.wrapping_add(payload.len()))
+/// `payload`, which lies in `memory`, if that can be `share`d: then it need not be copied.
+#[inline]
+pub(crate) fn arrived(
+    memory: &[u8],
+    payload: &[u8],
+    share: impl FnOnce(Range<usize>) -> Option<(Bytes, usize)>,
+) -> Option<Arrived> {
+    if payload.len() < COPY_BELOW {
+        return None;
+    }
+    let start = payload.as_ptr().addr().wrapping_sub(memory.as_ptr().addr());
+    share(start..start.wrapping_add(payload.len()))
         .map(|(data, held)| Arrived { data, held })
         // A buffer far larger than what is in it would hold on to too much.
         .filter(|arrived| arrived.held <= 2 * payload.len() + SLACK)

@@ -371,9 +371,9 @@ mod tests {
             let [_, large] = received.as_slice() else {
                 panic!("{received:?}");
             };
-            assert_eq!(large.segments(), 4);
+            assert_eq!(large.segment_count(), 4);
             assert_eq!(large.rx_meta().lro_segment, 1_400);
-            let whole: Vec<u8> = (0..4).flat_map(|i| large.segment(i).to_vec()).collect();
+            let whole: Vec<u8> = large.pieces.concat();
             let at = frame::Layout::of(&whole).unwrap();
             assert_eq!((at.end, at.end - at.payload), (whole.len(), 4_800));
             assert!(whole[at.payload + 1_400..][..1_400] == [1; 1_400]);
@@ -396,7 +396,7 @@ mod tests {
             // A short one ends it; what follows begins another one.
             let short = segments(family, &[1_000, 400, 1_000, 1_000]);
             let received = lro().receive(&short);
-            let pieces: Vec<_> = received.iter().map(FrameBuf::segments).collect();
+            let pieces: Vec<_> = received.iter().map(FrameBuf::segment_count).collect();
             assert_eq!(pieces, [1, 2, 2]);
             assert_eq!(lro().receive(&good).len(), 2);
         }

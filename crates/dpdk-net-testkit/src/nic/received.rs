@@ -1,6 +1,6 @@
 //! A received frame as a NIC hands it over: in pieces of memory, with what it found out about it.
 
-use dpdk_net_packet::{FrameBuf, RxMeta};
+use dpdk_net_packet::{FrameBuf, FrameSegment, RxMeta};
 
 /// A frame, its pieces of memory one behind the other, and what is said about it.
 #[derive(Clone, Debug, Default)]
@@ -23,15 +23,15 @@ impl Received {
 
 impl FrameBuf for Received {
     fn bytes(&self) -> &[u8] {
-        self.segment(0)
+        self.pieces.first().map_or(&[], Vec::as_slice)
     }
 
-    fn segments(&self) -> usize {
+    fn segment_count(&self) -> usize {
         self.pieces.len().max(1)
     }
 
-    fn segment(&self, index: usize) -> &[u8] {
-        self.pieces.get(index).map_or(&[], Vec::as_slice)
+    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+        self.pieces.iter().skip(1).map(Vec::as_slice)
     }
 
     fn rx_meta(&self) -> RxMeta {

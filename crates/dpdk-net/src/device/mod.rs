@@ -29,6 +29,24 @@ pub const BURST: usize = 64;
 /// Bytes of an Ethernet header with one VLAN tag.
 pub(crate) const LINK_HEADER: usize = 18;
 
+/// Bytes received at once, about: what a core's cache holds until they are read, and what is to be acknowledged before the
+/// sender has nothing left to send. A burst of packets of 64 KiB is 4 MiB.
+const BURST_BYTES: u64 = 256 * 1024;
+
+/// Packets that every driver delivers at once if they are there.
+const LEAST_BURST: usize = 8;
+
+/// How many packets the next burst may have after one of so many, with so many bytes.
+#[inline]
+fn next_burst(packets: usize, bytes: u64) -> usize {
+    if bytes <= packets as u64 * (BURST_BYTES / BURST as u64) {
+        return BURST;
+    }
+    let most = BURST_BYTES * packets as u64 / bytes;
+    // Many drivers deliver multiples of 4.
+    (most as usize & !3).clamp(LEAST_BURST, BURST)
+}
+
 /// What a [`Device`] counted since it was last asked.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct DeviceCounts {
@@ -50,6 +68,8 @@ pub(crate) struct Device {
     sender: Sender,
     /// What the last burst received.
     received: RxBatch<BURST>,
+    /// How many packets the next one may.
+    burst: usize,
     output: Output,
 }
 
@@ -86,6 +106,7 @@ impl Device {
             rx,
             sender: Sender::new(tx),
             received: RxBatch::new(),
+            burst: BURST,
             output: Output::new(pool, memory, abilities),
         })
     }
@@ -98,8 +119,11 @@ impl Device {
     /// Takes a burst off the RX queue; [`parts`](Self::parts) has it. Returns how many are there.
     #[inline]
     pub(crate) fn receive(&mut self) -> usize {
-        let received = self.received.receive(&mut self.rx);
+        let received = self.received.receive_up_to(&mut self.rx, self.burst);
         self.output.counts.not_contiguous += received.dropped as u64;
+        if received.packets > 0 {
+            self.burst = next_burst(received.packets, received.bytes);
+        }
         received.packets
     }
 
@@ -124,5 +148,25 @@ impl Device {
     /// Whether frames wait for the TX ring.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.output.unsent.is_empty() || !self.sender.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_of_large_packets_are_short_and_others_full() {
+        let next = |packets, size| next_burst(packets, packets as u64 * size);
+        for size in [60, 1_514, 4_096] {
+            assert_eq!((next(1, size), next(64, size)), (BURST, BURST));
+        }
+        assert_eq!(next(64, 9_014), 28);
+        assert_eq!(next(28, 9_014), 28);
+        assert_eq!(
+            (next(64, 65_549), next(8, 65_549)),
+            (LEAST_BURST, LEAST_BURST)
+        );
+        assert_eq!(next(64, 700_000), LEAST_BURST);
     }
 }

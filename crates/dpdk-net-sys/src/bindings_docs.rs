@@ -287,6 +287,7 @@ pub const DN_ETH_RSS_NONFRAG_IPV6_UDP: u64 = 2048;
 pub const DN_ETH_RSS_NONFRAG_IPV6_OTHER: u64 = 8192;
 pub const DN_RING_F_SP_ENQ: usize = 1;
 pub const DN_RING_F_SC_DEQ: usize = 2;
+pub const DN_RING_F_MP_RTS_ENQ: usize = 8;
 pub const DN_RING_F_EXACT_SZ: usize = 4;
 pub const DN_RING_NAMESIZE: usize = 29;
 pub const DN_MEMPOOL_HEADER_PLAIN: usize = 192;

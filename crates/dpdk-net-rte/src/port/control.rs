@@ -10,7 +10,7 @@ use super::config::{check_buffers, check_mtu};
 use super::inner::{Inner, Phase};
 use super::rss::RssControl;
 use super::{Offloads, PortId, PortInfo, Reta, RssPlan};
-use crate::Error;
+use crate::{Error, Mempool};
 
 /// Controls an open port. Clones name the same port and keep it open. Calls from several threads take turns.
 #[derive(Debug, Clone)]
@@ -63,6 +63,18 @@ impl PortControl {
     /// Which offloads are on, and why others are not; nothing before the port is configured.
     pub fn offloads(&self) -> Offloads {
         self.inner.lock().setup.offloads.clone()
+    }
+
+    /// The mempools that packets are received into, each once: their levels are [`Mempool::available`] and
+    /// [`Mempool::in_use`]. None before the port is configured.
+    pub fn mempools(&self) -> Vec<Mempool> {
+        let mut pools: Vec<Mempool> = Vec::new();
+        for pool in &self.inner.lock().setup.pools {
+            if !pools.contains(pool) {
+                pools.push(pool.clone());
+            }
+        }
+        pools
     }
 
     /// How received packets are spread over the queues: as planned once the port is configured, as the driver says once it

@@ -1,4 +1,4 @@
-//! What a packet is: the buffer trait, checked views over header bytes, the 5-tuple and checksums.
+//! What a packet is: the buffer trait, checked views over header bytes, the 5-tuple, checksums and the RSS hash.
 //!
 //! Everything here is `no_std`, allocates nothing and is free of `unsafe`. A *view* borrows bytes whose length and
 //! internal length fields have been checked, so that its accessors can't fail; whatever is malformed is told apart in
@@ -30,6 +30,7 @@ mod mac;
 pub mod ndp;
 mod parse;
 pub mod tcp;
+pub mod toeplitz;
 pub mod udp;
 
 pub use error::ParseError;

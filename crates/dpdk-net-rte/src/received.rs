@@ -347,6 +347,48 @@ impl<const N: usize> RxBatch<N> {
         dropped
     }
 
+    /// Appends a packet.
+    ///
+    /// # Errors
+    /// Gives it back where the batch is full.
+    #[inline]
+    pub fn push(&mut self, packet: RxMbuf) -> Result<(), RxMbuf> {
+        self.batch.push(packet.mbuf).map_err(RxMbuf::from)
+    }
+
+    /// Takes all packets, from the front. Those not taken when the iterator is dropped are freed.
+    #[inline]
+    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = RxMbuf> + '_ {
+        self.batch.drain().map(RxMbuf::from)
+    }
+
+    /// Hands the packets to `take`, which returns how many of the first ones it took; the others move to the front.
+    ///
+    /// # Safety
+    /// It returns no more than it is told there are, owns so many from then on, and only reads the places.
+    #[inline(always)]
+    pub(crate) unsafe fn give(&mut self, take: impl FnOnce(*mut RawMbuf, usize) -> usize) -> usize {
+        let taken = take(self.batch.raw_mut(), self.batch.len());
+        // SAFETY: the caller's promise.
+        unsafe { self.batch.forget_front(taken) };
+        taken
+    }
+
+    /// Has `write` append packets: it gets the first free place and how many there are, and returns how many it wrote.
+    ///
+    /// # Safety
+    /// It writes no more than there is room for, and of what it wrote the invariants of the module hold.
+    #[inline(always)]
+    pub(crate) unsafe fn fill(
+        &mut self,
+        write: impl FnOnce(*mut *mut sys::rte_mbuf, usize) -> usize,
+    ) -> usize {
+        let written = write(self.batch.tail(), self.batch.room());
+        // SAFETY: the caller's promise.
+        unsafe { self.batch.grow(written) };
+        written
+    }
+
     /// How many packets are in it.
     #[inline]
     pub fn len(&self) -> usize {

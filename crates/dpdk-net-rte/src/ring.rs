@@ -10,7 +10,7 @@
 //! 3. `ATTACHED` has an entry for each device that exists. Devices are made, opened and freed while no other
 //!    port can be, so a port is never opened without its rings.
 //!
-//! What does not live here: rings between threads for other purposes.
+//! What does not live here: rings that hand packets from one thread to another ([`crate::mbuf_ring`]).
 
 use core::ptr::NonNull;
 use std::ffi::{CStr, CString, c_void};
@@ -240,7 +240,7 @@ impl Rings {
 const MOST_QUEUES: u16 = 16;
 
 /// DPDK puts `RG_` in front of a ring's name, and `net_ring_` in front of a port's.
-fn ring_name(name: &str) -> Result<CString, Error> {
+pub(crate) fn ring_name(name: &str) -> Result<CString, Error> {
     let most = sys::DN_RING_NAMESIZE - 1;
     CString::new(name)
         .ok()

@@ -565,3 +565,13 @@ fn virtual_devices_come_and_go_but_not_while_they_are_open() {
     );
     assert!(eal.create_vdev("net\0null", "").is_err());
 }
+
+#[test]
+fn a_port_tells_the_mempools_it_receives_into_each_once() {
+    let (eal, rx, port) = null();
+    assert!(port.mempools().is_empty());
+    let other = pool(&eal, "other");
+    let pools = [rx.clone(), other.clone(), rx.clone()];
+    let port = port.configure(&PortConfig::queues(3), &pools).unwrap();
+    assert_eq!(port.mempools(), [rx, other]);
+}

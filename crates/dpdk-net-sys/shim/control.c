@@ -2,6 +2,7 @@
  * The control plane: see control.h. Nothing here checks or decides, that is
  * the Rust side's.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "shim.h"
@@ -135,6 +136,8 @@ int dn_eth_configure(uint16_t port, const struct dn_port_conf *conf)
 	eth.txmode.mq_mode = RTE_ETH_MQ_TX_NONE;
 	eth.txmode.offloads = conf->tx_offloads;
 	eth.rx_adv_conf.rss_conf.rss_hf = conf->rss_types;
+	eth.rx_adv_conf.rss_conf.rss_key = conf->rss_key;
+	eth.rx_adv_conf.rss_conf.rss_key_len = conf->rss_key_len;
 	return rte_eth_dev_configure(port, conf->rx_queues, conf->tx_queues, &eth);
 }
 
@@ -147,6 +150,95 @@ int dn_eth_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, s
 int dn_eth_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors)
 {
 	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)rte_eth_dev_socket_id(port), NULL);
+}
+
+int dn_eth_rss_get(uint16_t port, struct dn_rss *rss)
+{
+	struct rte_eth_rss_conf conf;
+	int rc;
+
+	memset(&conf, 0, sizeof(conf));
+	conf.rss_key = rss->key;
+	conf.rss_key_len = rss->key_len;
+	rc = rte_eth_dev_rss_hash_conf_get(port, &conf);
+	if (rc < 0)
+		return rc;
+	rss->types = conf.rss_hf;
+	/* Some drivers leave the length as it was, some the key. */
+	if (conf.rss_key == NULL)
+		rss->key_len = 0;
+	else if (conf.rss_key_len != 0)
+		rss->key_len = conf.rss_key_len;
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
+	rss->toeplitz = conf.algorithm == RTE_ETH_HASH_FUNCTION_DEFAULT ||
+			conf.algorithm == RTE_ETH_HASH_FUNCTION_TOEPLITZ;
+#else
+	rss->toeplitz = 1;
+#endif
+	return 0;
+}
+
+int dn_eth_rss_update(uint16_t port, uint64_t types, uint8_t *key, uint8_t key_len)
+{
+	struct rte_eth_rss_conf conf;
+
+	memset(&conf, 0, sizeof(conf));
+	conf.rss_hf = types;
+	conf.rss_key = key;
+	conf.rss_key_len = key_len;
+	return rte_eth_dev_rss_hash_update(port, &conf);
+}
+
+/* A redirection table as DPDK wants it, in groups of 64 with nothing selected; NULL if memory is short. */
+static struct rte_eth_rss_reta_entry64 *reta_groups(uint16_t size)
+{
+	return calloc(((size_t)size + RTE_ETH_RETA_GROUP_SIZE - 1) / RTE_ETH_RETA_GROUP_SIZE,
+		      sizeof(struct rte_eth_rss_reta_entry64));
+}
+
+static void reta_select(struct rte_eth_rss_reta_entry64 *groups, uint16_t entry, uint16_t queue)
+{
+	groups[entry / RTE_ETH_RETA_GROUP_SIZE].mask |= RTE_BIT64(entry % RTE_ETH_RETA_GROUP_SIZE);
+	groups[entry / RTE_ETH_RETA_GROUP_SIZE].reta[entry % RTE_ETH_RETA_GROUP_SIZE] = queue;
+}
+
+int dn_eth_reta_query(uint16_t port, uint16_t *queues, uint16_t size)
+{
+	struct rte_eth_rss_reta_entry64 *groups = reta_groups(size);
+	uint16_t i;
+	int rc;
+
+	if (groups == NULL)
+		return -ENOMEM;
+	for (i = 0; i < size; i++)
+		reta_select(groups, i, 0);
+	rc = rte_eth_dev_rss_reta_query(port, groups, size);
+	for (i = 0; rc >= 0 && i < size; i++)
+		queues[i] = groups[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE];
+	free(groups);
+	return rc;
+}
+
+int dn_eth_reta_update(uint16_t port, const uint16_t *queues, const uint16_t *old, uint16_t size)
+{
+	struct rte_eth_rss_reta_entry64 *groups = reta_groups(size);
+	int changes = 0;
+	uint16_t i;
+	int rc = 0;
+
+	if (groups == NULL)
+		return -ENOMEM;
+	for (i = 0; i < size; i++) {
+		if (old == NULL || old[i] != queues[i]) {
+			reta_select(groups, i, queues[i]);
+			changes = 1;
+		}
+	}
+	/* DPDK refuses to change nothing. */
+	if (changes)
+		rc = rte_eth_dev_rss_reta_update(port, groups, size);
+	free(groups);
+	return rc;
 }
 
 int dn_eth_port_stats(uint16_t port, struct dn_port_stats *stats)

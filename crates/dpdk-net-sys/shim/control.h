@@ -69,6 +69,16 @@ struct dn_port_conf {
 	uint64_t rx_offloads;
 	uint64_t tx_offloads;
 	uint64_t rss_types; /* 0: no RSS */
+	uint8_t *rss_key; /* NULL: the driver's own */
+	uint8_t rss_key_len;
+};
+
+/* What rte_eth_dev_rss_hash_conf_get() answers. */
+struct dn_rss {
+	uint64_t types;
+	uint8_t key[UINT8_MAX];
+	uint8_t key_len; /* in: bytes that the port's key has */
+	uint8_t toeplitz; /* whether the hash is Toeplitz's, or whatever the driver has by default */
 };
 
 /* The part of rte_eth_stats that every release has. */
@@ -88,11 +98,15 @@ int dn_eth_port_info(uint16_t port, struct dn_port_info *info);
 int dn_eth_configure(uint16_t port, const struct dn_port_conf *conf);
 int dn_eth_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struct rte_mempool *mp);
 int dn_eth_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors);
+int dn_eth_rss_get(uint16_t port, struct dn_rss *rss);
+/* A key of NULL leaves the key as it is. */
+int dn_eth_rss_update(uint16_t port, uint64_t types, uint8_t *key, uint8_t key_len);
+/* All size entries of the redirection table, a queue each. */
+int dn_eth_reta_query(uint16_t port, uint16_t *queues, uint16_t size);
+/* Writes the entries that differ from those of old; all if old is NULL. */
+int dn_eth_reta_update(uint16_t port, const uint16_t *queues, const uint16_t *old, uint16_t size);
 int dn_eth_port_stats(uint16_t port, struct dn_port_stats *stats);
 /* The first port at or after this one, RTE_MAX_ETHPORTS if there is none. */
 uint16_t dn_eth_next_port(uint16_t port);
-
-/* What packets are spread over queues by. */
-static const uint64_t DN_ETH_RSS_IP_TCP_UDP = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 
 #endif

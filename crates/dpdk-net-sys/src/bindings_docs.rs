@@ -285,11 +285,9 @@ pub const DN_ETH_RSS_FRAG_IPV6: u64 = 512;
 pub const DN_ETH_RSS_NONFRAG_IPV6_TCP: u64 = 1024;
 pub const DN_ETH_RSS_NONFRAG_IPV6_UDP: u64 = 2048;
 pub const DN_ETH_RSS_NONFRAG_IPV6_OTHER: u64 = 8192;
-pub const DN_ETH_RSS_IPV6_EX: u64 = 32768;
-pub const DN_ETH_RSS_IPV6_TCP_EX: u64 = 65536;
-pub const DN_ETH_RSS_IPV6_UDP_EX: u64 = 131072;
 pub const DN_RING_F_SP_ENQ: usize = 1;
 pub const DN_RING_F_SC_DEQ: usize = 2;
+pub const DN_RING_F_MP_RTS_ENQ: usize = 8;
 pub const DN_RING_F_EXACT_SZ: usize = 4;
 pub const DN_RING_NAMESIZE: usize = 29;
 pub const DN_MEMPOOL_HEADER_PLAIN: usize = 192;
@@ -336,7 +334,7 @@ impl Default for dn_port_info {
     }
 }
 #[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
+#[derive(Debug, Copy, Clone)]
 pub struct dn_port_conf {
     pub rx_queues: u16,
     pub tx_queues: u16,
@@ -344,6 +342,34 @@ pub struct dn_port_conf {
     pub rx_offloads: u64,
     pub tx_offloads: u64,
     pub rss_types: u64,
+    pub rss_key: *mut u8,
+    pub rss_key_len: u8,
+}
+impl Default for dn_port_conf {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dn_rss {
+    pub types: u64,
+    pub key: [u8; 255usize],
+    pub key_len: u8,
+    pub toeplitz: u8,
+}
+impl Default for dn_rss {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -357,7 +383,6 @@ pub struct dn_port_stats {
     pub tx_errors: u64,
     pub rx_no_mbuf: u64,
 }
-pub const DN_ETH_RSS_IP_TCP_UDP: u64 = 241596;
 unsafe extern "C" {
     pub fn rte_version_prefix() -> *const ::core::ffi::c_char;
     pub fn rte_version_year() -> ::core::ffi::c_uint;
@@ -571,6 +596,20 @@ unsafe extern "C" {
         mp: *mut rte_mempool,
     ) -> ::core::ffi::c_int;
     pub fn dn_eth_tx_queue_setup(port: u16, queue: u16, descriptors: u16) -> ::core::ffi::c_int;
+    pub fn dn_eth_rss_get(port: u16, rss: *mut dn_rss) -> ::core::ffi::c_int;
+    pub fn dn_eth_rss_update(
+        port: u16,
+        types: u64,
+        key: *mut u8,
+        key_len: u8,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_eth_reta_query(port: u16, queues: *mut u16, size: u16) -> ::core::ffi::c_int;
+    pub fn dn_eth_reta_update(
+        port: u16,
+        queues: *const u16,
+        old: *const u16,
+        size: u16,
+    ) -> ::core::ffi::c_int;
     pub fn dn_eth_port_stats(port: u16, stats: *mut dn_port_stats) -> ::core::ffi::c_int;
     pub fn dn_eth_next_port(port: u16) -> u16;
 }

@@ -6,7 +6,7 @@
 //! 1. A pool made here carries a `Tag` in its private area. Its `refs` counts the [`Mempool`] handles
 //!    *and* the mbufs (each segment of a chain) that are in safe hands. Whoever brings it to zero frees the
 //!    pool and lets go of the EAL. So a pool outlives its mbufs, and mbufs outlive neither.
-//! 2. An mbuf is counted while a [`Mbuf`], a [`TxBuf`](crate::TxBuf) or a batch owns it, and once more for each
+//! 2. An mbuf is counted while a [`Mbuf`], a [`TxBuf`](crate::TxBuf), a batch or a [ring](crate::mbuf_ring) owns it, and once more for each
 //!    buffer that shares its memory ([`crate::received`]) and for each segment in safe hands that refers to it
 //!    ([`crate::tx_mbuf`]). It is not counted while it is in the pool or with a driver, and neither is what a
 //!    driver's segments refer to: for those a port holds a handle ([`crate::port`]'s keeper).

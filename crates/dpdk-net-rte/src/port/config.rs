@@ -1,10 +1,9 @@
 //! What is asked of a port, and whether it can give it: everything that can be refused is refused here, in
 //! words, before DPDK sees it.
 
-use dpdk_net_sys as sys;
-
 use super::negotiate::{Circumstances, negotiate, without_optional};
-use super::{OffloadRequest, Offloads, PortInfo, RxOffloads, TxOffloads};
+use super::rss::RssPlan;
+use super::{OffloadRequest, Offloads, PortInfo, RssRequest, RxOffloads, TxOffloads};
 use crate::{Error, Mempool};
 
 /// The standard MTU of Ethernet.
@@ -13,8 +12,8 @@ const ETHERNET_MTU: u16 = 1500;
 /// What is asked of a port. Starts with one queue each way and what the driver recommends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConfig {
-    /// Receive queues, at least 1. Default: 1. With more than one, packets are spread by RSS over IP, TCP
-    /// and UDP where the port can do that.
+    /// Receive queues, at least 1. Default: 1. With more than one, packets are spread by RSS where the port can do that
+    /// ([`PortConfig::rss`]).
     pub rx_queues: u16,
     /// Transmit queues, at least 1. Default: 1.
     pub tx_queues: u16,
@@ -24,6 +23,8 @@ pub struct PortConfig {
     pub tx_descriptors: Option<u16>,
     /// Bytes of IP packet that a frame carries; `None` takes 1500, or less where the port can't.
     pub mtu: Option<u16>,
+    /// How packets are spread over several receive queues.
+    pub rss: RssRequest,
     /// What is wished of each offload. Default: [`OffloadRequest::NONE`].
     pub offloads: OffloadRequest,
     /// By flag, receive offloads that the port must have, as [`Wish::On`](super::Wish::On).
@@ -44,6 +45,7 @@ impl Default for PortConfig {
             rx_descriptors: None,
             tx_descriptors: None,
             mtu: None,
+            rss: RssRequest::default(),
             offloads: OffloadRequest::NONE,
             rx_offloads: RxOffloads::empty(),
             rx_offloads_if_offered: RxOffloads::empty(),
@@ -76,7 +78,7 @@ pub(super) struct Plan {
     pub(super) set_mtu: bool,
     pub(super) offloads: Offloads,
     pub(super) circumstances: Circumstances,
-    pub(super) rss_types: u64,
+    pub(super) rss: RssPlan,
 }
 
 impl PortConfig {
@@ -111,6 +113,7 @@ impl PortConfig {
                 .iter()
                 .any(|pool| rx_room(pool) < longest_frame(port, mtu)),
             many_queues: rx_queues > 1,
+            nothing_hashed: self.rss.hashed_by(port).is_empty(),
             pools_pair_up: pools.len() == 1 || tx_queues <= rx_queues,
         };
         let offloads = negotiate(self, port, circumstances)?;
@@ -131,11 +134,11 @@ impl PortConfig {
             )?,
             mtu,
             set_mtu: self.mtu.is_some(),
-            rss_types: if rx_queues > 1 || offloads.rx().contains(RxOffloads::RSS_HASH) {
-                port.rss_types & sys::DN_ETH_RSS_IP_TCP_UDP
-            } else {
-                0
-            },
+            rss: self.rss.plan(
+                port,
+                rx_queues,
+                offloads.rx().contains(RxOffloads::RSS_HASH),
+            )?,
             offloads,
             circumstances,
         })
@@ -152,9 +155,7 @@ impl Plan {
         pools: &[Mempool],
         error: &Error,
     ) -> Option<Self> {
-        // What a driver lacks memory for, or can't do now, it would do as little with fewer offloads.
-        let other = [libc::ENOMEM, libc::EBUSY, libc::ENODEV, libc::EIO];
-        if error.errno().is_none_or(|errno| other.contains(&errno.0)) {
+        if !is_refusal(error) {
             return None;
         }
         let less = without_optional(config, &self.offloads, self.circumstances)?;
@@ -162,6 +163,18 @@ impl Plan {
         plan.offloads = plan.offloads.after_refusal_of(&self.offloads, error);
         Some(plan)
     }
+
+    /// The same without RSS, for a driver that refuses it too; none where there was none, or where its hash is wished.
+    pub(super) fn without_rss(&self, error: &Error) -> Option<RssPlan> {
+        let hash = self.offloads.rx().contains(RxOffloads::RSS_HASH);
+        (is_refusal(error) && !self.rss.types().is_empty() && !hash).then(|| self.rss.without_rss())
+    }
+}
+
+/// Whether asking for less can help: what a driver lacks memory for, or can't do now, it would do as little then.
+fn is_refusal(error: &Error) -> bool {
+    let other = [libc::ENOMEM, libc::EBUSY, libc::ENODEV, libc::EIO];
+    error.errno().is_some_and(|errno| !other.contains(&errno.0))
 }
 
 fn queue_count(port: &PortInfo, name: &str, asked: u16, most: u16) -> Result<u16, Error> {

@@ -8,8 +8,9 @@ use dpdk_net_sys as sys;
 
 use super::config::{check_buffers, check_mtu};
 use super::inner::{Inner, Phase};
-use super::{Offloads, PortId, PortInfo};
-use crate::Error;
+use super::rss::RssControl;
+use super::{Offloads, PortId, PortInfo, Reta, RssPlan};
+use crate::{Error, Mempool};
 
 /// Controls an open port. Clones name the same port and keep it open. Calls from several threads take turns.
 #[derive(Debug, Clone)]
@@ -62,6 +63,68 @@ impl PortControl {
     /// Which offloads are on, and why others are not; nothing before the port is configured.
     pub fn offloads(&self) -> Offloads {
         self.inner.lock().setup.offloads.clone()
+    }
+
+    /// The mempools that packets are received into, each once: their levels are [`Mempool::available`] and
+    /// [`Mempool::in_use`]. None before the port is configured.
+    pub fn mempools(&self) -> Vec<Mempool> {
+        let mut pools: Vec<Mempool> = Vec::new();
+        for pool in &self.inner.lock().setup.pools {
+            if !pools.contains(pool) {
+                pools.push(pool.clone());
+            }
+        }
+        pools
+    }
+
+    /// How received packets are spread over the queues: as planned once the port is configured, as the driver says once it
+    /// is started.
+    pub fn rss(&self) -> RssPlan {
+        self.inner.lock().setup.rss.clone()
+    }
+
+    /// The key that packets are hashed with for RSS; none where none are, or where the driver does not say.
+    pub fn rss_key(&self) -> Option<Vec<u8>> {
+        self.rss().key().map(<[u8]>::to_vec)
+    }
+
+    /// The redirection table (`rte_eth_dev_rss_reta_query`); none where the port has none, or does not tell.
+    ///
+    /// # Errors
+    /// [`Error::NotConfigured`], [`Error::Dpdk`] where the driver fails.
+    pub fn reta(&self) -> Result<Option<Reta>, Error> {
+        self.with_rss("its redirection table is read", |rss, _| rss.reta())
+    }
+
+    /// Changes the redirection table, those entries alone that differ (`rte_eth_dev_rss_reta_update`). Packets on their way
+    /// still arrive by the old one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where the port has no table, or one of another size, or an entry names a queue that is not
+    /// there; [`Error::NotConfigured`]; [`Error::Dpdk`] where the driver refuses, as where RSS is off.
+    pub fn set_reta(&self, reta: &Reta) -> Result<(), Error> {
+        self.with_rss("its redirection table changes", |rss, queues| {
+            rss.set_reta(reta, queues)
+        })
+    }
+
+    /// Calls `body` with the RSS of the configured port and the number of its receive queues, under the lock.
+    fn with_rss<R>(
+        &self,
+        wanted: &'static str,
+        body: impl FnOnce(&RssControl<'_>, u16) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let control = self.inner.lock();
+        if control.phase == Phase::Unconfigured {
+            return Err(Error::NotConfigured {
+                port: self.inner.subject(),
+                wanted,
+            });
+        }
+        let info = self.inner.info()?;
+        // SAFETY: the port is open and configured, and its lock is held until `body` has returned.
+        let rss = unsafe { RssControl::new(&info) };
+        body(&rss, control.setup.rx.len() as u16)
     }
 
     /// How many receive and transmit queues were configured.

@@ -8,7 +8,7 @@ use dpdk_net_packet::MacAddr;
 use dpdk_net_sys as sys;
 
 use super::inner::with_open_ports;
-use super::{RxOffloads, TxOffloads};
+use super::{RssTypes, RxOffloads, TxOffloads};
 use crate::{Eal, Error, SocketId};
 
 /// A port's number. Any number can be named; whether there is such a port shows when it is opened.
@@ -156,8 +156,8 @@ pub struct PortInfo {
     pub reta_size: u16,
     /// Bytes of the RSS key, 0 for none.
     pub rss_key_size: u8,
-    /// What RSS can hash (`RTE_ETH_RSS_*`).
-    pub rss_types: u64,
+    /// What RSS can hash (`flow_type_rss_offloads`), of what this crate asks for.
+    pub rss_types: RssTypes,
     /// Most Ethernet addresses.
     pub max_mac_addresses: u32,
 }
@@ -223,7 +223,7 @@ impl PortInfo {
             tx_offloads: TxOffloads::from_bits_retain(raw.tx_offload_capa),
             reta_size: raw.reta_size,
             rss_key_size: raw.hash_key_size,
-            rss_types: raw.rss_types,
+            rss_types: RssTypes::from_bits_truncate(raw.rss_types),
             max_mac_addresses: raw.max_mac_addrs,
         })
     }

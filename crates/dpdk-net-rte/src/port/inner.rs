@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dpdk_net_sys as sys;
 
 use super::config::Plan;
+use super::rss::{RssControl, RssPlan};
 use super::tx_rules::{Frame, TxRules};
 use super::{Offload, Offloads, PortConfig, PortId, PortInfo, RxOffloads};
 use crate::mbuf::timestamp;
@@ -140,6 +141,7 @@ pub(crate) struct Setup {
     pub(crate) rx: Vec<Arc<Slot>>,
     pub(crate) tx: Vec<Arc<Slot>>,
     pub(crate) offloads: Offloads,
+    pub(crate) rss: RssPlan,
     pub(crate) rx_descriptors: u16,
     pub(crate) tx_descriptors: u16,
     pub(crate) tx_rules: TxRules,
@@ -297,13 +299,13 @@ impl Inner {
         let mut plan = config.plan(&info, pools)?;
         // A failure below leaves the device with half a configuration, which the next one replaces.
         control.phase = Phase::Unconfigured;
-        if let Err(error) = self.set_up(&plan, pools) {
-            plan = plan
-                .after_refusal(config, &info, pools, &error)
-                .ok_or(error)?;
+        if let Err(error) = self.set_up_or_less(&mut plan, config, &info, pools) {
+            let rss = plan.without_rss(&error).ok_or(error)?;
+            plan.rss = rss;
             self.set_up(&plan, pools)?;
         }
         plan.offloads.warn();
+        plan.rss.warn();
         if plan.set_mtu {
             // Drivers of virtual devices take the MTU by this call only; those that lack it took it above.
             // SAFETY: the port is open and ours under the lock.
@@ -326,21 +328,45 @@ impl Inner {
                 plan.offloads.is_on(Offload::TsoIpv6),
             ),
             offloads: plan.offloads,
+            rss: plan.rss,
         };
         control.baseline = Baseline::default();
         control.phase = Phase::Configured;
         Ok(())
     }
 
+    /// Tells the driver, and where it refuses, with fewer offloads.
+    fn set_up_or_less(
+        &self,
+        plan: &mut Plan,
+        config: &PortConfig,
+        info: &PortInfo,
+        pools: &[Mempool],
+    ) -> Result<(), Error> {
+        let Err(error) = self.set_up(plan, pools) else {
+            return Ok(());
+        };
+        *plan = plan
+            .after_refusal(config, info, pools, &error)
+            .ok_or(error)?;
+        self.set_up(plan, pools)
+    }
+
     /// Tells the driver; called under the lock.
     fn set_up(&self, plan: &Plan, pools: &[Mempool]) -> Result<(), Error> {
+        let mut key = plan.rss.key().map(<[u8]>::to_vec).unwrap_or_default();
         let conf = sys::dn_port_conf {
             rx_queues: plan.rx_queues,
             tx_queues: plan.tx_queues,
             mtu: u32::from(plan.mtu),
             rx_offloads: plan.offloads.rx().bits(),
             tx_offloads: plan.offloads.tx().bits(),
-            rss_types: plan.rss_types,
+            rss_types: plan.rss.types().bits(),
+            rss_key: match key.len() {
+                0 => core::ptr::null_mut(),
+                _ => key.as_mut_ptr(),
+            },
+            rss_key_len: u8::try_from(key.len()).unwrap_or(u8::MAX),
         };
         if plan.offloads.rx().contains(RxOffloads::TIMESTAMP) {
             timestamp::register()?;
@@ -394,6 +420,14 @@ impl Inner {
             sys::rte_eth_dev_start(self.id.get())
         })?;
         control.phase = Phase::Started;
+        if !control.setup.rss.types().is_empty()
+            && let Ok(info) = self.info()
+        {
+            // SAFETY: the port is open, configured and ours under the lock.
+            let rss = unsafe { RssControl::new(&info) };
+            rss.learn(&mut control.setup.rss);
+            rss.fill_reta(control.setup.rx.len() as u16);
+        }
         Ok(())
     }
 

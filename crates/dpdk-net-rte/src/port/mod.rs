@@ -42,6 +42,7 @@ mod info;
 pub(crate) mod inner;
 mod negotiate;
 mod offloads;
+mod rss;
 mod stats;
 pub(crate) mod tx_rules;
 
@@ -56,6 +57,7 @@ pub use self::info::{DescriptorLimits, PortId, PortInfo, PortSelector};
 use self::inner::{Inner, Slot};
 pub use self::negotiate::{Offload, OffloadEntry, OffloadRequest, Offloads, UnknownOffload, Wish};
 pub use self::offloads::{RxOffloads, TxOffloads};
+pub use self::rss::{Reta, RssKey, RssPlan, RssRequest, RssScope, RssTypes, Spreader, Traffic};
 pub use self::stats::{PortStats, QueueStats};
 pub use self::tx_rules::TxCapabilities;
 use crate::queue::{QueuePair, RxQueue, TxQueue};

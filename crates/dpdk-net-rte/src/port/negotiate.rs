@@ -18,8 +18,6 @@ mod request;
 use core::fmt;
 use std::borrow::Cow;
 
-use dpdk_net_sys as sys;
-
 use self::known::{Consequence, Known};
 pub use self::outcome::{OffloadEntry, Offloads};
 use self::request::{COUNT, Flag};
@@ -35,6 +33,8 @@ pub(super) struct Circumstances {
     pub(super) frames_exceed_buffers: bool,
     /// Whether packets are spread over queues.
     pub(super) many_queues: bool,
+    /// Whether the port hashes none of the packets that are to be spread.
+    pub(super) nothing_hashed: bool,
     /// Whether each transmit queue has a receive queue's mempool to send from.
     pub(super) pools_pair_up: bool,
 }
@@ -214,8 +214,8 @@ impl Negotiation<'_> {
             );
         }
         if self.entry(Offload::RssHash).on {
-            if self.port.rss_types & sys::DN_ETH_RSS_IP_TCP_UDP == 0 {
-                let why = "the port hashes neither IP nor TCP nor UDP";
+            if circumstances.nothing_hashed {
+                let why = "nothing is hashed: the port can't, or it is not to";
                 if self.entry(Offload::RssHash).wish == Wish::On {
                     return Err(self.error(
                         Offload::RssHash,
@@ -426,4 +426,4 @@ impl Offloads {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

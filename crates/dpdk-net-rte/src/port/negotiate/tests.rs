@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::SocketId;
-use crate::port::{DescriptorLimits, PortId, TxCapabilities};
+use crate::port::{DescriptorLimits, PortId, RssTypes, TxCapabilities};
 
 /// A port of a driver, with these offloads.
-fn port(driver: &str, rx: RxOffloads, tx: TxOffloads) -> PortInfo {
+pub(in crate::port) fn port(driver: &str, rx: RxOffloads, tx: TxOffloads) -> PortInfo {
     let limits = DescriptorLimits {
         min: 0,
         max: u16::MAX,
@@ -33,7 +33,7 @@ fn port(driver: &str, rx: RxOffloads, tx: TxOffloads) -> PortInfo {
         tx_offloads: tx,
         reta_size: 128,
         rss_key_size: 40,
-        rss_types: sys::DN_ETH_RSS_IP_TCP_UDP,
+        rss_types: RssTypes::all(),
         max_mac_addresses: 1,
     }
 }
@@ -46,6 +46,7 @@ fn all() -> PortInfo {
 const PLAIN: Circumstances = Circumstances {
     frames_exceed_buffers: false,
     many_queues: true,
+    nothing_hashed: false,
     pools_pair_up: true,
 };
 
@@ -299,12 +300,13 @@ fn the_rss_hash_is_there_where_packets_are_hashed() {
     assert!(!good(&auto, &all(), one_queue).is_on(Offload::RssHash));
     let insisted = wished(Offload::RssHash, Wish::On);
     assert!(good(&insisted, &all(), one_queue).is_on(Offload::RssHash));
-    let hashes_nothing = PortInfo {
-        rss_types: 0,
-        ..all()
+    let hashes_nothing = Circumstances {
+        nothing_hashed: true,
+        ..PLAIN
     };
-    assert!(!good(&auto, &hashes_nothing, PLAIN).is_on(Offload::RssHash));
-    assert!(refused(&insisted, &hashes_nothing).contains("hashes neither"));
+    assert!(!good(&auto, &all(), hashes_nothing).is_on(Offload::RssHash));
+    let error = negotiate(&insisted, &all(), hashes_nothing).unwrap_err();
+    assert!(error.to_string().contains("nothing is hashed"), "{error}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod sip;
 mod source;
 mod stack;
 mod stats;
+mod steer;
+mod strays;
 mod tcp;
 #[cfg(test)]
 mod test_frames;
@@ -57,6 +59,8 @@ pub use neighbor::{NeighborInfo, NeighborState, NeighborStats};
 pub use reassembly::ReassemblyStats;
 pub use stack::Stack;
 pub use stats::{FrameStats, Stats, TcpStats};
+pub use steer::{Binding, MAX_WORKERS, Steering, SteeringStats, SteeringTable, Workers};
+pub use strays::{Stray, StrayFrame};
 pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
 pub use tcp::sockopt::{TcpOption, TcpOptions};

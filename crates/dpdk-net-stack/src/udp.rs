@@ -9,6 +9,7 @@ mod gro;
 mod groups;
 mod segments;
 mod socket;
+mod steered;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::icmp::{ErrorKind, ErrorReport};
 use crate::interfaces::{Destination, Interfaces, Way};
 use crate::link::{Link, Queue};
 use crate::random::{HashKey, Random};
+use crate::steer::{Steered, unspecified};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
@@ -123,6 +125,7 @@ pub(crate) struct UdpTable {
     ports: (u16, u16),
     /// What of datagrams' checksums is made here.
     checksums: Checksums,
+    steered: Option<Steered>,
     pub(crate) stats: UdpStats,
 }
 
@@ -141,6 +144,7 @@ impl UdpTable {
             queue_bytes: config.udp.recv_queue_bytes,
             ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),
             checksums: config.tx_checksum_offload.of_udp(),
+            steered: None,
             stats: UdpStats::default(),
         }
     }
@@ -198,6 +202,7 @@ impl UdpTable {
         });
         self.by_port.entry(local.port()).or_default().push(id);
         self.reindex(local);
+        self.announce(id);
         Ok(id)
     }
 
@@ -219,7 +224,8 @@ impl UdpTable {
             .map(|i| first + ((start + i) % count) as u16)
             .find(|port| {
                 local.set_port(*port);
-                !self.by_port.contains_key(port) || self.is_free(local, only_v6, false)
+                (!self.by_port.contains_key(port) || self.is_free(local, only_v6, false))
+                    && !self.is_taken_elsewhere(local, only_v6)
             })
     }
 
@@ -279,6 +285,10 @@ impl UdpTable {
         {
             return Err(Error::AddrInUse);
         }
+        if socket.remote == Some(remote) && socket.local == local {
+            return Ok(());
+        }
+        self.claim(local, remote)?;
         self.unlink_connection(id);
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.local = local;
@@ -287,6 +297,7 @@ impl UdpTable {
             self.connected.insert((local, remote), id);
             self.reindex(bound);
         }
+        self.announce_peer(id, None);
         Ok(())
     }
 
@@ -306,8 +317,12 @@ impl UdpTable {
         if let Some(socket) = self.sockets.get_mut(id)
             && let Some(remote) = socket.remote.take()
         {
-            self.connected.remove(&(socket.local, remote));
-            socket.local = socket.bound;
+            let local = core::mem::replace(&mut socket.local, socket.bound);
+            self.connected.remove(&(local, remote));
+            if let Some(steered) = &self.steered {
+                steered.release(local, remote);
+            }
+            self.announce_peer(id, Some(remote));
         }
     }
 
@@ -322,6 +337,7 @@ impl UdpTable {
         let socket = self.sockets.remove(id).ok_or(Error::UnknownSocket)?;
         for (group, vlan) in &socket.groups {
             groups::leave(ifaces, now, *group, *vlan);
+            self.retract_group(*group, *vlan);
         }
         let port = socket.bound.port();
         if let Some(ids) = self.by_port.get_mut(&port) {
@@ -331,6 +347,7 @@ impl UdpTable {
             }
         }
         self.reindex(socket.bound);
+        self.retract(socket.bound, socket.only_v6, false);
         Ok(())
     }
 
@@ -474,7 +491,8 @@ impl UdpTable {
     }
 
     /// Gives a datagram that came in by the interface of this VLAN, its checksum verified, to the sockets it is for. `false`
-    /// if there are none: a Port Unreachable is due if it was to an address of ours.
+    /// if there are none: it is another worker's, or to be counted, and a Port Unreachable is due if it was to an address of
+    /// ours.
     pub(crate) fn ingress(
         &mut self,
         vlan: u16,
@@ -493,7 +511,6 @@ impl UdpTable {
             .or_else(|| self.bound.get(&to))
             .or_else(|| self.bound.get(&unspecified(to)));
         let Some(&id) = found else {
-            self.stats.no_socket += 1;
             return false;
         };
         self.deliver(id, vlan, from, to.ip(), datagram.payload());
@@ -514,7 +531,6 @@ impl UdpTable {
                 delivered = true;
             }
         }
-        self.stats.no_socket += u64::from(!delivered);
         delivered
     }
 
@@ -651,15 +667,6 @@ impl UdpTable {
     pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
-}
-
-/// The unspecified address of the same family and port.
-fn unspecified(like: SocketAddr) -> SocketAddr {
-    let addr = match like {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    SocketAddr::new(addr, like.port())
 }
 
 /// The local address of a socket that sends this way.

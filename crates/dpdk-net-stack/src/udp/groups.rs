@@ -64,6 +64,7 @@ impl UdpTable {
         }
         ifaces.change(at, |iface| iface.groups.join(now, group))?;
         socket.groups.push((group, vlan));
+        self.announce_group(group, vlan);
         Ok(())
     }
 
@@ -84,6 +85,7 @@ impl UdpTable {
             .ok_or(Error::AddrNotAvailable)?;
         socket.groups.swap_remove(at);
         leave(ifaces, now, group, vlan);
+        self.retract_group(group, vlan);
         Ok(())
     }
 }

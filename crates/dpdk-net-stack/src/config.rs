@@ -383,6 +383,9 @@ pub struct Config {
     pub worker: u16,
     /// Whether addresses are probed before they are used (RFC 4862 section 5.4, RFC 5227). Default on.
     pub dad: bool,
+    /// Whether memberships of multicast groups are reported to routers (IGMP, MLD): of several stacks with the same addresses
+    /// it is one that does, for all. Default on.
+    pub group_reports: bool,
     /// Whether checksums are verified in software where the NIC gave no verdict. Off only where nothing can corrupt
     /// a packet. Default on.
     pub rx_checksum: bool,
@@ -414,6 +417,7 @@ impl Config {
             seed: [0; 32],
             worker: 0,
             dad: true,
+            group_reports: true,
             rx_checksum: true,
             gro: true,
             gso: true,

@@ -41,9 +41,15 @@ pub(crate) enum News {
         answer: Answer,
     },
     /// Somebody who has asked for us.
-    Asked { addr: IpAddr, mac: MacAddr },
+    Asked {
+        addr: IpAddr,
+        mac: MacAddr,
+    },
     /// Somebody else has this address of ours; whether it is given up for that.
-    Conflict { addr: IpAddr, given_up: bool },
+    Conflict {
+        addr: IpAddr,
+        given_up: bool,
+    },
     /// A socket has joined a group, or left it.
     Joined(IpAddr),
     Left(IpAddr),
@@ -114,7 +120,10 @@ impl Link {
                 // As in `on_arp`: solicited is what somebody waits for.
                 let solicited =
                     answer.solicited && (addr.is_ipv6() || self.neighbors.is_asking(hop));
-                let answer = Answer { solicited, ..answer };
+                let answer = Answer {
+                    solicited,
+                    ..answer
+                };
                 self.neighbors.on_answer(now, hop, mac, answer, send);
             }
             News::Asked { addr, mac } => {
@@ -127,13 +136,18 @@ impl Link {
                 }
             }
             News::Joined(group) => {
-                let joined = self.ifaces.change(at, |iface| iface.groups.join_for_others(now, group));
+                let joined = self
+                    .ifaces
+                    .change(at, |iface| iface.groups.join_for_others(now, group));
                 self.neighbors.stats.news_dropped += u64::from(!joined);
             }
             News::Left(group) => {
-                self.ifaces.change(at, |iface| iface.groups.leave_for_others(now, group));
+                self.ifaces
+                    .change(at, |iface| iface.groups.leave_for_others(now, group));
             }
-            News::Query(query) => self.ifaces.change(at, |iface| iface.groups.on_query(now, query)),
+            News::Query(query) => self
+                .ifaces
+                .change(at, |iface| iface.groups.on_query(now, query)),
         }
     }
 }

@@ -96,6 +96,7 @@ impl Stack {
         stack.tcp.set_steered(steered.clone());
         stack.udp.set_steered(steered.clone());
         stack.steered = Some(steered);
+        stack.link.tell_news();
         Ok(stack)
     }
 
@@ -626,6 +627,7 @@ impl Stack {
 
     /// Closes a socket; the id is dead.
     pub fn udp_close(&mut self, id: UdpId) {
+        self.tell_groups_left(id);
         // What can go wrong is that it was closed already.
         let _ = self.udp.close(self.now, &mut self.link.ifaces, id);
     }

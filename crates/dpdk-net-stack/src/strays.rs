@@ -208,6 +208,8 @@ impl Stack {
     ) -> bool {
         match transport {
             Transport::Udp(_) | Transport::Fragment => self.is_joined_elsewhere(at, ip.dst()),
+            // A router's question for a group that another worker reports.
+            Transport::Other(Protocol::Igmp) => self.open().is_some() && ip.dst().is_multicast(),
             _ => false,
         }
     }

@@ -400,7 +400,7 @@ fn link_local_segment(vlan: Option<u16>) -> Vec<u8> {
     };
     frame[22..38].copy_from_slice(&addr(2));
     frame[38..54].copy_from_slice(&addr(1));
-    let ends = [addr(2), addr(1)].map(|addr| IpAddr::from(addr));
+    let ends = [addr(2), addr(1)].map(IpAddr::from);
     checksum::fill_tcp(ends[0], ends[1], &mut frame[54..]);
     if let Some(vlan) = vlan {
         let tag = [ethernet::TYPE_VLAN.to_be_bytes(), vlan.to_be_bytes()].concat();

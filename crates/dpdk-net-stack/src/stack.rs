@@ -588,6 +588,18 @@ impl Stack {
         self.udp.bind(&self.link.ifaces, &options)
     }
 
+    /// Binds a socket and sets its peer at once. Where there are several workers a port that is chosen is one that brings what
+    /// the peer sends to this one's queue, if such a one is found soon.
+    ///
+    /// Errors: as [`udp_bind`](Self::udp_bind) and [`udp_connect`](Self::udp_connect).
+    pub fn udp_bind_toward(
+        &mut self,
+        options: UdpOptions,
+        remote: SocketAddr,
+    ) -> Result<UdpId, Error> {
+        self.udp.bind_toward(&self.link.ifaces, &options, remote)
+    }
+
     /// Sets the peer: sends go there, and only its datagrams are received.
     pub fn udp_connect(&mut self, id: UdpId, remote: SocketAddr) -> Result<(), Error> {
         self.udp.connect(&self.link.ifaces, id, remote)

@@ -163,6 +163,9 @@ pub trait Steering: fmt::Debug + Send + Sync {
     }
 }
 
+/// Ports that are tried until one brings replies home: enough for 128 queues, but for one connection in 3,000.
+pub(crate) const RETURN_TRIES: usize = 1_024;
+
 /// One worker's part in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Steered {
@@ -217,6 +220,11 @@ impl Steered {
             Some(worker) if worker == self.worker => Owner::Here,
             Some(worker) => Owner::Worker(worker),
         }
+    }
+
+    /// Whether what comes back to this address and port comes to our queue.
+    pub(crate) fn returns_here(&self, flow: &FiveTuple) -> bool {
+        self.steering.returns_here(self.worker, flow)
     }
 
     /// Other workers that have a binding for what is to this address, the closest kind of it.

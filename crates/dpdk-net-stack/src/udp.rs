@@ -31,7 +31,7 @@ use crate::icmp::{ErrorKind, ErrorReport};
 use crate::interfaces::{Destination, Interfaces, Way};
 use crate::link::{Link, Queue};
 use crate::random::{HashKey, Random};
-use crate::steer::{Steered, unspecified};
+use crate::steer::{RETURN_TRIES, Steered, unspecified};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
@@ -163,6 +163,16 @@ impl UdpTable {
         ifaces: &Interfaces,
         options: &UdpOptions,
     ) -> Result<UdpId, Error> {
+        self.bind_where(ifaces, options, |_| true)
+    }
+
+    /// As [`bind`](Self::bind); a port that is chosen is one that `suits`, where such a one is found soon.
+    fn bind_where(
+        &mut self,
+        ifaces: &Interfaces,
+        options: &UdpOptions,
+        suits: impl Fn(u16) -> bool,
+    ) -> Result<UdpId, Error> {
         let only_v6 = options.only_v6;
         let mut local = canonical(options.local);
         let (addr, scope) = (local.ip(), addr::scope(local));
@@ -177,7 +187,7 @@ impl UdpTable {
             return Err(Error::NoBufferSpace);
         }
         if local.port() == 0 {
-            let port = self.ephemeral_port(local, only_v6);
+            let port = self.ephemeral_port(local, only_v6, suits);
             local.set_port(port.ok_or(Error::AddrNotAvailable)?);
         } else if !self.is_free(local, only_v6, options.reuse_address) {
             return Err(Error::AddrInUse);
@@ -215,18 +225,23 @@ impl UdpTable {
             .all(|socket| (reuse && socket.reuse) || !socket.overlaps(local, only_v6))
     }
 
-    /// RFC 6056 section 3.3.1: a random start, then the next one that is free.
-    fn ephemeral_port(&mut self, mut local: SocketAddr, only_v6: bool) -> Option<u16> {
+    /// RFC 6056 section 3.3.1: a random start, then the next one that is free; first of those that suit.
+    fn ephemeral_port(
+        &mut self,
+        mut local: SocketAddr,
+        only_v6: bool,
+        suits: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
         let (first, last) = self.ports;
         let count = u32::from(last - first) + 1;
         let start = self.random.below(u64::from(count)) as u32;
-        (0..count)
-            .map(|i| first + ((start + i) % count) as u16)
-            .find(|port| {
-                local.set_port(*port);
-                (!self.by_port.contains_key(port) || self.is_free(local, only_v6, false))
-                    && !self.is_taken_elsewhere(local, only_v6)
-            })
+        let ports = (0..count).map(|i| first + ((start + i) % count) as u16);
+        let suitable = ports.clone().take(RETURN_TRIES).filter(|port| suits(*port));
+        suitable.chain(ports).find(|port| {
+            local.set_port(*port);
+            (!self.by_port.contains_key(port) || self.is_free(local, only_v6, false))
+                && !self.is_taken_elsewhere(local, only_v6)
+        })
     }
 
     /// The socket that stands in the index for `at` is the one bound last that is not connected.
@@ -333,12 +348,18 @@ impl UdpTable {
         ifaces: &mut Interfaces,
         id: UdpId,
     ) -> Result<(), Error> {
-        self.unlink_connection(id);
-        let socket = self.sockets.remove(id).ok_or(Error::UnknownSocket)?;
+        let socket = self.discard(id).ok_or(Error::UnknownSocket)?;
         for (group, vlan) in &socket.groups {
             groups::leave(ifaces, now, *group, *vlan);
             self.retract_group(*group, *vlan);
         }
+        Ok(())
+    }
+
+    /// Takes a socket out of all tables.
+    fn discard(&mut self, id: UdpId) -> Option<Socket> {
+        self.unlink_connection(id);
+        let socket = self.sockets.remove(id)?;
         let port = socket.bound.port();
         if let Some(ids) = self.by_port.get_mut(&port) {
             ids.retain(|other| *other != id);
@@ -348,7 +369,7 @@ impl UdpTable {
         }
         self.reindex(socket.bound);
         self.retract(socket.bound, socket.only_v6, false);
-        Ok(())
+        Some(socket)
     }
 
     /// Sends a datagram to `to`, or to the peer. Returns its length.

@@ -11,7 +11,7 @@ use crate::error::{Error, NO_SUCH_SCOPE};
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::interfaces::{NextHop, Way};
 use crate::link::Link;
-use crate::steer::{Binding, Steered};
+use crate::steer::{Binding, RETURN_TRIES, Steered};
 use crate::time::Instant;
 
 impl Tcp {
@@ -204,7 +204,8 @@ impl Tcp {
         Ok(id)
     }
 
-    /// RFC 6056: a port that no other connection to this peer uses, and no listener.
+    /// RFC 6056: a port that no other connection to this peer uses, and no listener; if there are several workers, one that
+    /// brings what comes back to the queue of this one, where such a port is found soon.
     ///
     /// Where there is none, one whose last connection is in TIME-WAIT and can be told from a new one by its timestamps
     /// (RFC 6191, Linux' `tcp_tw_reuse`).
@@ -221,6 +222,12 @@ impl Tcp {
             flows: &self.flows,
             syn_queue: &self.syn_queue,
             time_waits,
+        };
+        let scope = addr::scope(local);
+        let returns = |port| {
+            let local = addr::socket_addr(addr, port, scope);
+            let flow = FlowKey::new(local, remote).arriving();
+            steered.is_none_or(|steered| steered.returns_here(&flow))
         };
         let mut is_free = |port, reopen| {
             local.set_port(port);
@@ -239,8 +246,14 @@ impl Tcp {
                 })
         };
         let ports = &mut self.ports;
-        ports
-            .pick(addr, remote, |port| is_free(port, false))
+        let mut homeward = None;
+        if steered.is_some() {
+            homeward = ports.pick_within(RETURN_TRIES, addr, remote, |port| {
+                returns(port) && is_free(port, false)
+            });
+        }
+        homeward
+            .or_else(|| ports.pick(addr, remote, |port| is_free(port, false)))
             .or_else(|| ports.pick(addr, remote, |port| is_free(port, true)))
             .ok_or(Error::AddrNotAvailable)
     }

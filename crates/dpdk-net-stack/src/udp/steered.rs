@@ -4,10 +4,12 @@ use core::net::{IpAddr, SocketAddr};
 
 use dpdk_net_packet::Protocol;
 
-use super::UdpTable;
 use super::socket::Socket;
+use super::{UdpOptions, UdpTable};
+use crate::addr::{self, canonical};
 use crate::error::Error;
 use crate::event::UdpId;
+use crate::interfaces::{Interfaces, Way};
 use crate::steer::{Binding, Steered, arriving, taken_by};
 
 impl Steered {
@@ -33,6 +35,39 @@ impl UdpTable {
     /// Whether a socket has this address and this peer.
     pub(crate) fn is_connected(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         self.connected.contains_key(&(local, remote))
+    }
+
+    /// Makes a socket with a peer. Where the port is to be chosen it is one that brings what the peer sends to our queue, if
+    /// such a one is found soon.
+    ///
+    /// Errors: as [`bind`](Self::bind) and [`connect`](Self::connect).
+    pub(crate) fn bind_toward(
+        &mut self,
+        ifaces: &Interfaces,
+        options: &UdpOptions,
+        remote: SocketAddr,
+    ) -> Result<UdpId, Error> {
+        let remote = canonical(remote);
+        let steered = self.steered.clone();
+        let mut way = Way::to(remote.ip(), addr::scope(remote));
+        let bound = canonical(options.local);
+        if bound.ip().is_unspecified() {
+            way = ifaces.with_source(&way).unwrap_or(way);
+        } else {
+            (way.src, way.scope) = (bound.ip(), addr::scope(bound));
+        }
+        let returns = |port| {
+            let local = addr::socket_addr(way.src, port, way.scope);
+            let flow = arriving(Protocol::Udp, local, remote);
+            let returns = |steered: &Steered| steered.returns_here(&flow);
+            steered.as_ref().is_none_or(returns)
+        };
+        let id = self.bind_where(ifaces, options, returns)?;
+        if let Err(error) = self.connect(ifaces, id, remote) {
+            self.discard(id);
+            return Err(error);
+        }
+        Ok(id)
     }
 
     /// Announces a socket's peer.

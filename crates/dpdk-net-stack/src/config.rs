@@ -449,6 +449,15 @@ impl Config {
         self
     }
 
+    /// The seed of what must not be the same on two workers: choices that each makes for itself, such as ports and
+    /// identifications. What all have to agree on, such as SYN cookies and initial sequence numbers, comes from `seed` itself.
+    pub(crate) fn worker_seed(&self) -> [u8; 32] {
+        let mut seed = self.seed;
+        seed[28] ^= (self.worker >> 8) as u8;
+        seed[29] ^= self.worker as u8;
+        seed
+    }
+
     /// Checks all of it, and tells the first thing that can't work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if !self.mac.is_unicast() || self.mac == MacAddr::ZERO {

@@ -103,7 +103,7 @@ impl Link {
             datagrams: queue(),
             loopback: queue(),
             path_mtus: HashMap::with_hasher(HashKey::derive(&config.seed, "paths")),
-            ids: IdSource::new(&config.seed),
+            ids: IdSource::new(&config.worker_seed()),
             news: NewsQueue::default(),
             stats: LinkStats::default(),
         }

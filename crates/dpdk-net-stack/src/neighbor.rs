@@ -175,7 +175,7 @@ impl NeighborCache {
             max_entries: config.limits.neighbors,
             max_pending: config.limits.pending_per_neighbor,
             max_pending_bytes: config.limits.pending_bytes,
-            random: Random::new(&config.seed, "neighbors"),
+            random: Random::new(&config.worker_seed(), "neighbors"),
             stats: NeighborStats::default(),
         }
     }

@@ -139,7 +139,7 @@ impl UdpTable {
             connected: HashMap::with_hasher(key),
             events: VecDeque::new(),
             blocked: Vec::new(),
-            random: Random::new(&config.seed, "udp ports"),
+            random: Random::new(&config.worker_seed(), "udp ports"),
             max_sockets: config.udp.max_sockets,
             queue_bytes: config.udp.recv_queue_bytes,
             ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),

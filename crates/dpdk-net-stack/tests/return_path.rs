@@ -72,6 +72,9 @@ both_families! {
         let ports = ids.iter().map(|(worker, id)| stacks[*worker].tcp_local(*id).unwrap().port());
         let ports: Vec<_> = ports.collect();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 1_000);
+        // Workers with the same seed choose each for itself (RFC 6056): not one after the other.
+        let near = ports.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 8).count();
+        assert!(near < 50, "{near}");
     }
 
     fn a_datagram_s_answer_comes_home_where_the_peer_is_known_when_the_port_is_chosen(family) {

@@ -75,7 +75,7 @@ impl Tcp {
         if flags.ack() && !flags.syn() && !flags.rst() {
             let (irs, iss) = (segment.seq().wrapping_sub(1), segment.ack().wrapping_sub(1));
             let listener = self.listeners.lookup(key.local());
-            let cookie = self.cookies.read(now, &key, irs, iss);
+            let cookie = self.read_cookie(now, &key, irs, iss);
             if cookie.is_some() && listener.is_none() && self.is_for_listener_elsewhere(&key) {
                 return;
             }
@@ -149,7 +149,7 @@ impl Tcp {
         let peer = SynOptions::of(segment);
         if self.syn_queue.is_full() {
             self.stats.syn_cookies_sent += 1;
-            let cookie = self.cookies.make(now, &key, segment.seq(), &peer);
+            let cookie = self.make_cookie(now, &key, segment.seq(), &peer);
             let answer = Answer {
                 key,
                 iss: cookie,

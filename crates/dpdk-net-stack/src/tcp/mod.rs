@@ -304,7 +304,7 @@ const STALE: usize = 1024;
 
 impl Tcp {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let seed = &config.seed;
+        let (seed, own_seed) = (&config.seed, config.worker_seed());
         let tcp = &config.tcp;
         let nanos = Nanos {
             min_rto: duration_nanos(tcp.min_rto),
@@ -339,10 +339,10 @@ impl Tcp {
             dirty: VecDeque::new(),
             events: VecDeque::new(),
             listener_events: VecDeque::new(),
-            ports: PortPicker::new(seed, tcp.ephemeral_first, tcp.ephemeral_last),
+            ports: PortPicker::new(&own_seed, tcp.ephemeral_first, tcp.ephemeral_last),
             isn_key: HashKey::derive(seed, "initial sequence numbers"),
-            challenges: RateLimit::new(tcp.challenge_acks_per_second, seed, "challenge ACKs"),
-            resets: RateLimit::new(tcp.resets_per_second, seed, "resets"),
+            challenges: RateLimit::new(tcp.challenge_acks_per_second, &own_seed, "challenge ACKs"),
+            resets: RateLimit::new(tcp.resets_per_second, &own_seed, "resets"),
             orphans: 0,
             refuse_new: false,
             pool: Pool::new(tcp.buffer_growth),

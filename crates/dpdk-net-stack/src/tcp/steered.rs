@@ -3,8 +3,10 @@
 use core::net::SocketAddr;
 
 use super::Tcp;
+use super::options::SynOptions;
 use super::table::{FlowKey, FlowRef};
 use crate::steer::{Binding, Owner, Steered, Workers, taken_by};
+use crate::time::Instant;
 
 impl Tcp {
     pub(crate) fn set_steered(&mut self, steered: Steered) {
@@ -70,6 +72,35 @@ impl Tcp {
             self.strayed = Workers::only(worker);
         }
         !self.strayed.is_empty()
+    }
+
+    /// A cookie, which may come back to any worker.
+    pub(super) fn make_cookie(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        irs: u32,
+        peer: &SynOptions,
+    ) -> u32 {
+        let cookie = self.cookies.make(now, key, irs, peer);
+        if let Some(steered) = &self.steered {
+            steered.steering.cookies_sent(self.cookies.until);
+        }
+        cookie
+    }
+
+    /// What a SYN offered that was answered with `isn`, by whichever worker, if that is a cookie for it.
+    pub(super) fn read_cookie(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        irs: u32,
+        isn: u32,
+    ) -> Option<SynOptions> {
+        if let Some(steered) = &self.steered {
+            self.cookies.until = steered.steering.cookies_until();
+        }
+        self.cookies.read(now, key, irs, isn)
     }
 
     /// Announces a listener, or that there is none any more.

@@ -12,6 +12,7 @@ use crate::iface::AddressState;
 use crate::interfaces::{Hop, IfIndex};
 use crate::link::{Link, push_frame};
 use crate::neighbor::Answer;
+use crate::news::News;
 use crate::time::Instant;
 
 impl Link {
@@ -43,17 +44,13 @@ impl Link {
         }
         if iface.state_of(sender_ip).is_some() {
             // RFC 5227 section 2.4: somebody else uses our address.
-            self.neighbors.stats.address_conflicts += 1;
-            let replies = &mut self.replies;
-            self.ifaces.on_conflict(now, hop(sender_ip), replies);
+            self.on_conflict(now, hop(sender_ip));
             return;
         }
         let is_probe = sender.is_unspecified();
         if is_probe && iface.state_of(target_ip) == Some(AddressState::Tentative) {
             // RFC 5227 section 2.1.1: somebody else probes for it at the same time.
-            self.neighbors.stats.address_conflicts += 1;
-            let replies = &mut self.replies;
-            self.ifaces.on_conflict(now, hop(target_ip), replies);
+            self.on_conflict(now, hop(target_ip));
             return;
         }
         let for_us = iface.has(target_ip);
@@ -75,25 +72,30 @@ impl Link {
         }
         let replies = &mut self.replies;
         let send = |frame: &[u8]| push_frame(replies, ends.tci, frame);
-        if operation == Operation::Request && for_us && self.ifaces.is_on_link(hop(sender_ip)) {
-            self.neighbors
-                .on_asked(now, hop(sender_ip), sender_mac, send);
-        } else {
-            // ARP has no flag for it: an answer is solicited if it is to us and somebody waits for it.
-            let solicited = operation == Operation::Reply
-                && for_us
-                && target_mac == mac
-                && self.neighbors.is_asking(hop(sender_ip));
-            self.neighbors.on_answer(
-                now,
-                hop(sender_ip),
-                Some(sender_mac),
-                Answer {
-                    solicited,
-                    override_: true,
-                },
-                send,
-            );
+        let sender = hop(sender_ip);
+        if operation == Operation::Request && for_us && self.ifaces.is_on_link(sender) {
+            self.neighbors.on_asked(now, sender, sender_mac, send);
+            let (addr, mac) = (sender_ip, sender_mac);
+            return self.tell(at, News::Asked { addr, mac });
+        }
+        // ARP has no flag for it: an answer is solicited if it is to us and somebody waits for it.
+        let to_us = operation == Operation::Reply && for_us && target_mac == mac;
+        let mut answer = Answer {
+            solicited: to_us && self.neighbors.is_asking(sender),
+            override_: true,
+        };
+        // Announcements, and what contradicts what is known, concern others too.
+        let is_told = sender_ip == target_ip || self.neighbors.mac_of(sender).is_some();
+        let mac = Some(sender_mac);
+        let is_news = to_us || is_told && self.is_news(sender, mac);
+        let replies = &mut self.replies;
+        let send = |frame: &[u8]| push_frame(replies, ends.tci, frame);
+        self.neighbors.on_answer(now, sender, mac, answer, send);
+        if is_news {
+            // Somebody may wait for it elsewhere.
+            answer.solicited = to_us;
+            let addr = sender_ip;
+            self.tell(at, News::Answer { addr, mac, answer });
         }
     }
 }

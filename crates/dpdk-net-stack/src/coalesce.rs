@@ -134,6 +134,7 @@ impl Stack {
         }
         self.tcp
             .flow_segment(now, &mut self.link, id, (ecn, &segment), &mut more);
+        self.note_stray_syn(index, batch.len());
     }
 
     /// Finds what goes on where a segment ends: in the same batch, with nothing more to tell than that.

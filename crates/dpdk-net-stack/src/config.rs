@@ -3,22 +3,25 @@
 //! [`Config::validate`] finds all that can't work before a packet moves. Nothing here changes while a stack runs.
 
 mod error;
+mod route;
 mod vlan;
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 use core::str::FromStr;
 
 use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::gso::Checksums;
 
 use crate::addr;
+use crate::steer::MAX_WORKERS;
 use crate::tcp::Keepalive;
 use crate::tcp::cc::Algorithm;
 use crate::time::Duration;
 
 pub use error::ConfigError;
+pub use route::Route;
 pub use vlan::{MAX_VLANS, Vlan};
 
 /// The smallest IP MTU a stack takes: what IPv6 demands of every link (RFC 8200 section 5).
@@ -71,44 +74,6 @@ impl FromStr for IfAddr {
 impl fmt::Display for IfAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.addr, self.prefix_len)
-    }
-}
-
-/// A route: the longest prefix that contains a destination wins. Among equal ones that of the interface which has the
-/// packet's source address does, then the one configured first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Route {
-    /// The destination network.
-    pub dest: IpAddr,
-    /// Length of its prefix, in bits; 0 is the default route.
-    pub prefix_len: u8,
-    /// The next hop, or `None` where the destination is on the link.
-    pub gateway: Option<IpAddr>,
-    /// The VLAN whose interface it leaves by, [`Vlan::id`]. `None` is the interface on whose prefix the gateway lies, or
-    /// else the port itself.
-    pub vlan: Option<u16>,
-}
-
-impl Route {
-    /// The default route of the gateway's family.
-    pub fn default_via(gateway: IpAddr) -> Self {
-        let dest = match gateway {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        Route {
-            dest,
-            prefix_len: 0,
-            gateway: Some(gateway),
-            vlan: None,
-        }
-    }
-
-    /// The same route by way of the VLAN with this id: needed where the gateway is a link-local address.
-    #[must_use]
-    pub fn on_vlan(mut self, id: u16) -> Self {
-        self.vlan = Some(id);
-        self
     }
 }
 
@@ -412,8 +377,15 @@ pub struct Config {
     /// Keys the flow table, initial sequence numbers and port choice. **Must** come from the system's random source
     /// where strangers can send packets; a fixed seed makes a run repeatable. Default all zero.
     pub seed: [u8; 32],
+    /// Which worker's stack it is, where there are several with the same addresses
+    /// ([`Stack::with_steering`](crate::Stack::with_steering)): below [`MAX_WORKERS`](crate::MAX_WORKERS), each another. They
+    /// may have the same seed. Default 0.
+    pub worker: u16,
     /// Whether addresses are probed before they are used (RFC 4862 section 5.4, RFC 5227). Default on.
     pub dad: bool,
+    /// Whether memberships of multicast groups are reported to routers (IGMP, MLD): of several stacks with the same addresses
+    /// it is one that does, for all. Default on.
+    pub group_reports: bool,
     /// Whether checksums are verified in software where the NIC gave no verdict. Off only where nothing can corrupt
     /// a packet. Default on.
     pub rx_checksum: bool,
@@ -443,7 +415,9 @@ impl Config {
             vlans: Vec::new(),
             routes: Vec::new(),
             seed: [0; 32],
+            worker: 0,
             dad: true,
+            group_reports: true,
             rx_checksum: true,
             gro: true,
             gso: true,
@@ -473,6 +447,15 @@ impl Config {
     pub fn with_route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
+    }
+
+    /// The seed of what must not be the same on two workers: choices that each makes for itself, such as ports and
+    /// identifications. What all have to agree on, such as SYN cookies and initial sequence numbers, comes from `seed` itself.
+    pub(crate) fn worker_seed(&self) -> [u8; 32] {
+        let mut seed = self.seed;
+        seed[28] ^= (self.worker >> 8) as u8;
+        seed[29] ^= self.worker as u8;
+        seed
     }
 
     /// Checks all of it, and tells the first thing that can't work.
@@ -515,6 +498,12 @@ impl Config {
                 })
             }
         };
+        range(
+            "worker",
+            self.worker.into(),
+            0,
+            usize::from(MAX_WORKERS) - 1,
+        )?;
         range("tcp.recv_buffer", tcp.recv_buffer, 2 * 1024, (1 << 30) - 1)?;
         range("tcp.send_buffer", tcp.send_buffer, 2 * 1024, 1 << 30)?;
         range("tcp.recv_window", tcp.recv_window, 2 * 1024, (1 << 30) - 1)?;

@@ -172,12 +172,26 @@ impl Interfaces {
         settled
     }
 
-    /// Somebody else was seen to use, or to probe for, our address `own`.
-    pub(crate) fn on_conflict(&mut self, now: Instant, own: Hop, queue: &mut FrameQueue) {
+    /// Somebody else was seen to use, or to probe for, our address `own`. Whether it is given up.
+    pub(crate) fn on_conflict(&mut self, now: Instant, own: Hop, queue: &mut FrameQueue) -> bool {
         let conflict = |interface: &mut Interface| interface.on_conflict(now, own.addr, queue);
-        if self.change(own.at, conflict) {
+        let given_up = self.change(own.at, conflict);
+        if given_up {
             self.refresh();
         }
+        given_up
+    }
+
+    /// Another worker's stack has given our address `own` up: so it is here, however far its probing has come.
+    pub(crate) fn give_up(&mut self, own: Hop) {
+        self.change(own.at, |interface| {
+            if let Some(address) = interface.address_mut(own.addr) {
+                address.state = AddressState::Duplicate;
+                address.probing = Probing::done();
+            }
+            interface.refresh();
+        });
+        self.refresh();
     }
 }
 

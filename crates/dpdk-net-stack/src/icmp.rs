@@ -197,7 +197,7 @@ pub(crate) struct Icmp {
 
 impl Icmp {
     pub(crate) fn new(config: &Config) -> Self {
-        let (limits, seed) = (&config.limits, &config.seed);
+        let (limits, seed) = (&config.limits, &config.worker_seed());
         Self {
             errors: RateLimit::new(limits.icmp_errors_per_second, seed, "ICMP errors"),
             echoes: RateLimit::new(limits.echo_replies_per_second, seed, "echo replies"),

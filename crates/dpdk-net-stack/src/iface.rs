@@ -85,7 +85,7 @@ impl Interface {
         seed[31] ^= id as u8;
         let mut random = Random::new(&seed, "interface");
         let first_probe = dad::first_probe(now, &mut random);
-        let mut groups = Multicast::new(&seed);
+        let mut groups = Multicast::new(&seed, config.group_reports);
         let addresses: Vec<Address> = addresses
             .into_iter()
             .map(|addr| {

@@ -56,8 +56,8 @@ pub(crate) enum Staged<'a> {
         lookup: Lookup,
         index: usize,
     },
-    /// With the interface that it came in by.
-    Other(Parsed<'a>, IfIndex, Option<Lookup>),
+    /// With the interface that it came in by, and its place in the batch.
+    Other(Parsed<'a>, IfIndex, Option<Lookup>, usize),
     /// In several segments of memory; its place in the batch.
     Chained(usize),
     /// Has been dealt with together with an earlier one.
@@ -79,9 +79,9 @@ pub(crate) struct Lookup {
 }
 
 impl Stack {
-    /// Takes in frames, in their order. Replies are queued inside, in bounds, until
-    /// [`poll_transmit`](Stack::poll_transmit).
-    pub fn ingest<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) {
+    /// Takes in frames, in their order.
+    #[inline]
+    pub(crate) fn take_in<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) {
         self.advance(now);
         for batch in frames.chunks(BATCH) {
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
@@ -129,7 +129,7 @@ impl Stack {
                 if let Some(at) = self.is_wanted(parsed, bytes, &meta) {
                     let lookup = self.tcp_lookup(at, parsed);
                     is_cold |= lookup.is_some();
-                    staged.push(Staged::Other(*parsed, at, lookup));
+                    staged.push(Staged::Other(*parsed, at, lookup, index));
                 }
             }
             self.frames.rx_frames += batch.len() as u64;
@@ -164,27 +164,36 @@ impl Stack {
                         } else if let Some(frame) = batch.get(*index) {
                             let at = self.came_tagged(frame.bytes(), &frame.rx_meta());
                             self.other_segment(now, at, packet, None);
+                            self.note_stray(*index, batch.len());
                         }
                     }
-                    Staged::Sought { packet, lookup, .. } => {
+                    Staged::Sought {
+                        packet,
+                        lookup,
+                        index,
+                        ..
+                    } => {
                         if self.tcp.table.version() != version {
                             lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                         }
                         // The interface counts for what has a scope.
                         let at = self.link.ifaces.by_vlan(lookup.key.scope());
                         self.other_segment(now, at, packet, Some(lookup));
+                        self.note_stray(*index, batch.len());
                     }
-                    Staged::Other(parsed, at, lookup) => {
+                    Staged::Other(parsed, at, lookup, index) => {
                         if let Some(lookup) = lookup
                             && self.tcp.table.version() != version
                         {
                             lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                         }
                         self.unforged(now, *at, parsed, lookup.as_ref());
+                        self.note_stray(*index, batch.len());
                     }
                     Staged::Chained(index) => {
                         if let Some(frame) = batch.get(*index) {
                             self.chained(now, frame);
+                            self.note_stray(*index, batch.len());
                         }
                     }
                     Staged::Merged => {}
@@ -260,7 +269,7 @@ impl Stack {
                         };
                     }
                 }
-                Staged::Other(_, _, Some(lookup)) => {
+                Staged::Other(_, _, Some(lookup), _) => {
                     lookup.found = self.tcp.find(lookup.hash, &lookup.key);
                 }
                 _ => {}
@@ -316,6 +325,7 @@ impl Stack {
 
     /// Takes in frames to ourselves; tells how many.
     pub(crate) fn ingest_looped(&mut self, now: Instant) -> usize {
+        self.close_strays();
         let mut queue: FrameQueue = core::mem::replace(&mut self.looping, FrameQueue::new(0, 0));
         core::mem::swap(&mut queue, &mut self.link.loopback);
         let count = queue.len();
@@ -449,7 +459,7 @@ impl Stack {
         {
             return;
         }
-        if destination == Destination::Foreign {
+        if destination == Destination::Foreign && !self.is_for_others(at, ip, transport) {
             self.frames.drop_ip_not_for_us += 1;
             return;
         }
@@ -461,10 +471,17 @@ impl Stack {
             }
             Transport::Udp(datagram) => {
                 let vlan = self.link.ifaces.get(at).vlan;
-                if !self.udp.ingress(vlan, destination, ip, datagram)
-                    && destination == Destination::Ours
-                    && !to_group
+                let is_ours = destination == Destination::Ours;
+                let strays = !is_ours && self.group_datagram_strays(at, ip, datagram);
+                let is_here = destination != Destination::Foreign;
+                if is_here && self.udp.ingress(vlan, destination, ip, datagram)
+                    || strays
+                    || is_ours && self.datagram_strays(at, ip, datagram)
                 {
+                    return;
+                }
+                self.udp.stats.no_socket += 1;
+                if is_ours && !to_group {
                     self.icmp.send_error(
                         now,
                         &mut self.link,
@@ -476,7 +493,9 @@ impl Stack {
                 }
             }
             Transport::Icmp(message) | Transport::Icmpv6(message) => {
-                if let Some(report) = self.icmp.ingress(now, &mut self.link, at, ip, *message) {
+                if let Some(report) = self.icmp.ingress(now, &mut self.link, at, ip, *message)
+                    && !self.error_strays(&report)
+                {
                     self.report(now, &report);
                 }
             }
@@ -485,6 +504,7 @@ impl Stack {
                     return;
                 };
                 self.reassembled(now, at, (src_mac, dst_mac), &whole);
+                self.note_stray_packet(at, (src_mac, dst_mac), &whole);
             }
             Transport::Other(Protocol::Igmp) if !ip.is_v6() => self.link.on_igmp(now, at, ip),
             Transport::Other(protocol) => {

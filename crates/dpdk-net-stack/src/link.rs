@@ -23,6 +23,7 @@ use crate::icmp::ErrorReport;
 use crate::iface::{Interface, solicited_node};
 use crate::interfaces::{Hop, IfIndex, Interfaces, NextHop, Way};
 use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
+use crate::news::{News, NewsQueue};
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
 use crate::tx::{FrameQueue, TxMeta};
@@ -88,6 +89,7 @@ pub(crate) struct Link {
     /// By destination, and by the interface that leads there.
     path_mtus: HashMap<Hop, (usize, Instant), HashKey>,
     ids: IdSource,
+    pub(crate) news: NewsQueue,
     pub(crate) stats: LinkStats,
 }
 
@@ -101,7 +103,8 @@ impl Link {
             datagrams: queue(),
             loopback: queue(),
             path_mtus: HashMap::with_hasher(HashKey::derive(&config.seed, "paths")),
-            ids: IdSource::new(&config.seed),
+            ids: IdSource::new(&config.worker_seed()),
+            news: NewsQueue::default(),
             stats: LinkStats::default(),
         }
     }
@@ -348,6 +351,14 @@ impl Link {
     pub(crate) fn ask(&mut self, hop: Hop, unicast: Option<MacAddr>) {
         let (ifaces, sent) = (&self.ifaces, &mut self.neighbors.stats.requests_sent);
         ask(ifaces, sent, &mut self.replies, hop, unicast);
+    }
+
+    /// Somebody else was seen to use, or to probe for, our address `own`.
+    pub(crate) fn on_conflict(&mut self, now: Instant, own: Hop) {
+        self.neighbors.stats.address_conflicts += 1;
+        let given_up = self.ifaces.on_conflict(now, own, &mut self.replies);
+        let Hop { at, addr } = own;
+        self.tell(at, News::Conflict { addr, given_up });
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.

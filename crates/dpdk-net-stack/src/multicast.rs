@@ -44,9 +44,32 @@ const MODE_IS_EXCLUDE: u8 = 2;
 const CHANGE_TO_INCLUDE: u8 = 3;
 const CHANGE_TO_EXCLUDE: u8 = 4;
 
-#[derive(Debug)]
+/// A router's question for groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Query {
+    is_v6: bool,
+    /// All groups, if there is none.
+    group: Option<IpAddr>,
+    /// By an older version of the protocol.
+    old: bool,
+    within: Duration,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It makes no sense.
+    Invalid,
+    /// Others' reports: hosts don't suppress theirs any more.
+    Nothing,
+    Query(Query),
+}
+
+#[derive(Debug, Default)]
 struct Membership {
     users: u32,
+    /// Users of other workers' stacks: their datagrams are not for us.
+    others: u32,
     /// Change reports still due.
     changes_left: u8,
     /// Asked about by a query.
@@ -71,6 +94,8 @@ struct Reporting {
 pub(crate) struct Multicast {
     groups: HashMap<IpAddr, Membership, HashKey>,
     reporting: [Reporting; 2],
+    /// Whether groups are reported from here, and not by another worker's stack.
+    reports: bool,
     /// The earliest that `reporting` has in mind.
     next_timeout: Option<Instant>,
     random: Random,
@@ -90,20 +115,20 @@ fn is_reported(group: IpAddr) -> bool {
 
 impl Multicast {
     /// All-hosts and all-nodes joined.
-    pub(crate) fn new(seed: &[u8; 32]) -> Self {
+    pub(crate) fn new(seed: &[u8; 32], reports: bool) -> Self {
         let mut groups = HashMap::with_hasher(HashKey::derive(seed, "groups"));
         for group in [IpAddr::V4(ALL_HOSTS), IpAddr::V6(ALL_NODES)] {
             groups.insert(
                 group,
                 Membership {
                     users: 1,
-                    changes_left: 0,
-                    queried: false,
+                    ..Membership::default()
                 },
             );
         }
         Self {
             groups,
+            reports,
             reporting: Default::default(),
             next_timeout: None,
             random: Random::new(seed, "multicast"),
@@ -112,7 +137,8 @@ impl Multicast {
 
     /// Whether packets to `group` are for us.
     pub(crate) fn is_joined(&self, group: IpAddr) -> bool {
-        self.groups.contains_key(&group)
+        let membership = self.groups.get(&group);
+        membership.is_some_and(|membership| membership.users > 0)
     }
 
     /// Joins `group` on behalf of one more user.
@@ -122,29 +148,42 @@ impl Multicast {
                 "only a multicast address can be joined",
             ));
         }
-        if let Some(membership) = self.groups.get_mut(&group) {
-            membership.users = membership.users.saturating_add(1);
-            return Ok(());
+        let membership = self.enter(now, group).ok_or(Error::NoBufferSpace)?;
+        membership.users = membership.users.saturating_add(1);
+        Ok(())
+    }
+
+    /// Joins `group` on behalf of one more user of another worker's stack, to report it. `false` if there is no room.
+    pub(crate) fn join_for_others(&mut self, now: Instant, group: IpAddr) -> bool {
+        if !self.reports {
+            return true;
+        }
+        let Some(membership) = self.enter(now, group) else {
+            return false;
+        };
+        membership.others = membership.others.saturating_add(1);
+        true
+    }
+
+    /// The membership of a group, which is reported if it is new. `None` if there is no room.
+    fn enter(&mut self, now: Instant, group: IpAddr) -> Option<&mut Membership> {
+        if self.groups.contains_key(&group) {
+            return self.groups.get_mut(&group);
         }
         if self.groups.len() >= MAX_GROUPS {
-            return Err(Error::NoBufferSpace);
+            return None;
         }
-        let changes_left = if is_reported(group) { 2 } else { 0 };
-        self.groups.insert(
-            group,
-            Membership {
-                users: 1,
-                changes_left,
-                queried: false,
-            },
-        );
+        let is_reported = self.reports && is_reported(group);
+        let changes_left = if is_reported { 2 } else { 0 };
         let reporting = &mut self.reporting[family(group)];
         reporting.left.retain(|(left, _)| *left != group);
         if changes_left > 0 {
             reporting.change_at = Some(now);
             self.schedule();
         }
-        Ok(())
+        let membership = self.groups.entry(group).or_default();
+        membership.changes_left = changes_left;
+        Some(membership)
     }
 
     /// Takes one user's join of `group` back.
@@ -153,12 +192,26 @@ impl Multicast {
             return;
         };
         membership.users = membership.users.saturating_sub(1);
-        if membership.users > 0 {
+        self.forget(now, group);
+    }
+
+    /// Takes back what [`join_for_others`](Self::join_for_others) did.
+    pub(crate) fn leave_for_others(&mut self, now: Instant, group: IpAddr) {
+        if let Some(membership) = self.groups.get_mut(&group).filter(|it| it.others > 0) {
+            membership.others -= 1;
+            self.forget(now, group);
+        }
+    }
+
+    /// Ends a membership without users.
+    fn forget(&mut self, now: Instant, group: IpAddr) {
+        let membership = self.groups.get(&group);
+        if membership.is_none_or(|membership| membership.users > 0 || membership.others > 0) {
             return;
         }
         self.groups.remove(&group);
         let reporting = &mut self.reporting[family(group)];
-        if is_reported(group) && reporting.left.len() < MAX_GROUPS {
+        if self.reports && is_reported(group) && reporting.left.len() < MAX_GROUPS {
             reporting.left.push((group, 2));
             reporting.change_at = Some(now);
             self.schedule();
@@ -179,8 +232,8 @@ impl Multicast {
         self.next_timeout = times.flatten().min();
     }
 
-    /// A received IGMP message. Whether it was one that makes sense.
-    pub(crate) fn on_igmp(&mut self, now: Instant, ip: &IpPacket<'_>) -> bool {
+    /// Reads a received IGMP message.
+    pub(crate) fn read_igmp(ip: &IpPacket<'_>) -> Heard {
         let message = ip.payload();
         // RFC 9776 section 9: others' TTLs, and queries that were not sent to a group, are not to be believed.
         let valid = message.len() >= 8
@@ -188,10 +241,10 @@ impl Multicast {
             && ip.dst().is_multicast()
             && checksum::Sum::ZERO.add_bytes(message).is_valid();
         if !valid {
-            return false;
+            return Heard::Invalid;
         }
         if message[0] != IGMP_QUERY {
-            return true;
+            return Heard::Nothing;
         }
         let group = Ipv4Addr::new(message[4], message[5], message[6], message[7]);
         let old = message.len() < 12;
@@ -201,23 +254,16 @@ impl Multicast {
             (true, code) => u32::from(code),
             (false, code) => exponential(u32::from(code), 3, 4, 128),
         };
-        self.on_query(
-            now,
-            0,
-            (!group.is_unspecified()).then_some(IpAddr::V4(group)),
+        Heard::Query(Query {
+            is_v6: false,
+            group: (!group.is_unspecified()).then_some(IpAddr::V4(group)),
             old,
-            Duration::from_millis(u64::from(tenths) * 100),
-        );
-        true
+            within: Duration::from_millis(u64::from(tenths) * 100),
+        })
     }
 
-    /// A received MLD query, its checksum verified. Whether it was one that makes sense.
-    pub(crate) fn on_mld_query(
-        &mut self,
-        now: Instant,
-        ip: &IpPacket<'_>,
-        message: icmp::Message<'_>,
-    ) -> bool {
+    /// Reads a received MLD query, its checksum verified.
+    pub(crate) fn read_mld_query(ip: &IpPacket<'_>, message: icmp::Message<'_>) -> Heard {
         let bytes = message.bytes();
         let from_link = matches!(ip.src(), IpAddr::V6(src) if src.is_unicast_link_local());
         let Some(group) = bytes
@@ -225,10 +271,10 @@ impl Multicast {
             .and_then(|g| <[u8; 16]>::try_from(g).ok())
             .map(Ipv6Addr::from)
         else {
-            return false;
+            return Heard::Invalid;
         };
         if !from_link || ip.hop_limit() != 1 {
-            return false;
+            return Heard::Invalid;
         }
         let old = bytes.len() < 28;
         let code = message.word() >> 16;
@@ -237,24 +283,26 @@ impl Multicast {
         } else {
             exponential(code, 3, 12, 32_768)
         };
-        self.on_query(
-            now,
-            1,
-            (!group.is_unspecified()).then_some(IpAddr::V6(group)),
+        Heard::Query(Query {
+            is_v6: true,
+            group: (!group.is_unspecified()).then_some(IpAddr::V6(group)),
             old,
-            Duration::from_millis(u64::from(millis)),
-        );
-        true
+            within: Duration::from_millis(u64::from(millis)),
+        })
     }
 
-    fn on_query(
-        &mut self,
-        now: Instant,
-        family_: usize,
-        group: Option<IpAddr>,
-        old: bool,
-        within: Duration,
-    ) {
+    /// A router has asked for groups.
+    pub(crate) fn on_query(&mut self, now: Instant, query: Query) {
+        if !self.reports {
+            return;
+        }
+        let Query {
+            is_v6,
+            group,
+            old,
+            within,
+        } = query;
+        let family_ = usize::from(is_v6);
         let mut asked = false;
         for (addr, membership) in &mut self.groups {
             if family(*addr) == family_ && is_reported(*addr) && group.is_none_or(|g| g == *addr) {

@@ -9,10 +9,12 @@ use dpdk_net_packet::icmp::{self, v6};
 use dpdk_net_packet::{IpPacket, MacAddr, ndp};
 
 use crate::emit::{self, Ends};
-use crate::iface::{AddressState, Interface, solicited_node};
+use crate::iface::{AddressState, solicited_node};
 use crate::interfaces::{Hop, IfIndex};
 use crate::link::{Link, push_frame};
+use crate::multicast::{Heard, Multicast};
 use crate::neighbor::Answer;
+use crate::news::News;
 use crate::time::Instant;
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -30,8 +32,7 @@ impl Link {
     ) -> bool {
         match message.kind() {
             v6::MLD_QUERY => {
-                let answer = |iface: &mut Interface| iface.groups.on_mld_query(now, ip, message);
-                if !self.ifaces.change(at, answer) {
+                if !self.on_heard(now, at, Multicast::read_mld_query(ip, message)) {
                     self.neighbors.stats.ndp_invalid += 1;
                 }
             }
@@ -47,10 +48,23 @@ impl Link {
 
     /// Handles an IGMP message.
     pub(crate) fn on_igmp(&mut self, now: Instant, at: IfIndex, ip: &IpPacket<'_>) {
-        let answer = |iface: &mut Interface| iface.groups.on_igmp(now, ip);
-        if !self.ifaces.change(at, answer) {
+        if !self.on_heard(now, at, Multicast::read_igmp(ip)) {
             self.neighbors.stats.igmp_invalid += 1;
         }
+    }
+
+    /// What was heard of groups; whether it makes sense.
+    fn on_heard(&mut self, now: Instant, at: IfIndex, heard: Heard) -> bool {
+        match heard {
+            Heard::Invalid => return false,
+            Heard::Nothing => {}
+            Heard::Query(query) => {
+                self.ifaces
+                    .change(at, |iface| iface.groups.on_query(now, query));
+                self.tell(at, News::Query(query));
+            }
+        }
+        true
     }
 
     fn on_discovery(
@@ -135,9 +149,7 @@ impl Link {
         match state {
             AddressState::Tentative => {
                 if is_probe {
-                    self.neighbors.stats.address_conflicts += 1;
-                    let replies = &mut self.replies;
-                    self.ifaces.on_conflict(now, hop(target), replies);
+                    self.on_conflict(now, hop(target));
                 }
                 return true;
             }
@@ -162,6 +174,8 @@ impl Link {
             self.neighbors.on_asked(now, hop(src), link, |frame| {
                 push_frame(replies, ends.tci, frame)
             });
+            let (addr, mac) = (src.into(), link);
+            self.tell(at, News::Asked { addr, mac });
         }
         match link {
             Some(link) => self.advertise(ends.to(link), src, target, true),
@@ -206,15 +220,20 @@ impl Link {
         let iface = self.ifaces.get(at);
         let addr = target.into();
         let (hop, tci) = (Hop { at, addr }, iface.tci);
-        let replies = &mut self.replies;
         if iface.state_of(addr).is_some() {
-            self.neighbors.stats.address_conflicts += 1;
-            self.ifaces.on_conflict(now, hop, replies);
+            self.on_conflict(now, hop);
             return true;
         }
+        // To us it is an answer, which another worker may wait for; to all an announcement.
+        let is_news = !dst.is_multicast() || self.is_news(hop, link);
+        let replies = &mut self.replies;
         self.neighbors.on_answer(now, hop, link, answer, |frame| {
             push_frame(replies, tci, frame)
         });
+        if is_news {
+            let mac = link;
+            self.tell(at, News::Answer { addr, mac, answer });
+        }
         true
     }
 

@@ -85,6 +85,10 @@ pub struct NeighborStats {
     pub requests_sent: u64,
     /// Answers (ARP replies, neighbour advertisements) sent.
     pub replies_sent: u64,
+    /// News for other workers' stacks that were dropped, as they were not taken and too many waited already.
+    pub news_dropped: u64,
+    /// News of other workers' stacks.
+    pub news_applied: u64,
     /// Others seen using, or probing for, one of our addresses.
     pub address_conflicts: u64,
     /// ARP packets that contradict themselves: a group as sender, or the like.
@@ -121,7 +125,7 @@ pub(crate) enum Due {
 }
 
 /// What an answer says beyond the addresses.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) solicited: bool,
     pub(crate) override_: bool,
@@ -171,7 +175,7 @@ impl NeighborCache {
             max_entries: config.limits.neighbors,
             max_pending: config.limits.pending_per_neighbor,
             max_pending_bytes: config.limits.pending_bytes,
-            random: Random::new(&config.seed, "neighbors"),
+            random: Random::new(&config.worker_seed(), "neighbors"),
             stats: NeighborStats::default(),
         }
     }
@@ -380,6 +384,13 @@ impl NeighborCache {
                     NeighborState::Incomplete | NeighborState::Probe
                 )
             })
+    }
+
+    /// The MAC address of `hop`, if it is known.
+    pub(crate) fn mac_of(&self, hop: Hop) -> Option<MacAddr> {
+        let at = *self.index.get(&hop)? as usize;
+        let entry = self.entries.get(at)?.as_ref()?;
+        (entry.state != NeighborState::Incomplete).then_some(entry.mac)
     }
 
     /// Forgets a neighbour. Whether there was one.

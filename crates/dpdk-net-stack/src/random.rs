@@ -23,6 +23,14 @@ impl HashKey {
         };
         Self(half(1), half(2))
     }
+
+    /// The key itself, for hashes of other kinds.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.1.to_le_bytes());
+        bytes
+    }
 }
 
 impl BuildHasher for HashKey {

@@ -8,6 +8,7 @@ mod interfaces;
 mod udp_segments;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -21,6 +22,8 @@ use crate::large::{LargeFrame, TxMemory};
 use crate::link::Link;
 use crate::reassembly::Reassembler;
 use crate::stats::{FrameStats, Stats};
+use crate::steer::{Steered, Steering};
+use crate::strays::Strays;
 use crate::tcp::info::{TcpConnection, TcpInfo};
 use crate::tcp::sockopt::{TcpOption, TcpOptions};
 use crate::tcp::{Keepalive, ListenOptions, Tcp, TcpState};
@@ -39,6 +42,9 @@ pub struct Stack {
     pub(crate) frames: FrameStats,
     pub(crate) rx_checksum: bool,
     pub(crate) gro: bool,
+    /// What it knows together with the other workers' stacks, if there are any.
+    pub(crate) steered: Option<Steered>,
+    pub(crate) strays: Strays,
     /// Frames to ourselves that are being taken in, while `link.loopback` gathers new ones.
     pub(crate) looping: FrameQueue,
     /// The time of the latest call that brought one.
@@ -66,11 +72,32 @@ impl Stack {
             frames: FrameStats::default(),
             rx_checksum: config.rx_checksum,
             gro: config.gro,
+            steered: None,
+            strays: Strays::default(),
             looping: FrameQueue::new(config.limits.reply_queue, config.limits.reply_queue_bytes),
             now,
             datagrams_first: false,
             keepalive: config.tcp.keepalive,
         })
+    }
+
+    /// One of several stacks with the same addresses, MAC address and seed, each of another worker
+    /// ([`Config::worker`]) with a queue of its own. What they know together is in `steering`, which all of them are given.
+    ///
+    /// Errors: as [`new`](Self::new).
+    pub fn with_steering(
+        config: Config,
+        steering: Arc<dyn Steering>,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let worker = config.worker;
+        let mut stack = Self::new(config, now)?;
+        let steered = Steered { steering, worker };
+        stack.tcp.set_steered(steered.clone());
+        stack.udp.set_steered(steered.clone());
+        stack.steered = Some(steered);
+        stack.link.tell_news();
+        Ok(stack)
     }
 
     /// Has bulk that sockets write from now on written into memory that the sink can send from by reference, while there is
@@ -561,6 +588,18 @@ impl Stack {
         self.udp.bind(&self.link.ifaces, &options)
     }
 
+    /// Binds a socket and sets its peer at once. Where there are several workers a port that is chosen is one that brings what
+    /// the peer sends to this one's queue, if such a one is found soon.
+    ///
+    /// Errors: as [`udp_bind`](Self::udp_bind) and [`udp_connect`](Self::udp_connect).
+    pub fn udp_bind_toward(
+        &mut self,
+        options: UdpOptions,
+        remote: SocketAddr,
+    ) -> Result<UdpId, Error> {
+        self.udp.bind_toward(&self.link.ifaces, &options, remote)
+    }
+
     /// Sets the peer: sends go there, and only its datagrams are received.
     pub fn udp_connect(&mut self, id: UdpId, remote: SocketAddr) -> Result<(), Error> {
         self.udp.connect(&self.link.ifaces, id, remote)
@@ -600,6 +639,7 @@ impl Stack {
 
     /// Closes a socket; the id is dead.
     pub fn udp_close(&mut self, id: UdpId) {
+        self.tell_groups_left(id);
         // What can go wrong is that it was closed already.
         let _ = self.udp.close(self.now, &mut self.link.ifaces, id);
     }

@@ -59,6 +59,10 @@ counters! {
         tx_bytes,
         /// Packets looped back to an own address and taken in again.
         looped,
+        /// Frames that were for other workers, and are theirs to handle.
+        strays,
+        /// Frames taken from other workers.
+        strays_taken,
         /// Dropped: frame truncated or with too many VLAN tags.
         drop_ethernet_malformed,
         /// Dropped: the frame's destination is another station.
@@ -111,6 +115,8 @@ counters! {
         tx_segments,
         /// Segments that answer to no connection.
         no_connection,
+        /// Segments dropped whose connection is on its way from one worker to another, or was when they were handed over.
+        strays_dropped,
         /// RSTs sent.
         tx_resets,
         /// RSTs not sent because of the limit on their rate.

@@ -9,6 +9,7 @@ mod gro;
 mod groups;
 mod segments;
 mod socket;
+mod steered;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::icmp::{ErrorKind, ErrorReport};
 use crate::interfaces::{Destination, Interfaces, Way};
 use crate::link::{Link, Queue};
 use crate::random::{HashKey, Random};
+use crate::steer::{RETURN_TRIES, Steered, unspecified};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
@@ -123,6 +125,7 @@ pub(crate) struct UdpTable {
     ports: (u16, u16),
     /// What of datagrams' checksums is made here.
     checksums: Checksums,
+    steered: Option<Steered>,
     pub(crate) stats: UdpStats,
 }
 
@@ -136,11 +139,12 @@ impl UdpTable {
             connected: HashMap::with_hasher(key),
             events: VecDeque::new(),
             blocked: Vec::new(),
-            random: Random::new(&config.seed, "udp ports"),
+            random: Random::new(&config.worker_seed(), "udp ports"),
             max_sockets: config.udp.max_sockets,
             queue_bytes: config.udp.recv_queue_bytes,
             ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),
             checksums: config.tx_checksum_offload.of_udp(),
+            steered: None,
             stats: UdpStats::default(),
         }
     }
@@ -159,6 +163,16 @@ impl UdpTable {
         ifaces: &Interfaces,
         options: &UdpOptions,
     ) -> Result<UdpId, Error> {
+        self.bind_where(ifaces, options, |_| true)
+    }
+
+    /// As [`bind`](Self::bind); a port that is chosen is one that `suits`, where such a one is found soon.
+    fn bind_where(
+        &mut self,
+        ifaces: &Interfaces,
+        options: &UdpOptions,
+        suits: impl Fn(u16) -> bool,
+    ) -> Result<UdpId, Error> {
         let only_v6 = options.only_v6;
         let mut local = canonical(options.local);
         let (addr, scope) = (local.ip(), addr::scope(local));
@@ -173,7 +187,7 @@ impl UdpTable {
             return Err(Error::NoBufferSpace);
         }
         if local.port() == 0 {
-            let port = self.ephemeral_port(local, only_v6);
+            let port = self.ephemeral_port(local, only_v6, suits);
             local.set_port(port.ok_or(Error::AddrNotAvailable)?);
         } else if !self.is_free(local, only_v6, options.reuse_address) {
             return Err(Error::AddrInUse);
@@ -198,6 +212,7 @@ impl UdpTable {
         });
         self.by_port.entry(local.port()).or_default().push(id);
         self.reindex(local);
+        self.announce(id);
         Ok(id)
     }
 
@@ -210,17 +225,23 @@ impl UdpTable {
             .all(|socket| (reuse && socket.reuse) || !socket.overlaps(local, only_v6))
     }
 
-    /// RFC 6056 section 3.3.1: a random start, then the next one that is free.
-    fn ephemeral_port(&mut self, mut local: SocketAddr, only_v6: bool) -> Option<u16> {
+    /// RFC 6056 section 3.3.1: a random start, then the next one that is free; first of those that suit.
+    fn ephemeral_port(
+        &mut self,
+        mut local: SocketAddr,
+        only_v6: bool,
+        suits: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
         let (first, last) = self.ports;
         let count = u32::from(last - first) + 1;
         let start = self.random.below(u64::from(count)) as u32;
-        (0..count)
-            .map(|i| first + ((start + i) % count) as u16)
-            .find(|port| {
-                local.set_port(*port);
-                !self.by_port.contains_key(port) || self.is_free(local, only_v6, false)
-            })
+        let ports = (0..count).map(|i| first + ((start + i) % count) as u16);
+        let suitable = ports.clone().take(RETURN_TRIES).filter(|port| suits(*port));
+        suitable.chain(ports).find(|port| {
+            local.set_port(*port);
+            (!self.by_port.contains_key(port) || self.is_free(local, only_v6, false))
+                && !self.is_taken_elsewhere(local, only_v6)
+        })
     }
 
     /// The socket that stands in the index for `at` is the one bound last that is not connected.
@@ -279,6 +300,10 @@ impl UdpTable {
         {
             return Err(Error::AddrInUse);
         }
+        if socket.remote == Some(remote) && socket.local == local {
+            return Ok(());
+        }
+        self.claim(local, remote)?;
         self.unlink_connection(id);
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.local = local;
@@ -287,6 +312,7 @@ impl UdpTable {
             self.connected.insert((local, remote), id);
             self.reindex(bound);
         }
+        self.announce_peer(id, None);
         Ok(())
     }
 
@@ -306,8 +332,12 @@ impl UdpTable {
         if let Some(socket) = self.sockets.get_mut(id)
             && let Some(remote) = socket.remote.take()
         {
-            self.connected.remove(&(socket.local, remote));
-            socket.local = socket.bound;
+            let local = core::mem::replace(&mut socket.local, socket.bound);
+            self.connected.remove(&(local, remote));
+            if let Some(steered) = &self.steered {
+                steered.release(local, remote);
+            }
+            self.announce_peer(id, Some(remote));
         }
     }
 
@@ -318,11 +348,18 @@ impl UdpTable {
         ifaces: &mut Interfaces,
         id: UdpId,
     ) -> Result<(), Error> {
-        self.unlink_connection(id);
-        let socket = self.sockets.remove(id).ok_or(Error::UnknownSocket)?;
+        let socket = self.discard(id).ok_or(Error::UnknownSocket)?;
         for (group, vlan) in &socket.groups {
             groups::leave(ifaces, now, *group, *vlan);
+            self.retract_group(*group, *vlan);
         }
+        Ok(())
+    }
+
+    /// Takes a socket out of all tables.
+    fn discard(&mut self, id: UdpId) -> Option<Socket> {
+        self.unlink_connection(id);
+        let socket = self.sockets.remove(id)?;
         let port = socket.bound.port();
         if let Some(ids) = self.by_port.get_mut(&port) {
             ids.retain(|other| *other != id);
@@ -331,7 +368,8 @@ impl UdpTable {
             }
         }
         self.reindex(socket.bound);
-        Ok(())
+        self.retract(socket.bound, socket.only_v6, false);
+        Some(socket)
     }
 
     /// Sends a datagram to `to`, or to the peer. Returns its length.
@@ -474,7 +512,8 @@ impl UdpTable {
     }
 
     /// Gives a datagram that came in by the interface of this VLAN, its checksum verified, to the sockets it is for. `false`
-    /// if there are none: a Port Unreachable is due if it was to an address of ours.
+    /// if there are none: it is another worker's, or to be counted, and a Port Unreachable is due if it was to an address of
+    /// ours.
     pub(crate) fn ingress(
         &mut self,
         vlan: u16,
@@ -493,7 +532,6 @@ impl UdpTable {
             .or_else(|| self.bound.get(&to))
             .or_else(|| self.bound.get(&unspecified(to)));
         let Some(&id) = found else {
-            self.stats.no_socket += 1;
             return false;
         };
         self.deliver(id, vlan, from, to.ip(), datagram.payload());
@@ -514,7 +552,6 @@ impl UdpTable {
                 delivered = true;
             }
         }
-        self.stats.no_socket += u64::from(!delivered);
         delivered
     }
 
@@ -651,15 +688,6 @@ impl UdpTable {
     pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
-}
-
-/// The unspecified address of the same family and port.
-fn unspecified(like: SocketAddr) -> SocketAddr {
-    let addr = match like {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    SocketAddr::new(addr, like.port())
 }
 
 /// The local address of a socket that sends this way.

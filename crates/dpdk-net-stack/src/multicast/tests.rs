@@ -22,7 +22,7 @@ struct Bed {
 
 fn bed() -> Bed {
     Bed {
-        groups: Multicast::new(&[3; 32]),
+        groups: Multicast::new(&[3; 32], true),
         queue: FrameQueue::new(256, 64 * 1024),
     }
 }
@@ -59,8 +59,8 @@ impl Bed {
         };
         let frame = from_peer(&meta, &message);
         let packet = IpPacket::parse(&frame[14..]).unwrap();
-        self.groups
-            .on_mld_query(now, &packet, icmp::Message::parse(&message).unwrap())
+        let message = icmp::Message::parse(&message).unwrap();
+        self.hear(now, Multicast::read_mld_query(&packet, message))
     }
 
     fn igmp_query(&mut self, now: Instant, group: &str, code: u8, len: usize, ttl: u8) -> bool {
@@ -74,8 +74,15 @@ impl Bed {
             ..IpMeta::new(ip("198.18.0.1"), ip("224.0.0.1"), Protocol::Igmp)
         };
         let frame = from_peer(&meta, &message);
-        self.groups
-            .on_igmp(now, &IpPacket::parse(&frame[14..]).unwrap())
+        let packet = IpPacket::parse(&frame[14..]).unwrap();
+        self.hear(now, Multicast::read_igmp(&packet))
+    }
+
+    fn hear(&mut self, now: Instant, heard: Heard) -> bool {
+        if let Heard::Query(query) = heard {
+            self.groups.on_query(now, query);
+        }
+        heard != Heard::Invalid
     }
 }
 

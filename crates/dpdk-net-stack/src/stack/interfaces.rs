@@ -11,6 +11,7 @@ use crate::event::UdpId;
 use crate::iface::{AddressState, Interface};
 use crate::interfaces::{Hop, Way};
 use crate::neighbor::NeighborInfo;
+use crate::news::News;
 use crate::stack::Stack;
 
 /// The interfaces and their surroundings.
@@ -114,7 +115,9 @@ impl Stack {
     /// `InvalidInput` if it is none, `NoBufferSpace`.
     pub fn udp_join_on(&mut self, id: UdpId, group: IpAddr, vlan: u16) -> Result<(), Error> {
         self.udp
-            .join_group(self.now, &mut self.link.ifaces, id, group, vlan)
+            .join_group(self.now, &mut self.link.ifaces, id, group, vlan)?;
+        self.tell_group(vlan, News::Joined(group));
+        Ok(())
     }
 
     /// Leaves a group that [`udp_join`](Self::udp_join) has joined.
@@ -129,7 +132,25 @@ impl Stack {
     /// Errors: `AddrNotAvailable` if the socket has not joined it there.
     pub fn udp_leave_on(&mut self, id: UdpId, group: IpAddr, vlan: u16) -> Result<(), Error> {
         self.udp
-            .leave_group(self.now, &mut self.link.ifaces, id, group, vlan)
+            .leave_group(self.now, &mut self.link.ifaces, id, group, vlan)?;
+        self.tell_group(vlan, News::Left(group));
+        Ok(())
+    }
+
+    fn tell_group(&mut self, vlan: u16, news: News) {
+        if let Some(at) = self.link.ifaces.by_vlan(vlan) {
+            self.link.tell(at, news);
+        }
+    }
+
+    /// Tells the other workers that a socket leaves its groups.
+    pub(super) fn tell_groups_left(&mut self, id: UdpId) {
+        let groups = self.udp.groups(id);
+        for &(group, vlan) in groups {
+            if let Some(at) = self.link.ifaces.by_vlan(vlan) {
+                self.link.tell(at, News::Left(group));
+            }
+        }
     }
 
     fn vlan_toward(&self, group: IpAddr) -> u16 {

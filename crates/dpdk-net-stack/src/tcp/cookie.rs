@@ -25,8 +25,8 @@ const WSCALE: [u8; 8] = [0, 0, 1, 3, 5, 7, 9, 12];
 #[derive(Debug)]
 pub(crate) struct Cookies {
     key: HashKey,
-    /// When the last one that was made can't come back any more.
-    until: Instant,
+    /// When the last one that was made, here or by another worker, can't come back any more.
+    pub(super) until: Instant,
 }
 
 fn epoch(now: Instant) -> u64 {

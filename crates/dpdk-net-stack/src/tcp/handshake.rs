@@ -53,11 +53,16 @@ impl Tcp {
         key: FlowKey,
         (ip, segment): (&IpPacket<'_>, &Segment<'_>),
     ) {
+        if self.steered.is_some() && self.is_elsewhere(&key) {
+            return;
+        }
         let flags = segment.flags();
         let is_syn = flags.syn() && !flags.ack() && !flags.rst() && !flags.fin();
-        if is_syn && !self.refuse_new && can_connect(key.local_addr(), key.remote_addr()) {
+        if is_syn && can_connect(key.local_addr(), key.remote_addr()) {
             let isn = self.initial_sequence(now, &key);
-            if self.syn(now, link, key, segment, isn) {
+            if !self.refuse_new && self.syn(now, link, key, segment, isn)
+                || self.is_for_listener_elsewhere(&key)
+            {
                 return;
             }
         }
@@ -69,9 +74,12 @@ impl Tcp {
         }
         if flags.ack() && !flags.syn() && !flags.rst() {
             let (irs, iss) = (segment.seq().wrapping_sub(1), segment.ack().wrapping_sub(1));
-            if let Some(mut peer) = self.cookies.read(now, &key, irs, iss)
-                && let Some(listener) = self.listeners.lookup(key.local())
-            {
+            let listener = self.listeners.lookup(key.local());
+            let cookie = self.read_cookie(now, &key, irs, iss);
+            if cookie.is_some() && listener.is_none() && self.is_for_listener_elsewhere(&key) {
+                return;
+            }
+            if let (Some(mut peer), Some(listener)) = (cookie, listener) {
                 // Whoever sends timestamps now was offered them then (RFC 7323 section 3.2).
                 peer.timestamps = SegmentOptions::of(segment).timestamps;
                 let opening = Opening {
@@ -86,7 +94,11 @@ impl Tcp {
                     ecn: false,
                 };
                 self.stats.syn_cookies_valid += 1;
-                self.complete(now, link, &opening, (ip, segment));
+                match self.claim(&key) {
+                    Err(other) => self.stray_to(other),
+                    Ok(()) if self.complete(now, link, &opening, (ip, segment)) => {}
+                    Ok(()) => self.release(&key),
+                }
                 return;
             }
         }
@@ -137,7 +149,7 @@ impl Tcp {
         let peer = SynOptions::of(segment);
         if self.syn_queue.is_full() {
             self.stats.syn_cookies_sent += 1;
-            let cookie = self.cookies.make(now, &key, segment.seq(), &peer);
+            let cookie = self.make_cookie(now, &key, segment.seq(), &peer);
             let answer = Answer {
                 key,
                 iss: cookie,
@@ -147,6 +159,10 @@ impl Tcp {
                 listener: id,
             };
             self.send_syn_ack(now, link, &answer);
+            return true;
+        }
+        if let Err(other) = self.claim(&key) {
+            self.stray_to(other);
             return true;
         }
         self.stats.syn_received += 1;
@@ -250,7 +266,7 @@ impl Tcp {
 
     fn remove_half(&mut self, id: HalfId) {
         if let Some(half) = self.syn_queue.entries.remove(id) {
-            self.table.remove(&half.key, FlowRef::Half(id));
+            self.leave(&half.key, FlowRef::Half(id));
             self.wheel.remove(half.timer);
         }
     }

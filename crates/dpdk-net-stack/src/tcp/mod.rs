@@ -39,6 +39,7 @@ pub(crate) mod send_buf;
 pub(crate) mod sender;
 pub(crate) mod seq;
 pub(crate) mod sockopt;
+mod steered;
 pub(crate) mod table;
 pub(crate) mod time_wait;
 pub(crate) mod timers;
@@ -61,6 +62,7 @@ use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
 use crate::stats::TcpStats;
+use crate::steer::{Steered, Workers};
 use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
 
@@ -271,6 +273,10 @@ pub(crate) struct Tcp {
     pub(crate) arrived: Option<Arrived>,
     /// Payload bytes of each of the segments that were coalesced into it, if the NIC told.
     pub(crate) lro_segment: u16,
+    steered: Option<Steered>,
+    /// Whether segments may be given to other workers now, and to whom the present one is to be given.
+    pub(crate) may_stray: bool,
+    pub(crate) strayed: Workers,
     pub(crate) stats: TcpStats,
 }
 
@@ -298,7 +304,7 @@ const STALE: usize = 1024;
 
 impl Tcp {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let seed = &config.seed;
+        let (seed, own_seed) = (&config.seed, config.worker_seed());
         let tcp = &config.tcp;
         let nanos = Nanos {
             min_rto: duration_nanos(tcp.min_rto),
@@ -333,16 +339,19 @@ impl Tcp {
             dirty: VecDeque::new(),
             events: VecDeque::new(),
             listener_events: VecDeque::new(),
-            ports: PortPicker::new(seed, tcp.ephemeral_first, tcp.ephemeral_last),
+            ports: PortPicker::new(&own_seed, tcp.ephemeral_first, tcp.ephemeral_last),
             isn_key: HashKey::derive(seed, "initial sequence numbers"),
-            challenges: RateLimit::new(tcp.challenge_acks_per_second, seed, "challenge ACKs"),
-            resets: RateLimit::new(tcp.resets_per_second, seed, "resets"),
+            challenges: RateLimit::new(tcp.challenge_acks_per_second, &own_seed, "challenge ACKs"),
+            resets: RateLimit::new(tcp.resets_per_second, &own_seed, "resets"),
             orphans: 0,
             refuse_new: false,
             pool: Pool::new(tcp.buffer_growth),
             recent: Box::new([Recent::default(); RECENT]),
             arrived: None,
             lro_segment: 0,
+            steered: None,
+            may_stray: false,
+            strayed: Workers::NONE,
             stats: TcpStats::default(),
         }
     }
@@ -512,7 +521,7 @@ impl Tcp {
         let Some(mut flow) = self.flows.remove(id) else {
             return;
         };
-        self.table.remove(&flow.key, FlowRef::Conn(id));
+        self.leave(&flow.key, FlowRef::Conn(id));
         self.wheel.remove(flow.timer);
         if let Some(busy) = flow.busy.take() {
             self.pool.put(busy);
@@ -526,10 +535,13 @@ impl Tcp {
 
     /// The connection is over: its 4-tuple is free, and what was received stays until the application lets go.
     fn finish(&mut self, id: TcpId, error: Option<Error>) {
+        let Some(key) = self.flows.get(id).map(|flow| flow.key) else {
+            return;
+        };
+        self.leave(&key, FlowRef::Conn(id));
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
-        self.table.remove(&flow.key, FlowRef::Conn(id));
         flow.state = TcpState::Closed;
         flow.flags |= FlowFlags::OVER;
         if flow.has(FlowFlags::ORPHAN) {

@@ -11,6 +11,7 @@ use crate::error::{Error, NO_SUCH_SCOPE};
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::interfaces::{NextHop, Way};
 use crate::link::Link;
+use crate::steer::{Binding, RETURN_TRIES, Steered};
 use crate::time::Instant;
 
 impl Tcp {
@@ -29,17 +30,23 @@ impl Tcp {
         }
         if options.local.port() == 0 {
             let (listeners, remote) = (&self.listeners, SocketAddr::new(addr, 0));
+            let steered = self.steered.as_ref();
             let mut local = options.local;
             let port = self
                 .ports
                 .pick(addr, remote, |port| {
                     local.set_port(port);
-                    listeners.is_free(local, options.only_v6)
+                    let taken = |steered: &Steered| {
+                        steered.is_taken(Binding::Listener, local, options.only_v6)
+                    };
+                    listeners.is_free(local, options.only_v6) && !steered.is_some_and(taken)
                 })
                 .ok_or(Error::AddrInUse)?;
             options.local.set_port(port);
         }
-        self.listeners.insert(&options)
+        let id = self.listeners.insert(&options)?;
+        self.announce_listener(options.local, options.only_v6, true);
+        Ok(id)
     }
 
     pub(crate) fn listener_local(&self, id: ListenerId) -> Option<SocketAddr> {
@@ -84,6 +91,7 @@ impl Tcp {
         let Some(listener) = self.listeners.remove(id) else {
             return;
         };
+        self.announce_listener(listener.local, listener.only_v6, false);
         for flow in listener.queue {
             self.orphan(flow);
             self.abort(now, link, flow, None);
@@ -176,6 +184,7 @@ impl Tcp {
             self.stats.time_wait_reused += 1;
             self.remove_time_wait(id);
         }
+        self.claim(&key).map_err(|_| Error::AddrInUse)?;
         let ts_offset = self.timestamp_offset(&key);
         let (wheel, settings) = (&mut self.wheel, &self.settings);
         let expires = now + settings.connect_timeout;
@@ -195,7 +204,8 @@ impl Tcp {
         Ok(id)
     }
 
-    /// RFC 6056: a port that no other connection to this peer uses, and no listener.
+    /// RFC 6056: a port that no other connection to this peer uses, and no listener; if there are several workers, one that
+    /// brings what comes back to the queue of this one, where such a port is found soon.
     ///
     /// Where there is none, one whose last connection is in TIME-WAIT and can be told from a new one by its timestamps
     /// (RFC 6191, Linux' `tcp_tw_reuse`).
@@ -207,10 +217,17 @@ impl Tcp {
     ) -> Result<u16, Error> {
         let addr = local.ip();
         let (table, listeners, time_waits) = (&self.table, &self.listeners, &self.time_waits);
+        let steered = self.steered.as_ref();
         let keys = AllKeys {
             flows: &self.flows,
             syn_queue: &self.syn_queue,
             time_waits,
+        };
+        let scope = addr::scope(local);
+        let returns = |port| {
+            let local = addr::socket_addr(addr, port, scope);
+            let flow = FlowKey::new(local, remote).arriving();
+            steered.is_none_or(|steered| steered.returns_here(&flow))
         };
         let mut is_free = |port, reopen| {
             local.set_port(port);
@@ -222,10 +239,21 @@ impl Tcp {
                     Some(_) => false,
                 }
                 && listeners.is_free(local, false)
+                && steered.is_none_or(|steered| {
+                    let flow = FlowKey::new(local, remote).arriving();
+                    !steered.is_taken(Binding::Listener, local, false)
+                        && steered.steering.claim(steered.worker, &flow).is_ok()
+                })
         };
         let ports = &mut self.ports;
-        ports
-            .pick(addr, remote, |port| is_free(port, false))
+        let mut homeward = None;
+        if steered.is_some() {
+            homeward = ports.pick_within(RETURN_TRIES, addr, remote, |port| {
+                returns(port) && is_free(port, false)
+            });
+        }
+        homeward
+            .or_else(|| ports.pick(addr, remote, |port| is_free(port, false)))
             .or_else(|| ports.pick(addr, remote, |port| is_free(port, true)))
             .ok_or(Error::AddrNotAvailable)
     }

@@ -40,6 +40,17 @@ impl PortPicker {
         &mut self,
         local: IpAddr,
         remote: SocketAddr,
+        is_free: impl FnMut(u16) -> bool,
+    ) -> Option<u16> {
+        self.pick_within(usize::MAX, local, remote, is_free)
+    }
+
+    /// As [`pick`](Self::pick), with so many tries at most.
+    pub(crate) fn pick_within(
+        &mut self,
+        tries: usize,
+        local: IpAddr,
+        remote: SocketAddr,
         mut is_free: impl FnMut(u16) -> bool,
     ) -> Option<u16> {
         let tuple = (
@@ -49,7 +60,7 @@ impl PortPicker {
         );
         let offset = self.offset_key.hash_one(tuple) as u32;
         let index = self.table_key.hash_one(tuple) as usize % COUNTERS;
-        for _ in 0..self.count {
+        for _ in 0..tries.min(self.count as usize) {
             let counter = self.counters[index];
             self.counters[index] = counter.wrapping_add(1);
             let port = self.first + (offset.wrapping_add(counter) % self.count) as u16;

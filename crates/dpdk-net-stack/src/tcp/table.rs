@@ -331,13 +331,16 @@ impl FlowTable {
         self.table.insert_unique(hash, entry, Entry::hash);
     }
 
-    /// Removes the entry if it still stands for `flow`.
-    pub(crate) fn remove(&mut self, key: &FlowKey, flow: FlowRef) {
+    /// Removes the entry if it still stands for `flow`; tells whether it did.
+    pub(crate) fn remove(&mut self, key: &FlowKey, flow: FlowRef) -> bool {
         let hash = self.hash(key);
-        if let Ok(entry) = self.table.find_entry(hash, |entry| entry.flow == flow) {
-            entry.remove();
-            self.version += 1;
-        }
+        let entry = self.table.find_entry(hash, |entry| entry.flow == flow);
+        let Ok(entry) = entry else {
+            return false;
+        };
+        entry.remove();
+        self.version += 1;
+        true
     }
 }
 

@@ -160,7 +160,7 @@ impl Tcp {
 
     pub(super) fn remove_time_wait(&mut self, id: TimeWaitId) {
         if let Some(entry) = self.time_waits.entries.remove(id) {
-            self.table.remove(&entry.key, FlowRef::TimeWait(id));
+            self.leave(&entry.key, FlowRef::TimeWait(id));
             self.wheel.remove(entry.timer);
         }
     }
@@ -251,6 +251,9 @@ impl Tcp {
         let above = snd_nxt.wrapping_add(65_537);
         let isn = seq::max(self.initial_sequence(now, &key), above);
         if self.refuse_new || !self.syn(now, link, key, segment, isn) {
+            if self.is_for_listener_elsewhere(&key) {
+                return;
+            }
             self.stats.no_connection += 1;
             self.refuse(now, link, key, segment);
         }

@@ -43,6 +43,11 @@ impl UdpTable {
         self.sockets.get(id).map(|socket| socket.multicast_vlan)
     }
 
+    /// The groups that the socket has joined, each with the VLAN of the interface.
+    pub(crate) fn groups(&self, id: UdpId) -> &[(IpAddr, u16)] {
+        self.sockets.get(id).map_or(&[], |socket| &socket.groups)
+    }
+
     /// Joins a group on the interface of this VLAN until it is left or the socket is closed.
     ///
     /// Errors: `AddrNotAvailable` if there is no such VLAN, `AddrInUse` if the socket has joined it there already.
@@ -64,6 +69,7 @@ impl UdpTable {
         }
         ifaces.change(at, |iface| iface.groups.join(now, group))?;
         socket.groups.push((group, vlan));
+        self.announce_group(group, vlan);
         Ok(())
     }
 
@@ -84,6 +90,7 @@ impl UdpTable {
             .ok_or(Error::AddrNotAvailable)?;
         socket.groups.swap_remove(at);
         leave(ifaces, now, group, vlan);
+        self.retract_group(group, vlan);
         Ok(())
     }
 }

@@ -149,7 +149,6 @@ fn sockets_of_one_family_do_not_take_or_send_the_other() {
     let mut bed = bed();
     let six = bed.bind_with("[::]:9", true, false).unwrap();
     assert!(!bed.receive("198.18.0.1:5", "198.18.0.2:9", b"x"));
-    assert_eq!(bed.udp.stats.no_socket, 1);
     assert!(matches!(
         bed.send(six, b"x", Some("198.18.0.1:5")),
         Err(Error::InvalidInput(_))

@@ -1,6 +1,8 @@
 //! Two stacks on a wire in virtual time, and a peer whose segments are made by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod workers;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 

@@ -90,7 +90,11 @@ impl Link {
         let is_news = to_us || is_told && self.is_news(sender, mac);
         let replies = &mut self.replies;
         let send = |frame: &[u8]| push_frame(replies, ends.tci, frame);
+        let resolves = self.neighbors.is_asking(sender);
         self.neighbors.on_answer(now, sender, mac, answer, send);
+        if resolves {
+            self.tell_resolved(sender, mac);
+        }
         if is_news {
             // Somebody may wait for it elsewhere.
             answer.solicited = to_us;

@@ -226,10 +226,14 @@ impl Link {
         }
         // To us it is an answer, which another worker may wait for; to all an announcement.
         let is_news = !dst.is_multicast() || self.is_news(hop, link);
+        let resolves = self.neighbors.is_asking(hop);
         let replies = &mut self.replies;
         self.neighbors.on_answer(now, hop, link, answer, |frame| {
             push_frame(replies, tci, frame)
         });
+        if resolves {
+            self.tell_resolved(hop, link);
+        }
         if is_news {
             let mac = link;
             self.tell(at, News::Answer { addr, mac, answer });

@@ -45,6 +45,11 @@ pub(crate) enum News {
         addr: IpAddr,
         mac: MacAddr,
     },
+    /// Whom one of us has asked for, and who has answered.
+    Known {
+        addr: IpAddr,
+        mac: MacAddr,
+    },
     /// Somebody else has this address of ours; whether it is given up for that.
     Conflict {
         addr: IpAddr,
@@ -105,6 +110,13 @@ impl Link {
         }
     }
 
+    /// A neighbour that was asked for here has answered: what the others have not asked for they may need all the same.
+    pub(crate) fn tell_resolved(&mut self, Hop { at, addr }: Hop, mac: Option<MacAddr>) {
+        if let Some(mac) = mac {
+            self.tell(at, News::Known { addr, mac });
+        }
+    }
+
     /// Whether it would be news that a neighbour has this MAC address, of which nobody has asked to be told.
     pub(crate) fn is_news(&self, hop: Hop, mac: Option<MacAddr>) -> bool {
         self.news.on && self.ifaces.is_on_link(hop) && self.neighbors.mac_of(hop) != mac
@@ -124,9 +136,14 @@ impl Link {
                     solicited,
                     ..answer
                 };
+                let resolves = self.neighbors.is_asking(hop);
                 self.neighbors.on_answer(now, hop, mac, answer, send);
+                if resolves {
+                    self.tell_resolved(hop, mac);
+                }
             }
-            News::Asked { addr, mac } => {
+            // Not known to be reachable from here: to be used, and confirmed in time.
+            News::Asked { addr, mac } | News::Known { addr, mac } => {
                 self.neighbors.on_asked(now, Hop { at, addr }, mac, send);
             }
             News::Conflict { addr, given_up } => {

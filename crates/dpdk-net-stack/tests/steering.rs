@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use common::workers::Service;
 use common::*;
-use dpdk_net_packet::{FrameBuf, MacAddr, checksum, ethernet, ipv4};
+use dpdk_net_packet::{MacAddr, checksum, ethernet, ipv4};
 use dpdk_net_stack::{
     Binding, Duration, Error, ListenOptions, Stack, Steering, SteeringTable, Stray, StrayFrame,
     TcpId, UdpId, UdpOptions, Vlan, Workers,
 };
+use dpdk_net_testkit::Pieces;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -181,25 +182,12 @@ both_families! {
     }
 
     fn a_frame_in_several_segments_of_memory_strays_as_it_is(family) {
-        struct Chain(Vec<u8>, Vec<u8>);
-        impl FrameBuf for Chain {
-            fn bytes(&self) -> &[u8] {
-                &self.0
-            }
-            fn segments(&self) -> usize {
-                2
-            }
-            fn segment(&self, index: usize) -> &[u8] {
-                [&self.0, &self.1].get(index).map_or(&[], |bytes| bytes)
-            }
-        }
         let mut service = Service::new(2);
         let (_, id) = establish(&mut service, family, 1);
         let from = service.workers[1].tcp_peer(id).unwrap().port();
         let seg = Seg { from, to: PORT, flags: ACK, payload: pattern(4_000), ..Seg::default() };
-        let mut first = frame(family, 2, 1, &seg);
-        let behind = first.split_off(1_000);
-        service.workers[0].ingest(service.now, &[Chain(first, behind)]);
+        let chain = Pieces::cut(frame(family, 2, 1, &seg), 1_000, &[10_000]);
+        service.workers[0].ingest(service.now, &[chain]);
         let strays: Vec<_> = service.workers[0].strays().collect();
         assert_eq!(strays, [Stray { frame: StrayFrame::Given(0), workers: Workers::only(1) }]);
         assert_eq!(resets(&service), 0);

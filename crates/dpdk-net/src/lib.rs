@@ -50,6 +50,7 @@ mod error;
 mod handle;
 mod idle;
 pub mod net;
+pub mod peers;
 mod shard;
 mod stats;
 mod wakers;

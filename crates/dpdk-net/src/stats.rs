@@ -24,6 +24,17 @@ pub struct WorkerStats {
     pub tx_ring_full: u64,
     /// Turns in which the mempool had no mbuf for a frame to send; the stack kept its output.
     pub no_mbufs: u64,
+    /// Times that mbufs for frames to send came from the pool for all workers, as the worker's own had none.
+    pub fallback_mbufs: u64,
+    /// Packets that came to this worker's queue and were handed to the worker whose they are. How many it was handed itself is
+    /// [`FrameStats::strays_taken`](dpdk_net_stack::FrameStats::strays_taken).
+    pub handed_over: u64,
+    /// Packets to be handed over that were dropped, as the other worker's ring was full.
+    pub hand_over_full: u64,
+    /// Packets to be handed over that were dropped, as there was no mbuf for a copy.
+    pub hand_over_no_mbufs: u64,
+    /// What was learnt of neighbours and not told to a worker whose mailbox was full.
+    pub news_dropped: u64,
     /// Received frames dropped because their chain of mbufs does not fit into one.
     pub rx_not_contiguous: u64,
     /// Frames the stack produced that fit no mbuf; dropped.

@@ -32,6 +32,7 @@ use crate::device::{Device, Interpose, SendMemory, Transmit};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::idle::IdlePolicy;
+use crate::peers::{HandOver, Peer};
 use crate::shard::Shard;
 
 /// How long a worker that ends tries to get its last frames into a TX ring that does not move.
@@ -47,7 +48,9 @@ pub struct WorkerConfig {
     idle: IdlePolicy,
     affinity: Option<Affinity>,
     send_memory: Option<SendMemory>,
+    fallback: Option<Mempool>,
     interpose: Option<Interposed>,
+    peer: Option<Peer>,
 }
 
 /// What comes in front of the TX queue.
@@ -73,7 +76,9 @@ impl WorkerConfig {
             idle: IdlePolicy::default(),
             affinity: None,
             send_memory: None,
+            fallback: None,
             interpose: None,
+            peer: None,
         }
     }
 
@@ -82,6 +87,23 @@ impl WorkerConfig {
     #[must_use]
     pub fn send_memory(mut self, memory: SendMemory) -> Self {
         self.send_memory = Some(memory);
+        self
+    }
+
+    /// A mempool that frames to send are made in when the worker's own has none left: one for several workers.
+    #[must_use]
+    pub fn fallback_mempool(mut self, mempool: Mempool) -> Self {
+        self.fallback = Some(mempool);
+        self
+    }
+
+    /// Makes it one of several workers of a port with several queues ([`peers`](crate::peers::peers)), all with the same addresses
+    /// and MAC address: what comes to the wrong queue is handed over, neighbours are known to all, and each connects from source
+    /// ports whose replies come to its own queue. Of the stack's configuration seed, worker number and group reports are
+    /// replaced.
+    #[must_use]
+    pub fn peer(mut self, peer: Peer) -> Self {
+        self.peer = Some(peer);
         self
     }
 
@@ -119,6 +141,8 @@ impl WorkerConfig {
 /// Dropping it ends its sockets: connections are reset, and whoever waits is woken with an error.
 pub struct Reactor {
     device: Device,
+    /// What it has of other workers, if there are any.
+    hand_over: Option<Box<HandOver>>,
     shard: Arc<Shard>,
     clock: TscClock,
     /// Wakers between their removal from the shard and their wake; kept for its allocation.
@@ -147,6 +171,7 @@ impl Reactor {
         let mut device = Device::new(
             config.queues,
             config.mempool,
+            config.fallback,
             config.send_memory,
             config.stack.mtu,
             config.interpose.map(|Interposed(interpose)| interpose),
@@ -154,12 +179,16 @@ impl Reactor {
         let now = Instant::from_nanos(clock.nanos());
         let mut settings = config.stack;
         settings.tx_checksum_offload = device.parts().1.checksum_offload();
-        let mut stack = Stack::new(settings, now)?;
+        let mut stack = match &config.peer {
+            Some(peer) => peer.stack(settings, now)?,
+            None => Stack::new(settings, now)?,
+        };
         if let Some(memory) = device.tx_memory() {
             stack.set_tx_memory(memory);
         }
         Ok(Self {
             device,
+            hand_over: config.peer.map(|peer| Box::new(HandOver::new(peer))),
             shard: Shard::new(stack, now),
             clock,
             wake: Vec::new(),
@@ -178,6 +207,7 @@ impl Reactor {
     /// Never blocks. Bounded: at most one burst of frames in each direction, and the wakers they concern.
     pub fn turn(&mut self) -> bool {
         let received = self.device.receive();
+        let taken = self.hand_over.as_mut().map_or(0, |others| others.take());
         let now = Instant::from_nanos(self.clock.nanos());
         let due;
         {
@@ -191,6 +221,20 @@ impl Reactor {
             if received > 0 {
                 state.stack.ingest(now, frames);
             }
+            if let Some(others) = &mut self.hand_over {
+                if received > 0 {
+                    others.note(&mut state.stack);
+                }
+                if taken > 0 {
+                    others.ingest(&mut state.stack, now);
+                }
+                others.exchange_news(&mut state.stack, now);
+                let counts = others.take_counts();
+                state.worker.handed_over += counts.given;
+                state.worker.hand_over_full += counts.ring_full;
+                state.worker.hand_over_no_mbufs += counts.no_mbufs;
+                state.worker.news_dropped += counts.news_dropped;
+            }
             due = state.stack.next_timeout().is_some_and(|at| at <= now);
             if due {
                 state.stack.handle_timeout(now);
@@ -200,12 +244,13 @@ impl Reactor {
             let worker = &mut state.worker;
             let counts = output.take_counts();
             worker.turns += 1;
-            worker.busy_turns += u64::from(received > 0 || produced > 0 || due);
+            worker.busy_turns += u64::from(received + taken > 0 || produced > 0 || due);
             worker.rx_frames += received as u64;
             worker.tx_frames += produced as u64;
             worker.timer_runs += u64::from(due);
             worker.wakes += self.wake.len() as u64;
             worker.no_mbufs += counts.no_mbufs;
+            worker.fallback_mbufs += counts.fallbacks;
             worker.tx_ring_full += counts.ring_full;
             worker.rx_not_contiguous += counts.not_contiguous;
             worker.tx_oversize += counts.oversize;
@@ -218,34 +263,30 @@ impl Reactor {
             }
         }
         let sent = self.device.transmit(now.as_nanos());
+        if let Some(others) = &mut self.hand_over {
+            if others.has_strays() {
+                let (received, pool) = self.device.strays();
+                others.hand_over(received, pool);
+            }
+            if taken > 0 {
+                others.release();
+            }
+        }
         if received > 0 {
             self.device.release();
         }
         self.wake_all();
-        received > 0 || sent > 0 || due
-    }
-
-    /// Runs turns until `done` says so or `limit` has passed; returns whether `done` did.
-    fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
-        let end = self.clock.nanos().saturating_add(nanos(limit));
-        loop {
-            self.turn();
-            if done(self) {
-                return true;
-            }
-            if self.clock.nanos() >= end {
-                return false;
-            }
-            std::thread::yield_now();
-        }
+        received + taken > 0 || sent > 0 || due
     }
 
     /// Sends what the stack has, until a turn sent nothing more or the TX ring stands still.
     fn flush(&mut self) -> bool {
-        self.run_until(FLUSH, |reactor| {
-            let sent = reactor.lock_tx_frames();
-            reactor.turn();
-            !reactor.device.has_unsent() && reactor.lock_tx_frames() == sent
+        let clock = self.clock;
+        run_until(&clock, FLUSH, || {
+            self.turn();
+            let sent = self.lock_tx_frames();
+            self.turn();
+            !self.device.has_unsent() && self.lock_tx_frames() == sent
         })
     }
 
@@ -267,6 +308,20 @@ impl Reactor {
 
     fn lock_tx_frames(&self) -> u64 {
         self.shard.lock().worker.tx_frames
+    }
+}
+
+/// Calls `turn` until it says that all is done or `limit` has passed; returns whether it did.
+fn run_until(clock: &TscClock, limit: Duration, mut turn: impl FnMut() -> bool) -> bool {
+    let end = clock.nanos().saturating_add(nanos(limit));
+    loop {
+        if turn() {
+            return true;
+        }
+        if clock.nanos() >= end {
+            return false;
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -313,7 +368,7 @@ pub struct Drained {
     pub flushed: bool,
 }
 
-/// A reactor on a tokio runtime of its own: a worker of one thread.
+/// A reactor, or several, on a tokio runtime of their own: a worker of one thread.
 ///
 /// Build and run it on the thread, as a rule an lcore, whose queue pair it has. The runtime is tokio's
 /// current-thread one with its time and I/O drivers on: `tokio::spawn` (and `spawn_local`), `tokio::time`,
@@ -321,6 +376,13 @@ pub struct Drained {
 pub struct Worker {
     // Dropped first: tasks own sockets, and hold the reactor's task.
     runtime: LocalRuntime,
+    queues: Vec<Served>,
+    /// That of the first queue.
+    handle: Handle,
+}
+
+/// A queue pair that a worker serves.
+struct Served {
     reactor: Rc<RefCell<Reactor>>,
     task: JoinHandle<()>,
     handle: Handle,
@@ -363,28 +425,57 @@ impl Worker {
     /// As [`Reactor::new`], and [`Error::Runtime`] where the runtime can't be built (as a rule: no file
     /// descriptors left).
     pub fn new(config: WorkerConfig) -> Result<Self, Error> {
-        let affinity = config.affinity.unwrap_or_else(Affinity::all);
-        let reactor = Reactor::new(config)?;
-        let handle = reactor.handle();
+        Self::serving(vec![config])
+    }
+
+    /// As [`new`](Self::new), over several queue pairs, by turns: for a port with more queues than there are lcores. Each has a
+    /// stack and a [handle](Self::handles) of its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::BadValue`] where no queue pair is given.
+    pub fn serving(configs: Vec<WorkerConfig>) -> Result<Self, Error> {
+        let affinity = configs.first().and_then(|config| config.affinity);
+        let affinity = affinity.unwrap_or_else(Affinity::all);
+        let reactors = configs.into_iter().map(Reactor::new);
+        let reactors = reactors.collect::<Result<Vec<_>, _>>()?;
+        let Some(handle) = reactors.first().map(Reactor::handle) else {
+            return Err(Error::BadValue {
+                what: "the number of queue pairs of a worker",
+                given: 0,
+                expected: "it serves one at least".into(),
+            });
+        };
         let runtime = Builder::new_current_thread()
             .enable_all()
             .thread_name("dpdk-net-blocking")
             .on_thread_start(move || affinity.apply())
             .build_local(LocalOptions::default())
             .map_err(Error::Runtime)?;
-        let reactor = Rc::new(RefCell::new(reactor));
-        let task = runtime.spawn_local(SharedReactor(reactor.clone()));
+        let serve = |reactor: Reactor| {
+            let handle = reactor.handle();
+            let reactor = Rc::new(RefCell::new(reactor));
+            Served {
+                task: runtime.spawn_local(SharedReactor(reactor.clone())),
+                reactor,
+                handle,
+            }
+        };
+        let queues = reactors.into_iter().map(serve).collect();
         Ok(Self {
             runtime,
-            reactor,
-            task,
+            queues,
             handle,
         })
     }
 
-    /// Where sockets of this worker are made; usable from any thread.
+    /// Where sockets of this worker are made; usable from any thread. Of several queue pairs that of the first.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Where sockets of each of its queue pairs are made, in the order in which they were given.
+    pub fn handles(&self) -> impl ExactSizeIterator<Item = &Handle> {
+        self.queues.iter().map(|served| &served.handle)
     }
 
     /// Runs the worker until `future` is done. Tasks that it spawned stay, and run again with the next call.
@@ -421,27 +512,50 @@ impl Worker {
     ) -> Drained {
         let Self {
             runtime,
+            queues,
+            handle,
+        } = self;
+        let mut reactors = Vec::new();
+        for Served {
             reactor,
             task,
             handle,
-        } = self;
-        handle.refuse_new(true);
-        task.abort();
-        drop(task);
+        } in queues
+        {
+            handle.refuse_new(true);
+            task.abort();
+            reactors.push((reactor, handle));
+        }
         {
             // Sockets may be made or closed by the destructors of tasks.
             let _current = handle.enter();
             // Not waiting for blocking threads: the port would stand still meanwhile.
             runtime.shutdown_background();
         }
-        let mut reactor = reactor.borrow_mut();
-        reactor.run_until(grace, |_| handle.unfinished() == 0 || hurry());
-        let reset = handle.unfinished();
-        handle.with(|state| {
-            let now = state.now;
-            state.stack.reset_all(now);
-        });
-        let flushed = reactor.flush();
+        let unfinished = || {
+            reactors
+                .iter()
+                .map(|(_, handle)| handle.unfinished())
+                .sum::<usize>()
+        };
+        if let Some((first, _)) = reactors.first() {
+            let clock = first.borrow().clock;
+            run_until(&clock, grace, || {
+                for (reactor, _) in &reactors {
+                    reactor.borrow_mut().turn();
+                }
+                unfinished() == 0 || hurry()
+            });
+        }
+        let reset = unfinished();
+        let mut flushed = true;
+        for (reactor, handle) in &reactors {
+            handle.with(|state| {
+                let now = state.now;
+                state.stack.reset_all(now);
+            });
+            flushed &= reactor.borrow_mut().flush();
+        }
         Drained { reset, flushed }
     }
 }

@@ -33,7 +33,44 @@ pub(super) struct Up {
     pub(super) port: Port<Started>,
 }
 
+/// A started port and what workers over its queues are made of.
+pub(super) struct Ready {
+    pub(super) eal: Eal,
+    pub(super) port: Port<Started>,
+    pub(super) info: PortInfo,
+    /// A configuration for each queue, in their order.
+    pub(super) workers: Vec<WorkerConfig>,
+}
+
 pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Error> {
+    let Ready {
+        port,
+        info,
+        mut workers,
+        ..
+    } = ready(builder, affinity, |_, _| Ok(1))?;
+    let worker = Worker::new(workers.pop().ok_or(Error::NoPort)?)?;
+    announce(&port, &info);
+    Ok(Up { worker, port })
+}
+
+/// Says what the port is like.
+pub(super) fn announce(port: &Port<Started>, info: &PortInfo) {
+    tracing::info!(
+        port = port.name(),
+        driver = info.driver,
+        queues = port.queue_counts().0,
+        "started"
+    );
+    tracing::info!(port = port.name(), "offloads:\n{}", port.offloads());
+}
+
+/// Starts the port with as many queues as `queues` says of EAL and port.
+pub(super) fn ready(
+    builder: AppBuilder,
+    affinity: Affinity,
+    queues: impl FnOnce(&Eal, &PortInfo) -> Result<u16, Error>,
+) -> Result<Ready, Error> {
     let (addresses, vlans) = addresses(&builder)?;
     check_networks(&builder, &addresses, &vlans)?;
     if let Some(mtu) = builder.mtu
@@ -57,8 +94,12 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     };
     let info = port.info()?;
     let mtu = builder.mtu.unwrap_or_else(|| default_mtu(&info));
+    let count = queues(&eal, &info)?;
 
-    let pool = mempool(&eal, &info, mtu, builder.mbufs, builder.descriptors)?;
+    let pool = |name: &str| mempool(&eal, &info, name, mtu, builder.mbufs, builder.descriptors);
+    let pools = (0..count).map(|queue| pool(&queue.to_string()));
+    let pools = pools.collect::<Result<Vec<_>, _>>()?;
+    let fallback = (count > 1).then(|| pool("all")).transpose()?;
     let mut offloads = builder.offloads;
     if vlans.is_empty() && offloads.wish(Offload::VlanStrip) == Wish::Auto {
         // There is nothing to be stripped.
@@ -70,10 +111,11 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         // A default is not forced on drivers that can't change theirs.
         mtu: builder.mtu,
         offloads,
-        ..PortConfig::default()
+        rss: builder.rss,
+        ..PortConfig::queues(count)
     };
     let port = port
-        .configure(&config, std::slice::from_ref(&pool))
+        .configure(&config, &pools)
         .map_err(dpdk_net_rte::Error::from)?
         .start()
         .map_err(dpdk_net_rte::Error::from)?;
@@ -95,28 +137,46 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         tune(&mut stack);
     }
 
-    let queues = port
-        .take_queues()?
-        .into_iter()
-        .next()
-        .ok_or(Error::NoPort)?;
-    let mut config = WorkerConfig::new(&eal, queues, pool, stack)
-        .idle(builder.idle)
-        .blocking_affinity(Some(affinity));
-    if let Some(memory) = send_memory(&eal, &info, port.offloads().tx(), builder.send_memory) {
-        config = config.send_memory(memory);
+    tracing::info!(port = port.name(), %mac, mtu, addresses = ?stack.addresses, vlans = ?stack.vlans, "addresses");
+
+    let mut peers = Vec::new();
+    if count > 1 {
+        let name = format!("dpdk-net-{}", info.id.get());
+        peers = crate::peers::peers(&eal, &name, count, &builder.peers)?;
+        let rss = port.rss();
+        tracing::info!(port = port.name(), "RSS:\n{rss}");
+        for warning in rss.warnings() {
+            tracing::warn!(port = port.name(), "{warning}");
+        }
+        if let Some(peer) = peers.first() {
+            peer.set_rss(&rss, port.reta().ok().flatten());
+        }
     }
-    let worker = Worker::new(config)?;
-    tracing::info!(
-        port = port.name(),
-        driver = info.driver,
-        %mac,
-        mtu,
-        addresses = ?worker.handle().addresses(),
-        "up"
-    );
-    tracing::info!(port = port.name(), "offloads:\n{}", port.offloads());
-    Ok(Up { worker, port })
+    let mut peers = peers.into_iter();
+    let tx = port.offloads().tx();
+    let memory = builder.send_memory / usize::from(count);
+    let workers = port.take_queues()?.into_iter().zip(pools).zip(0..);
+    let workers = workers.map(|((pair, pool), queue)| {
+        let mut config = WorkerConfig::new(&eal, pair, pool, stack.clone())
+            .idle(builder.idle)
+            .blocking_affinity(Some(affinity));
+        if let Some(memory) = send_memory(&eal, &info, queue, tx, memory) {
+            config = config.send_memory(memory);
+        }
+        if let Some(pool) = &fallback {
+            config = config.fallback_mempool(pool.clone());
+        }
+        match peers.next() {
+            Some(peer) => config.peer(peer),
+            None => config,
+        }
+    });
+    Ok(Ready {
+        workers: workers.collect(),
+        eal,
+        port,
+        info,
+    })
 }
 
 /// All addresses, those given as text parsed: the port's own and those in VLANs.
@@ -183,6 +243,7 @@ fn default_mtu(info: &PortInfo) -> u16 {
 fn mempool(
     eal: &Eal,
     info: &PortInfo,
+    name: &str,
     mtu: u16,
     mbufs: Option<u32>,
     descriptors: Option<u16>,
@@ -207,12 +268,14 @@ fn mempool(
         .max(2048)
         .max(info.min_rx_buffer as usize)
         .next_multiple_of(64);
-    Ok(Mempool::builder(eal, format!("dpdk-net-{}", info.id.get()))
-        .capacity(capacity)
-        .cache_size(CACHE)
-        .data_room(room + Mempool::HEADROOM)
-        .socket(info.socket)
-        .build()?)
+    Ok(
+        Mempool::builder(eal, format!("dpdk-net-{}-{name}", info.id.get()))
+            .capacity(capacity)
+            .cache_size(CACHE)
+            .data_room(room + Mempool::HEADROOM)
+            .socket(info.socket)
+            .build()?,
+    )
 }
 
 /// Pools for payload that is sent by reference: `bytes` of it, and a reference for each mbuf that a full ring and a burst can
@@ -220,6 +283,7 @@ fn mempool(
 fn send_memory(
     eal: &Eal,
     info: &PortInfo,
+    queue: u16,
     offloads: TxOffloads,
     bytes: usize,
 ) -> Option<SendMemory> {
@@ -228,7 +292,7 @@ fn send_memory(
     }
     let chunks = u32::try_from(bytes / CHUNK).unwrap_or(u32::MAX).max(16);
     let pool = |name: &str, capacity: u32, data_room: usize, cache: u32| {
-        Mempool::builder(eal, format!("dpdk-net-{name}-{}", info.id.get()))
+        Mempool::builder(eal, format!("dpdk-net-{name}-{}-{queue}", info.id.get()))
             .capacity(capacity)
             .cache_size(cache.min(capacity / 4))
             .data_room(data_room)

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::port::{Offload, OffloadRequest, Wish};
+use dpdk_net_rte::port::{Offload, OffloadRequest, RssRequest, Wish};
 use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
 use super::Context;
 use crate::error::Error;
 use crate::idle::IdlePolicy;
+use crate::peers::PeersConfig;
 
 /// Where EAL comes from.
 #[derive(Debug)]
@@ -46,6 +47,10 @@ pub struct AppBuilder {
     pub(super) offloads: OffloadRequest,
     pub(super) drain_timeout: Duration,
     pub(super) link_timeout: Duration,
+    pub(super) workers: Option<u16>,
+    pub(super) queues: Option<u16>,
+    pub(super) rss: RssRequest,
+    pub(super) peers: PeersConfig,
 }
 
 impl std::fmt::Debug for AppBuilder {
@@ -81,6 +86,10 @@ impl AppBuilder {
             offloads: OffloadRequest::default(),
             drain_timeout: Duration::from_secs(10),
             link_timeout: Duration::from_secs(5),
+            workers: None,
+            queues: None,
+            rss: RssRequest::default(),
+            peers: PeersConfig::default(),
         }
     }
 
@@ -218,6 +227,31 @@ impl AppBuilder {
         self
     }
 
+    /// Workers of [`run_each`](Self::run_each), each on an lcore of its own. Default: one for each lcore of EAL (`--lcores`), as
+    /// far as the port has queues. [`run`](Self::run) has one.
+    pub fn workers(mut self, workers: u16) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// RX and TX queues of the port. Default: one for each worker. With more of them workers serve several, by turns.
+    pub fn queues(mut self, queues: u16) -> Self {
+        self.queues = Some(queues);
+        self
+    }
+
+    /// By what the port spreads packets over its queues. Default: everything that it can hash, with its driver's key.
+    pub fn rss(mut self, request: RssRequest) -> Self {
+        self.rss = request;
+        self
+    }
+
+    /// How workers that share the port find out whose a packet is that came to the wrong queue.
+    pub fn peers(mut self, config: PeersConfig) -> Self {
+        self.peers = config;
+        self
+    }
+
     /// Brings everything up on this thread, runs `program` to its end, and takes everything down.
     ///
     /// `program` starts once duplicate address detection has let the addresses pass, after about a second.
@@ -245,5 +279,30 @@ impl AppBuilder {
         Fut: Future,
     {
         super::run::run(self, program)
+    }
+
+    /// As [`run`](Self::run), with a worker on each of several lcores ([`workers`](Self::workers)), the calling thread, which
+    /// has to be EAL's main lcore, among them. `program` is called once for each queue, on the worker that serves it, and what
+    /// its futures return comes back in the order of queues. [`Context::queue`] tells which one it is.
+    ///
+    /// All queues have the same addresses. A packet goes to the queue that the port's RSS chooses for it; one that belongs to
+    /// the connection or socket of another worker is handed over. A listener that is bound in `program`, on each worker, accepts
+    /// what comes to its own queue; one that is bound on one worker alone accepts everything there.
+    ///
+    /// If a program returns early its worker goes on for the others, and its listeners are gone. A signal, or
+    /// [`Context::request_shutdown`], ends all of them.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`Error::BadValue`] for more workers than EAL has lcores or more queues than the port has.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run), where the program panics on the calling thread; elsewhere that is [`Error::Dpdk`].
+    pub fn run_each<F, Fut>(self, program: F) -> Result<Vec<Fut::Output>, Error>
+    where
+        F: Fn(Context) -> Fut + Sync,
+        Fut: Future,
+        Fut::Output: Send,
+    {
+        super::fleet::run(self, &program)
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use dpdk_net_rte::PortControl;
@@ -23,11 +23,41 @@ pub struct Context {
 
 struct Inner {
     handle: Handle,
+    queue: u16,
+    shared: Arc<Shared>,
+    /// Whether the program ever asked for the shutdown's future.
+    observed: AtomicBool,
+}
+
+/// What the contexts of all queues share.
+pub(super) struct Shared {
     port: PortControl,
     started: Instant,
     shutdown: watch::Sender<bool>,
-    /// Whether the program ever asked for the shutdown's future.
-    observed: AtomicBool,
+    /// The handles of all queues, once all are there.
+    handles: OnceLock<Vec<Handle>>,
+}
+
+impl Shared {
+    pub(super) fn new(port: PortControl) -> Arc<Self> {
+        Arc::new(Self {
+            port,
+            started: Instant::now(),
+            shutdown: watch::Sender::new(false),
+            handles: OnceLock::new(),
+        })
+    }
+
+    /// Ends the application as a signal would.
+    pub(super) fn request_shutdown(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    /// To be called once, before there is a context.
+    pub(super) fn set_handles(&self, handles: Vec<Handle>) {
+        // The first ones stay.
+        let _ = self.handles.set(handles);
+    }
 }
 
 impl fmt::Debug for Context {
@@ -39,16 +69,25 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    pub(super) fn new(handle: Handle, port: PortControl) -> Self {
+    pub(super) fn new(handle: Handle, queue: u16, shared: Arc<Shared>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 handle,
-                port,
-                started: Instant::now(),
-                shutdown: watch::Sender::new(false),
+                queue,
+                shared,
                 observed: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// The number of its queue, counted from 0.
+    pub fn queue(&self) -> u16 {
+        self.inner.queue
+    }
+
+    /// The handles of all queues, by their numbers, this one's among them: for sockets on another worker.
+    pub fn handles(&self) -> &[Handle] {
+        self.inner.shared.handles.get().map_or(&[], Vec::as_slice)
     }
 
     /// Resolves when the application is to end: on SIGINT or SIGTERM, or after
@@ -57,7 +96,7 @@ impl Context {
     /// Fits `axum::serve(..).with_graceful_shutdown(ctx.shutdown())`.
     pub fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
         self.inner.observed.store(true, Ordering::Relaxed);
-        let mut shutdown = self.inner.shutdown.subscribe();
+        let mut shutdown = self.inner.shared.shutdown.subscribe();
         let keep = self.inner.clone();
         async move {
             // The sender lives as long as `keep`: waiting can't fail.
@@ -68,12 +107,12 @@ impl Context {
 
     /// Ends the application as a signal would.
     pub fn request_shutdown(&self) {
-        self.inner.shutdown.send_replace(true);
+        self.inner.shared.request_shutdown();
     }
 
     /// Whether the application is ending.
     pub fn is_shutting_down(&self) -> bool {
-        *self.inner.shutdown.borrow()
+        *self.inner.shared.shutdown.borrow()
     }
 
     pub(super) fn shutdown_observed(&self) -> bool {
@@ -82,17 +121,23 @@ impl Context {
 
     pub(super) async fn requested(&self) {
         // As in `shutdown`, without counting as the program's interest.
-        let _ = self.inner.shutdown.subscribe().wait_for(|on| *on).await;
+        let _ = self
+            .inner
+            .shared
+            .shutdown
+            .subscribe()
+            .wait_for(|on| *on)
+            .await;
     }
 
-    /// The worker's handle: for threads that want to make sockets.
+    /// The handle of this queue: for threads that want to make sockets.
     pub fn handle(&self) -> &Handle {
         &self.inner.handle
     }
 
     /// The port's control side: link, MAC, MTU, statistics.
     pub fn port(&self) -> &PortControl {
-        &self.inner.port
+        &self.inner.shared.port
     }
 
     /// The addresses of the interface, the IPv6 link-local one included.
@@ -102,18 +147,18 @@ impl Context {
 
     /// Which of the port's offloads are on, and why others are not.
     pub fn offloads(&self) -> Offloads {
-        self.inner.port.offloads()
+        self.inner.shared.port.offloads()
     }
 
     /// A snapshot of all figures. Lists every connection: for people, not for a loop.
     pub fn stats(&self) -> Snapshot {
         let shard = self.inner.handle.stats();
         Snapshot {
-            uptime: self.inner.started.elapsed(),
+            uptime: self.inner.shared.started.elapsed(),
             stack: shard.stack,
             worker: shard.worker,
-            port: self.inner.port.stats().ok(),
-            offloads: self.inner.port.offloads(),
+            port: self.inner.shared.port.stats().ok(),
+            offloads: self.inner.shared.port.offloads(),
             connections: self.inner.handle.connections(),
             tcp_orphans: shard.tcp_orphans,
         }

@@ -3,7 +3,8 @@
 //! [`App`] brings up EAL, one port, its addresses and a [`Worker`](crate::Worker) on the calling thread,
 //! runs one async closure on it, and takes everything down again in good order when the closure returns or
 //! SIGINT or SIGTERM comes. What a step does: `builder.rs` collects the settings, `bring_up.rs` turns them
-//! into a worker, `run.rs` runs and drains, `signals.rs` listens, `context.rs` is what the closure gets.
+//! into workers, `run.rs` runs one and drains it, `fleet.rs` does so for several, `signals.rs` listens, `context.rs` is
+//! what the closure gets.
 //!
 //! A program that needs another shape (several workers, a queue pair of its own making) builds
 //! [`Worker`](crate::Worker)s itself: nothing here is private to `App`.
@@ -11,6 +12,7 @@
 mod bring_up;
 mod builder;
 mod context;
+mod fleet;
 mod run;
 mod signals;
 

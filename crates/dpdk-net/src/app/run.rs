@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use dpdk_net_stack::AddressState;
 
 use super::bring_up::{self, Up};
+use super::context::Shared;
 use super::signals::Signals;
 use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
@@ -29,12 +30,12 @@ const ARRIVE: Duration = Duration::from_millis(250);
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How the run ended.
-struct Ended<T> {
-    output: Option<T>,
+pub(super) struct Ended<T> {
+    pub(super) output: Option<T>,
     /// When connections must be gone; `None` if nothing has drawn it yet.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     /// Signals that began the end; one more ends it at once.
-    heard: u32,
+    pub(super) heard: u32,
 }
 
 /// When `timeout` will have passed.
@@ -52,7 +53,9 @@ where
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
     let Up { worker, port } = bring_up::bring_up(builder, affinity)?;
     let signals = Signals::listen(affinity)?;
-    let context = Context::new(worker.handle().clone(), port.control());
+    let shared = Shared::new(port.control());
+    shared.set_handles(vec![worker.handle().clone()]);
+    let context = Context::new(worker.handle().clone(), 0, shared);
 
     worker.block_on(settle(worker.handle(), &signals))?;
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
@@ -62,16 +65,21 @@ where
     if let Err(refused) = port.stop() {
         tracing::warn!(error = %refused.error, "the port was not stopped");
     }
-    ended.output.ok_or_else(|| Error::Stopped {
+    ended.output.ok_or_else(|| stopped(&signals))
+}
+
+/// What ended the application before its program returned.
+pub(super) fn stopped(signals: &Signals) -> Error {
+    Error::Stopped {
         signal: match signals.heard() {
             heard if heard.count > 0 => heard.first,
             _ => "request_shutdown",
         },
-    })
+    }
 }
 
 /// Waits until the addresses may be used: the program would fail to bind to one that is still probed.
-async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Error> {
+pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Error> {
     let end = Instant::now() + SETTLE;
     while !handle.with(|state| state.stack.is_settled()) && signals.heard().count == 0 {
         if Instant::now() >= end {
@@ -96,7 +104,7 @@ async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Error> {
 }
 
 /// Runs the program until it returns, or until a signal and the drain that follows.
-async fn supervise<F, Fut>(
+pub(super) async fn supervise<F, Fut>(
     program: F,
     context: &Context,
     signals: &Signals,
@@ -167,7 +175,7 @@ async fn no_connections(handle: &Handle) {
     }
 }
 
-fn take_down(worker: Worker, signals: &Signals, deadline: Instant, heard: u32) {
+pub(super) fn take_down(worker: Worker, signals: &Signals, deadline: Instant, heard: u32) {
     let grace = deadline.saturating_duration_since(Instant::now());
     let drained = worker.shutdown_unless(grace, || signals.heard().count > heard);
     if drained.reset > 0 {

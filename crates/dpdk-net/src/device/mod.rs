@@ -51,6 +51,8 @@ fn next_burst(packets: usize, bytes: u64) -> usize {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct DeviceCounts {
     pub(crate) no_mbufs: u64,
+    /// Stocks of mbufs that came from the pool for all, as the own one had none.
+    pub(crate) fallbacks: u64,
     pub(crate) ring_full: u64,
     pub(crate) not_contiguous: u64,
     pub(crate) oversize: u64,
@@ -77,23 +79,26 @@ pub(crate) struct Device {
 pub(crate) type Interpose = Box<dyn FnOnce(Box<dyn Transmit>) -> Box<dyn Transmit> + Send>;
 
 impl Device {
-    /// Checks that one mbuf of the pool holds a frame of `mtu`.
+    /// Checks that one mbuf of each pool holds a frame of `mtu`.
     pub(crate) fn new(
         queues: QueuePair,
         pool: Mempool,
+        fallback: Option<Mempool>,
         memory: Option<SendMemory>,
         mtu: u16,
         interpose: Option<Interpose>,
     ) -> Result<Self, Error> {
         let needed = usize::from(mtu) + LINK_HEADER;
-        let room = pool.data_room().saturating_sub(Mempool::HEADROOM);
-        if room < needed {
-            return Err(Error::DataRoom {
-                pool: pool.name().to_owned(),
-                room,
-                mtu,
-                needed,
-            });
+        for pool in [Some(&pool), fallback.as_ref()].into_iter().flatten() {
+            let room = pool.data_room().saturating_sub(Mempool::HEADROOM);
+            if room < needed {
+                return Err(Error::DataRoom {
+                    pool: pool.name().to_owned(),
+                    room,
+                    mtu,
+                    needed,
+                });
+            }
         }
         let QueuePair { rx, tx, .. } = queues;
         let tx: Box<dyn Transmit> = Box::new(tx);
@@ -107,7 +112,7 @@ impl Device {
             sender: Sender::new(tx),
             received: RxBatch::new(),
             burst: BURST,
-            output: Output::new(pool, memory, abilities),
+            output: Output::new((pool, fallback), memory, abilities),
         })
     }
 
@@ -131,6 +136,11 @@ impl Device {
     #[inline]
     pub(crate) fn parts(&mut self) -> (&[RxMbuf], &mut Output) {
         (self.received.as_slice(), &mut self.output)
+    }
+
+    /// The received frames, to be taken, and the pool for copies of some.
+    pub(crate) fn strays(&mut self) -> (&mut RxBatch<BURST>, &Mempool) {
+        (&mut self.received, self.output.pool())
     }
 
     /// Gives the received frames back to their pool, except for what the stack has kept.

@@ -26,6 +26,8 @@ const TRIAL: u32 = 1_024;
 /// See the module's documentation.
 pub(crate) struct Output {
     pool: Mempool,
+    /// The pool for all, where the own one has none.
+    fallback: Option<Mempool>,
     /// Empty mbufs for frames to come.
     spare: MbufBatch<BURST>,
     /// Filled mbufs that the TX ring has yet to take, in order.
@@ -42,9 +44,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(pool: Mempool, memory: Option<SendMemory>, abilities: Abilities) -> Self {
+    pub(super) fn new(
+        (pool, fallback): (Mempool, Option<Mempool>),
+        memory: Option<SendMemory>,
+        abilities: Abilities,
+    ) -> Self {
         Output {
             pool,
+            fallback,
             spare: MbufBatch::new(),
             unsent: TxBatch::new(),
             memory: memory.filter(|_| abilities.chains()),
@@ -76,9 +83,17 @@ impl Output {
     /// Gets a new stock of empty mbufs: all that fit, or what the pool still has.
     #[cold]
     fn restock(&mut self) {
-        if !fill(&mut self.spare, &self.pool) {
-            self.counts.no_mbufs += 1;
+        if fill(&mut self.spare, &self.pool) {
+            return;
         }
+        match &self.fallback {
+            Some(pool) if fill(&mut self.spare, pool) => self.counts.fallbacks += 1,
+            _ => self.counts.no_mbufs += 1,
+        }
+    }
+
+    pub(super) fn pool(&self) -> &Mempool {
+        &self.pool
     }
 
     /// A frame that no mbuf could take: written to memory and forgotten.

@@ -12,6 +12,7 @@
 //! has moved no byte and taken no connection or datagram.
 
 mod addr;
+mod listener_group;
 mod tcp_listener;
 mod tcp_options;
 mod tcp_socket;
@@ -24,6 +25,7 @@ pub mod tcp;
 #[cfg(feature = "futures-io")]
 mod futures_io;
 
+pub use listener_group::ListenerGroup;
 #[cfg(feature = "stream")]
 pub use tcp_listener::Incoming;
 pub use tcp_listener::TcpListener;
@@ -40,6 +42,7 @@ pub use tokio::net::{ToSocketAddrs, lookup_host};
 /// Compile-time proof that sockets go wherever tokio's go.
 const _: () = {
     const fn send_and_sync<T: Send + Sync + Unpin + 'static>() {}
+    send_and_sync::<ListenerGroup>();
     send_and_sync::<TcpListener>();
     send_and_sync::<TcpSocket>();
     send_and_sync::<TcpStream>();

@@ -95,7 +95,7 @@ impl Bench {
         change(&mut port);
         let abilities = Abilities::new(port.capabilities(), MTU);
         Bench {
-            output: Output::new(pool.clone(), None, abilities),
+            output: Output::new((pool.clone(), None), None, abilities),
             sender: Sender::new(Box::new(port)),
             sent,
             pool,

@@ -1,0 +1,354 @@
+//! `run_each`: an application on several lcores, over one port with several queues. With the kernel as the peer (needs root), and
+//! over rings.
+
+mod common;
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dpdk_net::net::{ListenerGroup, TcpListener, TcpStream, UdpSocket};
+use dpdk_net::rte::Eal;
+use dpdk_net::rte::lcore::LcoreId;
+use dpdk_net::{App, AppBuilder, Context, Error, IdlePolicy};
+use dpdk_net_testkit::addr::{Family, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const KERNEL: u16 = 1;
+const OURS: u16 = 2;
+const PORT: u16 = 7;
+const QUEUES: u16 = 4;
+/// No step may take longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Four lcores on two CPUs.
+const LCORES: &str = "0@0,1@0,2@1,3@1";
+
+fn eal(vdev: &str) -> Eal {
+    Eal::builder("dpdk-net-test")
+        .lcores(LCORES)
+        .no_huge()
+        .no_pci()
+        .no_shconf()
+        .no_telemetry()
+        .memory_mb(512)
+        .file_prefix(format_args!("dpdk-net-test-{}", std::process::id()))
+        .keep_affinity()
+        .vdev(vdev)
+        .init()
+        .unwrap()
+}
+
+fn app(eal: Eal) -> AppBuilder {
+    App::builder()
+        .with_eal(eal)
+        .address(format!("{}/{IPV4_PREFIX_LEN}", Family::V4.host(OURS)))
+        .address(format!("{}/{IPV6_PREFIX_LEN}", Family::V6.host(OURS)))
+        .stack(|stack| stack.dad = false)
+        .idle(IdlePolicy::Yield { after: 16 })
+        .drain_timeout(Duration::from_secs(5))
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it takes too long")
+}
+
+fn pattern(number: usize) -> Vec<u8> {
+    (0..20_000)
+        .map(|at| (at * 3 + at / 256 + number) as u8)
+        .collect()
+}
+
+/// Connections that each queue's listener accepted.
+static SERVED: [AtomicUsize; QUEUES as usize] = [const { AtomicUsize::new(0) }; QUEUES as usize];
+
+/// Accepts and echoes until the peer closes, for ever.
+async fn serve(listener: TcpListener, served: &'static AtomicUsize) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        served.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let (mut rx, mut tx) = stream.split();
+            let _ = tokio::io::copy(&mut rx, &mut tx).await;
+        });
+    }
+}
+
+/// The kernel's side of an echo: connects, sends, reads back.
+fn ask(address: SocketAddr, number: usize) {
+    let mut stream = std::net::TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let sent = pattern(number);
+    let mut back = vec![0; sent.len()];
+    stream.write_all(&sent).unwrap();
+    stream.read_exact(&mut back).unwrap();
+    assert!(back == sent, "connection {number} came back changed");
+}
+
+/// A kernel host at the other end of a cable whose near end has a packet socket for each queue.
+struct Bed {
+    kernel: Netns,
+    _cable: Veth,
+    _ours: Netns,
+    eal: Eal,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let (kernel, ours) = (Netns::new().unwrap(), Netns::new().unwrap());
+        let cable = Veth::new(Some(&ours), Some(&kernel)).unwrap();
+        disable_tx_offloads(Some(&kernel), cable.right()).unwrap();
+        ours.enter().unwrap();
+        let eal = eal(&format!(
+            "net_af_packet0,iface={},qpairs={QUEUES}",
+            cable.left()
+        ));
+        kernel.up(cable.right()).unwrap();
+        for (family, len) in [(Family::V4, IPV4_PREFIX_LEN), (Family::V6, IPV6_PREFIX_LEN)] {
+            let address = format!("{}/{len}", family.host(KERNEL));
+            kernel.add_address(cable.right(), &address).unwrap();
+        }
+        Self {
+            kernel,
+            _cable: cable,
+            _ours: ours,
+            eal,
+        }
+    }
+}
+
+#[test]
+fn four_lcores_serve_the_kernel_and_connect_to_it_over_four_queues() {
+    const EACH: usize = 40;
+    let bed = Bed::new();
+    let kernel_done = AtomicBool::new(false);
+    let app = app(bed.eal.clone());
+    let outcome = std::thread::scope(|scope| {
+        // The kernel's side: it connects to both families, and echoes what connects to it.
+        let echoes = Family::BOTH.map(|family| {
+            let address = family.socket(KERNEL, PORT);
+            let listener = bed
+                .kernel
+                .spawn(move || std::net::TcpListener::bind(address).unwrap());
+            listener.join().unwrap()
+        });
+        let expected = EACH * usize::from(QUEUES);
+        for listener in echoes {
+            scope.spawn(move || {
+                for _ in 0..expected {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    std::thread::spawn(move || {
+                        let mut rx = stream.try_clone().unwrap();
+                        let _ = std::io::copy(&mut rx, &mut stream);
+                    });
+                }
+            });
+        }
+        let netns = &bed.kernel;
+        let kernel_done = &kernel_done;
+        scope.spawn(move || {
+            for family in Family::BOTH {
+                let address = family.socket(OURS, PORT);
+                for first in (0..200).step_by(20) {
+                    let asking: Vec<_> = (first..first + 20)
+                        .map(|number| netns.spawn(move || ask(address, number)))
+                        .collect();
+                    for asked in asking {
+                        asked.join().unwrap();
+                    }
+                }
+            }
+            kernel_done.store(true, Ordering::Relaxed);
+        });
+        app.run_each(|ctx: Context| async move {
+            let lcore = LcoreId::current().unwrap();
+            let queue = usize::from(ctx.queue());
+            assert_eq!(ctx.handles().len(), usize::from(QUEUES));
+            for family in Family::BOTH {
+                let address = family.socket(OURS, PORT);
+                let listener = TcpListener::bind(address).await.unwrap();
+                tokio::task::spawn_local(serve(listener, &SERVED[queue]));
+            }
+            for family in Family::BOTH {
+                for number in 0..EACH {
+                    let address = family.socket(KERNEL, PORT);
+                    let mut stream = in_time(TcpStream::connect(address)).await.unwrap();
+                    let sent = pattern(number + queue * 1_000);
+                    let mut back = vec![0; sent.len()];
+                    in_time(stream.write_all(&sent)).await.unwrap();
+                    in_time(stream.read_exact(&mut back)).await.unwrap();
+                    assert!(back == sent);
+                }
+            }
+            in_time(async {
+                while !kernel_done.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            let stats = ctx.stats();
+            (lcore, stats.worker, stats.stack.tcp.tx_resets)
+        })
+    });
+    let outcome = outcome.unwrap();
+    let lcores: Vec<u32> = outcome.iter().map(|(lcore, ..)| lcore.index()).collect();
+    assert_eq!(lcores, [0, 1, 2, 3], "a queue each, in order");
+    let served: Vec<usize> = SERVED.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+    assert_eq!(served.iter().sum::<usize>(), 400);
+    assert!(
+        served.iter().all(|n| *n > 0),
+        "the kernel spreads flows: {served:?}"
+    );
+    // Whatever queue the kernel chose for what our own connections are answered, it came home.
+    let handed: u64 = outcome
+        .iter()
+        .map(|(_, worker, _)| worker.handed_over)
+        .sum();
+    let lost = outcome
+        .iter()
+        .map(|(_, worker, _)| worker.hand_over_full + worker.hand_over_no_mbufs)
+        .sum::<u64>();
+    assert!(handed > 0 && lost == 0, "{handed} handed over, {lost} lost");
+    assert!(outcome.iter().all(|(_, _, resets)| *resets == 0));
+}
+
+#[test]
+fn one_listener_on_all_queues_and_one_socket_on_one_serve_the_kernel() {
+    let bed = Bed::new();
+    let kernel = bed.kernel.spawn(|| {
+        let address = Family::V4.socket(OURS, PORT);
+        (0..60).for_each(|number| ask(address, number));
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        for number in 0..60u8 {
+            // Each from another port, so that they come to all queues.
+            let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send_to(&[number], address).unwrap();
+            let mut back = [0; 8];
+            let (len, _) = socket.recv_from(&mut back).unwrap();
+            assert_eq!(back[..len], [number]);
+        }
+    });
+    let outcome = app(bed.eal.clone()).run_each(|ctx: Context| {
+        let kernel = &kernel;
+        async move {
+            if ctx.queue() == 2 {
+                let all = ListenerGroup::bind(ctx.handles(), ("0.0.0.0", PORT))
+                    .await
+                    .unwrap();
+                assert_eq!(all.listeners().len(), usize::from(QUEUES));
+                let socket = UdpSocket::bind(("0.0.0.0", PORT)).await.unwrap();
+                tokio::task::spawn_local(async move {
+                    let mut buf = [0; 2_048];
+                    while let Ok((len, from)) = socket.recv_from(&mut buf).await {
+                        socket.send_to(&buf[..len], from).await.unwrap();
+                    }
+                });
+                tokio::task::spawn_local(async move {
+                    while let Ok((mut stream, _)) = all.accept().await {
+                        tokio::spawn(async move {
+                            let (mut rx, mut tx) = stream.split();
+                            let _ = tokio::io::copy(&mut rx, &mut tx).await;
+                        });
+                    }
+                });
+            }
+            in_time(async {
+                while !kernel.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            ctx.stats().stack.tcp.passive_opens
+        }
+    });
+    kernel.join().unwrap();
+    let accepted = outcome.unwrap();
+    assert_eq!(accepted.iter().sum::<u64>(), 60);
+    assert!(
+        accepted.iter().filter(|n| **n > 0).count() > 1,
+        "{accepted:?}"
+    );
+}
+
+#[test]
+fn two_lcores_serve_four_queues() {
+    let bed = Bed::new();
+    let kernel = bed.kernel.spawn(|| {
+        (0..100).for_each(|number| ask(Family::V6.socket(OURS, PORT), number));
+    });
+    let outcome = app(bed.eal.clone())
+        .workers(2)
+        .queues(QUEUES)
+        .run_each(|ctx: Context| {
+            let kernel = &kernel;
+            async move {
+                let listener = TcpListener::bind(("::", PORT)).await.unwrap();
+                let queue = usize::from(ctx.queue());
+                tokio::task::spawn_local(serve(listener, &SERVED[queue]));
+                in_time(async {
+                    while !kernel.is_finished() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                })
+                .await;
+                (
+                    LcoreId::current().unwrap().index(),
+                    ctx.stats().stack.tcp.passive_opens,
+                )
+            }
+        });
+    kernel.join().unwrap();
+    let outcome = outcome.unwrap();
+    let lcores: Vec<u32> = outcome.iter().map(|(lcore, _)| *lcore).collect();
+    assert_eq!(lcores, [0, 1, 0, 1]);
+    assert_eq!(
+        outcome.iter().map(|(_, accepted)| accepted).sum::<u64>(),
+        100
+    );
+}
+
+#[test]
+fn more_workers_than_lcores_and_more_queues_than_the_port_has_are_refused_with_words() {
+    let eal = eal("net_null0");
+    for name in ["net_null1", "net_null2"] {
+        eal.create_vdev(name, "").unwrap();
+    }
+    let refused = |number: u8, change: fn(AppBuilder) -> AppBuilder| {
+        // A port that was refused is closed.
+        let app = app(eal.clone()).port(format!("net_null{number}"));
+        match change(app).run_each(|_| async {}) {
+            Err(error @ Error::BadValue { .. }) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let workers = refused(0, |app| app.workers(5));
+    assert!(workers.contains("EAL has 4 lcores"), "{workers}");
+    let queues = refused(1, |app| app.queues(5_000));
+    assert!(queues.contains("has 1 to"), "{queues}");
+    let none = refused(2, |app| app.workers(0));
+    assert!(none.contains("number of workers is 0"), "{none}");
+}
+
+#[test]
+fn a_request_on_one_queue_ends_all_and_what_each_returned_comes_back() {
+    let eal = eal("net_null0");
+    let outcome =
+        app(eal)
+            .link_timeout(Duration::ZERO)
+            .workers(3)
+            .run_each(|ctx: Context| async move {
+                if ctx.queue() == 1 {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    ctx.request_shutdown();
+                }
+                ctx.shutdown().await;
+                ctx.queue() * 10
+            });
+    assert_eq!(outcome.unwrap(), [0, 10, 20]);
+}

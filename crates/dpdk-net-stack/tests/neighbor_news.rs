@@ -24,15 +24,22 @@ fn workers(count: u16, change: impl Fn(&mut Config)) -> Vec<Stack> {
     (0..count).map(stack).collect()
 }
 
-/// Tells all others what one has learnt; how much that was.
+/// Tells all others what one has learnt, and what whoever had asked for it makes of that; how much the former was.
 fn share(workers: &mut [Stack], from: usize) -> usize {
     let mut count = 0;
     while let Some(news) = workers[from].poll_neighbor_news() {
         count += 1;
-        for (at, stack) in workers.iter_mut().enumerate() {
-            if at != from {
-                stack.apply_neighbor_news(NOW, &news);
-                assert_eq!(stack.poll_neighbor_news(), None, "news make no news");
+        for at in (0..workers.len()).filter(|at| *at != from) {
+            workers[at].apply_neighbor_news(NOW, &news);
+            let Some(news) = workers[at].poll_neighbor_news() else {
+                continue;
+            };
+            assert_eq!(workers[at].poll_neighbor_news(), None, "once a question");
+            for (other, stack) in workers.iter_mut().enumerate() {
+                if other != at {
+                    stack.apply_neighbor_news(NOW, &news);
+                    assert_eq!(stack.poll_neighbor_news(), None, "news of news make none");
+                }
             }
         }
     }
@@ -94,9 +101,14 @@ both_families! {
         assert_eq!(out.len(), 1);
         assert!(out[0].ends_with(b"waits") && out[0][..6] == mac(2).0);
         assert_eq!(state(&workers[1], family, 2), Some(NeighborState::Reachable));
-        // An answer makes no entry where nobody has asked.
-        assert_eq!(state(&workers[2], family, 2), None);
-        assert!(sent(&mut workers[2]).is_empty());
+        // Whom one has asked for all know.
+        for at in [0, 2] {
+            assert!(state(&workers[at], family, 2).is_some());
+            assert!(sent(&mut workers[at]).is_empty());
+        }
+        let id = workers[2].udp_bind(UdpOptions::new(family.any(9))).unwrap();
+        workers[2].udp_send(NOW, id, b"goes at once", Some(family.at(2, 7))).unwrap();
+        assert!(sent(&mut workers[2])[0].ends_with(b"goes at once"));
     }
 
     fn who_asks_for_us_is_known_to_all_and_answered_once(family) {

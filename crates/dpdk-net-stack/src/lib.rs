@@ -65,6 +65,7 @@ pub use steer::{Binding, MAX_WORKERS, Steering, SteeringStats, SteeringTable, Wo
 pub use strays::{Stray, StrayFrame};
 pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
+pub use tcp::parcel::{ImportError, TcpParcel};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};

@@ -178,6 +178,10 @@ counters! {
         active_opens,
         /// Connections opened by a peer that came past the handshake.
         passive_opens,
+        /// Connections that went to another worker's stack.
+        exported,
+        /// Connections that came from another worker's stack.
+        imported,
         /// Connection attempts from here that failed.
         connect_failed,
         /// Connections ended by a RST of the peer.

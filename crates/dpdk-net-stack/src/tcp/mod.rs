@@ -25,6 +25,7 @@ pub(crate) mod listener;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod parcel;
 pub(crate) mod pool;
 pub(crate) mod ports;
 pub(crate) mod rare;

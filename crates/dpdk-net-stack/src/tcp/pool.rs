@@ -66,6 +66,12 @@ impl Pool {
         given
     }
 
+    /// Bytes by which buffers may still grow.
+    #[cfg(test)]
+    pub(crate) fn growth(&self) -> usize {
+        self.growth
+    }
+
     /// Takes back what was given.
     pub(crate) fn return_growth(&mut self, grown: &mut u32) {
         self.growth += core::mem::take(grown) as usize;
@@ -78,6 +84,14 @@ impl Pool {
             self.lent.push_back(id);
         }
         self.free.pop().unwrap_or_default()
+    }
+
+    /// A connection has come that has buffers, or had lately, which are to be the pool's when it is silent.
+    pub(crate) fn lend(&mut self, flow: &mut Flow) {
+        if (flow.busy.is_some() || flow.sender.is_some()) && !flow.has(FlowFlags::LENT) {
+            flow.flags.insert(FlowFlags::LENT);
+            self.lent.push_back(flow.id);
+        }
     }
 
     /// Whether connections are to be looked at by [`look`](Self::look).
@@ -189,7 +203,7 @@ impl Flow {
 
     /// The buffers shrink to what they were at first, where nobody chose their size. What was offered stays offered: the edge
     /// of the window never moves back.
-    fn give_back_growth(&mut self, config: &Settings, pool: &mut Pool) {
+    pub(super) fn give_back_growth(&mut self, config: &Settings, pool: &mut Pool) {
         if self.grown == 0 {
             return;
         }

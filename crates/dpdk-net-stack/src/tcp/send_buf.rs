@@ -321,6 +321,17 @@ impl SendBuf {
         }
     }
 
+    /// Copies what lies in memory of the sink's to the heap.
+    pub(crate) fn detach(&mut self) {
+        for Sealed { data, .. } in &mut self.sealed {
+            if let Data::Sink(buffer) = data {
+                self.sealed_bytes -= buffer.held_bytes();
+                *data = Data::Heap(Chunk::Owned(buffer.as_slice().to_vec()));
+                self.sealed_bytes += data.heap_bytes();
+            }
+        }
+    }
+
     /// The memory that the buffer takes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.tail.capacity() + self.sealed_bytes + self.sealed.capacity() * mem::size_of::<Sealed>()

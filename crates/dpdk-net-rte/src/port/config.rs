@@ -164,10 +164,14 @@ impl Plan {
         Some(plan)
     }
 
-    /// The same without RSS, for a driver that refuses it too; none where there was none, or where its hash is wished.
-    pub(super) fn without_rss(&self, error: &Error) -> Option<RssPlan> {
+    /// Less of RSS, for a driver that refuses it: first without our key, then without RSS. None where there was none, or
+    /// where its hash is wished.
+    pub(super) fn less_rss(&self, error: &Error) -> Option<RssPlan> {
         let hash = self.offloads.rx().contains(RxOffloads::RSS_HASH);
-        (is_refusal(error) && !self.rss.types().is_empty() && !hash).then(|| self.rss.without_rss())
+        if !is_refusal(error) || self.rss.types().is_empty() || hash && self.rss.key().is_none() {
+            return None;
+        }
+        Some(self.rss.less())
     }
 }
 

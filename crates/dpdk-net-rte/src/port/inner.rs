@@ -299,10 +299,14 @@ impl Inner {
         let mut plan = config.plan(&info, pools)?;
         // A failure below leaves the device with half a configuration, which the next one replaces.
         control.phase = Phase::Unconfigured;
-        if let Err(error) = self.set_up_or_less(&mut plan, config, &info, pools) {
-            let rss = plan.without_rss(&error).ok_or(error)?;
-            plan.rss = rss;
-            self.set_up(&plan, pools)?;
+        let mut result = self.set_up_or_less(&mut plan, config, &info, pools);
+        while let Err(error) = result {
+            let Some(less) = plan.less_rss(&error) else {
+                return Err(error);
+            };
+            tracing::warn!(%error, "the driver is asked again, with less of RSS");
+            plan.rss = less;
+            result = self.set_up(&plan, pools);
         }
         plan.offloads.warn();
         plan.rss.warn();

@@ -175,8 +175,14 @@ impl RssPlan {
         }
     }
 
-    /// The same without RSS, as the driver refused to be configured with it.
-    pub(in crate::port) fn without_rss(&self) -> Self {
+    /// The same with the driver's key, or if it was that already, without RSS: the driver refused to be configured so.
+    pub(in crate::port) fn less(&self) -> Self {
+        if self.key.is_some() {
+            return Self {
+                key: None,
+                ..self.clone()
+            };
+        }
         Self {
             types: RssTypes::empty(),
             key: None,

@@ -157,6 +157,22 @@ fn keys_are_made_to_fit_the_port_and_short_ones_refused() {
 }
 
 #[test]
+fn a_driver_that_refuses_is_asked_with_its_own_key_and_then_without_rss() {
+    let request = RssRequest {
+        key: RssKey::Symmetric,
+        ..RssRequest::default()
+    };
+    let own_key = plan(&request, &nic(RssTypes::all()), 4).less();
+    assert_eq!((own_key.key(), own_key.spreader()), (None, Spreader::Hash));
+    let none = own_key.less();
+    assert_eq!(
+        (none.types(), none.spreader()),
+        (RssTypes::empty(), Spreader::Nobody)
+    );
+    assert!(none.warnings()[0].contains("all arrive at queue 0"));
+}
+
+#[test]
 fn a_flow_s_queue_is_told_by_what_the_port_hashes_of_it() {
     let request = RssRequest {
         key: RssKey::Microsoft,

@@ -567,6 +567,11 @@ impl Stack {
         self.tcp.connections()
     }
 
+    /// As [`tcp_connections`](Self::tcp_connections), with their ids.
+    pub fn tcp_connections_by_id(&self) -> Vec<(TcpId, TcpConnection)> {
+        self.tcp.connections_by_id()
+    }
+
     /// Resets every connection, accepted or not. For a shutdown whose deadline has passed.
     pub fn reset_all(&mut self, now: Instant) {
         self.advance(now);

@@ -7,6 +7,7 @@
 //!
 //! Packets of connections and sockets that are here cost nothing of this.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -67,6 +68,12 @@ impl Stack {
         self.frames.strays_taken += frames.len() as u64;
         self.close_strays();
         self.take_in(now, frames);
+    }
+
+    /// The number of `other`'s worker, if both are stacks of workers that share a port.
+    pub fn worker_of_peer(&self, other: &Stack) -> Option<u16> {
+        let (own, other) = (self.steered.as_ref()?, other.steered.as_ref()?);
+        Arc::ptr_eq(&own.steering, &other.steering).then_some(other.worker)
     }
 
     /// What of the frames given to the last [`ingest`](Stack::ingest) is for other workers, in their order. It is lost unless

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use dpdk_net_stack::TcpConnection;
 
 use crate::error::{Error, worker_gone};
-use crate::shard::{Shard, State};
+use crate::shard::{Shard, State, migrate};
 use crate::stats::ShardStats;
 
 thread_local! {
@@ -115,6 +115,31 @@ impl Handle {
     /// Connections that still have something to exchange: all but those in TIME-WAIT.
     pub(crate) fn unfinished(&self) -> usize {
         self.with(|state| state.stack.tcp_count())
+    }
+
+    pub(crate) fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
+    /// Moves up to `most` of this worker's connections, those that `which` says, to the worker of `to`, and returns how many moved:
+    /// see [`TcpStream::migrate`](crate::net::TcpStream::migrate). Connections that can't move stay; one that has been moved and
+    /// not been used since is left where it is.
+    ///
+    /// It looks at every connection, and the worker waits meanwhile.
+    pub fn migrate(
+        &self,
+        to: &Handle,
+        most: usize,
+        mut which: impl FnMut(&TcpConnection) -> bool,
+    ) -> usize {
+        let candidates = self.with(|state| {
+            let all = state.stack.tcp_connections_by_id();
+            let able = all.into_iter().filter(|(id, _)| !state.is_unnoticed(*id));
+            able.collect::<Vec<_>>()
+        });
+        let wanted = candidates.into_iter().filter(|(_, it)| which(it));
+        let moved = wanted.filter(|(id, _)| migrate(&self.shard, *id, &to.shard).is_ok());
+        moved.take(most).count()
     }
 
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {

@@ -18,6 +18,7 @@ use dpdk_net_packet::toeplitz::Spread;
 use dpdk_net_packet::{FiveTuple, FrameBuf, FrameSegment, ethernet};
 use dpdk_net_rte::mbuf_ring::{MbufReceiver, MbufSender, mbuf_ring};
 use dpdk_net_rte::port::{Reta, RssPlan};
+use dpdk_net_rte::tsc::TscClock;
 use dpdk_net_rte::{Eal, Mbuf, Mempool, RxBatch, RxMbuf, SocketId};
 use dpdk_net_stack::{
     Config, Instant, MAX_WORKERS, NeighborNews, Stack, SteeringStats, SteeringTable, Stray,
@@ -61,6 +62,8 @@ struct Shared {
     senders: Vec<MbufSender>,
     mail: Vec<ArrayQueue<NeighborNews>>,
     path: Arc<ReturnPath>,
+    /// One for all, so that deadlines keep their meaning where connections move.
+    clock: TscClock,
 }
 
 /// Whether packets of a flow, as they arrive, come to the queue of this number.
@@ -133,6 +136,7 @@ pub fn peers(
         mail: senders.iter().map(|_| ArrayQueue::new(MAILBOX)).collect(),
         senders,
         path,
+        clock: TscClock::new(eal),
     });
     let peer = |(worker, receiver)| Peer {
         worker,
@@ -180,6 +184,10 @@ impl Peer {
         returns: impl Fn(u16, &FiveTuple) -> bool + Send + Sync + 'static,
     ) {
         *self.shared.path.0.write() = Some(Box::new(returns));
+    }
+
+    pub(crate) fn clock(&self) -> TscClock {
+        self.shared.clock
     }
 
     /// The stack of this worker, of a configuration that may be the same for all but for this.

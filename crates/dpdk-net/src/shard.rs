@@ -11,20 +11,24 @@
 //! - wake or drop a [`Waker`]: either may run a task's destructor, which may close a socket, which takes
 //!   this lock. Wakers leave the critical section and are woken and dropped outside it;
 //! - run a caller's code (a `BufMut` of the program's own, a closure given to `try_io`);
-//! - call a driver, block, log, or take another lock. There is no second lock on any path, so no order
-//!   of locks to keep.
+//! - call a driver, block, log, or take another lock. [`migrate`] alone takes two, and always that of the lower address
+//!   first; whoever has one of them waits for nobody.
+//!
+//! A connection may move to another shard while its socket is used: the old shard then tells where it has gone, until the
+//! socket has noticed.
 //!
 //! [`Socket`] is what every public socket is made of: a reference to the shard, an id in its stack, and
 //! one way each to try, to poll and to wait. The worker's side of the shard lives in `worker.rs`.
 
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack, TcpId, UdpId};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use slotmap::{Key, SecondaryMap};
 use tokio::task::coop;
 
@@ -50,6 +54,10 @@ pub(crate) struct State {
     tcp: SecondaryMap<TcpId, SocketWakers>,
     listeners: SecondaryMap<ListenerId, SocketWakers>,
     udp: SecondaryMap<UdpId, SocketWakers>,
+    /// Connections that have moved to other shards, until their sockets follow.
+    gone: HashMap<TcpId, Place<TcpId>>,
+    /// Connections that have come from other shards and whose sockets do not know yet.
+    unnoticed: HashSet<TcpId>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -69,6 +77,8 @@ impl Shard {
                 tcp: SecondaryMap::new(),
                 listeners: SecondaryMap::new(),
                 udp: SecondaryMap::new(),
+                gone: HashMap::new(),
+                unnoticed: HashSet::new(),
             }),
         })
     }
@@ -122,6 +132,15 @@ pub(crate) trait SocketKey: Key + 'static {
     fn readiness(self, state: &State) -> Readiness;
     /// Lets go of the socket in the stack.
     fn close(self, state: &mut State);
+    /// Where it has gone from here.
+    #[inline(always)]
+    fn gone(self, _: &State) -> Option<Place<Self>> {
+        None
+    }
+    /// Its socket follows it from here.
+    fn leaves(self, _: &mut State) {}
+    /// Its socket has followed it to here.
+    fn arrives(self, _: &mut State) {}
 }
 
 impl SocketKey for TcpId {
@@ -133,6 +152,19 @@ impl SocketKey for TcpId {
     }
     fn close(self, state: &mut State) {
         state.stack.tcp_close(state.now, self);
+    }
+    #[inline(always)]
+    fn gone(self, state: &State) -> Option<Place<Self>> {
+        if state.gone.is_empty() {
+            return None;
+        }
+        state.gone.get(&self).cloned()
+    }
+    fn leaves(self, state: &mut State) {
+        state.gone.remove(&self);
+    }
+    fn arrives(self, state: &mut State) {
+        state.unnoticed.remove(&self);
     }
 }
 
@@ -161,44 +193,112 @@ impl SocketKey for UdpId {
     }
 }
 
-/// A socket of the stack that its holder owns: dropping it closes it there.
-pub(crate) struct Socket<K: SocketKey> {
+/// Where a socket is: in whose stack, and under which id.
+pub(crate) struct Place<K> {
     shard: Arc<Shard>,
     key: K,
 }
 
+impl<K: Copy> Clone for Place<K> {
+    fn clone(&self) -> Self {
+        Self {
+            shard: self.shard.clone(),
+            key: self.key,
+        }
+    }
+}
+
+/// A socket of the stack that its holder owns: dropping it closes it there.
+pub(crate) struct Socket<K: SocketKey> {
+    /// Where it was made.
+    home: Place<K>,
+    /// Where it has been followed to since, if it has moved. Written under the lock of the shard that it leaves.
+    moved: OnceLock<RwLock<Place<K>>>,
+}
+
 impl<K: SocketKey> std::fmt::Debug for Socket<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Socket").field(&self.key).finish()
+        f.debug_tuple("Socket").field(&self.home.key).finish()
     }
 }
 
 impl<K: SocketKey> Drop for Socket<K> {
     fn drop(&mut self) {
-        let wakers = {
-            let mut state = self.shard.lock();
-            self.key.close(&mut state);
-            K::table(&mut state).remove(self.key)
-        };
+        let wakers = self.with(|state, key| {
+            key.close(state);
+            K::table(state).remove(key)
+        });
         // Outside the lock: see the module's header.
         drop(wakers);
     }
 }
 
+/// What became of an operation that was tried.
+enum Tried<R> {
+    Done(R),
+    /// The caller waits; the waker that it took the place of.
+    Waits(Option<Waker>),
+    /// With whether the worker has ended.
+    Failed(stack::Error, bool),
+}
+
 impl<K: SocketKey> Socket<K> {
     /// Takes ownership of a socket that the stack just made.
     pub(crate) fn own(shard: Arc<Shard>, key: K) -> Self {
-        Self { shard, key }
+        Self {
+            home: Place { shard, key },
+            moved: OnceLock::new(),
+        }
     }
 
-    pub(crate) fn shard(&self) -> &Arc<Shard> {
-        &self.shard
+    /// Where it is now, or has just been.
+    fn place(&self) -> Place<K> {
+        match self.moved.get() {
+            Some(moved) => moved.read().clone(),
+            None => self.home.clone(),
+        }
+    }
+
+    /// The shard that it is in now, or has just been.
+    pub(crate) fn shard(&self) -> Arc<Shard> {
+        self.place().shard
     }
 
     /// Runs `f` on the locked state.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State, K) -> R) -> R {
-        f(&mut self.shard.lock(), self.key)
+        if self.moved.get().is_none() {
+            let mut state = self.home.shard.lock();
+            // Another thread may have followed it while this one waited for the lock.
+            if self.moved.get().is_none() && self.home.key.gone(&state).is_none() {
+                return f(&mut state, self.home.key);
+            }
+        }
+        self.follow(f)
+    }
+
+    /// As [`with`](Self::with), of a socket that has moved.
+    #[cold]
+    fn follow<R>(&self, f: impl FnOnce(&mut State, K) -> R) -> R {
+        let moved = self.moved.get_or_init(|| RwLock::new(self.home.clone()));
+        loop {
+            let Place { shard, key } = moved.read().clone();
+            let mut state = shard.lock();
+            let is_there = |place: &Place<K>| Arc::ptr_eq(&place.shard, &shard) && place.key == key;
+            if !is_there(&moved.read()) {
+                continue;
+            }
+            match key.gone(&state) {
+                Some(next) => {
+                    *moved.write() = next;
+                    key.leaves(&mut state);
+                }
+                None => {
+                    key.arrives(&mut state);
+                    return f(&mut state, key);
+                }
+            }
+        }
     }
 
     /// Runs an operation that does not wait.
@@ -223,27 +323,27 @@ impl<K: SocketKey> Socket<K> {
         f: impl FnOnce(&mut State, K) -> Result<R, stack::Error>,
     ) -> Poll<io::Result<R>> {
         let budget = ready!(coop::poll_proceed(cx));
-        let replaced = {
-            let mut state = self.shard.lock();
-            match f(&mut state, self.key) {
-                Ok(value) => {
-                    drop(state);
-                    budget.made_progress();
-                    return Poll::Ready(Ok(value));
-                }
-                Err(stack::Error::WouldBlock) if !state.ended => {
-                    wakers(&mut state, self.key).and_then(|wakers| wakers.set(side, cx))
-                }
-                Err(error) => {
-                    let ended = state.ended;
-                    drop(state);
-                    budget.made_progress();
-                    return Poll::Ready(finish(Err(error), ended));
-                }
+        let tried = self.with(|state, key| match f(state, key) {
+            Ok(value) => Tried::Done(value),
+            Err(stack::Error::WouldBlock) if !state.ended => {
+                Tried::Waits(wakers(state, key).and_then(|wakers| wakers.set(side, cx)))
             }
-        };
-        drop(replaced);
-        Poll::Pending
+            Err(error) => Tried::Failed(error, state.ended),
+        });
+        match tried {
+            Tried::Done(value) => {
+                budget.made_progress();
+                Poll::Ready(Ok(value))
+            }
+            Tried::Waits(replaced) => {
+                drop(replaced);
+                Poll::Pending
+            }
+            Tried::Failed(error, ended) => {
+                budget.made_progress();
+                Poll::Ready(finish(Err(error), ended))
+            }
+        }
     }
 
     /// Polls for readiness in the direction of `side`.
@@ -334,47 +434,155 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let budget = ready!(coop::poll_proceed(cx));
-        let key = this.socket.key;
-        let replaced = {
-            let mut state = this.socket.shard.lock();
-            match (this.op)(&mut state, key) {
-                Err(stack::Error::WouldBlock) if !state.ended => {
-                    wakers(&mut state, key).and_then(|wakers| {
-                        let (token, replaced) = wakers.wait(this.token, this.mask, cx);
-                        this.token = Some(token);
-                        replaced
-                    })
-                }
-                result => {
-                    let ended = state.ended;
-                    let waker = match this.token.take() {
-                        Some(token) => K::table(&mut state)
-                            .get_mut(key)
-                            .and_then(|wakers| wakers.forget(token)),
-                        None => None,
-                    };
-                    drop(state);
-                    drop(waker);
-                    budget.made_progress();
-                    return Poll::Ready(finish(result, ended));
-                }
+        let (op, token, mask) = (&mut this.op, &mut this.token, this.mask);
+        let tried = this.socket.with(|state, key| match op(state, key) {
+            // A place in the list stays the same where the connection moves.
+            Err(stack::Error::WouldBlock) if !state.ended => {
+                Tried::Waits(wakers(state, key).and_then(|wakers| {
+                    let (place, replaced) = wakers.wait(*token, mask, cx);
+                    *token = Some(place);
+                    replaced
+                }))
             }
-        };
-        drop(replaced);
-        Poll::Pending
+            result => {
+                let waker = token
+                    .take()
+                    .and_then(|token| K::table(state).get_mut(key)?.forget(token));
+                Tried::Done((result, state.ended, waker))
+            }
+        });
+        match tried {
+            Tried::Done((result, ended, waker)) => {
+                drop(waker);
+                budget.made_progress();
+                Poll::Ready(finish(result, ended))
+            }
+            Tried::Waits(replaced) => {
+                drop(replaced);
+                Poll::Pending
+            }
+            Tried::Failed(error, ended) => Poll::Ready(finish(Err(error), ended)),
+        }
     }
 }
 
 impl<K: SocketKey, F> Drop for Wait<'_, K, F> {
     fn drop(&mut self) {
         if let Some(token) = self.token {
-            let waker = {
-                let mut state = self.socket.shard.lock();
-                K::table(&mut state)
-                    .get_mut(self.socket.key)
-                    .and_then(|wakers| wakers.forget(token))
-            };
+            let waker = self
+                .socket
+                .with(|state, key| K::table(state).get_mut(key)?.forget(token));
             drop(waker);
         }
+    }
+}
+
+impl Socket<TcpId> {
+    /// Moves the connection to another shard of the same port.
+    ///
+    /// # Errors
+    /// Those of [`migrate`].
+    pub(crate) fn migrate(&self, to: &Arc<Shard>) -> Result<(), stack::Error> {
+        loop {
+            // Follows it, if it has been moved.
+            self.with(|_, _| ());
+            let Place { shard, key } = self.place();
+            match migrate(&shard, key, to) {
+                // Somebody else has moved it meanwhile.
+                Err(stack::Error::UnknownSocket) if key.gone(&shard.lock()).is_some() => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Moves a connection from one shard to another of the same port, with all who wait for it.
+///
+/// # Errors
+/// `UnknownSocket` if there is no such connection; `InvalidInput` if both do not serve the same port or the connection can't
+/// be moved ([`Stack::tcp_export`]); `NotConnected` if it is over; and what [`Stack::tcp_import`] may have against it, after which it
+/// is where it was.
+pub(crate) fn migrate(from: &Arc<Shard>, key: TcpId, to: &Arc<Shard>) -> Result<(), stack::Error> {
+    if Arc::ptr_eq(from, to) {
+        return Ok(());
+    }
+    let mut lost = Vec::new();
+    let result = {
+        let (mut source, mut target);
+        if Arc::as_ptr(from) < Arc::as_ptr(to) {
+            source = from.lock();
+            target = to.lock();
+        } else {
+            target = to.lock();
+            source = from.lock();
+        }
+        hand_on((from, &mut source), key, (to, &mut target), &mut lost)
+    };
+    lost.into_iter().for_each(Waker::wake);
+    result
+}
+
+/// As [`migrate`], both shards being locked. Who waited for a connection that is lost goes to `lost`.
+fn hand_on(
+    (from, source): (&Arc<Shard>, &mut State),
+    key: TcpId,
+    (to, target): (&Arc<Shard>, &mut State),
+    lost: &mut Vec<Waker>,
+) -> Result<(), stack::Error> {
+    let worker = source
+        .stack
+        .worker_of_peer(&target.stack)
+        .filter(|_| !target.ended)
+        .ok_or(stack::Error::InvalidInput(
+            "a connection moves between workers of the same port only",
+        ))?;
+    let now = source.now.max(target.now);
+    let parcel = source.stack.tcp_export(now, key, worker)?;
+    let wakers = source.tcp.remove(key);
+    source.unnoticed.remove(&key);
+    let refused = match target.stack.tcp_import(now, parcel) {
+        Ok(new) => {
+            let place = target.arrived(to, new, wakers);
+            source.gone.insert(key, place);
+            return Ok(());
+        }
+        Err(refused) => refused,
+    };
+    match source.stack.tcp_import(now, refused.parcel) {
+        Ok(new) => {
+            let place = source.arrived(from, new, wakers);
+            source.gone.insert(key, place);
+        }
+        // It was there a moment ago: this can't be, but if it were, nobody would wait for ever.
+        Err(_) => {
+            if let Some(mut wakers) = wakers {
+                wakers.take(Readiness::all(), lost);
+            }
+        }
+    }
+    Err(refused.error)
+}
+
+impl State {
+    /// A connection has come here, with who waits for it; its socket will follow.
+    fn arrived(
+        &mut self,
+        shard: &Arc<Shard>,
+        key: TcpId,
+        wakers: Option<SocketWakers>,
+    ) -> Place<TcpId> {
+        if let Some(wakers) = wakers {
+            self.tcp.insert(key, wakers);
+        }
+        self.unnoticed.insert(key);
+        Place {
+            shard: shard.clone(),
+            key,
+        }
+    }
+
+    /// Whether a connection has come from another shard and its socket does not know yet.
+    pub(crate) fn is_unnoticed(&self, key: TcpId) -> bool {
+        self.unnoticed.contains(&key)
     }
 }

@@ -167,7 +167,10 @@ impl Reactor {
     /// [`Error::DataRoom`] where a frame of the MTU does not fit an mbuf, [`Error::Stack`] where the stack
     /// refuses its configuration.
     pub fn new(config: WorkerConfig) -> Result<Self, Error> {
-        let clock = TscClock::new(&config.eal);
+        let clock = match &config.peer {
+            Some(peer) => peer.clock(),
+            None => TscClock::new(&config.eal),
+        };
         let mut device = Device::new(
             config.queues,
             config.mempool,

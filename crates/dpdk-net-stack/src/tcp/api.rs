@@ -443,6 +443,11 @@ impl Tcp {
         self.flows.values().map(Flow::connection).collect()
     }
 
+    pub(crate) fn connections_by_id(&self) -> Vec<(TcpId, TcpConnection)> {
+        let all = self.flows.keys().zip(self.flows.values());
+        all.map(|(id, flow)| (id, flow.connection())).collect()
+    }
+
     /// Ends everything with a RST; for a shutdown whose deadline has passed.
     pub(crate) fn reset_all(&mut self, now: Instant, link: &mut Link) {
         let ids: Vec<TcpId> = self.flows.keys().collect();

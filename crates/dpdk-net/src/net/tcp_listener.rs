@@ -103,7 +103,7 @@ impl TcpListener {
     }
 
     fn stream(&self, (id, peer): (TcpId, SocketAddr)) -> (TcpStream, SocketAddr) {
-        let shard: Arc<Shard> = self.socket.shard().clone();
+        let shard: Arc<Shard> = self.socket.shard();
         let stream = TcpStream::own(Socket::own(shard, id), self.family);
         (stream, self.family.show(peer))
     }

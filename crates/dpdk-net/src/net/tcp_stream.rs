@@ -102,6 +102,18 @@ impl TcpStream {
             .map(|addr| self.family.show(addr))
     }
 
+    /// Moves the connection to another worker of the same port ([`Context::handles`](crate::Context::handles)), live: what its
+    /// buffers hold, its timers and who waits for it go along, and no byte is lost. This stream goes on as if nothing had
+    /// happened; it is now fastest on the other worker's core. Packets that still come to the old queue are handed over: to what
+    /// end RSS or a flow rule is to send them to the new one.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the other is no worker of the same port, or the connection is not established, in TIME-WAIT, or
+    /// with an address of our own; `NotConnected` if it is over; `OutOfMemory` if the other has as many connections as it may.
+    pub fn migrate(&self, to: &Handle) -> io::Result<()> {
+        self.socket.migrate(to.shard()).map_err(io_error)
+    }
+
     /// The peer's address.
     ///
     /// # Errors

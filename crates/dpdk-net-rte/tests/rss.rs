@@ -1,5 +1,5 @@
-//! RSS over virtual devices: net_null takes key, types and table (and spreads nothing by them); the others have none of it
-//! and come up with many queues all the same.
+//! RSS over virtual devices: net_null takes key, types and table (and spreads nothing by them); the others have none of
+//! it and come up with many queues all the same.
 
 mod common;
 

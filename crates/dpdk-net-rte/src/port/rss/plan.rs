@@ -199,7 +199,8 @@ impl RssPlan {
         self.types
     }
 
-    /// The key that packets are hashed with; none where there is no RSS, or where the driver does not say which it took.
+    /// The key that packets are hashed with; none where there is no RSS, or where the driver does not say which it
+    /// took.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()
     }
@@ -221,8 +222,8 @@ impl RssPlan {
         }
     }
 
-    /// The port's hash, to tell beforehand where a flow's packets arrive; none where that can't be told: the queue does not
-    /// depend on the hash, or the key or the function is not known.
+    /// The port's hash, to tell beforehand where a flow's packets arrive; none where that can't be told: the queue does
+    /// not depend on the hash, or the key or the function is not known.
     pub fn hash(&self) -> Option<Toeplitz> {
         if self.spreader != Spreader::Hash || !self.toeplitz {
             return None;

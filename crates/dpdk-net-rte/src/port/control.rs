@@ -100,6 +100,9 @@ impl PortControl {
     /// Changes the redirection table, those entries alone that differ (`rte_eth_dev_rss_reta_update`). Packets on their
     /// way still arrive by the old one.
     ///
+    /// It holds until the port is stopped. Started again, the port has the driver's own table, or this one if it names
+    /// each queue.
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] where the port has no table, or one of another size, or an entry names a queue that
     /// is not there; [`Error::NotConfigured`]; [`Error::Dpdk`] where the driver refuses, as where RSS is off.

@@ -211,6 +211,9 @@ impl RssPlan {
     }
 
     /// What of such packets is hashed.
+    ///
+    /// Of a port that hashes IP by addresses, and a protocol not by ports, this says that the protocol goes by addresses.
+    /// Some NICs don't hash it at all then: it may arrive at queue 0.
     pub fn scope(&self, traffic: Traffic) -> RssScope {
         let (own, by_version) = traffic.types();
         if self.types.contains(own) && traffic.has_ports() {

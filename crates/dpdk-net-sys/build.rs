@@ -63,6 +63,8 @@ fn main() {
         "shim/shim.c",
         "shim/control.h",
         "shim/control.c",
+        "shim/flow.h",
+        "shim/flow.c",
         "src/bindings_docs.rs",
     ] {
         println!("cargo::rerun-if-changed={file}");
@@ -193,7 +195,7 @@ fn march() -> Option<String> {
 fn compile_shim(library: &pkg_config::Library) -> Result<(), String> {
     let mut build = cc::Build::new();
     build
-        .files(["shim/shim.c", "shim/control.c"])
+        .files(["shim/shim.c", "shim/control.c", "shim/flow.c"])
         .include("shim")
         .force_frame_pointer(false)
         .opt_level(3);
@@ -236,6 +238,7 @@ fn bindings(cflags: &[String], version: &str) -> Result<bindgen::Bindings, Strin
         .opaque_type("rte_mbuf")
         .opaque_type("rte_mempool")
         .opaque_type("rte_ring")
+        .opaque_type("rte_flow")
         // Parts of the opaque ones that would come along.
         .blocklist_type(
             "(rte_mbuf|rte_ring|rte_mempool)__.*|rte_ring_.*headtail|__rte_ring_.*|rte_mbuf_sched",

@@ -23,8 +23,8 @@ pub const MICROSOFT_KEY: [u8; Toeplitz::SHORTEST_KEY] = [
     0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
 ];
 
-/// A byte of the symmetric key: 0x6d5a over and over, so that both directions of a flow have the same hash (Woo and Park,
-/// "Scalable TCP Session Monitoring with Symmetric Receive-side Scaling", 2012).
+/// A byte of the symmetric key: 0x6d5a over and over, so that both directions of a flow have the same hash (Woo and
+/// Park, "Scalable TCP Session Monitoring with Symmetric Receive-side Scaling", 2012).
 ///
 /// The price is entropy: both halves of such a hash are the same 16 bits.
 pub const fn symmetric_key_byte(index: usize) -> u8 {
@@ -75,8 +75,8 @@ impl fmt::Debug for Toeplitz {
 }
 
 impl Toeplitz {
-    /// Bytes of key that the longest input needs. What a key has beyond them (52 on some NICs) has no effect on the hash
-    /// of addresses and ports.
+    /// Bytes of key that the longest input needs. What a key has beyond them (52 on some NICs) has no effect on the
+    /// hash of addresses and ports.
     pub const SHORTEST_KEY: usize = INPUT + 4;
 
     /// The hash under this key.
@@ -237,8 +237,8 @@ impl<'a> Spread<'a> {
         Some(self.queue_of(self.hash.ports(src, dst)?))
     }
 
-    /// The queues of the replies of `remote` to ports of `local`: what a client chooses its source port by. None for two
-    /// families.
+    /// The queues of the replies of `remote` to ports of `local`: what a client chooses its source port by. None for
+    /// two families.
     pub fn replies(&self, remote: SocketAddr, local: IpAddr) -> Option<Replies<'a>> {
         let ports = port_offset(local);
         let tables = self.hash.tables.get(ports + 2..ports + 4)?;

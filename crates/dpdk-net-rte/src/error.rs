@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use dpdk_net_sys as sys;
 
 use crate::LcoreId;
+use crate::flow::RefusedRule;
 
 /// What went wrong, in which call, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +166,19 @@ pub enum Error {
         wanted: &'static str,
     },
 
+    /// The port has to be started for this.
+    #[error("{port} is not started: start it before {wanted}")]
+    NotStarted {
+        /// The port.
+        port: String,
+        /// What was wanted, as in `it gets flow rules`.
+        wanted: &'static str,
+    },
+
+    /// A driver refuses a flow rule, or has none.
+    #[error("{0}")]
+    FlowRule(Box<RefusedRule>),
+
     /// The port has fewer queues.
     #[error(
         "{port} has no {direction} queue {queue}: it was configured with {count}, numbered from 0"
@@ -256,6 +270,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Dpdk { errno, .. } | Self::EalInit { errno, .. } => Some(*errno),
+            Self::FlowRule(refused) => Some(refused.errno),
             _ => None,
         }
     }

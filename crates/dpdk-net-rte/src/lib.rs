@@ -17,6 +17,7 @@
 pub mod batch;
 pub mod eal;
 mod error;
+pub mod flow;
 pub mod lcore;
 pub mod log;
 pub mod mbuf;

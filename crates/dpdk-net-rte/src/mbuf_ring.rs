@@ -1,5 +1,5 @@
-//! Rings that hand received packets from lcores to another one: what arrived at a queue whose lcore does not own the flow
-//! goes to the lcore that does, in order, by an `rte_ring` of many producers and one consumer.
+//! Rings that hand received packets from lcores to another one: what arrived at a queue whose lcore does not own the
+//! flow goes to the lcore that does, in order, by an `rte_ring` of many producers and one consumer.
 //!
 //! A packet goes as it is: segments, what the NIC said of it, and references that others have to its memory.
 //!
@@ -53,8 +53,8 @@ const BURST: usize = 64;
 /// ```
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for a name or a capacity that can't be, [`Error::Dpdk`] where memory is short (`ENOMEM`) or
-/// the name is taken (`EEXIST`).
+/// [`Error::InvalidArgument`] for a name or a capacity that can't be, [`Error::Dpdk`] where memory is short (`ENOMEM`)
+/// or the name is taken (`EEXIST`).
 pub fn mbuf_ring(
     eal: &Eal,
     name: &str,
@@ -182,8 +182,8 @@ impl MbufSender {
         }
     }
 
-    /// As [`enqueue`](Self::enqueue), but what does not fit is freed, and counted ([`dropped`](Self::dropped)). Returns how
-    /// many packets that were.
+    /// As [`enqueue`](Self::enqueue), but what does not fit is freed, and counted ([`dropped`](Self::dropped)). Returns
+    /// how many packets that were.
     pub fn enqueue_or_drop<const N: usize>(&self, batch: &mut RxBatch<N>) -> usize {
         self.enqueue(batch);
         let dropped = batch.len();

@@ -375,3 +375,73 @@
 //! # use dpdk_net_rte::ThreadRegistration;
 //! fn registration() -> ThreadRegistration { ThreadRegistration::default() }
 //! ```
+//!
+//! # Flow rules
+//!
+//! Headers are matched in the order in which they are in a packet:
+//! ```no_run
+//! # use dpdk_net_rte::flow::{Icmpv4Item, Ipv4Item, Ipv6Item, Rule, TcpItem, VlanItem};
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::ingress().vlan(VlanItem::default()).ipv4(Ipv4Item::default()).tcp(TcpItem::default()).to_queue(1)?;
+//! # Ok(()) }
+//! ```
+//! ```compile_fail,E0599
+//! # use dpdk_net_rte::flow::{Icmpv4Item, Ipv4Item, Ipv6Item, Rule, TcpItem, VlanItem};
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::ingress().vlan(VlanItem::default()).tcp(TcpItem::default()).to_queue(1)?;
+//! # Ok(()) }
+//! ```
+//! ```compile_fail,E0599
+//! # use dpdk_net_rte::flow::{Icmpv4Item, Ipv4Item, Ipv6Item, Rule, TcpItem, VlanItem};
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::ingress().ipv4(Ipv4Item::default()).vlan(VlanItem::default()).to_queue(1)?;
+//! # Ok(()) }
+//! ```
+//!
+//! ICMP is IPv4's:
+//! ```no_run
+//! # use dpdk_net_rte::flow::{Icmpv4Item, Ipv4Item, Ipv6Item, Rule};
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::ingress().ipv4(Ipv4Item::default()).icmp(Icmpv4Item::default()).to_queue(1)?;
+//! # Ok(()) }
+//! ```
+//! ```compile_fail,E0599
+//! # use dpdk_net_rte::flow::{Icmpv4Item, Ipv4Item, Ipv6Item, Rule};
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::ingress().ipv6(Ipv6Item::default()).icmp(Icmpv4Item::default()).to_queue(1)?;
+//! # Ok(()) }
+//! ```
+//!
+//! What is sent has no receive queue:
+//! ```no_run
+//! # use dpdk_net_rte::flow::Rule;
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::egress().drop_packets()?;
+//! # Ok(()) }
+//! ```
+//! ```compile_fail,E0599
+//! # use dpdk_net_rte::flow::Rule;
+//! # fn f() -> Result<(), dpdk_net_rte::Error> {
+//! Rule::egress().to_queue(1)?;
+//! # Ok(()) }
+//! ```
+//!
+//! A rule has one handle:
+//! ```no_run
+//! # use dpdk_net_rte::flow::Flow;
+//! fn look(flow: &Flow) -> &Flow { flow }
+//! ```
+//! ```compile_fail,E0308
+//! # use dpdk_net_rte::flow::Flow;
+//! fn look(flow: &Flow) -> Flow { flow.clone() }
+//! ```
+//!
+//! A ring has one receiver, which takes turns:
+//! ```no_run
+//! # use dpdk_net_rte::{MbufReceiver, RxBatch};
+//! fn take(receiver: &mut MbufReceiver, batch: &mut RxBatch) -> usize { receiver.dequeue(batch) }
+//! ```
+//! ```compile_fail,E0596
+//! # use dpdk_net_rte::{MbufReceiver, RxBatch};
+//! fn take(receiver: &MbufReceiver, batch: &mut RxBatch) -> usize { receiver.dequeue(batch) }
+//! ```

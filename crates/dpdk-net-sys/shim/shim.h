@@ -134,6 +134,7 @@ DN_SIZE(MBUF_OFF_PKT_LEN, offsetof(struct rte_mbuf, pkt_len));
 DN_SIZE(MBUF_OFF_DATA_LEN, offsetof(struct rte_mbuf, data_len));
 DN_SIZE(MBUF_OFF_VLAN_TCI, offsetof(struct rte_mbuf, vlan_tci));
 DN_SIZE(MBUF_OFF_HASH_RSS, offsetof(struct rte_mbuf, hash.rss));
+DN_SIZE(MBUF_OFF_FLOW_MARK, offsetof(struct rte_mbuf, hash.fdir.hi));
 DN_SIZE(MBUF_OFF_BUF_LEN, offsetof(struct rte_mbuf, buf_len));
 DN_SIZE(MBUF_OFF_POOL, offsetof(struct rte_mbuf, pool));
 DN_SIZE(MBUF_OFF_NEXT, offsetof(struct rte_mbuf, next));
@@ -152,6 +153,7 @@ DN_SIZE(MBUF_TSO_SEGSZ_BITS, RTE_MBUF_TSO_SEGSZ_BITS);
 DN_FLAG64(MBUF_F_RX_VLAN);
 DN_FLAG64(MBUF_F_RX_VLAN_STRIPPED);
 DN_FLAG64(MBUF_F_RX_RSS_HASH);
+DN_FLAG64(MBUF_F_RX_FDIR_ID);
 DN_FLAG64(MBUF_F_RX_IP_CKSUM_UNKNOWN);
 DN_FLAG64(MBUF_F_RX_IP_CKSUM_BAD);
 DN_FLAG64(MBUF_F_RX_IP_CKSUM_GOOD);
@@ -276,5 +278,6 @@ uint32_t dn_ring_free_count(const struct rte_ring *r);
 uint32_t dn_ring_capacity(const struct rte_ring *r);
 
 #include "control.h"
+#include "flow.h"
 
 #endif

@@ -141,6 +141,11 @@ pub struct rte_ether_addr {
     pub addr_bytes: [u8; 6usize],
 }
 #[repr(C)]
+#[derive(Debug)]
+pub struct rte_flow {
+    _unused: [u8; 0],
+}
+#[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct rte_eth_xstat {
     pub id: u64,
@@ -188,6 +193,7 @@ pub const DN_MBUF_OFF_PKT_LEN: usize = 36;
 pub const DN_MBUF_OFF_DATA_LEN: usize = 40;
 pub const DN_MBUF_OFF_VLAN_TCI: usize = 42;
 pub const DN_MBUF_OFF_HASH_RSS: usize = 44;
+pub const DN_MBUF_OFF_FLOW_MARK: usize = 48;
 pub const DN_MBUF_OFF_BUF_LEN: usize = 54;
 pub const DN_MBUF_OFF_POOL: usize = 56;
 pub const DN_MBUF_OFF_NEXT: usize = 64;
@@ -204,6 +210,7 @@ pub const DN_MBUF_TSO_SEGSZ_BITS: usize = 16;
 pub const DN_MBUF_F_RX_VLAN: u64 = 1;
 pub const DN_MBUF_F_RX_VLAN_STRIPPED: u64 = 64;
 pub const DN_MBUF_F_RX_RSS_HASH: u64 = 2;
+pub const DN_MBUF_F_RX_FDIR_ID: u64 = 8192;
 pub const DN_MBUF_F_RX_IP_CKSUM_UNKNOWN: u64 = 0;
 pub const DN_MBUF_F_RX_IP_CKSUM_BAD: u64 = 16;
 pub const DN_MBUF_F_RX_IP_CKSUM_GOOD: u64 = 128;
@@ -383,6 +390,130 @@ pub struct dn_port_stats {
     pub tx_errors: u64,
     pub rx_no_mbuf: u64,
 }
+pub const DN_FLOW_ETH: dn_flow_header = 0;
+pub const DN_FLOW_VLAN: dn_flow_header = 1;
+pub const DN_FLOW_IPV4: dn_flow_header = 2;
+pub const DN_FLOW_IPV6: dn_flow_header = 3;
+pub const DN_FLOW_TCP: dn_flow_header = 4;
+pub const DN_FLOW_UDP: dn_flow_header = 5;
+pub const DN_FLOW_ICMP: dn_flow_header = 6;
+pub const DN_FLOW_ICMP6: dn_flow_header = 7;
+pub type dn_flow_header = ::core::ffi::c_uint;
+pub const DN_FLOW_HEADER_LEN: usize = 40;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dn_flow_item {
+    pub header: u32,
+    pub has_spec: u8,
+    pub has_last: u8,
+    pub frag_spec: u8,
+    pub frag_mask: u8,
+    pub spec: [u8; 40usize],
+    pub last: [u8; 40usize],
+    pub mask: [u8; 40usize],
+}
+impl Default for dn_flow_item {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+pub const DN_FLOW_QUEUE: dn_flow_action_kind = 0;
+pub const DN_FLOW_RSS: dn_flow_action_kind = 1;
+pub const DN_FLOW_DROP: dn_flow_action_kind = 2;
+pub const DN_FLOW_MARK: dn_flow_action_kind = 3;
+pub const DN_FLOW_COUNT: dn_flow_action_kind = 4;
+pub const DN_FLOW_JUMP: dn_flow_action_kind = 5;
+pub const DN_FLOW_PASSTHRU: dn_flow_action_kind = 6;
+pub type dn_flow_action_kind = ::core::ffi::c_uint;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dn_flow_action {
+    pub kind: u32,
+    pub value: u32,
+    pub rss_types: u64,
+    pub rss_queues: *const u16,
+    pub rss_queue_count: u32,
+    pub rss_key_len: u32,
+    pub rss_key: *const u8,
+}
+impl Default for dn_flow_action {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dn_flow_rule {
+    pub group: u32,
+    pub priority: u32,
+    pub ingress: u8,
+    pub egress: u8,
+    pub transfer: u8,
+    pub items: *const dn_flow_item,
+    pub item_count: u32,
+    pub actions: *const dn_flow_action,
+    pub action_count: u32,
+}
+impl Default for dn_flow_rule {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct dn_flow_error {
+    pub type_: i32,
+    pub item: i32,
+    pub action: i32,
+    pub message: [::core::ffi::c_char; 256usize],
+}
+impl Default for dn_flow_error {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct dn_flow_count {
+    pub has_packets: u8,
+    pub has_bytes: u8,
+    pub packets: u64,
+    pub bytes: u64,
+}
+pub const DN_FLOW_ERROR_NONE: i32 = 0;
+pub const DN_FLOW_ERROR_UNSPECIFIED: i32 = 1;
+pub const DN_FLOW_ERROR_HANDLE: i32 = 2;
+pub const DN_FLOW_ERROR_ATTR_GROUP: i32 = 3;
+pub const DN_FLOW_ERROR_ATTR_PRIORITY: i32 = 4;
+pub const DN_FLOW_ERROR_ATTR_INGRESS: i32 = 5;
+pub const DN_FLOW_ERROR_ATTR_EGRESS: i32 = 6;
+pub const DN_FLOW_ERROR_ATTR_TRANSFER: i32 = 7;
+pub const DN_FLOW_ERROR_ATTR: i32 = 8;
+pub const DN_FLOW_ERROR_ITEM_NUM: i32 = 9;
+pub const DN_FLOW_ERROR_ITEM_SPEC: i32 = 10;
+pub const DN_FLOW_ERROR_ITEM_LAST: i32 = 11;
+pub const DN_FLOW_ERROR_ITEM_MASK: i32 = 12;
+pub const DN_FLOW_ERROR_ITEM: i32 = 13;
+pub const DN_FLOW_ERROR_ACTION_NUM: i32 = 14;
+pub const DN_FLOW_ERROR_ACTION_CONF: i32 = 15;
+pub const DN_FLOW_ERROR_ACTION: i32 = 16;
+pub const DN_FLOW_ERROR_STATE: i32 = 17;
 unsafe extern "C" {
     pub fn rte_version_prefix() -> *const ::core::ffi::c_char;
     pub fn rte_version_year() -> ::core::ffi::c_uint;
@@ -612,4 +743,32 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
     pub fn dn_eth_port_stats(port: u16, stats: *mut dn_port_stats) -> ::core::ffi::c_int;
     pub fn dn_eth_next_port(port: u16) -> u16;
+    pub fn dn_flow_validate(
+        port: u16,
+        rule: *const dn_flow_rule,
+        error: *mut dn_flow_error,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_flow_create(
+        port: u16,
+        rule: *const dn_flow_rule,
+        error: *mut dn_flow_error,
+    ) -> *mut rte_flow;
+    pub fn dn_flow_destroy(
+        port: u16,
+        flow: *mut rte_flow,
+        error: *mut dn_flow_error,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_flow_query_count(
+        port: u16,
+        flow: *mut rte_flow,
+        reset: u8,
+        count: *mut dn_flow_count,
+        error: *mut dn_flow_error,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_flow_flush(port: u16, error: *mut dn_flow_error) -> ::core::ffi::c_int;
+    pub fn dn_flow_isolate(
+        port: u16,
+        set: ::core::ffi::c_int,
+        error: *mut dn_flow_error,
+    ) -> ::core::ffi::c_int;
 }

@@ -62,6 +62,7 @@ fn the_fields_of_an_mbuf_lie_within_it_and_apart() {
         (sys::DN_MBUF_OFF_DATA_LEN, 2),
         (sys::DN_MBUF_OFF_VLAN_TCI, 2),
         (sys::DN_MBUF_OFF_HASH_RSS, 4),
+        (sys::DN_MBUF_OFF_FLOW_MARK, 4),
         (sys::DN_MBUF_OFF_BUF_LEN, 2),
         (sys::DN_MBUF_OFF_POOL, 8),
         (sys::DN_MBUF_OFF_NEXT, 8),

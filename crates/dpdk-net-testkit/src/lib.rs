@@ -9,6 +9,7 @@
 //! - [`apps`]: small applications for the hosts, which check every byte.
 //! - [`frames`]: frames made by hand, valid or not.
 //! - [`addr`]: the address plan of simulations and beds.
+//! - `flow` (feature `flow`): a model of a NIC's flow rules.
 //! - `relay` (feature `vdev`): forwards frames between two interfaces of the kernel and does to them what the simulated links do.
 //! - `bed` (feature `vdev`): network namespaces, veth pairs and programs of the kernel's side, cleaned up when dropped.
 //!
@@ -21,6 +22,8 @@ pub mod apps;
 #[cfg(feature = "vdev")]
 pub mod bed;
 pub mod by_hand;
+#[cfg(feature = "flow")]
+pub mod flow;
 pub mod frames;
 pub mod hosts;
 pub mod nic;

@@ -398,6 +398,15 @@ impl Mbuf {
         }
     }
 
+    /// The mark of the flow rule that the packet matched ([`RuleBuilder::mark`](crate::flow::RuleBuilder::mark)).
+    #[inline]
+    pub fn flow_mark(&self) -> Option<u32> {
+        // SAFETY: the mbuf is alive.
+        unsafe {
+            (self.raw.ol_flags() & sys::DN_MBUF_F_RX_FDIR_ID != 0).then(|| self.raw.flow_mark())
+        }
+    }
+
     /// The tag control information of a VLAN tag that the NIC stripped.
     #[inline]
     pub fn vlan_tci(&self) -> Option<u16> {

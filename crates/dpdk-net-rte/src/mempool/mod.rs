@@ -6,10 +6,10 @@
 //! 1. A pool made here carries a `Tag` in its private area. Its `refs` counts the [`Mempool`] handles
 //!    *and* the mbufs (each segment of a chain) that are in safe hands. Whoever brings it to zero frees the
 //!    pool and lets go of the EAL. So a pool outlives its mbufs, and mbufs outlive neither.
-//! 2. An mbuf is counted while a [`Mbuf`], a [`TxBuf`](crate::TxBuf), a batch or a [ring](crate::mbuf_ring) owns it, and once more for each
-//!    buffer that shares its memory ([`crate::received`]) and for each segment in safe hands that refers to it
-//!    ([`crate::tx_mbuf`]). It is not counted while it is in the pool or with a driver, and neither is what a
-//!    driver's segments refer to: for those a port holds a handle ([`crate::port`]'s keeper).
+//! 2. An mbuf is counted while a [`Mbuf`], a [`TxBuf`](crate::TxBuf), a batch or a [ring](crate::mbuf_ring) owns it,
+//!    and once more for each buffer that shares its memory ([`crate::received`]) and for each segment in safe hands
+//!    that refers to it ([`crate::tx_mbuf`]). It is not counted while it is in the pool or with a driver, and neither
+//!    is what a driver's segments refer to: for those a port holds a handle ([`crate::port`]'s keeper).
 //! 3. The count is let go of *after* the mbuf is back in its pool, with release ordering, so that nobody
 //!    still works on the pool's memory when it is freed.
 //! 4. Every byte of the private area and the data room of each mbuf is written once when the pool is made:

@@ -164,8 +164,8 @@ impl Plan {
         Some(plan)
     }
 
-    /// Less of RSS, for a driver that refuses it: first without our key, then without RSS. None where there was none, or
-    /// where its hash is wished.
+    /// Less of RSS, for a driver that refuses it: first without our key, then without RSS. None where there was none,
+    /// or where its hash is wished.
     pub(super) fn less_rss(&self, error: &Error) -> Option<RssPlan> {
         let hash = self.offloads.rx().contains(RxOffloads::RSS_HASH);
         if !is_refusal(error) || self.rss.types().is_empty() || hash && self.rss.key().is_none() {

@@ -10,6 +10,7 @@ use super::config::{check_buffers, check_mtu};
 use super::inner::{Inner, Phase};
 use super::rss::RssControl;
 use super::{Offloads, PortId, PortInfo, Reta, RssPlan};
+use crate::flow::isolate;
 use crate::{Error, Mempool};
 
 /// Controls an open port. Clones name the same port and keep it open. Calls from several threads take turns.
@@ -37,7 +38,7 @@ impl PortControl {
         Self { inner }
     }
 
-    pub(super) fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 
@@ -77,8 +78,8 @@ impl PortControl {
         pools
     }
 
-    /// How received packets are spread over the queues: as planned once the port is configured, as the driver says once it
-    /// is started.
+    /// How received packets are spread over the queues: as planned once the port is configured, as the driver says once
+    /// it is started.
     pub fn rss(&self) -> RssPlan {
         self.inner.lock().setup.rss.clone()
     }
@@ -96,12 +97,15 @@ impl PortControl {
         self.with_rss("its redirection table is read", |rss, _| rss.reta())
     }
 
-    /// Changes the redirection table, those entries alone that differ (`rte_eth_dev_rss_reta_update`). Packets on their way
-    /// still arrive by the old one.
+    /// Changes the redirection table, those entries alone that differ (`rte_eth_dev_rss_reta_update`). Packets on their
+    /// way still arrive by the old one.
+    ///
+    /// It holds until the port is stopped. Started again, the port has the driver's own table, or this one if it names
+    /// each queue.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] where the port has no table, or one of another size, or an entry names a queue that is not
-    /// there; [`Error::NotConfigured`]; [`Error::Dpdk`] where the driver refuses, as where RSS is off.
+    /// [`Error::InvalidArgument`] where the port has no table, or one of another size, or an entry names a queue that
+    /// is not there; [`Error::NotConfigured`]; [`Error::Dpdk`] where the driver refuses, as where RSS is off.
     pub fn set_reta(&self, reta: &Reta) -> Result<(), Error> {
         self.with_rss("its redirection table changes", |rss, queues| {
             rss.set_reta(reta, queues)
@@ -137,6 +141,17 @@ impl PortControl {
     pub fn descriptor_counts(&self) -> (u16, u16) {
         let control = self.inner.lock();
         (control.setup.rx_descriptors, control.setup.tx_descriptors)
+    }
+
+    /// Has only what flow rules say arrive from now on, or everything again (`rte_flow_isolate`). Best asked before the
+    /// port is configured; some drivers can't go back.
+    ///
+    /// # Errors
+    /// [`Error::FlowRule`] where the driver can't.
+    pub fn isolate_flows(&self, on: bool) -> Result<(), Error> {
+        let _control = self.inner.lock();
+        // SAFETY: the port is open as we hold it, and its lock is held.
+        unsafe { isolate(&self.inner, on) }
     }
 
     /// The Ethernet address.

@@ -230,7 +230,7 @@ impl PortInfo {
 }
 
 /// A C string in an array.
-pub(super) fn text(bytes: &[c_char]) -> String {
+pub(crate) fn text(bytes: &[c_char]) -> String {
     let bytes: Vec<u8> = bytes.iter().map(|byte| *byte as u8).collect();
     CStr::from_bytes_until_nul(&bytes)
         .map(|text| text.to_string_lossy().into_owned())

@@ -21,6 +21,7 @@ use super::config::Plan;
 use super::rss::{RssControl, RssPlan};
 use super::tx_rules::{Frame, TxRules};
 use super::{Offload, Offloads, PortConfig, PortId, PortInfo, RxOffloads};
+use crate::flow::Flows;
 use crate::mbuf::timestamp;
 use crate::ring::Attachment;
 use crate::{Eal, Error, Mempool, ring};
@@ -170,6 +171,8 @@ fn one_each(pools: &[Mempool], queues: u16) -> Vec<Mempool> {
 pub(crate) struct Control {
     pub(crate) phase: Phase,
     pub(crate) setup: Setup,
+    /// Empty unless the port is started.
+    pub(crate) flows: Flows,
     /// What the queues had counted at the last reset, by queue.
     pub(crate) baseline: Baseline,
 }
@@ -238,6 +241,7 @@ impl Inner {
             control: Mutex::new(Control {
                 phase: Phase::Unconfigured,
                 setup: Setup::default(),
+                flows: Flows::default(),
                 baseline: Baseline::default(),
             }),
             mtu: AtomicU32::new(0),
@@ -446,6 +450,8 @@ impl Inner {
                 tx,
             });
         }
+        // SAFETY: the rules are of this port, which is open, and its lock is held.
+        unsafe { control.flows.end(self) };
         // SAFETY: the port is open and ours under the lock; no queue is out and none can be taken.
         self.check("rte_eth_dev_stop", unsafe {
             sys::rte_eth_dev_stop(self.id.get())

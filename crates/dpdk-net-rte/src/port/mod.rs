@@ -38,7 +38,7 @@
 
 mod config;
 mod control;
-mod info;
+pub(crate) mod info;
 pub(crate) mod inner;
 mod negotiate;
 mod offloads;
@@ -292,7 +292,7 @@ impl Port<Started> {
         }
     }
 
-    /// Stops receiving and sending. The queues must be back: drop them first.
+    /// Stops receiving and sending. The queues must be back: drop them first. Flow rules are destroyed.
     ///
     /// # Errors
     /// [`Error::QueuesInUse`] where they are not, [`Error::Dpdk`] where the driver refuses. The port comes

@@ -1,8 +1,8 @@
 //! Receive side scaling: what is asked of a port whose packets go to several queues.
 //!
-//! DPDK's part is `rte_eth_conf.rx_adv_conf.rss_conf`: which packets are hashed ([`RssTypes`]) and the key ([`RssKey`]);
-//! the hash picks an entry of the redirection table ([`Reta`]), which is a queue. What comes of the request is a
-//! [`RssPlan`]. What the driver answers when it is asked later is believed over what it was told.
+//! DPDK's part is `rte_eth_conf.rx_adv_conf.rss_conf`: which packets are hashed ([`RssTypes`]) and the key
+//! ([`RssKey`]); the hash picks an entry of the redirection table ([`Reta`]), which is a queue. What comes of the
+//! request is a [`RssPlan`]. What the driver answers when it is asked later is believed over what it was told.
 //!
 //! What does not live here: the hash itself ([`dpdk_net_packet::toeplitz`]).
 
@@ -20,8 +20,8 @@ use super::PortInfo;
 use crate::Error;
 
 bitflags::bitflags! {
-    /// Which packets are hashed for RSS (`RTE_ETH_RSS_*`), each by what tells its flows apart. The others that DPDK knows,
-    /// tunnels and IPv6 by home addresses among them, are never asked for.
+    /// Which packets are hashed for RSS (`RTE_ETH_RSS_*`), each by what tells its flows apart. The others that DPDK
+    /// knows, tunnels and IPv6 by home addresses among them, are never asked for.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct RssTypes: u64 {
         /// IPv4, by addresses.
@@ -65,14 +65,14 @@ pub enum RssKey {
     Microsoft,
     /// One by which both directions of a flow arrive at the same queue ([`symmetric_key`]).
     Symmetric,
-    /// These bytes, at least 40. The port's key may be shorter or longer: what is beyond it is left out, what is missing
-    /// is taken from the start again. Neither changes how addresses and ports are hashed.
+    /// These bytes, at least 40. The port's key may be shorter or longer: what is beyond it is left out, what is
+    /// missing is taken from the start again. Neither changes how addresses and ports are hashed.
     Bytes(Vec<u8>),
 }
 
 impl RssKey {
     /// As many bytes of it as the port's key has; none for the driver's own.
-    fn for_port(&self, port: &PortInfo) -> Option<Vec<u8>> {
+    pub(crate) fn for_port(&self, port: &PortInfo) -> Option<Vec<u8>> {
         let bytes: &[u8] = match self {
             Self::Driver => return None,
             Self::Microsoft => &MICROSOFT_KEY,

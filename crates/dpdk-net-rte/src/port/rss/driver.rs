@@ -33,8 +33,8 @@ impl<'a> RssControl<'a> {
         )
     }
 
-    /// Asks the driver of a started port what it hashes, tells it once more where that is not what it was told, and keeps
-    /// in `plan` what it answers then. A driver that can't be asked is believed to do what it was told.
+    /// Asks the driver of a started port what it hashes, tells it once more where that is not what it was told, and
+    /// keeps in `plan` what it answers then. A driver that can't be asked is believed to do what it was told.
     pub(in crate::port) fn learn(&self, plan: &mut RssPlan) {
         if plan.types.is_empty() {
             return;

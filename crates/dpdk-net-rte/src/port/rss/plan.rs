@@ -199,7 +199,8 @@ impl RssPlan {
         self.types
     }
 
-    /// The key that packets are hashed with; none where there is no RSS, or where the driver does not say which it took.
+    /// The key that packets are hashed with; none where there is no RSS, or where the driver does not say which it
+    /// took.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()
     }
@@ -210,6 +211,9 @@ impl RssPlan {
     }
 
     /// What of such packets is hashed.
+    ///
+    /// Of a port that hashes IP by addresses, and a protocol not by ports, this says that the protocol goes by addresses.
+    /// Some NICs don't hash it at all then: it may arrive at queue 0.
     pub fn scope(&self, traffic: Traffic) -> RssScope {
         let (own, by_version) = traffic.types();
         if self.types.contains(own) && traffic.has_ports() {
@@ -221,8 +225,8 @@ impl RssPlan {
         }
     }
 
-    /// The port's hash, to tell beforehand where a flow's packets arrive; none where that can't be told: the queue does not
-    /// depend on the hash, or the key or the function is not known.
+    /// The port's hash, to tell beforehand where a flow's packets arrive; none where that can't be told: the queue does
+    /// not depend on the hash, or the key or the function is not known.
     pub fn hash(&self) -> Option<Toeplitz> {
         if self.spreader != Spreader::Hash || !self.toeplitz {
             return None;

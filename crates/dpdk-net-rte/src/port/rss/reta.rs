@@ -60,10 +60,10 @@ impl Reta {
 
     /// A table under which the queues' loads are closer together, and which differs from this one in few entries.
     ///
-    /// `loads` has what each entry brought lately (packets, bytes or cycles), and `may_move` says of an entry whether it may
-    /// go to another queue. Those of queues that are no longer there go first, then those of the busiest queue, each to the
-    /// one with the least load; it ends when no queue has more than 9/8 of the mean, or no single move makes the busiest
-    /// less busy. An entry that brought nothing stays, unless its queue is gone.
+    /// `loads` has what each entry brought lately (packets, bytes or cycles), and `may_move` says of an entry whether
+    /// it may go to another queue. Those of queues that are no longer there go first, then those of the busiest queue,
+    /// each to the one with the least load; it ends when no queue has more than 9/8 of the mean, or no single move
+    /// makes the busiest less busy. An entry that brought nothing stays, unless its queue is gone.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where there is not one load an entry, or no queue.

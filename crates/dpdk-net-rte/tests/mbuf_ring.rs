@@ -106,7 +106,7 @@ fn a_chain_stays_whole_and_memory_that_is_shared_stays_shared() {
     mbuf.chain(tail).unwrap();
     let chain = RxMbuf::from(mbuf);
     let address = chain.data().as_ptr();
-    let shared = chain.share_segment(1, 0..4).unwrap();
+    let shared = chain.segments().nth(1).unwrap().share(0..4).unwrap();
     let mut in_ = RxBatch::<8>::new();
     in_.push(chain).unwrap();
     sender.enqueue(&mut in_);

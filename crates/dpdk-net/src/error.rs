@@ -58,6 +58,14 @@ pub enum Error {
         /// The range and, where there is one, the remedy.
         expected: String,
     },
+    /// What is to be pinned to a queue is nothing that a flow rule can tell.
+    #[error("{target} can't be pinned to a queue: {why}")]
+    BadTarget {
+        /// What it was.
+        target: String,
+        /// Why not.
+        why: String,
+    },
     /// The mempool's data room cannot hold a frame of the port's MTU.
     #[error(
         "mempool {pool:?} has room for {room} bytes behind the headroom, but a frame of MTU {mtu} needs {needed}: build the pool with a data room of at least {needed} plus headroom"
@@ -104,9 +112,10 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::NoWorker => io::ErrorKind::NotConnected,
-            Error::BadAddress { .. } | Error::BadValue { .. } | Error::NoAddress => {
-                io::ErrorKind::InvalidInput
-            }
+            Error::BadAddress { .. }
+            | Error::BadTarget { .. }
+            | Error::BadValue { .. }
+            | Error::NoAddress => io::ErrorKind::InvalidInput,
             Error::Stopped { .. } => io::ErrorKind::Interrupted,
             _ => io::ErrorKind::Other,
         };

@@ -51,6 +51,7 @@ mod handle;
 mod idle;
 pub mod net;
 pub mod peers;
+mod pin;
 mod shard;
 mod stats;
 mod wakers;
@@ -61,6 +62,7 @@ pub use device::{BURST, SendMemory, Transmit};
 pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};
 pub use idle::IdlePolicy;
+pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 pub use stats::{ShardStats, Snapshot, WorkerStats};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 

@@ -10,11 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dpdk_net::net::{ListenerGroup, TcpListener, TcpStream, UdpSocket};
+use dpdk_net::packet::{FiveTuple, Protocol};
 use dpdk_net::rte::Eal;
 use dpdk_net::rte::lcore::LcoreId;
-use dpdk_net::{App, AppBuilder, Context, Error, IdlePolicy};
+use dpdk_net::{App, AppBuilder, Context, Error, FlowPolicy, IdlePolicy, PinTarget, pin};
 use dpdk_net_testkit::addr::{Family, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads};
+use dpdk_net_testkit::flow::{Fate, FlowTable};
+use dpdk_net_testkit::frames::{Path, Segment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const KERNEL: u16 = 1;
@@ -351,4 +354,77 @@ fn a_request_on_one_queue_ends_all_and_what_each_returned_comes_back() {
                 ctx.queue() * 10
             });
     assert_eq!(outcome.unwrap(), [0, 10, 20]);
+}
+
+#[test]
+fn a_port_without_flow_rules_hands_over_or_says_why_not() {
+    let eal = eal("net_null0");
+    for name in ["net_null1", "net_null2"] {
+        eal.create_vdev(name, "").unwrap();
+    }
+    let run = |number: u8, policy| {
+        let target = PinTarget::Port(Protocol::Tcp, "198.18.0.2:80".parse().unwrap());
+        let outcome = app(eal.clone())
+            .port(format!("net_null{number}"))
+            .link_timeout(Duration::ZERO)
+            .workers(2)
+            .flow_rules(policy)
+            .run_each(|ctx: Context| async move {
+                let pinned = ctx.pin(&target);
+                match pinned {
+                    Ok(pin) => Ok((pin.rule().is_some(), pin.refused().map(str::to_owned))),
+                    Err(error) => Err(error.to_string()),
+                }
+            });
+        outcome.unwrap().remove(1)
+    };
+    assert_eq!(run(0, FlowPolicy::Off), Ok((false, None)));
+    let (ruled, refused) = run(1, FlowPolicy::Prefer).unwrap();
+    assert!(!ruled && refused.unwrap().contains("ENOSYS"));
+    let error = run(2, FlowPolicy::Pin).unwrap_err();
+    assert!(error.contains("ENOSYS"), "{error}");
+}
+
+#[test]
+fn a_pinned_flow_comes_to_its_queue_for_as_long_as_it_is_pinned() {
+    for family in Family::BOTH {
+        let nic = FlowTable::new(4);
+        let flow = FiveTuple {
+            protocol: Protocol::Tcp,
+            src: family.socket(KERNEL, 5_000),
+            dst: family.socket(OURS, 80),
+        };
+        let pinned = pin(&nic, FlowPolicy::Pin, &PinTarget::Flow(flow), 3).unwrap();
+        let any = match family {
+            Family::V4 => "0.0.0.0:53",
+            Family::V6 => "[::]:53",
+        };
+        let dns = PinTarget::Port(Protocol::Udp, any.parse().unwrap());
+        let all = pin(&nic, FlowPolicy::Prefer, &dns, 1).unwrap();
+        let ends = Path::new(family, KERNEL, OURS);
+        let tcp = |src_port| {
+            ends.tcp(&Segment {
+                src_port,
+                dst_port: 80,
+                ..Segment::default()
+            })
+        };
+        assert_eq!(nic.classify(&tcp(5_000)).fate, Fate::Queue(3));
+        assert_eq!(nic.classify(&tcp(5_001)).fate, Fate::NoRule);
+        assert_eq!(
+            nic.classify(&ends.udp(5_001, 53, b"?")).fate,
+            Fate::Queue(1)
+        );
+        drop((pinned, all));
+        assert!(nic.rules().is_empty());
+        assert_eq!(nic.classify(&tcp(5_000)).fate, Fate::NoRule);
+        let icmp = PinTarget::Port(Protocol::Icmp, flow.dst);
+        let error = pin(&nic, FlowPolicy::Prefer, &icmp, 0).unwrap_err();
+        assert!(error.to_string().contains("only TCP and UDP"), "{error}");
+        // A table that is full: the flow is handed over, or it is an error.
+        let full = FlowTable::new(4).with_capacity(0);
+        let left = pin(&full, FlowPolicy::Prefer, &PinTarget::Flow(flow), 3).unwrap();
+        assert!(left.rule().is_none() && left.refused().is_some());
+        assert!(pin(&full, FlowPolicy::Pin, &PinTarget::Flow(flow), 3).is_err());
+    }
 }

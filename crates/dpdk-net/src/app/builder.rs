@@ -13,6 +13,7 @@ use super::Context;
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::peers::PeersConfig;
+use crate::pin::FlowPolicy;
 
 /// Where EAL comes from.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub struct AppBuilder {
     pub(super) queues: Option<u16>,
     pub(super) rss: RssRequest,
     pub(super) peers: PeersConfig,
+    pub(super) flow_policy: FlowPolicy,
 }
 
 impl std::fmt::Debug for AppBuilder {
@@ -90,6 +92,7 @@ impl AppBuilder {
             queues: None,
             rss: RssRequest::default(),
             peers: PeersConfig::default(),
+            flow_policy: FlowPolicy::default(),
         }
     }
 
@@ -249,6 +252,12 @@ impl AppBuilder {
     /// How workers that share the port find out whose a packet is that came to the wrong queue.
     pub fn peers(mut self, config: PeersConfig) -> Self {
         self.peers = config;
+        self
+    }
+
+    /// Whether [`Context::pin`] asks flow rules of the port, and what a refusal means. Default: [`FlowPolicy::Prefer`].
+    pub fn flow_rules(mut self, policy: FlowPolicy) -> Self {
+        self.flow_policy = policy;
         self
     }
 

@@ -8,10 +8,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use dpdk_net_rte::PortControl;
+use dpdk_net_rte::flow::Flow;
 use dpdk_net_rte::port::Offloads;
 use tokio::sync::watch;
 
+use crate::error::Error;
 use crate::handle::Handle;
+use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::Snapshot;
 
 /// A running application: its shutdown, its figures, its worker and port. Cheap to clone, `Send` and
@@ -34,16 +37,18 @@ pub(super) struct Shared {
     port: PortControl,
     started: Instant,
     shutdown: watch::Sender<bool>,
+    flow_policy: FlowPolicy,
     /// The handles of all queues, once all are there.
     handles: OnceLock<Vec<Handle>>,
 }
 
 impl Shared {
-    pub(super) fn new(port: PortControl) -> Arc<Self> {
+    pub(super) fn new(port: PortControl, flow_policy: FlowPolicy) -> Arc<Self> {
         Arc::new(Self {
             port,
             started: Instant::now(),
             shutdown: watch::Sender::new(false),
+            flow_policy,
             handles: OnceLock::new(),
         })
     }
@@ -138,6 +143,23 @@ impl Context {
     /// The port's control side: link, MAC, MTU, statistics.
     pub fn port(&self) -> &PortControl {
         &self.inner.shared.port
+    }
+
+    /// Has a connection, or what comes to a port number, come to this queue by a flow rule of the NIC, for as long as what is returned
+    /// is not dropped. Where the port refuses, packets that come to other queues are handed over, or it is an error: as
+    /// [`AppBuilder::flow_rules`](crate::AppBuilder::flow_rules) says.
+    ///
+    /// Moving a connection to another worker leaves its rule as it is: pin it anew from there.
+    ///
+    /// # Errors
+    /// [`Error::BadTarget`] for what no rule can tell; with [`FlowPolicy::Pin`] the port's refusal.
+    pub fn pin(&self, target: &PinTarget) -> Result<QueuePin<Flow>, Error> {
+        pin(
+            self.port(),
+            self.inner.shared.flow_policy,
+            target,
+            self.queue(),
+        )
     }
 
     /// The addresses of the interface, the IPv6 link-local one included.

@@ -187,6 +187,7 @@ where
     Fut::Output: Send,
 {
     let drain = builder.drain_timeout;
+    let flow_policy = builder.flow_policy;
     let (workers, queues) = (builder.workers.take(), builder.queues.take());
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
@@ -212,7 +213,7 @@ where
     let crew = Crew {
         program,
         signals: &signals,
-        shared: Shared::new(port.control()),
+        shared: Shared::new(port.control(), flow_policy),
         gate: Gate::default(),
         queues: plan.queues,
         left: watch::Sender::new(plan.queues.into()),

@@ -55,3 +55,8 @@ const _: () = {
 #[cfg(doctest)]
 #[doc = include_str!("../../../../docs/udp.md")]
 mod udp_md {}
+
+/// Its examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/queues.md")]
+mod queues_md {}

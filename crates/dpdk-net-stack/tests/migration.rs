@@ -95,11 +95,13 @@ impl End {
         }
     }
 
+    /// Writes and reads a little, so that there is something in all buffers for many moves.
     fn poll(&mut self, stack: &mut Stack, id: TcpId) {
-        while self.sent < self.data.len() {
-            match stack.tcp_send(id, &self.data[self.sent..]) {
+        let next = &self.data[self.sent..self.data.len().min(self.sent + 4_000)];
+        if !next.is_empty() {
+            match stack.tcp_send(id, next) {
                 Ok(n) => self.sent += n,
-                Err(Error::WouldBlock) => break,
+                Err(Error::WouldBlock) => {}
                 Err(error) => panic!("send: {error}"),
             }
         }
@@ -107,18 +109,17 @@ impl End {
             stack.tcp_shutdown_write(id).unwrap();
             self.shut = true;
         }
-        let mut buf = [0; 20_000];
-        while !self.ended {
-            match stack.tcp_recv(id, &mut buf) {
-                Ok(0) => self.ended = true,
-                Ok(n) => self.got.extend_from_slice(&buf[..n]),
-                Err(Error::WouldBlock) => break,
-                Err(error) => panic!("receive after {} bytes: {error}", self.got.len()),
-            }
+        let mut buf = [0; 4_000];
+        match stack.tcp_recv(id, &mut buf) {
+            Ok(0) => self.ended = true,
+            Ok(n) => self.got.extend_from_slice(&buf[..n]),
+            Err(Error::WouldBlock) => {}
+            Err(error) => panic!("receive after {} bytes: {error}", self.got.len()),
         }
     }
 }
 
+#[derive(Debug)]
 struct Case {
     family: Family,
     errs: u64,
@@ -168,7 +169,7 @@ fn transfer(case: &Case) -> (Service, usize) {
         }
         assert!(
             now < limit,
-            "{} and {} bytes came",
+            "{case:?}: {} and {} bytes came",
             ends[0].got.len(),
             ends[1].got.len()
         );
@@ -187,8 +188,9 @@ fn transfer(case: &Case) -> (Service, usize) {
     service.run(Duration::from_secs(120));
     assert_eq!(service.steering.flows(), 0);
     let of_workers = |of: fn(&Stack) -> u64| service.workers.iter().map(of).sum::<u64>();
-    assert_eq!(of_workers(|stack| stack.stats().tcp.tx_resets), 0);
-    assert_eq!(service.peer.stats().tcp.tx_resets, 0);
+    // A worker whose connection is over resets what still comes of it, to no effect.
+    assert_eq!(of_workers(|stack| stack.stats().tcp.rx_resets), 0);
+    assert_eq!(service.peer.stats().tcp.rx_resets, 0);
     let exported = of_workers(|stack| stack.stats().tcp.exported);
     assert_eq!(exported, of_workers(|stack| stack.stats().tcp.imported));
     assert!(service.workers.iter().all(|stack| stack.tcp_count() == 0));
@@ -216,7 +218,7 @@ both_families! {
 
     fn a_move_that_takes_no_time_costs_no_segment(family) {
         let case = Case {
-            family, errs: 0, loss: 0, seed: 9, every: 100, under_way: 0, lens: [8_000_000; 2],
+            family, errs: 0, loss: 0, seed: 9, every: 100, under_way: 0, lens: [2_000_000; 2],
         };
         let (service, moves) = transfer(&case);
         assert!(moves > 10, "{moves}");
@@ -428,13 +430,27 @@ fn memory_of_the_old_stack_s_sink_stays_with_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    // Made smaller a case takes as long again, and says no more.
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn every_byte_arrives_however_it_moves(
-        v6: bool, errs in prop_oneof![Just(0u64), Just(50), 0u64..100], loss in 0u64..5, seed: u64,
-        every in 200u64..8_000, under_way in 0u64..3_000, a in 1usize..400_000, b in 1usize..400_000,
+        v6: bool,
+        errs in prop_oneof![Just(0u64), Just(50), 0u64..100],
+        loss in 0u64..5,
+        seed: u64,
+        every in 300u64..4_000,
+        under_way in prop_oneof![Just(0u64), 0u64..25],
+        a in 1usize..400_000,
+        b in 1usize..400_000,
     ) {
         let family = if v6 { Family::V6 } else { Family::V4 };
-        transfer(&Case { family, errs, loss, seed, every, under_way, lens: [a, b] });
+        // What comes while it is under way is lost: were it so most of the time, timeouts would rule.
+        let under_way = every * under_way / 100;
+        let (_, moves) = transfer(&Case { family, errs, loss, seed, every, under_way, lens: [a, b] });
+        prop_assert!(moves as u64 >= a.max(b) as u64 / 4_000 * 100 / (every + under_way + 400));
     }
 }

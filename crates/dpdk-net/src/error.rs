@@ -66,6 +66,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// Queues can't be rebalanced.
+    #[error("queues can't be rebalanced: {0}")]
+    CannotRebalance(&'static str),
     /// The mempool's data room cannot hold a frame of the port's MTU.
     #[error(
         "mempool {pool:?} has room for {room} bytes behind the headroom, but a frame of MTU {mtu} needs {needed}: build the pool with a data room of at least {needed} plus headroom"

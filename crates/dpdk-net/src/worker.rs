@@ -226,6 +226,7 @@ impl Reactor {
             }
             if let Some(others) = &mut self.hand_over {
                 if received > 0 {
+                    others.count_loads(frames);
                     others.note(&mut state.stack);
                 }
                 if taken > 0 {

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,8 +17,8 @@ use common::{FAMILIES, at, eal, stack};
 use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
 use dpdk_net::packet::toeplitz::{MICROSOFT_KEY, Spread, Toeplitz};
 use dpdk_net::packet::{ChecksumVerdict, FiveTuple, Network, RxMeta, Transport, parse_checked};
-use dpdk_net::peers::{PeersConfig, peers};
-use dpdk_net::rte::port::{Started, TxCapabilities};
+use dpdk_net::peers::{PeersConfig, Rebalanced, Rebalancer, RedirectionTable, peers};
+use dpdk_net::rte::port::{Reta, Started, TxCapabilities};
 use dpdk_net::rte::queue::TxPrepareError;
 use dpdk_net::rte::{Eal, Mempool, Port, PortConfig, PortId, TxBatch, ring};
 use dpdk_net::{BURST, Handle, IdlePolicy, Transmit, Worker, WorkerConfig, WorkerStats};
@@ -38,10 +39,14 @@ enum Spreading {
 /// Entries of the model's redirection table.
 const RETA: usize = 128;
 
+/// The table that the model begins with.
+fn reta(queues: u16) -> Reta {
+    Reta::uniform(RETA as u16, queues).unwrap()
+}
+
 /// Which queue a flow's packets arrive at by RSS.
-fn rss_queue(hash: &Toeplitz, queues: u16, flow: &FiveTuple) -> u16 {
-    let reta: Vec<u16> = (0..queues).cycle().take(RETA).collect();
-    let spread = Spread::new(hash, &reta).unwrap();
+fn rss_queue(hash: &Toeplitz, reta: &Reta, flow: &FiveTuple) -> u16 {
+    let spread = Spread::new(hash, reta.queues()).unwrap();
     spread.queue_of_ports(flow.src, flow.dst).unwrap()
 }
 
@@ -50,6 +55,7 @@ struct Wire {
     queues: Mutex<Vec<Box<dyn Transmit>>>,
     spreading: Spreading,
     hash: Toeplitz,
+    reta: Mutex<Reta>,
     random: AtomicU64,
     /// ARP packets.
     asked: AtomicU64,
@@ -59,11 +65,12 @@ struct Wire {
 struct End(Arc<Wire>);
 
 impl Wire {
-    fn new(spreading: Spreading) -> Arc<Self> {
+    fn new(spreading: Spreading, queues: u16) -> Arc<Self> {
         Arc::new(Wire {
             queues: Mutex::new(Vec::new()),
             spreading,
             hash: Toeplitz::new(&MICROSOFT_KEY).unwrap(),
+            reta: Mutex::new(reta(queues)),
             random: AtomicU64::new(1),
             asked: AtomicU64::new(0),
         })
@@ -106,7 +113,7 @@ impl Wire {
                 src: SocketAddr::new(src, from),
                 dst: SocketAddr::new(dst, to),
             };
-            rss_queue(&self.hash, queues, &flow)
+            rss_queue(&self.hash, &self.reta.lock().unwrap(), &flow)
         })
     }
 }
@@ -145,6 +152,24 @@ struct Side {
     port: Port<Started>,
     workers: Vec<WorkerConfig>,
     wire: Arc<Wire>,
+    /// Makes the one for these workers, with the wire that leads to them.
+    rebalancer: MakeRebalancer,
+}
+
+type MakeRebalancer = Box<dyn FnOnce(Vec<Handle>, Arc<Wire>) -> Rebalancer<Table>>;
+
+/// The table of the model of a NIC that packets come through.
+struct Table(Arc<Wire>);
+
+impl RedirectionTable for Table {
+    fn reta(&self) -> Result<Option<Reta>, dpdk_net::Error> {
+        Ok(Some(self.0.reta.lock().unwrap().clone()))
+    }
+
+    fn set_reta(&self, reta: &Reta) -> Result<(), dpdk_net::Error> {
+        *self.0.reta.lock().unwrap() = reta.clone();
+        Ok(())
+    }
 }
 
 fn side(eal: &Eal, id: PortId, host: u8, queues: u16, spreading: Spreading) -> Side {
@@ -163,18 +188,16 @@ fn side(eal: &Eal, id: PortId, host: u8, queues: u16, spreading: Spreading) -> S
         .unwrap()
         .start()
         .unwrap();
-    let wire = Wire::new(spreading);
-    let peers = peers(
-        eal,
-        &format!("peers-{host}"),
-        queues,
-        &PeersConfig::default(),
-    )
-    .unwrap();
+    let wire = Wire::new(spreading, queues);
+    let mut config = PeersConfig::default();
+    config.count_loads = true;
+    let peers = peers(eal, &format!("peers-{host}"), queues, &config).unwrap();
     if spreading == Spreading::Rss {
-        let hash = wire.hash.clone();
-        peers[0].set_return_path(move |worker, flow| rss_queue(&hash, queues, flow) == worker);
+        peers[0].set_spread(wire.hash.clone(), reta(queues));
     }
+    let control = peers[0].control();
+    let rebalancer: MakeRebalancer =
+        Box::new(move |handles, wire| Rebalancer::new(control, handles, Table(wire)));
     let pairs = port.take_queues().unwrap().into_iter().zip(own).zip(peers);
     let workers = pairs
         .map(|((pair, pool), peer)| {
@@ -193,6 +216,7 @@ fn side(eal: &Eal, id: PortId, host: u8, queues: u16, spreading: Spreading) -> S
         port,
         workers,
         wire,
+        rebalancer,
     }
 }
 
@@ -203,6 +227,8 @@ struct Net {
     /// What the clients send, and what the servers do.
     to_server: Arc<Wire>,
     to_client: Arc<Wire>,
+    /// Of the servers.
+    rebalancer: RefCell<Rebalancer<Table>>,
 }
 
 impl Net {
@@ -239,6 +265,7 @@ fn run<Fut: Future<Output = ()>>(queues: u16, spreading: Spreading, test: impl F
     let mut handles: Vec<Handle> = worker.handles().cloned().collect();
     let clients = handles.split_off(usize::from(queues));
     let net = Net {
+        rebalancer: RefCell::new((server.rebalancer)(handles.clone(), client.wire.clone())),
         server: handles,
         client: clients,
         to_server: client.wire.clone(),
@@ -422,8 +449,12 @@ fn ten_thousand_connections_are_each_at_the_queue_that_rss_says() {
                     src: stream.local_addr().unwrap(),
                     dst: addr,
                 };
-                assert_eq!(accepted[&flow.src], rss_queue(&hash, 4, &flow));
-                assert_eq!(*queue, rss_queue(&hash, 4, &flow.reversed()), "{flow}");
+                assert_eq!(accepted[&flow.src], rss_queue(&hash, &reta(4), &flow));
+                assert_eq!(
+                    *queue,
+                    rss_queue(&hash, &reta(4), &flow.reversed()),
+                    "{flow}"
+                );
             }
         }
         assert_eq!((net.handed_over(), net.lost()), (0, 0));
@@ -638,6 +669,94 @@ fn a_connection_moves_between_workers_of_one_port_alone() {
             client.read(&mut [0; 1]).await.unwrap(),
             0,
             "closed where it has gone"
+        );
+    });
+}
+
+#[test]
+fn a_queue_with_too_much_to_do_gives_entries_and_their_connections_away() {
+    run(4, Spreading::Rss, |net| async move {
+        let addr = at(FAMILIES[0].0, 80);
+        for handle in &net.server {
+            let listener = listen(handle, addr).await;
+            echo(handle, listener);
+        }
+        // Those whose packets come to queue 1 go on talking, all others are silent.
+        let mut talking = Vec::new();
+        let mut silent = Vec::new();
+        let hash = net.to_server.hash.clone();
+        for n in 0..200 {
+            let handle = &net.client[n % 4];
+            let stream = handle.scope(TcpStream::connect(addr)).await.unwrap();
+            let flow = FiveTuple {
+                protocol: dpdk_net::packet::Protocol::Tcp,
+                src: stream.local_addr().unwrap(),
+                dst: addr,
+            };
+            if rss_queue(&hash, &reta(4), &flow) == 1 {
+                talking.push(stream);
+            } else {
+                silent.push(stream);
+            }
+        }
+        assert!(talking.len() > 20, "{}", talking.len());
+        let before: Vec<usize> = net
+            .server
+            .iter()
+            .map(|h| h.stats().tcp_connections)
+            .collect();
+        assert_eq!(before[1], talking.len());
+        assert_eq!(
+            net.rebalancer.borrow_mut().step().unwrap(),
+            Rebalanced::default()
+        );
+        let talk = |talking: Vec<TcpStream>| async move {
+            let mut tasks = Vec::new();
+            for (n, mut stream) in talking.into_iter().enumerate() {
+                tasks.push(tokio::task::spawn_local(async move {
+                    for round in 0..20 {
+                        let sent = pattern(n + round, 500);
+                        let mut back = [0; 500];
+                        stream.write_all(&sent).await.unwrap();
+                        stream.read_exact(&mut back).await.unwrap();
+                        assert!(back[..] == sent);
+                    }
+                    stream
+                }));
+            }
+            let mut back = Vec::new();
+            for task in tasks {
+                back.push(task.await.unwrap());
+            }
+            back
+        };
+        talking = talk(talking).await;
+        let done = net.rebalancer.borrow_mut().step().unwrap();
+        assert!(done.entries > 0 && done.connections > 0, "{done:?}");
+        // They go on as before, at their new queues, and nothing has to be handed over.
+        let handed = net.handed_over();
+        talking = talk(talking).await;
+        assert_eq!(net.handed_over(), handed);
+        let after: Vec<usize> = net
+            .server
+            .iter()
+            .map(|h| h.stats().tcp_connections)
+            .collect();
+        assert_eq!(after.iter().sum::<usize>(), 200);
+        assert_eq!(before[1] - after[1], done.connections);
+        let table = net.to_server.reta.lock().unwrap().clone();
+        for stream in &talking {
+            let flow = FiveTuple {
+                protocol: dpdk_net::packet::Protocol::Tcp,
+                src: stream.local_addr().unwrap(),
+                dst: addr,
+            };
+            assert!(rss_queue(&hash, &table, &flow) < 4);
+        }
+        // By now all have their share: nothing more moves.
+        assert_eq!(
+            net.rebalancer.borrow_mut().step().unwrap(),
+            Rebalanced::default()
         );
     });
 }

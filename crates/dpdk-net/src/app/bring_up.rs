@@ -16,6 +16,7 @@ use super::run::deadline;
 use crate::affinity::Affinity;
 use crate::device::{BURST, LINK_HEADER, SendMemory};
 use crate::error::Error;
+use crate::peers::{Peer, PeersControl};
 use crate::worker::{Worker, WorkerConfig};
 
 /// How often the link is looked at while it is waited for.
@@ -38,6 +39,8 @@ pub(super) struct Ready {
     pub(super) eal: Eal,
     pub(super) port: Port<Started>,
     pub(super) info: PortInfo,
+    /// What all workers share, if there are several.
+    pub(super) peers: Option<PeersControl>,
     /// A configuration for each queue, in their order.
     pub(super) workers: Vec<WorkerConfig>,
 }
@@ -152,6 +155,7 @@ pub(super) fn ready(
             peer.set_rss(&rss, port.reta().ok().flatten());
         }
     }
+    let control = peers.first().map(Peer::control);
     let mut peers = peers.into_iter();
     let tx = port.offloads().tx();
     let memory = builder.send_memory / usize::from(count);
@@ -173,6 +177,7 @@ pub(super) fn ready(
     });
     Ok(Ready {
         workers: workers.collect(),
+        peers: control,
         eal,
         port,
         info,

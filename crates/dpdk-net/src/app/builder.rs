@@ -53,6 +53,7 @@ pub struct AppBuilder {
     pub(super) rss: RssRequest,
     pub(super) peers: PeersConfig,
     pub(super) flow_policy: FlowPolicy,
+    pub(super) rebalance: Option<Duration>,
 }
 
 impl std::fmt::Debug for AppBuilder {
@@ -93,6 +94,7 @@ impl AppBuilder {
             rss: RssRequest::default(),
             peers: PeersConfig::default(),
             flow_policy: FlowPolicy::default(),
+            rebalance: None,
         }
     }
 
@@ -252,6 +254,15 @@ impl AppBuilder {
     /// How workers that share the port find out whose a packet is that came to the wrong queue.
     pub fn peers(mut self, config: PeersConfig) -> Self {
         self.peers = config;
+        self
+    }
+
+    /// Has [`run_each`](Self::run_each) look at what comes to each queue once in `interval`, a second, say, and move entries of the port's
+    /// redirection table, with their connections, from queues that have more than their share to others
+    /// ([`Rebalancer`](crate::peers::Rebalancer)). Where the port can't, a warning says why. Default: not done.
+    pub fn rebalance(mut self, interval: Duration) -> Self {
+        self.rebalance = Some(interval);
+        self.peers.count_loads = true;
         self
     }
 

@@ -58,6 +58,15 @@ impl Shared {
         self.shutdown.send_replace(true);
     }
 
+    pub(super) fn port(&self) -> &PortControl {
+        &self.port
+    }
+
+    /// The handles of all queues, by their numbers.
+    pub(super) fn handles(&self) -> &[Handle] {
+        self.handles.get().map_or(&[], Vec::as_slice)
+    }
+
     /// To be called once, before there is a context.
     pub(super) fn set_handles(&self, handles: Vec<Handle>) {
         // The first ones stay.
@@ -92,7 +101,7 @@ impl Context {
 
     /// The handles of all queues, by their numbers, this one's among them: for sockets on another worker.
     pub fn handles(&self) -> &[Handle] {
-        self.inner.shared.handles.get().map_or(&[], Vec::as_slice)
+        self.inner.shared.handles()
     }
 
     /// Resolves when the application is to end: on SIGINT or SIGTERM, or after

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dpdk_net_rte::lcore::Lcore;
 use dpdk_net_rte::port::PortInfo;
-use dpdk_net_rte::{Eal, SocketId};
+use dpdk_net_rte::{Eal, PortControl, SocketId};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
@@ -22,6 +22,7 @@ use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::peers::{PeersControl, Rebalancer};
 use crate::worker::{Worker, WorkerConfig};
 
 /// Which lcore serves which queues. It prints as a table.
@@ -162,6 +163,8 @@ struct Crew<'a, F> {
     /// Programs that have not returned yet.
     left: watch::Sender<usize>,
     drain: Duration,
+    /// Who looks at the queues' loads, and how often: the first queue's worker takes it.
+    rebalancing: Mutex<Option<(PeersControl, Duration)>>,
 }
 
 /// Ends all if its worker ends by a panic or an error, so that nobody waits for it.
@@ -187,7 +190,7 @@ where
     Fut::Output: Send,
 {
     let drain = builder.drain_timeout;
-    let flow_policy = builder.flow_policy;
+    let (flow_policy, rebalance) = (builder.flow_policy, builder.rebalance);
     let (workers, queues) = (builder.workers.take(), builder.queues.take());
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
@@ -205,6 +208,7 @@ where
         eal,
         port,
         info,
+        peers,
         workers,
     } = ready;
     tracing::info!(port = port.name(), "queues:\n{plan}");
@@ -218,6 +222,7 @@ where
         queues: plan.queues,
         left: watch::Sender::new(plan.queues.into()),
         drain,
+        rebalancing: Mutex::new(peers.zip(rebalance)),
     };
     let mut configs: Vec<Option<WorkerConfig>> = workers.into_iter().map(Some).collect();
     let mut shares = Vec::new();
@@ -292,6 +297,12 @@ where
     for handle in &handles {
         worker.block_on(settle(handle, crew.signals))?;
     }
+    let rebalancing = crew.rebalancing.lock().take_if(|_| queues.contains(&0));
+    if let Some((peers, interval)) = rebalancing {
+        let control = crew.shared.port().clone();
+        let rebalancer = Rebalancer::new(peers, crew.shared.handles().to_vec(), control);
+        worker.spawn_local(rebalance(rebalancer, interval));
+    }
     let mut programs = Vec::new();
     for (queue, handle) in queues.iter().zip(&handles) {
         let context = Context::new(handle.clone(), *queue, crew.shared.clone());
@@ -305,6 +316,17 @@ where
     take_down(worker, crew.signals, until, heard);
     let outputs = ended.into_iter().map(|ended| ended.output);
     Ok(queues.into_iter().zip(outputs).collect())
+}
+
+/// Rebalances for ever, or until it turns out that it can't be done.
+async fn rebalance(mut rebalancer: Rebalancer<PortControl>, interval: Duration) {
+    loop {
+        if let Err(error) = rebalancer.step() {
+            tracing::warn!(%error, "the load of queues stays as RSS spreads it");
+            return;
+        }
+        tokio::time::sleep(interval).await;
+    }
 }
 
 /// Runs one queue's program, and goes on until all others have returned too, or all are to end.

@@ -510,6 +510,41 @@ fn datagrams_find_their_socket_and_their_reassembled_ones_too() {
 }
 
 #[test]
+fn ten_thousand_datagram_flows_each_come_to_their_own_queues() {
+    run(4, Spreading::Rss, |net| async move {
+        let received: Arc<[AtomicU64; 4]> = Arc::default();
+        for (server, _) in FAMILIES {
+            let addr = at(server, 53);
+            for (queue, handle) in net.server.iter().enumerate() {
+                let socket = handle.scope(UdpSocket::bind(addr)).await.unwrap();
+                let received = received.clone();
+                tokio::task::spawn_local(handle.scope(async move {
+                    let mut buf = [0; 2_048];
+                    while let Ok((n, from)) = socket.recv_from(&mut buf).await {
+                        received[queue].fetch_add(1, Ordering::Relaxed);
+                        let _ = socket.send_to(&buf[..n], from).await;
+                    }
+                }));
+            }
+            let mut open = Vec::new();
+            for n in 0..5_000u32 {
+                let handle = &net.client[n as usize % 4];
+                let socket = handle.scope(UdpSocket::connected(addr)).await.unwrap();
+                socket.send(&n.to_be_bytes()).await.unwrap();
+                let mut back = [0; 8];
+                let len = socket.recv(&mut back).await.unwrap();
+                assert_eq!(back[..len], n.to_be_bytes());
+                open.push(socket);
+            }
+        }
+        let received: Vec<u64> = received.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        assert_eq!(received.iter().sum::<u64>(), 10_000);
+        assert!(received.iter().all(|n| *n > 2_000), "{received:?}");
+        assert_eq!((net.handed_over(), net.lost()), (0, 0));
+    });
+}
+
+#[test]
 fn a_neighbour_that_one_worker_has_found_is_known_to_all() {
     run(4, Spreading::Rss, |net| async move {
         let addr = at(FAMILIES[0].0, 80);

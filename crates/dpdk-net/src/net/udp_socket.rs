@@ -5,7 +5,7 @@
 mod segments;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
@@ -60,6 +60,35 @@ impl UdpSocket {
             match Self::open(addr) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(no_addresses))
+    }
+
+    /// A socket on a free port whose peer is set: what [`bind`](Self::bind) to port 0 and [`connect`](Self::connect) do in two
+    /// steps. On a port with several queues it is the better way: a port number is chosen that brings the peer's datagrams to
+    /// this worker's own queue, where `bind` has to choose before the peer is known.
+    ///
+    /// # Errors
+    /// Those of both, of the last address tried.
+    pub async fn connected<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        let mut last = None;
+        for addr in lookup_host(addr).await? {
+            let any = match addr {
+                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            };
+            let shard = Handle::current_shard()?;
+            let options = UdpOptions::new(to_stack(any));
+            let bound = shard.lock().stack.udp_bind_toward(options, to_stack(addr));
+            match bound {
+                Ok(id) => {
+                    return Ok(Self {
+                        socket: Socket::own(shard, id),
+                        family: Family::of(addr),
+                    });
+                }
+                Err(error) => last = Some(io_error(error)),
             }
         }
         Err(last.unwrap_or_else(no_addresses))

@@ -61,6 +61,16 @@ counters! {
         looped,
         /// Frames that were for other workers, and are theirs to handle.
         strays,
+        /// Of these, segments of a connection or for a listener of another worker.
+        strays_tcp,
+        /// Of these, datagrams for another worker's socket.
+        strays_udp,
+        /// Of these, datagrams to a group or broadcast address that other workers' sockets take.
+        strays_group,
+        /// Of these, ICMP errors about what another worker sent.
+        strays_icmp,
+        /// Of these, packets that had come in fragments.
+        strays_reassembled,
         /// Frames taken from other workers.
         strays_taken,
         /// Dropped: frame truncated or with too many VLAN tags.

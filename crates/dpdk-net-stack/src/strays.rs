@@ -123,6 +123,7 @@ impl Stack {
 
     fn take_workers(&mut self) -> Workers {
         let of_tcp = core::mem::take(&mut self.tcp.strayed);
+        self.frames.strays_tcp += u64::from(!of_tcp.is_empty());
         core::mem::take(&mut self.strays.workers).union(of_tcp)
     }
 
@@ -162,6 +163,7 @@ impl Stack {
         frame.extend_from_slice(&kind.to_be_bytes());
         frame.extend_from_slice(packet);
         self.strays.workers = workers;
+        self.frames.strays_reassembled += 1;
         self.note(StrayFrame::Made(frame));
     }
 
@@ -187,7 +189,9 @@ impl Stack {
                 steered.bound(Binding::Udp, to).pick(hash)
             }
         };
-        self.stray_to(worker.map_or(Workers::NONE, Workers::only))
+        let strays = self.stray_to(worker.map_or(Workers::NONE, Workers::only));
+        self.frames.strays_udp += u64::from(strays);
+        strays
     }
 
     /// A datagram to a group or broadcast address goes to all workers that have a socket for it.
@@ -203,7 +207,9 @@ impl Stack {
         };
         let to = addr::socket_addr(ip.dst(), datagram.dst_port(), vlan);
         let workers = steered.receivers(to, vlan);
-        self.stray_to(workers)
+        let strays = self.stray_to(workers);
+        self.frames.strays_group += u64::from(strays);
+        strays
     }
 
     /// Whether a packet to a group that was not joined here is to be handled all the same, as it is for other workers.
@@ -244,13 +250,15 @@ impl Stack {
             return false;
         }
         if let Owner::Worker(worker) = steered.owner(&arriving(report.protocol, local, remote)) {
+            self.frames.strays_icmp += 1;
             return self.stray_to(Workers::only(worker));
         }
         // Whose datagram it was that was too large is not known; what the path takes is of use to all that send there.
         if report.protocol == Protocol::Udp && matches!(report.kind, ErrorKind::PacketTooBig { .. })
         {
             let workers = steered.bound(Binding::Udp, local);
-            self.stray_to(workers);
+            let strays = self.stray_to(workers);
+            self.frames.strays_icmp += u64::from(strays);
         }
         false
     }

@@ -132,14 +132,38 @@ impl Handle {
         most: usize,
         mut which: impl FnMut(&TcpConnection) -> bool,
     ) -> usize {
-        let candidates = self.with(|state| {
-            let all = state.stack.tcp_connections_by_id();
-            let able = all.into_iter().filter(|(id, _)| !state.is_unnoticed(*id));
-            able.collect::<Vec<_>>()
+        self.disperse(most, |connection| which(connection).then_some(to))
+            .0
+    }
+
+    /// Moves up to `most` connections to the workers that `target` names; tells how many moved, and how many are to go and did not.
+    pub(crate) fn disperse<'a>(
+        &self,
+        most: usize,
+        mut target: impl FnMut(&TcpConnection) -> Option<&'a Handle>,
+    ) -> (usize, usize) {
+        let all = self.with(|state| {
+            let all = state.stack.tcp_connections_by_id().into_iter();
+            let all = all.map(|(id, it)| (id, it, state.is_unnoticed(id)));
+            all.collect::<Vec<_>>()
         });
-        let wanted = candidates.into_iter().filter(|(_, it)| which(it));
-        let moved = wanted.filter(|(id, _)| migrate(&self.shard, *id, &to.shard).is_ok());
-        moved.take(most).count()
+        let (mut moved, mut left) = (0, 0);
+        for (id, connection, unnoticed) in all {
+            let Some(to) = target(&connection) else {
+                continue;
+            };
+            if unnoticed || moved >= most {
+                left += 1;
+            } else if migrate(&self.shard, id, &to.shard).is_ok() {
+                moved += 1;
+            }
+        }
+        (moved, left)
+    }
+
+    /// Whether the worker is ending, or has ended.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.with(|state| state.closing || state.ended)
     }
 
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {

@@ -54,9 +54,11 @@ impl PinTarget {
 
     /// Where it is for, and where it comes from if that counts.
     fn ends(&self) -> (SocketAddr, Option<SocketAddr>) {
+        // Sockets of both families show IPv4 addresses as mapped ones, which are in no packet.
+        let real = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         match self {
-            Self::Flow(flow) => (flow.dst, Some(flow.src)),
-            Self::Port(_, local) => (*local, None),
+            Self::Flow(flow) => (real(flow.dst), Some(real(flow.src))),
+            Self::Port(_, local) => (real(*local), None),
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) worker: WorkerStats,
     /// The worker has ended: nothing will ever be ready again.
     pub(crate) ended: bool,
+    /// The worker is ending: no connection comes here any more.
+    pub(crate) closing: bool,
     tcp: SecondaryMap<TcpId, SocketWakers>,
     listeners: SecondaryMap<ListenerId, SocketWakers>,
     udp: SecondaryMap<UdpId, SocketWakers>,
@@ -74,6 +76,7 @@ impl Shard {
                 now,
                 worker: WorkerStats::default(),
                 ended: false,
+                closing: false,
                 tcp: SecondaryMap::new(),
                 listeners: SecondaryMap::new(),
                 udp: SecondaryMap::new(),
@@ -532,9 +535,9 @@ fn hand_on(
     let worker = source
         .stack
         .worker_of_peer(&target.stack)
-        .filter(|_| !target.ended)
+        .filter(|_| !target.ended && !target.closing)
         .ok_or(stack::Error::InvalidInput(
-            "a connection moves between workers of the same port only",
+            "a connection moves between running workers of the same port only",
         ))?;
     let now = source.now.max(target.now);
     let parcel = source.stack.tcp_export(now, key, worker)?;

@@ -18,6 +18,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -148,7 +149,9 @@ pub struct Reactor {
     /// Wakers between their removal from the shard and their wake; kept for its allocation.
     wake: Vec<Waker>,
     idle: IdlePolicy,
-    idle_turns: u32,
+    /// Turns in a row in which nothing happened, of all reactors of the worker; and how many those are.
+    idle_turns: Arc<AtomicU32>,
+    reactors: u32,
 }
 
 impl fmt::Debug for Reactor {
@@ -196,7 +199,8 @@ impl Reactor {
             clock,
             wake: Vec::new(),
             idle: config.idle,
-            idle_turns: 0,
+            idle_turns: Arc::default(),
+            reactors: 1,
         })
     }
 
@@ -221,6 +225,12 @@ impl Reactor {
             // What tasks wrote since the last turn goes first, what came in after it: an answer is written
             // before the next turn, so it leaves together with the ACK and its connection is asked once.
             let produced = state.stack.poll_transmit(now, output);
+            // What others have handed over is older, as a rule.
+            if let Some(others) = &mut self.hand_over
+                && taken > 0
+            {
+                others.ingest(&mut state.stack, now);
+            }
             if received > 0 {
                 state.stack.ingest(now, frames);
             }
@@ -228,9 +238,6 @@ impl Reactor {
                 if received > 0 {
                     others.count_loads(frames);
                     others.note(&mut state.stack);
-                }
-                if taken > 0 {
-                    others.ingest(&mut state.stack, now);
                 }
                 others.exchange_news(&mut state.stack, now);
                 let counts = others.take_counts();
@@ -339,10 +346,14 @@ impl Future for Reactor {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let reactor = self.get_mut();
         if reactor.turn() {
-            reactor.idle_turns = 0;
+            reactor.idle_turns.store(0, Ordering::Relaxed);
         } else {
-            reactor.idle_turns = reactor.idle_turns.saturating_add(1);
-            reactor.idle.pause(reactor.idle_turns);
+            // One thread has all of them; each has had its turn when the count has come around.
+            let turns = reactor.idle_turns.load(Ordering::Relaxed).saturating_add(1);
+            reactor.idle_turns.store(turns, Ordering::Relaxed);
+            if turns.is_multiple_of(reactor.reactors) {
+                reactor.idle.pause(turns / reactor.reactors);
+            }
         }
         // Runs again after the tasks that it made ready.
         cx.waker().wake_by_ref();
@@ -355,6 +366,7 @@ impl Drop for Reactor {
         {
             let mut state = self.shard.lock();
             let now = state.now;
+            state.closing = true;
             state.stack.reset_all(now);
         }
         self.flush();
@@ -441,7 +453,12 @@ impl Worker {
         let affinity = configs.first().and_then(|config| config.affinity);
         let affinity = affinity.unwrap_or_else(Affinity::all);
         let reactors = configs.into_iter().map(Reactor::new);
-        let reactors = reactors.collect::<Result<Vec<_>, _>>()?;
+        let mut reactors = reactors.collect::<Result<Vec<_>, _>>()?;
+        let count = u32::try_from(reactors.len()).unwrap_or(u32::MAX);
+        let idle_turns = Arc::new(AtomicU32::new(0));
+        for reactor in &mut reactors {
+            (reactor.idle_turns, reactor.reactors) = (idle_turns.clone(), count);
+        }
         let Some(handle) = reactors.first().map(Reactor::handle) else {
             return Err(Error::BadValue {
                 what: "the number of queue pairs of a worker",
@@ -505,14 +522,15 @@ impl Worker {
     /// sockets; connections then have `grace` to finish by themselves, are reset after it, and the last
     /// frames are flushed. TIME-WAIT is not waited for.
     pub fn shutdown(self, grace: Duration) -> Drained {
-        self.shutdown_unless(grace, || false)
+        self.shutdown_until(grace, |finished| finished)
     }
 
-    /// As [`shutdown`](Self::shutdown), but the grace also ends when `hurry` says so.
-    pub(crate) fn shutdown_unless(
+    /// As [`shutdown`](Self::shutdown), but the grace ends when `ends` says so, which is told whether the connections have
+    /// finished.
+    pub(crate) fn shutdown_until(
         self,
         grace: Duration,
-        mut hurry: impl FnMut() -> bool,
+        mut ends: impl FnMut(bool) -> bool,
     ) -> Drained {
         let Self {
             runtime,
@@ -527,6 +545,7 @@ impl Worker {
         } in queues
         {
             handle.refuse_new(true);
+            handle.with(|state| state.closing = true);
             task.abort();
             reactors.push((reactor, handle));
         }
@@ -548,7 +567,7 @@ impl Worker {
                 for (reactor, _) in &reactors {
                     reactor.borrow_mut().turn();
                 }
-                unfinished() == 0 || hurry()
+                ends(unfinished() == 0)
             });
         }
         let reset = unfinished();

@@ -389,6 +389,19 @@ impl Mbuf {
         }
     }
 
+    /// Takes over what the NIC said about a received packet's checksums and its RSS hash, for a copy of that packet.
+    pub fn copy_verdicts(&mut self, received: &Self) {
+        const SAID: u64 = sys::DN_MBUF_F_RX_IP_CKSUM_MASK
+            | sys::DN_MBUF_F_RX_L4_CKSUM_MASK
+            | sys::DN_MBUF_F_RX_RSS_HASH;
+        // SAFETY: both mbufs are alive, and this one is ours alone.
+        unsafe {
+            let said = received.raw.ol_flags() & SAID;
+            self.raw.set_ol_flags(self.raw.ol_flags() & !SAID | said);
+            self.raw.set_rss_hash(received.raw.rss_hash());
+        }
+    }
+
     /// The RSS hash, if the NIC delivered it.
     #[inline]
     pub fn rss_hash(&self) -> Option<u32> {

@@ -57,7 +57,7 @@ impl RawMbuf {
     field!(DN_MBUF_OFF_OL_FLAGS, u64, ol_flags, set_ol_flags);
     field!(DN_MBUF_OFF_PACKET_TYPE, u32, packet_type);
     field!(DN_MBUF_OFF_VLAN_TCI, u16, vlan_tci, set_vlan_tci);
-    field!(DN_MBUF_OFF_HASH_RSS, u32, rss_hash);
+    field!(DN_MBUF_OFF_HASH_RSS, u32, rss_hash, set_rss_hash);
     field!(DN_MBUF_OFF_FLOW_MARK, u32, flow_mark);
     field!(DN_MBUF_OFF_PRIV_SIZE, u16, priv_size);
     field!(DN_MBUF_OFF_POOL, NonNull<sys::rte_mempool>, pool);

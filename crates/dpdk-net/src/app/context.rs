@@ -53,6 +53,11 @@ impl Shared {
         })
     }
 
+    /// Waits until the application is to end.
+    pub(super) async fn requested(&self) {
+        let _ = self.shutdown.subscribe().wait_for(|on| *on).await;
+    }
+
     /// Ends the application as a signal would.
     pub(super) fn request_shutdown(&self) {
         self.shutdown.send_replace(true);

@@ -5,19 +5,21 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use dpdk_net_rte::lcore::Lcore;
 use dpdk_net_rte::port::PortInfo;
 use dpdk_net_rte::{Eal, PortControl, SocketId};
+use dpdk_net_stack::MAX_WORKERS;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::bring_up::{self, Ready};
 use super::context::Shared;
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
-use super::signals::Signals;
+use super::signals::{Heard, Signals};
 use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
 use crate::error::Error;
@@ -48,7 +50,7 @@ impl QueuePlan {
         let mut others: Vec<Lcore> = eal.worker_lcores().collect();
         others.sort_by_key(|lcore| is_far(lcore, port.socket));
         lcores.extend(others);
-        let most = port.max_rx_queues.min(port.max_tx_queues);
+        let most = port.max_rx_queues.min(port.max_tx_queues).min(MAX_WORKERS);
         if let Some(wished) = queues
             && !(1..=most).contains(&wished)
         {
@@ -162,6 +164,8 @@ struct Crew<'a, F> {
     queues: u16,
     /// Programs that have not returned yet.
     left: watch::Sender<usize>,
+    /// Workers whose connections have not finished yet. Until all have, each goes on: what the others need may come to its queue.
+    unfinished: AtomicUsize,
     drain: Duration,
     /// Who looks at the queues' loads, and how often: the first queue's worker takes it.
     rebalancing: Mutex<Option<(PeersControl, Duration)>>,
@@ -171,11 +175,24 @@ struct Crew<'a, F> {
 struct EndAll<'a> {
     shared: &'a Shared,
     gate: &'a Gate,
+    unfinished: &'a AtomicUsize,
+    /// It is one of those.
+    counted: bool,
     armed: bool,
+}
+
+impl EndAll<'_> {
+    /// Its connections have finished.
+    fn finished(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.unfinished.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for EndAll<'_> {
     fn drop(&mut self) {
+        self.finished();
         if self.armed {
             self.gate.fail();
             self.shared.request_shutdown();
@@ -213,6 +230,12 @@ where
     } = ready;
     tracing::info!(port = port.name(), "queues:\n{plan}");
     bring_up::announce(&port, &info);
+    if rebalance.is_some() && peers.is_none() {
+        tracing::warn!(
+            port = port.name(),
+            "there is one queue: nothing to rebalance"
+        );
+    }
     let signals = Signals::listen(affinity)?;
     let crew = Crew {
         program,
@@ -221,6 +244,7 @@ where
         gate: Gate::default(),
         queues: plan.queues,
         left: watch::Sender::new(plan.queues.into()),
+        unfinished: AtomicUsize::new(plan.lcores.len()),
         drain,
         rebalancing: Mutex::new(peers.zip(rebalance)),
     };
@@ -282,6 +306,8 @@ where
     let mut guard = EndAll {
         shared: &crew.shared,
         gate: &crew.gate,
+        unfinished: &crew.unfinished,
+        counted: true,
         armed: true,
     };
     let (queues, configs): (Vec<u16>, Vec<WorkerConfig>) = share.into_iter().unzip();
@@ -301,7 +327,11 @@ where
     if let Some((peers, interval)) = rebalancing {
         let control = crew.shared.port().clone();
         let rebalancer = Rebalancer::new(peers, crew.shared.handles().to_vec(), control);
-        worker.spawn_local(rebalance(rebalancer, interval));
+        let (shared, heard) = (crew.shared.clone(), crew.signals.watch());
+        worker.spawn_local(rebalance(rebalancer, interval, shared, heard));
+    }
+    for handle in &handles {
+        worker.spawn_local(watch_over(handle.clone(), crew.shared.clone()));
     }
     let mut programs = Vec::new();
     for (queue, handle) in queues.iter().zip(&handles) {
@@ -313,20 +343,58 @@ where
     let until = ended.iter().filter_map(|ended| ended.deadline).min();
     let heard = ended.iter().map(|ended| ended.heard).max().unwrap_or(0);
     let until = until.unwrap_or_else(|| deadline(crew.drain));
-    take_down(worker, crew.signals, until, heard);
+    take_down(worker, crew.signals, until, heard, |own| {
+        if own {
+            guard.finished();
+        }
+        crew.unfinished.load(Ordering::Relaxed) == 0
+    });
     let outputs = ended.into_iter().map(|ended| ended.output);
     Ok(queues.into_iter().zip(outputs).collect())
 }
 
-/// Rebalances for ever, or until it turns out that it can't be done.
-async fn rebalance(mut rebalancer: Rebalancer<PortControl>, interval: Duration) {
+/// Rebalances until the application is to end.
+async fn rebalance(
+    mut rebalancer: Rebalancer<PortControl>,
+    interval: Duration,
+    shared: Arc<Shared>,
+    mut heard: watch::Receiver<Heard>,
+) {
+    let mut failed = 0;
     loop {
-        if let Err(error) = rebalancer.step() {
-            tracing::warn!(%error, "the load of queues stays as RSS spreads it");
-            return;
+        match rebalancer.step() {
+            Ok(_) => failed = 0,
+            Err(error @ Error::CannotRebalance(_)) => {
+                tracing::warn!(%error, "the load of queues stays as RSS spreads it");
+                return;
+            }
+            Err(error) if failed < RETRIES => {
+                failed += 1;
+                tracing::info!(%error, "the redirection table could not be changed; trying again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the redirection table can't be changed: the load of queues stays as it is");
+                return;
+            }
         }
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = shared.requested() => return,
+            _ = heard.wait_for(|heard| heard.count > 0) => return,
+        }
     }
+}
+
+/// Times in a row that a driver may refuse to change its redirection table.
+const RETRIES: u32 = 5;
+
+/// A worker whose loop has died, by a panic in a waker, serves nobody any more: better all end, and are started again.
+async fn watch_over(handle: Handle, shared: Arc<Shared>) {
+    while !handle.with(|state| state.ended) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tracing::error!("a worker's loop has died: the application ends");
+    shared.request_shutdown();
 }
 
 /// Runs one queue's program, and goes on until all others have returned too, or all are to end.
@@ -335,18 +403,27 @@ where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
 {
-    let ended = supervise(crew.program, &context, crew.signals, crew.drain).await;
+    let mut ended = supervise(crew.program, &context, crew.signals, crew.drain).await;
     crew.left.send_modify(|left| *left = left.saturating_sub(1));
     if ended.deadline.is_some() {
         return ended;
     }
     let mut left = crew.left.subscribe();
+    if *left.borrow() > 0 {
+        tracing::info!(
+            queue = context.queue(),
+            "this queue's program has returned; its worker goes on for the others"
+        );
+    }
     tokio::select! {
         // The sender is there as long as the crew.
-        _ = left.wait_for(|left| *left == 0) => {}
+        _ = left.wait_for(|left| *left == 0) => return ended,
         () = context.requested() => {}
         _ = crew.signals.more_than(0) => {}
     }
+    // Those that are left have as long as everybody else's.
+    ended.deadline = Some(deadline(crew.drain));
+    ended.heard = crew.signals.heard().count.min(1);
     ended
 }
 

@@ -61,7 +61,7 @@ where
     worker.block_on(settle(worker.handle(), &signals))?;
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
-    take_down(worker, &signals, until, ended.heard);
+    take_down(worker, &signals, until, ended.heard, |own| own);
     // The queues are back: the port stops and closes with its last owner.
     if let Err(refused) = port.stop() {
         tracing::warn!(error = %refused.error, "the port was not stopped");
@@ -176,9 +176,17 @@ async fn no_connections(handle: &Handle) {
     }
 }
 
-pub(super) fn take_down(worker: Worker, signals: &Signals, deadline: Instant, heard: u32) {
+/// Ends a worker, once `finished` says so of whether its own connections have, or at the deadline, or with one more signal.
+pub(super) fn take_down(
+    worker: Worker,
+    signals: &Signals,
+    deadline: Instant,
+    heard: u32,
+    mut finished: impl FnMut(bool) -> bool,
+) {
     let grace = deadline.saturating_duration_since(Instant::now());
-    let drained = worker.shutdown_unless(grace, || signals.heard().count > heard);
+    let drained =
+        worker.shutdown_until(grace, |own| finished(own) || signals.heard().count > heard);
     if drained.reset > 0 {
         tracing::warn!(
             connections = drained.reset,

@@ -78,6 +78,11 @@ impl Signals {
         *self.heard.borrow()
     }
 
+    /// What is heard from now on.
+    pub(super) fn watch(&self) -> watch::Receiver<Heard> {
+        self.heard.clone()
+    }
+
     /// Waits until more than `count` signals were heard.
     pub(super) async fn more_than(&self, count: u32) -> Heard {
         let mut heard = self.heard.clone();

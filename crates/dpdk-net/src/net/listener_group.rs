@@ -1,6 +1,6 @@
 //! A TCP listener on all queues of a port: bound once, accepted on one core or on each.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 
 use super::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use crate::handle::Handle;
+
+/// Free ports that are tried.
+const PORTS: u32 = 16;
 
 /// Listeners on the same address of several workers, one for each queue of a port.
 ///
@@ -42,9 +45,16 @@ impl ListenerGroup {
     pub async fn bind<A: ToSocketAddrs>(handles: &[Handle], addr: A) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no worker to listen with");
         for addr in lookup_host(addr).await? {
-            match Self::bind_one(handles, addr).await {
-                Ok(group) => return Ok(group),
-                Err(error) => last = error,
+            // A port that is free with one may be taken with another.
+            let tries = if addr.port() == 0 { PORTS } else { 1 };
+            for _ in 0..tries {
+                match Self::bind_one(handles, addr).await {
+                    Ok(group) => return Ok(group),
+                    Err(error) => last = error,
+                }
+                if last.kind() != io::ErrorKind::AddrInUse {
+                    break;
+                }
             }
         }
         Err(last)
@@ -69,24 +79,60 @@ impl ListenerGroup {
         })
     }
 
-    /// Waits for a connection at any of the queues, and takes it. The queues take turns in being asked first.
+    /// Waits for a connection at any of the queues, and takes it. The queues take turns in being asked first; any number of tasks
+    /// may wait.
+    ///
+    /// # Errors
+    /// Those of [`TcpListener::accept`], once all queues have failed: a worker that has ended is passed over.
     ///
     /// # Cancel safety
-    /// Cancel safe: if dropped, no connection was taken. Of several tasks that wait at once only the last is woken.
+    /// Cancel safe: if dropped, no connection was taken.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        let (before, from) = self.in_turn();
+        let waits = from
+            .iter()
+            .chain(before)
+            .map(|listener| Some(Box::pin(listener.accept())));
+        let mut waits: Vec<_> = waits.collect();
+        poll_fn(|cx| {
+            let mut failed = None;
+            for wait in &mut waits {
+                let Some(accept) = wait else { continue };
+                match accept.as_mut().poll(cx) {
+                    Poll::Ready(Ok(accepted)) => return Poll::Ready(Ok(accepted)),
+                    Poll::Ready(Err(error)) => (failed, *wait) = (Some(error), None),
+                    Poll::Pending => {}
+                }
+            }
+            match failed {
+                Some(error) if waits.iter().all(Option::is_none) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// Polls for a connection. Only the waker of the last caller is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.listeners.len().max(1);
-        let (before, from) = self.listeners.split_at(first);
+        let (before, from) = self.in_turn();
+        let (mut failed, mut waits) = (None, false);
         for listener in from.iter().chain(before) {
-            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
-                return Poll::Ready(accepted);
+            match listener.poll_accept(cx) {
+                Poll::Ready(Ok(accepted)) => return Poll::Ready(Ok(accepted)),
+                Poll::Ready(Err(error)) => failed = Some(error),
+                Poll::Pending => waits = true,
             }
         }
-        Poll::Pending
+        match failed {
+            Some(error) if !waits => Poll::Ready(Err(error)),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The listeners, those before whose turn it is apart.
+    fn in_turn(&self) -> (&[TcpListener], &[TcpListener]) {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.listeners.len().max(1);
+        self.listeners.split_at(first)
     }
 
     /// The address that all of them listen on.

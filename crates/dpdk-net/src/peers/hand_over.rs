@@ -150,7 +150,7 @@ impl HandOver {
 
     fn give_made(&mut self, stray: &Stray, frame: &[u8], pool: &Mempool) {
         for worker in stray.workers.iter() {
-            let packet = packet_of([frame], pool);
+            let packet = mbuf_of([frame], pool).map(RxMbuf::from);
             self.stage(worker, packet);
         }
     }
@@ -190,23 +190,26 @@ impl HandOver {
     }
 }
 
-/// A packet like this one, with a tag that was stripped put back in.
+/// A packet like this one, with a tag that was stripped put back in, and what the NIC said of its checksums.
 fn copy(packet: &RxMbuf, pool: &Mempool) -> Option<RxMbuf> {
-    let rest = packet.rest().map(|segment| segment.bytes());
-    let Some(tci) = packet.rx_meta().vlan_tci else {
-        return packet_of([packet.bytes()].into_iter().chain(rest), pool);
-    };
     const ADDRESSES: usize = 12;
-    let (addresses, behind) = packet.bytes().split_at_checked(ADDRESSES)?;
-    let [a, b] = ethernet::TYPE_VLAN.to_be_bytes();
-    let [c, d] = tci.to_be_bytes();
-    let tag = [a, b, c, d];
-    let parts = [addresses, &tag, behind].into_iter();
-    packet_of(parts.chain(rest), pool)
+    let rest = packet.rest().map(|segment| segment.bytes());
+    let mut copied = match packet.rx_meta().vlan_tci {
+        None => mbuf_of([packet.bytes()].into_iter().chain(rest), pool)?,
+        Some(tci) => {
+            let (addresses, behind) = packet.bytes().split_at_checked(ADDRESSES)?;
+            let [a, b] = ethernet::TYPE_VLAN.to_be_bytes();
+            let [c, d] = tci.to_be_bytes();
+            let tag = [a, b, c, d];
+            mbuf_of([addresses, &tag, behind].into_iter().chain(rest), pool)?
+        }
+    };
+    copied.copy_verdicts(packet.as_mbuf());
+    Some(copied.into())
 }
 
 /// A packet of these bytes, in as many mbufs as it takes.
-fn packet_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>, pool: &Mempool) -> Option<RxMbuf> {
+fn mbuf_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>, pool: &Mempool) -> Option<Mbuf> {
     let mut packet = pool.alloc()?;
     let mut last: Option<Mbuf> = None;
     for mut part in parts {
@@ -225,5 +228,5 @@ fn packet_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>, pool: &Mempool) -> O
     if let Some(last) = last {
         packet.chain(last).ok()?;
     }
-    Some(packet.into())
+    Some(packet)
 }

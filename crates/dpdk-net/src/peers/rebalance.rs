@@ -1,10 +1,10 @@
 //! Rebalancing: where some queues have more to do than others, entries of the redirection table go to other queues, and their
 //! connections with them.
 //!
-//! Connections move first, then the table changes, then those move that have come in between. What is on its way meanwhile is
-//! handed over. So no connection is ever at another queue than its packets for longer than that.
+//! The table changes first, then connections move; what comes in between is handed over. Some at a time: the rest follows with
+//! the next step, and so does a connection that has moved before and whose task has not used it since.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use dpdk_net_rte::PortControl;
 use dpdk_net_rte::port::Reta;
 use dpdk_net_stack::TcpConnection;
 
+use super::path::Loads;
 use super::{PeersControl, Shared};
 use crate::error::Error;
 use crate::handle::Handle;
@@ -61,6 +62,10 @@ pub struct Rebalancer<T> {
     shared: Arc<Shared>,
     handles: Vec<Handle>,
     last: Vec<u64>,
+    /// Entries that were moved, whose connections may not all have followed.
+    moved: HashSet<usize>,
+    /// Whether some have not.
+    behind: bool,
 }
 
 impl<T> fmt::Debug for Rebalancer<T> {
@@ -71,8 +76,8 @@ impl<T> fmt::Debug for Rebalancer<T> {
     }
 }
 
-/// Which queue an entry's packets came to, and come to from now on.
-type Moves = HashMap<usize, (u16, u16)>;
+/// Connections that move to another worker in one step, of each worker.
+const AT_ONCE: usize = 512;
 
 impl<T: RedirectionTable> Rebalancer<T> {
     /// For these workers ([`Peer::control`](super::Peer::control)), whose handles are given by the numbers of their queues.
@@ -82,6 +87,8 @@ impl<T: RedirectionTable> Rebalancer<T> {
             shared: control.0,
             handles,
             last: Vec::new(),
+            moved: HashSet::new(),
+            behind: false,
         }
     }
 
@@ -91,7 +98,8 @@ impl<T: RedirectionTable> Rebalancer<T> {
     /// # Errors
     /// [`Error::CannotRebalance`] where nothing is counted; the driver's refusals.
     pub fn step(&mut self) -> Result<Rebalanced, Error> {
-        let Some(loads) = self.shared.loads.get() else {
+        let shared = self.shared.clone();
+        let Some(loads) = shared.loads.get() else {
             return Err(Error::CannotRebalance(
                 "what comes to each entry of the redirection table is not counted: set PeersConfig::count_loads, on a port whose RSS hash is known",
             ));
@@ -107,20 +115,23 @@ impl<T: RedirectionTable> Rebalancer<T> {
         let Some(old) = self.table.reta()? else {
             return Err(Error::CannotRebalance("the port has no redirection table"));
         };
+        if self.handles.iter().any(Handle::is_closing) {
+            return Err(Error::CannotRebalance("a worker is ending"));
+        }
         let queues = u16::try_from(self.handles.len()).unwrap_or(u16::MAX);
         let new = old.rebalance(&lately, queues, |_| true)?;
         let pairs = old.queues().iter().zip(new.queues()).enumerate();
-        let moves: Moves = pairs
-            .filter(|(_, (from, to))| from != to)
-            .map(|(entry, (from, to))| (entry, (*from, *to)))
-            .collect();
-        if moves.is_empty() {
+        let moves = pairs.filter(|(_, (from, to))| from != to);
+        let moves: Vec<usize> = moves.map(|(entry, _)| entry).collect();
+        if !moves.is_empty() {
+            self.table.set_reta(&new)?;
+            self.shared.path.set_reta(&new);
+        }
+        if moves.is_empty() && !self.behind {
             return Ok(Rebalanced::default());
         }
-        let mut connections = self.migrate(&moves);
-        self.table.set_reta(&new)?;
-        self.shared.path.set_reta(&new);
-        connections += self.migrate(&moves);
+        self.moved.extend(&moves);
+        let connections = self.follow(loads, new.queues());
         tracing::debug!(entries = moves.len(), connections, "rebalanced");
         Ok(Rebalanced {
             entries: moves.len(),
@@ -128,29 +139,25 @@ impl<T: RedirectionTable> Rebalancer<T> {
         })
     }
 
-    /// Moves the connections of these entries; tells how many those were.
-    fn migrate(&self, moves: &Moves) -> usize {
-        let Some(loads) = self.shared.loads.get() else {
-            return 0;
-        };
-        let move_of = |connection: &TcpConnection| {
-            let flow = FiveTuple {
-                protocol: Protocol::Tcp,
-                src: connection.peer,
-                dst: connection.local,
+    /// Moves connections of entries that were moved to where their packets come now; tells how many those were.
+    fn follow(&mut self, loads: &Loads, table: &[u16]) -> usize {
+        let mut connections = 0;
+        self.behind = false;
+        for (queue, handle) in self.handles.iter().enumerate() {
+            let target = |connection: &TcpConnection| {
+                let entry = loads.entry_of(&FiveTuple {
+                    protocol: Protocol::Tcp,
+                    src: connection.peer,
+                    dst: connection.local,
+                })?;
+                let queue_now = usize::from(*table.get(entry)?);
+                let follows = self.moved.contains(&entry) && queue_now != queue;
+                follows.then(|| self.handles.get(queue_now)).flatten()
             };
-            moves.get(&loads.entry_of(&flow)?).copied()
-        };
-        let mut ways: Vec<(u16, u16)> = moves.values().copied().collect();
-        ways.sort_unstable();
-        ways.dedup();
-        let mut moved = 0;
-        for way in ways {
-            let handle = |queue: u16| self.handles.get(usize::from(queue));
-            if let (Some(from), Some(to)) = (handle(way.0), handle(way.1)) {
-                moved += from.migrate(to, usize::MAX, |it| move_of(it) == Some(way));
-            }
+            let (moved, left) = handle.disperse(AT_ONCE, target);
+            connections += moved;
+            self.behind |= left > 0;
         }
-        moved
+        connections
     }
 }

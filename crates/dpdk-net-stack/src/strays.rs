@@ -9,7 +9,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use dpdk_net_packet::{FrameBuf, IpPacket, MacAddr, Protocol, Transport, ethernet, udp};
 
@@ -167,6 +167,17 @@ impl Stack {
         self.note(StrayFrame::Made(frame));
     }
 
+    /// Whom a datagram is for, and who can be asked about it, if it may be others'.
+    fn asked_for(
+        &self,
+        ip: &IpPacket<'_>,
+        datagram: &udp::Datagram<'_>,
+        vlan: u16,
+    ) -> Option<(&Steered, SocketAddr)> {
+        let to = addr::socket_addr(ip.dst(), datagram.dst_port(), vlan);
+        Some((self.open()?, to))
+    }
+
     /// Whether a datagram that no socket here takes is for one of another worker: the one whose peer its sender is, or one of
     /// those that are bound to its address or port.
     pub(crate) fn datagram_strays(
@@ -176,10 +187,9 @@ impl Stack {
         datagram: &udp::Datagram<'_>,
     ) -> bool {
         let vlan = self.link.ifaces.get(at).vlan;
-        let Some(steered) = self.open() else {
+        let Some((steered, to)) = self.asked_for(ip, datagram, vlan) else {
             return false;
         };
-        let to = addr::socket_addr(ip.dst(), datagram.dst_port(), vlan);
         let from = addr::socket_addr(ip.src(), datagram.src_port(), vlan);
         let worker = match steered.owner(&arriving(Protocol::Udp, to, from)) {
             Owner::Worker(worker) => Some(worker),
@@ -202,10 +212,9 @@ impl Stack {
         datagram: &udp::Datagram<'_>,
     ) -> bool {
         let vlan = self.link.ifaces.get(at).vlan;
-        let Some(steered) = self.open() else {
+        let Some((steered, to)) = self.asked_for(ip, datagram, vlan) else {
             return false;
         };
-        let to = addr::socket_addr(ip.dst(), datagram.dst_port(), vlan);
         let workers = steered.receivers(to, vlan);
         let strays = self.stray_to(workers);
         self.frames.strays_group += u64::from(strays);

@@ -63,7 +63,7 @@ pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};
 pub use idle::IdlePolicy;
 pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
-pub use stats::{ShardStats, Snapshot, WorkerStats};
+pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 
 #[doc(no_inline)]

@@ -66,6 +66,18 @@ pub struct ShardStats {
     pub tcp_orphans: usize,
 }
 
+/// How full a mempool is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolLevel {
+    /// Its name: `dpdk-net-PORT-QUEUE` is a queue's own, `dpdk-net-PORT-all` the one for all queues.
+    pub name: String,
+    /// Mbufs that it has.
+    pub capacity: usize,
+    /// Those that are in use: in rings, in hand, or with payload that somebody keeps.
+    pub in_use: usize,
+}
+
 /// The figures of a running application. See [`crate::app::Context::stats`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -80,6 +92,8 @@ pub struct Snapshot {
     pub port: Option<PortStats>,
     /// Which of the port's offloads are on, and why others are not.
     pub offloads: Offloads,
+    /// The port's mempools.
+    pub mempools: Vec<PoolLevel>,
     /// Every TCP connection.
     pub connections: Vec<TcpConnection>,
     /// TCP connections that their application let go of and that finish by themselves.

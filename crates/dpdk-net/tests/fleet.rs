@@ -213,6 +213,11 @@ fn serve_and_connect(bed: &Bed, queues: u16) -> Outcome {
             })
             .await;
             let stats = ctx.stats();
+            // A pool for each queue, one for all, and two to send from by reference for each.
+            let level = |name: &str| stats.mempools.iter().find(|pool| pool.name.ends_with(name));
+            let own = level(&format!("-{queue}")).unwrap();
+            assert!(own.in_use > 0 && own.in_use < own.capacity, "{own:?}");
+            assert_eq!(level("-all").unwrap().in_use, 0);
             (lcore, stats.worker, stats.stack.tcp.tx_resets)
         })
     });

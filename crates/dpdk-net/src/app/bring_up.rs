@@ -31,6 +31,7 @@ const CACHE: u32 = 256;
 /// What runs when everything is up.
 pub(super) struct Up {
     pub(super) worker: Worker,
+    pub(super) mempools: Vec<Mempool>,
     pub(super) port: Port<Started>,
 }
 
@@ -41,6 +42,8 @@ pub(super) struct Ready {
     pub(super) info: PortInfo,
     /// What all workers share, if there are several.
     pub(super) peers: Option<PeersControl>,
+    /// All of the port's.
+    pub(super) mempools: Vec<Mempool>,
     /// A configuration for each queue, in their order.
     pub(super) workers: Vec<WorkerConfig>,
 }
@@ -50,11 +53,16 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         port,
         info,
         mut workers,
+        mempools,
         ..
     } = ready(builder, affinity, |_, _| Ok(1))?;
     let worker = Worker::new(workers.pop().ok_or(Error::NoPort)?)?;
     announce(&port, &info);
-    Ok(Up { worker, port })
+    Ok(Up {
+        worker,
+        mempools,
+        port,
+    })
 }
 
 /// Says what the port is like.
@@ -157,14 +165,16 @@ pub(super) fn ready(
     }
     let control = peers.first().map(Peer::control);
     let mut peers = peers.into_iter();
+    let mut mempools: Vec<Mempool> = pools.iter().chain(&fallback).cloned().collect();
     let tx = port.offloads().tx();
     let memory = builder.send_memory / usize::from(count);
     let workers = port.take_queues()?.into_iter().zip(pools).zip(0..);
-    let workers = workers.map(|((pair, pool), queue)| {
+    let make = |((pair, pool), queue)| {
         let mut config = WorkerConfig::new(&eal, pair, pool, stack.clone())
             .idle(builder.idle)
             .blocking_affinity(Some(affinity));
         if let Some(memory) = send_memory(&eal, &info, queue, tx, memory) {
+            mempools.extend([memory.payload.clone(), memory.references.clone()]);
             config = config.send_memory(memory);
         }
         if let Some(pool) = &fallback {
@@ -174,9 +184,11 @@ pub(super) fn ready(
             Some(peer) => config.peer(peer),
             None => config,
         }
-    });
+    };
+    let workers = workers.map(make).collect();
     Ok(Ready {
-        workers: workers.collect(),
+        workers,
+        mempools,
         peers: control,
         eal,
         port,

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use dpdk_net_rte::PortControl;
 use dpdk_net_rte::flow::Flow;
 use dpdk_net_rte::port::Offloads;
+use dpdk_net_rte::{Mempool, PortControl};
 use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
-use crate::stats::Snapshot;
+use crate::stats::{PoolLevel, Snapshot};
 
 /// A running application: its shutdown, its figures, its worker and port. Cheap to clone, `Send` and
 /// `Sync`.
@@ -38,19 +38,35 @@ pub(super) struct Shared {
     started: Instant,
     shutdown: watch::Sender<bool>,
     flow_policy: FlowPolicy,
+    mempools: Vec<Mempool>,
     /// The handles of all queues, once all are there.
     handles: OnceLock<Vec<Handle>>,
 }
 
 impl Shared {
-    pub(super) fn new(port: PortControl, flow_policy: FlowPolicy) -> Arc<Self> {
+    pub(super) fn new(
+        port: PortControl,
+        flow_policy: FlowPolicy,
+        mempools: Vec<Mempool>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             port,
             started: Instant::now(),
             shutdown: watch::Sender::new(false),
             flow_policy,
+            mempools,
             handles: OnceLock::new(),
         })
+    }
+
+    /// How full the mempools are.
+    fn levels(&self) -> Vec<PoolLevel> {
+        let level = |pool: &Mempool| PoolLevel {
+            name: pool.name().to_owned(),
+            capacity: pool.capacity(),
+            in_use: pool.in_use(),
+        };
+        self.mempools.iter().map(level).collect()
     }
 
     /// Waits until the application is to end.
@@ -195,6 +211,7 @@ impl Context {
             worker: shard.worker,
             port: self.inner.shared.port.stats().ok(),
             offloads: self.inner.shared.port.offloads(),
+            mempools: self.inner.shared.levels(),
             connections: self.inner.handle.connections(),
             tcp_orphans: shard.tcp_orphans,
         }

@@ -226,6 +226,7 @@ where
         port,
         info,
         peers,
+        mempools,
         workers,
     } = ready;
     tracing::info!(port = port.name(), "queues:\n{plan}");
@@ -240,7 +241,7 @@ where
     let crew = Crew {
         program,
         signals: &signals,
-        shared: Shared::new(port.control(), flow_policy),
+        shared: Shared::new(port.control(), flow_policy, mempools),
         gate: Gate::default(),
         queues: plan.queues,
         left: watch::Sender::new(plan.queues.into()),

@@ -52,9 +52,13 @@ where
     let flow_policy = builder.flow_policy;
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
-    let Up { worker, port } = bring_up::bring_up(builder, affinity)?;
+    let Up {
+        worker,
+        mempools,
+        port,
+    } = bring_up::bring_up(builder, affinity)?;
     let signals = Signals::listen(affinity)?;
-    let shared = Shared::new(port.control(), flow_policy);
+    let shared = Shared::new(port.control(), flow_policy, mempools);
     shared.set_handles(vec![worker.handle().clone()]);
     let context = Context::new(worker.handle().clone(), 0, shared);
 

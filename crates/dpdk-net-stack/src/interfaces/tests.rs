@@ -1,9 +1,10 @@
 //! What addresses are to a port without VLANs and to one with some, which way packets go, and what they are sent from.
 
 use super::*;
+use crate::test_frames::{OUR_MAC, PORT, hop, ip, to};
 
 fn interface(addresses: &[&str], routes: &[(&str, Option<&str>)]) -> Interfaces {
-    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, 7]));
+    let mut config = Config::new(OUR_MAC);
     config.dad = false;
     for address in addresses {
         config.addresses.push(address.parse().unwrap());
@@ -20,32 +21,12 @@ fn interface(addresses: &[&str], routes: &[(&str, Option<&str>)]) -> Interfaces 
     Interfaces::new(&config, Instant::ZERO)
 }
 
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn to(text: &str) -> Way {
-    Way::to(ip(text), 0)
-}
-
-fn on_port(text: &str) -> Hop {
-    let at = IfIndex::PORT;
-    Hop { at, addr: ip(text) }
-}
-
-fn at_port(text: &str) -> NextHop {
-    NextHop::Neighbor(on_port(text))
-}
-
 #[test]
 fn a_link_local_address_is_made_of_the_mac_unless_one_is_given() {
     let iface = interface(&["198.18.0.2/24"], &[]);
-    assert!(iface.is_ours(IfIndex::PORT, ip("fe80::ff:fe00:7")));
+    assert!(iface.is_ours(PORT, ip("fe80::ff:fe00:7")));
     let iface = interface(&["fe80::1/64"], &[]);
-    assert!(
-        iface.is_ours(IfIndex::PORT, ip("fe80::1"))
-            && !iface.is_ours(IfIndex::PORT, ip("fe80::ff:fe00:7"))
-    );
+    assert!(iface.is_ours(PORT, ip("fe80::1")) && !iface.is_ours(PORT, ip("fe80::ff:fe00:7")));
 }
 
 #[test]
@@ -59,32 +40,22 @@ fn the_longest_prefix_decides_the_next_hop() {
             ("::/0", Some("fe80::1")),
         ],
     );
-    let hop = |dst: &str| iface.next_hop(&Way::to(ip(dst), 0));
-    assert_eq!(hop("198.18.0.9"), at_port("198.18.0.9"));
-    assert_eq!(hop("198.18.1.9"), at_port("198.18.0.1"));
-    assert_eq!(hop("198.19.1.9"), at_port("198.18.0.5"));
-    assert_eq!(hop("198.19.7.9"), at_port("198.19.7.9"));
-    assert_eq!(hop("fd00::9"), at_port("fd00::9"));
-    assert_eq!(hop("fd01::9"), at_port("fe80::1"));
-    assert_eq!(hop("fe80::9"), at_port("fe80::9"));
-    assert_eq!(hop("198.18.0.2"), NextHop::Local(IfIndex::PORT));
-    assert_eq!(
-        hop("198.18.0.255"),
-        NextHop::Link(IfIndex::PORT, MacAddr::BROADCAST)
-    );
-    assert_eq!(
-        hop("255.255.255.255"),
-        NextHop::Link(IfIndex::PORT, MacAddr::BROADCAST)
-    );
-    assert_eq!(
-        hop("ff02::1"),
-        NextHop::Link(IfIndex::PORT, MacAddr([0x33, 0x33, 0, 0, 0, 1]))
-    );
-    assert_eq!(
-        hop("224.0.0.251"),
-        NextHop::Link(IfIndex::PORT, MacAddr([1, 0, 0x5e, 0, 0, 251]))
-    );
-    assert!(iface.is_on_link(on_port("198.19.7.9")) && !iface.is_on_link(on_port("198.19.8.9")));
+    let via = |dst| iface.next_hop(&to(dst));
+    let neighbor = |addr| NextHop::Neighbor(hop(addr));
+    let link = |mac| NextHop::Link(PORT, mac);
+    assert_eq!(via("198.18.0.9"), neighbor("198.18.0.9"));
+    assert_eq!(via("198.18.1.9"), neighbor("198.18.0.1"));
+    assert_eq!(via("198.19.1.9"), neighbor("198.18.0.5"));
+    assert_eq!(via("198.19.7.9"), neighbor("198.19.7.9"));
+    assert_eq!(via("fd00::9"), neighbor("fd00::9"));
+    assert_eq!(via("fd01::9"), neighbor("fe80::1"));
+    assert_eq!(via("fe80::9"), neighbor("fe80::9"));
+    assert_eq!(via("198.18.0.2"), NextHop::Local(PORT));
+    assert_eq!(via("198.18.0.255"), link(MacAddr::BROADCAST));
+    assert_eq!(via("255.255.255.255"), link(MacAddr::BROADCAST));
+    assert_eq!(via("ff02::1"), link(MacAddr([0x33, 0x33, 0, 0, 0, 1])));
+    assert_eq!(via("224.0.0.251"), link(MacAddr([1, 0, 0x5e, 0, 0, 251])));
+    assert!(iface.is_on_link(hop("198.19.7.9")) && !iface.is_on_link(hop("198.19.8.9")));
 }
 
 #[test]
@@ -106,93 +77,61 @@ fn each_address_has_the_broadcast_address_of_its_own_prefix() {
         ],
         &[],
     );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("198.18.0.255")),
-        Destination::Broadcast
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("198.18.7.255")),
-        Destination::Broadcast
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("198.18.4.255")),
-        Destination::Foreign
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("198.18.9.1")),
-        Destination::Foreign
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("198.18.9.9")),
-        Destination::Ours
-    );
+    let classified = |text| iface.classify(PORT, ip(text));
+    assert_eq!(classified("198.18.0.255"), Destination::Broadcast);
+    assert_eq!(classified("198.18.7.255"), Destination::Broadcast);
+    assert_eq!(classified("198.18.4.255"), Destination::Foreign);
+    assert_eq!(classified("198.18.9.1"), Destination::Foreign);
+    assert_eq!(classified("198.18.9.9"), Destination::Ours);
 }
 
 #[test]
 fn groups_joined_at_the_start_are_all_nodes_and_solicited_node() {
     let iface = interface(&["fd00::12:3456/64"], &[]);
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("ff02::1")),
-        Destination::Group
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("ff02::1:ff12:3456")),
-        Destination::Group
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("ff02::1:ff12:3457")),
-        Destination::Foreign
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("224.0.0.1")),
-        Destination::Group
-    );
-    assert_eq!(
-        iface.classify(IfIndex::PORT, ip("224.0.0.251")),
-        Destination::Foreign
-    );
+    let classified = |text| iface.classify(PORT, ip(text));
+    assert_eq!(classified("ff02::1"), Destination::Group);
+    assert_eq!(classified("ff02::1:ff12:3456"), Destination::Group);
+    assert_eq!(classified("ff02::1:ff12:3457"), Destination::Foreign);
+    assert_eq!(classified("224.0.0.1"), Destination::Group);
+    assert_eq!(classified("224.0.0.251"), Destination::Foreign);
 }
 
 #[test]
 fn ipv6_sources_follow_rfc_6724() {
-    // The examples of section 10.1 that one interface can have.
-    let source =
-        |addresses: &[&str], dst: &str| interface(addresses, &[]).source_for(&to(dst)).unwrap();
-    assert_eq!(
-        source(&["2001:db8:3::1/64", "fe80::1/64"], "2001:db8:1::1"),
-        ip("2001:db8:3::1")
-    );
-    assert_eq!(
-        source(&["2001:db8:3::1/64", "fe80::1/64"], "ff05::1"),
-        ip("2001:db8:3::1")
-    );
-    assert_eq!(
-        source(&["2001:db8:3::1/64", "fe80::1/64"], "ff02::1"),
-        ip("fe80::1")
-    );
-    assert_eq!(
-        source(&["2001:db8:1::1/64", "2001:db8:3::1/64"], "2001:db8:1::1"),
-        ip("2001:db8:1::1")
-    );
-    assert_eq!(
-        source(&["fe80::1/64", "2001:db8:1::1/64"], "fe80::2"),
-        ip("fe80::1")
-    );
-    assert_eq!(
-        source(&["2001:db8:1::2/64", "2001:db8:3::2/64"], "2001:db8:1::1"),
-        ip("2001:db8:1::2")
-    );
-    assert_eq!(
-        source(
-            &["2002:c633:6401::2/64", "2001:db8:1::2/64"],
-            "2002:c633:6401::1"
+    // The examples of section 10.1 that one interface can have: its addresses, where to, from where.
+    for (addresses, dst, expected) in [
+        (
+            ["2001:db8:3::1/64", "fe80::1/64"],
+            "2001:db8:1::1",
+            "2001:db8:3::1",
         ),
-        ip("2002:c633:6401::2")
-    );
-    assert_eq!(
-        source(&["fd00::2/64", "2001:db8:1::2/64"], "fd11::1"),
-        ip("fd00::2")
-    );
+        (
+            ["2001:db8:3::1/64", "fe80::1/64"],
+            "ff05::1",
+            "2001:db8:3::1",
+        ),
+        (["2001:db8:3::1/64", "fe80::1/64"], "ff02::1", "fe80::1"),
+        (
+            ["2001:db8:1::1/64", "2001:db8:3::1/64"],
+            "2001:db8:1::1",
+            "2001:db8:1::1",
+        ),
+        (["fe80::1/64", "2001:db8:1::1/64"], "fe80::2", "fe80::1"),
+        (
+            ["2001:db8:1::2/64", "2001:db8:3::2/64"],
+            "2001:db8:1::1",
+            "2001:db8:1::2",
+        ),
+        (
+            ["2002:c633:6401::2/64", "2001:db8:1::2/64"],
+            "2002:c633:6401::1",
+            "2002:c633:6401::2",
+        ),
+        (["fd00::2/64", "2001:db8:1::2/64"], "fd11::1", "fd00::2"),
+    ] {
+        let source = interface(&addresses, &[]).source_for(&to(dst));
+        assert_eq!(source, Some(ip(expected)), "{addresses:?} to {dst}");
+    }
 }
 
 #[test]
@@ -210,10 +149,10 @@ fn ipv4_sources_are_those_of_the_subnet_of_the_next_hop() {
 
 #[test]
 fn tentative_addresses_are_neither_ours_nor_a_source_but_may_be_bound() {
-    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, 7]));
+    let mut config = Config::new(OUR_MAC);
     config.addresses.push("198.18.0.2/24".parse().unwrap());
     let iface = Interfaces::new(&config, Instant::ZERO);
-    assert!(!iface.is_ours(IfIndex::PORT, ip("198.18.0.2")) && !iface.is_settled());
+    assert!(!iface.is_ours(PORT, ip("198.18.0.2")) && !iface.is_settled());
     assert_eq!(iface.source_for(&to("198.18.0.1")), None);
     // Sockets may have it already, and wait.
     assert!(iface.is_bindable(ip("198.18.0.2"), 0) && !iface.is_bindable(ip("198.18.0.3"), 0));
@@ -222,7 +161,7 @@ fn tentative_addresses_are_neither_ours_nor_a_source_but_may_be_bound() {
         Some(ip("198.18.0.2"))
     );
     assert_eq!(
-        iface.get(IfIndex::PORT).state_of(ip("198.18.0.2")),
+        iface.get(PORT).state_of(ip("198.18.0.2")),
         Some(AddressState::Tentative)
     );
 }

@@ -5,7 +5,7 @@ use alloc::format;
 
 use super::*;
 use crate::config::Vlan;
-use crate::test_frames::{OUR_MAC, config, ip};
+use crate::test_frames::{OUR_MAC, config, ip, to};
 
 /// VLANs 100 and 200 with networks of their own, 300 with the addresses of 100's, 400 without any.
 fn trunk() -> Config {
@@ -42,10 +42,6 @@ fn hop(interfaces: &Interfaces, way: &Way) -> (u16, IpAddr) {
         NextHop::Neighbor(hop) => (interfaces.get(hop.at).vlan, hop.addr),
         other => panic!("{way:?}: {other:?}"),
     }
-}
-
-fn to(dst: &str) -> Way {
-    Way::to(ip(dst), 0)
 }
 
 fn scoped(dst: &str, scope: u16) -> Way {

@@ -1,0 +1,130 @@
+//! What sockets call of a stack's UDP, one datagram at a time.
+
+use core::net::SocketAddr;
+
+use super::Stack;
+use crate::error::Error;
+use crate::event::{Readiness, UdpId};
+use crate::time::Instant;
+use crate::udp::{UdpOptions, UdpRecv};
+
+/// UDP.
+impl Stack {
+    /// Binds a socket.
+    ///
+    /// Errors: `AddrInUse`, `AddrNotAvailable`, `NoBufferSpace`.
+    pub fn udp_bind(&mut self, options: UdpOptions) -> Result<UdpId, Error> {
+        self.udp.bind(&self.link.ifaces, &options)
+    }
+
+    /// Binds a socket and sets its peer at once. Where there are several workers a port that is chosen is one that brings what
+    /// the peer sends to this one's queue, if such a one is found soon.
+    ///
+    /// Errors: as [`udp_bind`](Self::udp_bind) and [`udp_connect`](Self::udp_connect).
+    pub fn udp_bind_toward(
+        &mut self,
+        options: UdpOptions,
+        remote: SocketAddr,
+    ) -> Result<UdpId, Error> {
+        self.udp.bind_toward(&self.link.ifaces, &options, remote)
+    }
+
+    /// Sets the peer: sends go there, and only its datagrams are received.
+    pub fn udp_connect(&mut self, id: UdpId, remote: SocketAddr) -> Result<(), Error> {
+        self.udp.connect(&self.link.ifaces, id, remote)
+    }
+
+    /// Takes the peer away.
+    pub fn udp_disconnect(&mut self, id: UdpId) -> Result<(), Error> {
+        self.udp.disconnect(id)
+    }
+
+    /// Sends one datagram, to the peer if `to` is `None`.
+    ///
+    /// Errors: `WouldBlock`, `NotConnected`, `MessageTooLong`, `NetworkUnreachable`, `PermissionDenied` (broadcast), or
+    /// once what ICMP told of an earlier one.
+    pub fn udp_send(
+        &mut self,
+        now: Instant,
+        id: UdpId,
+        data: &[u8],
+        to: Option<SocketAddr>,
+    ) -> Result<usize, Error> {
+        self.advance(now);
+        self.udp.send(now, &mut self.link, id, data, to)
+    }
+
+    /// Receives one datagram; what does not fit into `buf` is lost.
+    ///
+    /// Errors: `WouldBlock`, or once what ICMP told.
+    pub fn udp_recv(&mut self, id: UdpId, buf: &mut [u8]) -> Result<UdpRecv, Error> {
+        self.udp.recv(id, buf)
+    }
+
+    /// As [`udp_recv`](Self::udp_recv), but the datagram stays.
+    pub fn udp_peek(&mut self, id: UdpId, buf: &mut [u8]) -> Result<UdpRecv, Error> {
+        self.udp.peek(id, buf)
+    }
+
+    /// Closes a socket; the id is dead.
+    pub fn udp_close(&mut self, id: UdpId) {
+        self.tell_groups_left(id);
+        // What can go wrong is that it was closed already.
+        let _ = self.udp.close(self.now, &mut self.link.ifaces, id);
+    }
+
+    /// The address and port it is bound to.
+    pub fn udp_local(&self, id: UdpId) -> Option<SocketAddr> {
+        self.udp.local(id)
+    }
+
+    /// The peer, if one was set.
+    pub fn udp_peer(&self, id: UdpId) -> Option<SocketAddr> {
+        self.udp.peer(id)
+    }
+
+    /// What would not block now.
+    pub fn udp_readiness(&self, id: UdpId) -> Readiness {
+        self.udp.readiness(id)
+    }
+
+    /// What ICMP told, once.
+    pub fn udp_take_error(&mut self, id: UdpId) -> Option<Error> {
+        self.udp.take_error(id)
+    }
+
+    /// Sets the time to live or hop limit of unicast datagrams.
+    pub fn udp_set_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
+        self.udp.set_ttl(id, ttl)
+    }
+
+    /// The time to live or hop limit of unicast datagrams.
+    pub fn udp_ttl(&self, id: UdpId) -> Result<u8, Error> {
+        self.udp.ttl(id).ok_or(Error::UnknownSocket)
+    }
+
+    /// Sets the time to live or hop limit of multicast datagrams.
+    pub fn udp_set_multicast_ttl(&mut self, id: UdpId, ttl: u8) -> Result<(), Error> {
+        self.udp.set_multicast_ttl(id, ttl)
+    }
+
+    /// The time to live or hop limit of multicast datagrams.
+    pub fn udp_multicast_ttl(&self, id: UdpId) -> Result<u8, Error> {
+        self.udp.multicast_ttl(id).ok_or(Error::UnknownSocket)
+    }
+
+    /// Allows sending to broadcast addresses, or not.
+    pub fn udp_set_broadcast(&mut self, id: UdpId, on: bool) -> Result<(), Error> {
+        self.udp.set_broadcast(id, on)
+    }
+
+    /// Whether sending to broadcast addresses is allowed.
+    pub fn udp_broadcast(&self, id: UdpId) -> Result<bool, Error> {
+        self.udp.broadcast(id).ok_or(Error::UnknownSocket)
+    }
+
+    /// UDP sockets.
+    pub fn udp_count(&self) -> usize {
+        self.udp.len()
+    }
+}

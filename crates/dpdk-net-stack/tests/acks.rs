@@ -57,9 +57,7 @@ both_families! {
     }
 
     fn reading_tells_the_window_once_it_has_doubled(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         // Until the window is closed, and acknowledged as such.
         let mut last = Vec::new();
         for _ in 0..1_000 {

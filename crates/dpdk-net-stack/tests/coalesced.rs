@@ -5,7 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use dpdk_net_packet::{ChecksumVerdict, RxMeta};
-use dpdk_net_stack::{Duration, TcpId};
+use dpdk_net_stack::Duration;
 use dpdk_net_testkit::Pieces;
 
 /// A frame that was coalesced of segments of 1,400 bytes, in pieces of memory.
@@ -36,20 +36,6 @@ fn frame_of(hand: &Hand, seg: &Seg) -> Vec<u8> {
     frame(hand.family, 2, 1, seg)
 }
 
-fn accepted(family: Family) -> (Hand, TcpId) {
-    let mut hand = Hand::new(family);
-    let listener = hand.listen();
-    let id = hand.establish(listener);
-    (hand, id)
-}
-
-fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
-    let mut out = vec![0; 200_000];
-    let n = hand.stack.tcp_recv(id, &mut out).unwrap_or(0);
-    out.truncate(n);
-    out
-}
-
 both_families! {
     fn segments_of_a_batch_that_follow_one_another_are_taken_as_one(family) {
         let (mut hand, id) = accepted(family);
@@ -70,9 +56,7 @@ both_families! {
         let run = |gro: bool| {
             let mut config = config(1);
             config.gro = gro;
-            let mut hand = Hand::with(family, config);
-            let listener = hand.listen();
-            let id = hand.establish(listener);
+            let (mut hand, id) = accepted_with(family, config);
             let mut acks = Vec::new();
             for _ in 0..5 {
                 let batch = frames(&hand, &[1_400, 1_400, 1_400, 700]);

@@ -177,9 +177,7 @@ both_families! {
     }
 
     fn odd_options_do_not_cost_their_segment(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         for options in [[9, 0, 1, 1], [2, 3, 1, 1], [1, 1, 1, 8], [3, 200, 1, 1], [5, 4, 1, 1]] {
             let mut whole = frame(family, 2, 1, &hand.seg(ACK | PSH, b"....data"));
             // The first four bytes of data become options.

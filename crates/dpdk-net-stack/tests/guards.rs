@@ -18,9 +18,7 @@ fn next_second(hand: &mut Hand) {
 
 both_families! {
     fn a_rst_ends_a_connection_only_at_the_exact_sequence_number(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         // RFC 5961 section 3.2: in the window but not at its edge.
         for offset in [1u32, 1_000, 30_000] {
             next_second(&mut hand);
@@ -112,9 +110,7 @@ both_families! {
     }
 
     fn an_ack_that_is_too_old_is_not_believed_and_one_that_is_old_does_not_cost_its_data(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, &pattern(1_000)).unwrap();
         hand.out();
         let old = hand.ack;
@@ -138,9 +134,7 @@ both_families! {
     fn a_fin_beyond_the_window_is_not_taken_for_the_end(family) {
         let mut config = config(1);
         config.tcp.recv_buffer = 4_096;
-        let mut hand = Hand::with(family, config);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted_with(family, config);
         let data = pattern(5_000);
         for part in data[..3_000].chunks(1_000) {
             hand.give(&hand.seg(ACK, part));
@@ -160,9 +154,7 @@ both_families! {
     }
 
     fn a_fast_retransmit_that_meets_a_full_ring_is_not_forgotten(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, &pattern(14_000)).unwrap();
         assert!(!hand.out().is_empty());
         // Three duplicate ACKs while the ring is full.
@@ -179,9 +171,7 @@ both_families! {
     }
 
     fn unacknowledged_data_has_a_deadline_whatever_the_ring_does(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, &pattern(10_000)).unwrap();
         hand.out();
         // The retransmission timer fires, again and again, into a full ring.
@@ -261,9 +251,7 @@ both_families! {
     }
 
     fn an_orphan_in_fin_wait_2_ends_after_a_minute(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_close(hand.now, id);
         hand.out();
         hand.ack = hand.ack.wrapping_add(1);
@@ -276,9 +264,7 @@ both_families! {
     }
 
     fn an_application_may_stay_in_fin_wait_2_as_long_as_it_likes(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_shutdown_write(id).unwrap();
         hand.out();
         hand.ack = hand.ack.wrapping_add(1);
@@ -288,9 +274,7 @@ both_families! {
     }
 
     fn an_orphan_whose_peer_is_gone_ends(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, b"good bye").unwrap();
         hand.stack.tcp_close(hand.now, id);
         hand.pass(Duration::from_secs(99));
@@ -301,9 +285,7 @@ both_families! {
     }
 
     fn data_for_an_orphan_is_answered_with_a_rst(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_close(hand.now, id);
         hand.out();
         hand.ack = hand.ack.wrapping_add(1);
@@ -372,9 +354,7 @@ both_families! {
     }
 
     fn thirty_two_gaps_are_remembered(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         let data = pattern(64 * 100);
         let start = hand.seq;
         // Every second piece first, then the rest from the back: nothing is asked for twice.
@@ -390,9 +370,7 @@ both_families! {
     }
 
     fn frames_of_one_burst_are_handled_in_the_order_they_came(family) {
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         // 100 segments, a FIN, and the RST that follows, in one call: all data, then the end; a send meets the error.
         let data = pattern(100 * 300);
         let mut frames = Vec::new();
@@ -448,9 +426,7 @@ both_families! {
         let other = isn(5_001, Duration::ZERO);
         assert!(other.wrapping_sub(first).min(first.wrapping_sub(other)) > 100_000);
         // The state machine's own numbers are those of the answer.
-        let mut hand = Hand::new(family);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted(family);
         hand.stack.tcp_send(id, b"x").unwrap();
         assert_eq!(hand.out()[0].seq, hand.ack);
     }
@@ -470,9 +446,7 @@ both_families! {
     fn replies_wait_in_bounds_and_an_ack_that_found_no_room_follows(family) {
         let mut config = config(1);
         config.limits.reply_queue = 16;
-        let mut hand = Hand::with(family, config);
-        let listener = hand.listen();
-        let id = hand.establish(listener);
+        let (mut hand, id) = accepted_with(family, config);
         // 200 segments behind a gap, each of which wants an ACK at once, into a ring that takes nothing.
         let start = hand.seq;
         let mut none = Vec::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use common::*;
 use dpdk_net_packet::ChecksumVerdict::{self, Bad, Good, None as Intact, Unknown};
 use dpdk_net_packet::RxMeta;
-use dpdk_net_stack::{Duration, TcpId};
+use dpdk_net_stack::Duration;
 use dpdk_net_testkit::Pieces;
 
 const VERDICTS: [ChecksumVerdict; 4] = [Unknown, Bad, Good, Intact];
@@ -27,25 +27,11 @@ fn lro(segment: u16) -> RxMeta {
     }
 }
 
-fn accepted(family: Family) -> (Hand, TcpId) {
-    let mut hand = Hand::new(family);
-    let listener = hand.listen();
-    let id = hand.establish(listener);
-    (hand, id)
-}
-
 /// The peer's next frame, with these bytes of the pattern.
 fn next_frame(hand: &Hand, from: usize, len: usize) -> Vec<u8> {
     let mut seg = hand.seg(ACK, &pattern(from + len)[from..]);
     seg.seq = hand.seq.wrapping_add(from as u32);
     frame(hand.family, 2, 1, &seg)
-}
-
-fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
-    let mut out = vec![0; 200_000];
-    let n = hand.stack.tcp_recv(id, &mut out).unwrap_or(0);
-    out.truncate(n);
-    out
 }
 
 both_families! {

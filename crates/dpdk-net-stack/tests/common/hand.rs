@@ -1,6 +1,6 @@
 //! A stack whose peer is made by hand.
 
-use dpdk_net_stack::{Config, Duration, Instant, ListenOptions, ListenerId, Stack, TcpId};
+use dpdk_net_stack::{Config, Duration, Error, Instant, ListenOptions, ListenerId, Stack, TcpId};
 
 use super::{ACK, CWR, ECE, FIN, Family, PORT, SYN, Seg, config, frame, mac, read};
 
@@ -173,5 +173,27 @@ impl Hand {
         self.stack
             .tcp_listen(ListenOptions::new(self.family.any(PORT)))
             .unwrap()
+    }
+}
+
+/// A stack with an accepted connection.
+pub fn accepted(family: Family) -> (Hand, TcpId) {
+    accepted_with(family, config(1))
+}
+
+pub fn accepted_with(family: Family, config: Config) -> (Hand, TcpId) {
+    let mut hand = Hand::with(family, config);
+    let listener = hand.listen();
+    let id = hand.establish(listener);
+    (hand, id)
+}
+
+/// Reads all there is.
+pub fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
+    let mut buf = vec![0; 1 << 20];
+    match hand.stack.tcp_recv(id, &mut buf) {
+        Ok(n) => buf[..n].to_vec(),
+        Err(Error::WouldBlock) => Vec::new(),
+        Err(error) => panic!("{error}"),
     }
 }

@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use dpdk_net_packet::MacAddr;
 use dpdk_net_stack::{Config, TxMeta, TxSink};
 
-pub use hand::Hand;
+pub use hand::{Hand, accepted, accepted_with, read_all};
 pub use pair::{CLIENT, Filter, Pair, SERVER};
 pub use segment::{ACK, CWR, ECE, FIN, PSH, RST, SYN, Seg, URG, frame, read};
 

@@ -9,7 +9,6 @@ use dpdk_net_stack::Duration;
 
 use crate::common::*;
 use crate::icmp;
-use crate::support::*;
 
 /// 2 -: Every segment says that it must not be fragmented.
 #[test]

@@ -4,7 +4,6 @@ use dpdk_net_stack::{Duration, TcpId};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 /// An accepted connection with SACK.
 pub(crate) fn with_sack(family: Family) -> (Hand, TcpId) {

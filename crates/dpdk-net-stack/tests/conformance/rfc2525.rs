@@ -8,7 +8,6 @@ use dpdk_net_stack::{Duration, Error, TcpState};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 both_families! {
     /// 2.4 -: What is sent again is what was sent at first.

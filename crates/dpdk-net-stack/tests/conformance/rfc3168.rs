@@ -4,7 +4,6 @@ use dpdk_net_stack::{Duration, TcpId};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 const NOT_ECT: u8 = 0;
 const ECT_0: u8 = 2;

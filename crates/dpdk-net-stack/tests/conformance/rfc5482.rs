@@ -13,7 +13,6 @@ use dpdk_net_stack::{Duration, TcpState};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 both_families! {
     /// 3 -: The option of a peer is passed over, on a SYN and later, and changes nothing.

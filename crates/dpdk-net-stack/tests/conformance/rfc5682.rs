@@ -4,7 +4,6 @@ use dpdk_net_stack::{Duration, TcpId};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 /// A timeout has happened with five segments on their way and more to send; tells what was sent again.
 fn after_a_timeout(family: Family) -> (Hand, TcpId) {

@@ -5,7 +5,6 @@ use dpdk_net_stack::{Duration, Error, TcpState};
 use crate::both_families;
 use crate::common::*;
 use crate::icmp;
-use crate::support::*;
 
 both_families! {
     /// 4.1 -: Only a message that quotes what is on its way counts.

@@ -4,7 +4,6 @@ use dpdk_net_stack::{Duration, TcpState};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 fn is_challenge(answers: &[Seg], hand: &Hand) -> bool {
     answers.len() == 1

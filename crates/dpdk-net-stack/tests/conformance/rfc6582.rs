@@ -4,7 +4,6 @@ use dpdk_net_stack::{CongestionAlgorithm, Duration};
 
 use crate::both_families;
 use crate::common::*;
-use crate::support::*;
 
 both_families! {
     /// 3.2 -: A partial acknowledgment brings the next missing segment at once, without a timeout, and the window is

@@ -9,7 +9,6 @@
 use dpdk_net_packet::ethernet;
 
 use crate::common::*;
-use crate::support::*;
 
 /// 4.6 -: Destination options that are padding, or may be skipped, do not keep a segment out.
 #[test]

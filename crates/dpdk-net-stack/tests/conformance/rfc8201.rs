@@ -4,7 +4,6 @@ use dpdk_net_stack::Duration;
 
 use crate::common::*;
 use crate::icmp;
-use crate::support::*;
 
 /// 4 MUST: The size of packets is lowered when a router says so.
 ///

@@ -3,21 +3,9 @@
 use std::net::IpAddr;
 
 use dpdk_net_packet::{checksum, ethernet, ipv4, ipv6};
-use dpdk_net_stack::{Duration, Error, TcpId};
+use dpdk_net_stack::{Duration, TcpId};
 
 use crate::common::*;
-
-/// An accepted connection.
-pub(crate) fn accepted(family: Family) -> (Hand, TcpId) {
-    accepted_with(family, config(1))
-}
-
-pub(crate) fn accepted_with(family: Family, config: dpdk_net_stack::Config) -> (Hand, TcpId) {
-    let mut hand = Hand::with(family, config);
-    let listener = hand.listen();
-    let id = hand.establish(listener);
-    (hand, id)
-}
 
 /// An accepted connection that has closed its window: 4,096 bytes wait to be read.
 pub(crate) fn with_closed_window(family: Family) -> (Hand, TcpId) {
@@ -38,16 +26,6 @@ pub(crate) fn end(hand: &mut Hand, id: TcpId) {
     hand.out();
     hand.acknowledge(1);
     hand.send(FIN | ACK, &[]);
-}
-
-/// Reads all there is.
-pub(crate) fn read_all(hand: &mut Hand, id: TcpId) -> Vec<u8> {
-    let mut buf = vec![0; 1 << 20];
-    match hand.stack.tcp_recv(id, &mut buf) {
-        Ok(n) => buf[..n].to_vec(),
-        Err(Error::WouldBlock) => Vec::new(),
-        Err(error) => panic!("{error}"),
-    }
 }
 
 pub(crate) fn payload(segs: &[Seg]) -> Vec<u8> {

@@ -111,34 +111,41 @@ impl<const N: usize> FrameBuf for [u8; N] {
     }
 }
 
+/// The methods of a frame behind a pointer: its own.
+macro_rules! deref_forward_frame_buf {
+    () => {
+        fn bytes(&self) -> &[u8] {
+            (**self).bytes()
+        }
+
+        #[inline]
+        fn segment_count(&self) -> usize {
+            (**self).segment_count()
+        }
+
+        #[inline]
+        fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
+            (**self).rest()
+        }
+
+        #[inline]
+        fn frame_len(&self) -> usize {
+            (**self).frame_len()
+        }
+
+        fn rx_meta(&self) -> RxMeta {
+            (**self).rx_meta()
+        }
+
+        #[cfg(feature = "alloc")]
+        fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
+            (**self).share(range)
+        }
+    };
+}
+
 impl<T: FrameBuf + ?Sized> FrameBuf for &T {
-    fn bytes(&self) -> &[u8] {
-        (**self).bytes()
-    }
-
-    #[inline]
-    fn segment_count(&self) -> usize {
-        (**self).segment_count()
-    }
-
-    #[inline]
-    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
-        (**self).rest()
-    }
-
-    #[inline]
-    fn frame_len(&self) -> usize {
-        (**self).frame_len()
-    }
-
-    fn rx_meta(&self) -> RxMeta {
-        (**self).rx_meta()
-    }
-
-    #[cfg(feature = "alloc")]
-    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
-        (**self).share(range)
-    }
+    deref_forward_frame_buf!();
 }
 
 #[cfg(feature = "alloc")]
@@ -150,31 +157,5 @@ impl FrameBuf for alloc::vec::Vec<u8> {
 
 #[cfg(feature = "alloc")]
 impl<T: FrameBuf + ?Sized> FrameBuf for alloc::boxed::Box<T> {
-    fn bytes(&self) -> &[u8] {
-        (**self).bytes()
-    }
-
-    #[inline]
-    fn segment_count(&self) -> usize {
-        (**self).segment_count()
-    }
-
-    #[inline]
-    fn rest(&self) -> impl Iterator<Item = impl FrameSegment<'_>> {
-        (**self).rest()
-    }
-
-    #[inline]
-    fn frame_len(&self) -> usize {
-        (**self).frame_len()
-    }
-
-    fn rx_meta(&self) -> RxMeta {
-        (**self).rx_meta()
-    }
-
-    #[cfg(feature = "alloc")]
-    fn share(&self, range: core::ops::Range<usize>) -> Option<(bytes::Bytes, usize)> {
-        (**self).share(range)
-    }
+    deref_forward_frame_buf!();
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::socket::{Socket, way};
-use super::{UdpOptions, UdpTable, groups};
+use super::{UdpOptions, UdpTable};
 use crate::addr::{self, canonical};
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
@@ -213,9 +213,8 @@ impl UdpTable {
         id: UdpId,
     ) -> Result<(), Error> {
         let socket = self.discard(id).ok_or(Error::UnknownSocket)?;
-        for (group, vlan) in &socket.groups {
-            groups::leave(ifaces, now, *group, *vlan);
-            self.retract_group(*group, *vlan);
+        for membership in socket.groups {
+            self.end_membership(now, ifaces, membership);
         }
         Ok(())
     }

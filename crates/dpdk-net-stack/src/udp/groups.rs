@@ -89,14 +89,20 @@ impl UdpTable {
             .position(|joined| *joined == (group, vlan))
             .ok_or(Error::AddrNotAvailable)?;
         socket.groups.swap_remove(at);
-        leave(ifaces, now, group, vlan);
-        self.retract_group(group, vlan);
+        self.end_membership(now, ifaces, (group, vlan));
         Ok(())
     }
-}
 
-pub(super) fn leave(ifaces: &mut Interfaces, now: Instant, group: IpAddr, vlan: u16) {
-    if let Some(at) = ifaces.by_vlan(vlan) {
-        ifaces.change(at, |iface| iface.groups.leave(now, group));
+    /// Ends a membership that is gone from its socket's list: takes the join back, and what was announced.
+    pub(super) fn end_membership(
+        &self,
+        now: Instant,
+        ifaces: &mut Interfaces,
+        (group, vlan): (IpAddr, u16),
+    ) {
+        if let Some(at) = ifaces.by_vlan(vlan) {
+            ifaces.change(at, |iface| iface.groups.leave(now, group));
+        }
+        self.retract_group(group, vlan);
     }
 }

@@ -54,3 +54,29 @@ pub const fn ipv4(n: u16) -> Ipv4Addr {
 pub const fn ipv6(n: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0xdb0d, 0, 0, 0, 0, 0, n)
 }
+
+/// The link-local address that host `n` makes of its MAC address (RFC 4291 appendix A).
+pub const fn link_local(n: u16) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac(n).0;
+    // The universal/local bit is the other way round in an interface identifier.
+    Ipv6Addr::new(
+        0xfe80,
+        0,
+        0,
+        0,
+        u16::from_be_bytes([a ^ 2, b]),
+        u16::from_be_bytes([c, 0xff]),
+        u16::from_be_bytes([0xfe, d]),
+        u16::from_be_bytes([e, f]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_local_address_is_that_of_the_mac() {
+        assert_eq!(link_local(0x102).to_string(), "fe80::db:dff:fe00:102");
+    }
+}

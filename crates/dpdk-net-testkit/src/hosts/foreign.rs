@@ -150,29 +150,10 @@ impl Foreign {
         smol.random_seed = seed;
         let mut iface = Interface::new(smol, &mut queues, SmolInstant::ZERO);
         iface.update_ip_addrs(|addrs| {
-            let m = mac.0;
-            let link_local = [
-                0xfe,
-                0x80,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                m[0] ^ 2,
-                m[1],
-                m[2],
-                0xff,
-                0xfe,
-                m[3],
-                m[4],
-                m[5],
-            ];
             for (ip, len) in [
                 (IpAddr::from(addr::ipv4(n)), addr::IPV4_PREFIX_LEN),
                 (IpAddr::from(addr::ipv6(n)), addr::IPV6_PREFIX_LEN),
-                (IpAddr::from(link_local), addr::IPV6_PREFIX_LEN),
+                (IpAddr::from(addr::link_local(n)), addr::IPV6_PREFIX_LEN),
             ] {
                 addrs
                     .push(IpCidr::new(ip.into(), len))

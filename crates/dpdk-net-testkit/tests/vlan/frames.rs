@@ -1,6 +1,6 @@
 //! Tagged frames by hand: which are taken, and what is said in reply, and where.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dpdk_net_packet::tcp::TcpOption;
@@ -136,31 +136,9 @@ fn an_untagged_frame_is_of_no_vlan() {
 
 /// Between the link-local addresses of the peer and the stack.
 fn on_link() -> Path {
-    let link_local = |n| {
-        let [a, b, c, d, e, f] = addr::mac(n).0;
-        let octets = [
-            0xfe,
-            0x80,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            a ^ 2,
-            b,
-            c,
-            0xff,
-            0xfe,
-            d,
-            e,
-            f,
-        ];
-        IpAddr::from(octets)
-    };
     Path {
-        src: link_local(PEER),
-        dst: link_local(HOST),
+        src: addr::link_local(PEER).into(),
+        dst: addr::link_local(HOST).into(),
         ..Path::new(Family::V6, PEER, HOST)
     }
 }

@@ -1,7 +1,7 @@
 //! TCP and UDP over several networks of one port at once, and duplicate addresses, in the simulated network.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use dpdk_net_packet::{Network, Protocol, parse};
@@ -281,29 +281,7 @@ fn what_is_sent_to_an_own_address_stays_here_whichever_interface_has_it() {
     let mut sim = Sim::new(6);
     let host = sim.add(StackHost::with_config(trunk(1, 1)), wire());
     sim.keep_trace(10_000);
-    let link_local = |vlan| {
-        let stack_addr = addr::mac(1).0;
-        let [a, b, c, d, e, f] = stack_addr;
-        let octets = [
-            0xfe,
-            0x80,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            a ^ 2,
-            b,
-            c,
-            0xff,
-            0xfe,
-            d,
-            e,
-            f,
-        ];
-        SocketAddr::from(std::net::SocketAddrV6::new(octets.into(), PORT, 0, vlan))
-    };
+    let link_local = |vlan| SocketAddr::from(SocketAddrV6::new(addr::link_local(1), PORT, 0, vlan));
     let mut buf = [0; 100];
     for vlan in NETWORKS {
         for to in [

@@ -21,26 +21,7 @@ fn pair() -> Pair {
 
 /// The link-local address that host `n` has on each of its links.
 fn link_local(n: u16, scope: u16, port: u16) -> SocketAddr {
-    let [a, b, c, d, e, f] = addr::mac(n).0;
-    let octets = [
-        0xfe,
-        0x80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        a ^ 2,
-        b,
-        c,
-        0xff,
-        0xfe,
-        d,
-        e,
-        f,
-    ];
-    SocketAddrV6::new(octets.into(), port, 0, scope.into()).into()
+    SocketAddrV6::new(addr::link_local(n), port, 0, scope.into()).into()
 }
 
 fn group(scope: u16, port: u16) -> SocketAddr {

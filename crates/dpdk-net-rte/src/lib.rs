@@ -30,6 +30,8 @@ pub mod ring;
 #[cfg(doctest)]
 mod rules;
 mod socket;
+#[cfg(test)]
+mod test_eal;
 pub mod thread;
 pub mod tsc;
 pub mod tx_buf;

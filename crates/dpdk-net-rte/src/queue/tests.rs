@@ -8,6 +8,7 @@ use dpdk_net_sys as sys;
 use crate::mbuf::RawMbuf;
 use crate::mempool::is_ours;
 use crate::port::Started;
+use crate::test_eal::{eal, pool};
 use crate::{
     Eal, Mbuf, MbufBatch, Mempool, Port, PortConfig, QueuePair, TxBatch, TxBuf, TxMbuf, ring,
 };
@@ -20,20 +21,8 @@ struct Bed {
 }
 
 fn bed() -> Bed {
-    let eal = Eal::builder("queue-test")
-        .no_huge()
-        .memory_mb(64)
-        .no_pci()
-        .no_shconf()
-        .no_telemetry()
-        .file_prefix(format!("dn-queue-{}", std::process::id()))
-        .init()
-        .expect("the EAL starts");
-    let pool = Mempool::builder(&eal, "pool")
-        .capacity(63)
-        .cache_size(0)
-        .build()
-        .expect("a pool");
+    let eal = eal();
+    let pool = pool(&eal, "pool");
     let ports = ring::looped_port(&eal, "loop", 1, 63).expect("a ring");
     let port = Port::open(&eal, ports.ids()[0]).expect("it opens");
     let port = port
@@ -502,11 +491,7 @@ fn what_a_sender_asked_of_its_port_is_not_asked_of_the_next_with_a_copy() {
 fn a_queue_whose_mbufs_are_freed_unseen_hands_over_single_ones_of_its_pool() {
     use crate::mbuf::{IpVersion, L4Offload, TxOffload};
     let bed = bed();
-    let other = Mempool::builder(&bed.eal, "other")
-        .capacity(63)
-        .cache_size(0)
-        .build()
-        .expect("a pool");
+    let other = pool(&bed.eal, "other");
     let Bed {
         port, queue, pool, ..
     } = bed;

@@ -484,22 +484,11 @@ fn a_driver_that_takes_less_than_it_offers_is_configured_with_less() {
     use core::sync::atomic::Ordering;
 
     use crate::port::inner::REFUSED;
-    use crate::{Eal, Mempool, Port, ring};
+    use crate::test_eal::{eal, pool};
+    use crate::{Port, ring};
 
-    let eal = Eal::builder("negotiate-test")
-        .no_huge()
-        .memory_mb(64)
-        .no_pci()
-        .no_shconf()
-        .no_telemetry()
-        .file_prefix(format!("dn-negotiate-{}", std::process::id()))
-        .init()
-        .expect("the EAL starts");
-    let pool = Mempool::builder(&eal, "pool")
-        .capacity(63)
-        .cache_size(0)
-        .build()
-        .expect("a pool");
+    let eal = eal();
+    let pool = pool(&eal, "pool");
     let pools = core::slice::from_ref(&pool);
     let ports = ring::looped_port(&eal, "loop", 1, 63).expect("a ring");
     let port = Port::open(&eal, ports.ids()[0]).expect("it opens");

@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::eal_with_vdevs;
+use common::kernel::own_network;
+use common::{eal_with_vdevs, memif_server};
 use dpdk_net_rte::flow::{
     EthernetItem, Field, FlowRss, FlowRules, Icmpv6Item, Ipv4Item, Ipv6Item, ItemPart, Rule,
     RulePart, TcpItem, UdpItem, VlanItem,
@@ -201,12 +202,7 @@ fn net_ring_has_no_rules() {
 #[test]
 fn net_memif_has_no_rules() {
     let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("memif");
-    let vdev = format!(
-        "net_memif0,role=server,socket={},socket-abstract=no",
-        socket.display()
-    );
-    let eal = eal_with_vdevs(&[&vdev]);
+    let eal = eal_with_vdevs(&[&memif_server(directory.path())]);
     answers(&named(&eal, "net_memif0"), NOTHING);
 }
 
@@ -228,10 +224,7 @@ fn net_bonding_asks_its_members_which_have_none() {
 
 #[test]
 fn net_tap_validates_more_than_it_creates_and_says_which_part_it_refuses() {
-    // SAFETY: geteuid() has no preconditions; unshare() moves this thread into a new network namespace.
-    let own = unsafe { libc::geteuid() == 0 && libc::unshare(libc::CLONE_NEWNET) == 0 };
-    if !own || std::fs::File::open("/dev/net/tun").is_err() {
-        eprintln!("skipped: needs root and /dev/net/tun");
+    if !own_network() {
         return;
     }
     let eal = eal_with_vdevs(&["net_tap0,iface=dnflow0"]);

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::{Duration, Instant};
 
-use common::{builder, eal_with_vdevs, pool};
+use common::{builder, eal_with_vdevs, kernel, pool};
 use dpdk_net_packet::checksum;
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, FrameSegment, Protocol};
 use dpdk_net_rte::mbuf::{IpVersion, L4Offload, TxOffload};
@@ -339,21 +339,6 @@ fn what_a_device_lacks_is_said_when_it_is_insisted_on() {
     assert_eq!(port.offloads().tx(), TxOffloads::empty());
 }
 
-/// Whether a TAP device can be made here.
-fn has_tap() -> bool {
-    // SAFETY: geteuid() has no preconditions.
-    let root = unsafe { libc::geteuid() } == 0;
-    let tun = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .is_ok();
-    if !(root && tun) {
-        eprintln!("skipped: needs root and /dev/net/tun");
-    }
-    root && tun
-}
-
 /// What the kernel's end of an interface gets of IPv4.
 fn packet_socket(interface: u32) -> std::fs::File {
     let ipv4 = (libc::ETH_P_IP as u16).to_be();
@@ -413,12 +398,9 @@ fn checked(frame: &[u8]) -> (u32, &[u8]) {
 
 #[test]
 fn net_tap_cuts_and_sums_what_is_referred_to_and_never_stops_at_what_it_cannot() {
-    if !has_tap() {
+    if !kernel::own_network() {
         return;
     }
-    // SAFETY: moves the calling thread into a new namespace, which goes with it.
-    let rc = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-    assert_eq!(rc, 0, "unshare: {}", std::io::Error::last_os_error());
     let eal = eal_with_vdevs(&["net_tap0,iface=dnoff0,mac=02:00:00:00:00:01"]);
     let sender = Sender::new(&eal);
     let rx = pool(&eal, "rx");

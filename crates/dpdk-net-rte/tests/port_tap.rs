@@ -6,6 +6,7 @@ mod common;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use common::kernel::{ip, own_network};
 use common::{eal_with_vdevs, pool};
 use dpdk_net_packet::{ChecksumVerdict, MacAddr};
 use dpdk_net_rte::port::{RxOffloads, TxOffloads};
@@ -14,42 +15,11 @@ use dpdk_net_rte::{MbufBatch, Port, PortConfig};
 /// How long the kernel may take: on a busy machine, long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether a TAP device can be made here.
-fn has_tap() -> bool {
-    // SAFETY: geteuid() has no preconditions.
-    let root = unsafe { libc::geteuid() } == 0;
-    let tun = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .is_ok();
-    if !(root && tun) {
-        eprintln!("skipped: needs root and /dev/net/tun");
-    }
-    root && tun
-}
-
-/// A network namespace of this process's own, so that interfaces are seen by nobody and vanish with it.
-fn own_network() {
-    // SAFETY: moves the calling thread, the only one so far that matters, into a new namespace.
-    let rc = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-    assert_eq!(rc, 0, "unshare: {}", std::io::Error::last_os_error());
-}
-
-fn ip(args: &str) {
-    let status = std::process::Command::new("ip")
-        .args(args.split(' '))
-        .status()
-        .unwrap();
-    assert!(status.success(), "ip {args}");
-}
-
 #[test]
 fn a_datagram_of_the_kernel_arrives_and_an_answer_is_accepted() {
-    if !has_tap() {
+    if !own_network() {
         return;
     }
-    own_network();
     let eal = eal_with_vdevs(&["net_tap0,iface=dnrte0,mac=02:00:00:00:00:01"]);
     let pool = pool(&eal, "rx");
     let port = Port::open(&eal, "net_tap0").unwrap();

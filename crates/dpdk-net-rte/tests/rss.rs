@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{builder, eal_with_vdevs, pool};
+use common::kernel::{ip, own_network};
+use common::{builder, eal_with_vdevs, memif_server, pool};
 use dpdk_net_rte::port::{
     PortInfo, Reta, RssKey, RssRequest, RssTypes, Spreader, Started, Unconfigured,
 };
@@ -183,12 +184,7 @@ fn a_ring_port_comes_up_with_many_queues_and_no_rss() {
 #[test]
 fn a_memif_port_comes_up_with_many_queues_and_no_rss() {
     let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("memif");
-    let vdev = format!(
-        "net_memif0,role=server,socket={},socket-abstract=no",
-        socket.display()
-    );
-    let eal = eal_with_vdevs(&[&vdev]);
+    let eal = eal_with_vdevs(&[&memif_server(directory.path())]);
     comes_up_without_rss(&eal, &only_port(&eal), Spreader::Sender);
 }
 
@@ -201,29 +197,6 @@ fn a_vhost_port_comes_up_with_many_queues_and_no_rss() {
     );
     let eal = eal_with_vdevs(&[&vdev]);
     comes_up_without_rss(&eal, &only_port(&eal), Spreader::Sender);
-}
-
-/// Whether devices with a kernel's end can be made here, in a network of this process's own.
-fn own_network() -> bool {
-    // SAFETY: geteuid() has no preconditions; unshare() moves this thread into a new network namespace.
-    let own = unsafe { libc::geteuid() == 0 && libc::unshare(libc::CLONE_NEWNET) == 0 };
-    let tun = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .is_ok();
-    if !(own && tun) {
-        eprintln!("skipped: needs root and /dev/net/tun");
-    }
-    own && tun
-}
-
-fn ip(args: &str) {
-    let status = std::process::Command::new("ip")
-        .args(args.split(' '))
-        .status()
-        .unwrap();
-    assert!(status.success(), "ip {args}");
 }
 
 #[test]

@@ -3,7 +3,11 @@
 //! DPDK starts once in a process: tests run under cargo-nextest, one process each.
 #![allow(dead_code)] // Each test file takes what it needs.
 
+use std::path::Path;
+
 use dpdk_net_rte::{Eal, EalBuilder, Mempool};
+
+pub(crate) mod kernel;
 
 /// The options that every test wants; add lcores and devices.
 pub(crate) fn builder() -> EalBuilder {
@@ -32,6 +36,15 @@ pub(crate) fn eal_with_vdevs(vdevs: &[&str]) -> Eal {
         .fold(builder().memory_mb(128), |builder, vdev| builder.vdev(vdev))
         .init()
         .expect("the EAL starts")
+}
+
+/// A memif device, net_memif0, whose socket is in this directory.
+pub(crate) fn memif_server(directory: &Path) -> String {
+    let socket = directory.join("memif");
+    format!(
+        "net_memif0,role=server,socket={},socket-abstract=no",
+        socket.display()
+    )
 }
 
 /// A pool of 1023 mbufs of the default size.

@@ -9,21 +9,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::eal_builder;
+use common::kernel::{KERNEL, OURS, app_facing_kernel, kernel_up};
 use dpdk_net::net::{ListenerGroup, TcpListener, TcpStream, UdpSocket};
 use dpdk_net::packet::{FiveTuple, Protocol};
 use dpdk_net::rte::Eal;
 use dpdk_net::rte::lcore::LcoreId;
-use dpdk_net::{
-    App, AppBuilder, Context, Error, FlowPolicy, IdlePolicy, PinTarget, WorkerStats, pin,
-};
-use dpdk_net_testkit::addr::{Family, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use dpdk_net::{AppBuilder, Context, Error, FlowPolicy, PinTarget, WorkerStats, pin};
+use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads};
 use dpdk_net_testkit::flow::{Fate, FlowTable};
 use dpdk_net_testkit::frames::{Path, Segment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const KERNEL: u16 = 1;
-const OURS: u16 = 2;
 const PORT: u16 = 7;
 const QUEUES: u16 = 4;
 /// No step may take longer.
@@ -33,28 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LCORES: &str = "0@0,1@0,2@1,3@1";
 
 fn eal(vdev: &str) -> Eal {
-    Eal::builder("dpdk-net-test")
-        .lcores(LCORES)
-        .no_huge()
-        .no_pci()
-        .no_shconf()
-        .no_telemetry()
-        .memory_mb(512)
-        .file_prefix(format_args!("dpdk-net-test-{}", std::process::id()))
-        .keep_affinity()
-        .vdev(vdev)
-        .init()
-        .unwrap()
+    let builder = eal_builder().lcores(LCORES).memory_mb(512);
+    builder.keep_affinity().vdev(vdev).init().unwrap()
 }
 
 fn app(eal: Eal) -> AppBuilder {
-    App::builder()
-        .with_eal(eal)
-        .address(format!("{}/{IPV4_PREFIX_LEN}", Family::V4.host(OURS)))
-        .address(format!("{}/{IPV6_PREFIX_LEN}", Family::V6.host(OURS)))
-        .stack(|stack| stack.dad = false)
-        .idle(IdlePolicy::Yield { after: 16 })
-        .drain_timeout(Duration::from_secs(5))
+    app_facing_kernel(eal).drain_timeout(Duration::from_secs(5))
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -126,11 +108,7 @@ impl Bed {
     }
 
     fn over(kernel: Netns, eal: Eal, interface: &str, wire: Option<(Veth, Netns)>) -> Self {
-        kernel.up(interface).unwrap();
-        for (family, len) in [(Family::V4, IPV4_PREFIX_LEN), (Family::V6, IPV6_PREFIX_LEN)] {
-            let address = format!("{}/{len}", family.host(KERNEL));
-            kernel.add_address(interface, &address).unwrap();
-        }
+        kernel_up(&kernel, interface);
         Self {
             kernel,
             eal,

@@ -1,5 +1,7 @@
 //! Our stack and the kernel with the relay between them: on a bad network every byte is right, both ways. Needs root.
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -7,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use common::kernel::{KERNEL, OURS, app_facing_kernel, eal_facing_kernel};
+use dpdk_net::AppBuilder;
 use dpdk_net::net as ours;
-use dpdk_net::rte::Eal;
 use dpdk_net::stack::CongestionAlgorithm;
-use dpdk_net::{App, AppBuilder, IdlePolicy};
-use dpdk_net_testkit::addr::{Family, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::apps::Pattern;
 use dpdk_net_testkit::bed::{KernelHost, RelayedBed, Veth};
 use dpdk_net_testkit::relay::{End, Relay};
@@ -23,8 +25,6 @@ const SOAK_VAR: &str = "DPDK_NET_SOAK_SECONDS";
 const CHUNK: usize = 32 * 1024;
 /// No byte may take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
-const KERNEL: u16 = 1;
-const OURS: u16 = 2;
 
 /// How our stack is joined to the relay.
 #[derive(Clone, Copy, Debug)]
@@ -48,35 +48,21 @@ impl Bed {
         let bed = RelayedBed::new().unwrap();
         let kernel = bed.kernel_host(KERNEL).unwrap();
         bed.netns().enter().unwrap();
-        let eal = Eal::builder("dpdk-net-test")
-            .no_huge()
-            .no_pci()
-            .no_shconf()
-            .no_telemetry()
-            .memory_mb(256)
-            .file_prefix(format_args!("dpdk-net-test-{}", std::process::id()))
-            // The relay's and the kernel's threads come from this one: they need the other cores.
-            .keep_affinity();
-        let (eal, interface, cable) = match device {
+        let (vdev, interface, cable) = match device {
             Device::AfPacket => {
                 let cable = bed.cable().unwrap();
                 let vdev = format!("net_af_packet0,iface={}", cable.left());
-                (eal.vdev(vdev), cable.right().to_owned(), Some(cable))
+                (vdev, cable.right().to_owned(), Some(cable))
             }
-            Device::Tap => (eal.vdev("net_tap0,iface=tp0"), "tp0".to_owned(), None),
+            Device::Tap => ("net_tap0,iface=tp0".to_owned(), "tp0".to_owned(), None),
         };
-        let eal = eal.init().unwrap();
+        // The relay's threads come from this one, as the kernel's do.
+        let eal = eal_facing_kernel(&vdev);
         bed.netns().up(&interface).unwrap();
-        let app = App::builder()
-            .with_eal(eal)
-            .address(format!("{}/{IPV4_PREFIX_LEN}", Family::V4.host(OURS)))
-            .address(format!("{}/{IPV6_PREFIX_LEN}", Family::V6.host(OURS)))
-            .stack(|stack| stack.dad = false)
-            .idle(IdlePolicy::Yield { after: 16 });
         Self {
             kernel,
             ours: bed.end(&interface),
-            app,
+            app: app_facing_kernel(eal),
             _cable: cable,
             _bed: bed,
         }

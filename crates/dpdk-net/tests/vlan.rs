@@ -13,12 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::pattern;
+use common::{eal_builder, open, pattern};
 use dpdk_net::net as ours;
 use dpdk_net::rte::mbuf::Mbuf;
-use dpdk_net::rte::port::Started;
 use dpdk_net::rte::queue::QueuePair;
-use dpdk_net::rte::{Eal, MbufBatch, Mempool, Port, PortConfig, PortId, ring};
+use dpdk_net::rte::{MbufBatch, ring};
 use dpdk_net::stack::Vlan;
 use dpdk_net::{App, Context, IdlePolicy};
 use dpdk_net_testkit::bed::{Netns, unique_name};
@@ -167,34 +166,11 @@ fn put_tag(frame: &mut Mbuf, tci: u16) {
     data[12..16].copy_from_slice(&[0x81, 0, hi, lo]);
 }
 
-/// A started port, to be kept, and its queues.
-fn open(eal: &Eal, id: PortId) -> (Port<Started>, QueuePair) {
-    let pool = Mempool::builder(eal, format!("switch-{}", id.get()))
-        .capacity(4095)
-        .build()
-        .unwrap();
-    let port = Port::open(eal, id)
-        .unwrap()
-        .configure(&PortConfig::default(), std::slice::from_ref(&pool))
-        .unwrap()
-        .start()
-        .unwrap();
-    let queues = port.take_queues().unwrap().remove(0);
-    (port, queues)
-}
-
 /// Application, switch, and a kernel in each VLAN.
 fn bed(program: impl AsyncFnOnce(Context, &[Kernel; 2])) {
     let interfaces = VLANS.map(|_| unique_name("v"));
-    let mut builder = Eal::builder("dpdk-net-test")
-        .lcores("0")
-        .no_huge()
-        .no_pci()
-        .no_telemetry()
-        .memory_mb(256)
-        .file_prefix(format_args!("dpdk-net-test-{}", std::process::id()))
-        // The kernels' and the switch's threads come from this one: they need the other cores.
-        .keep_affinity();
+    // The kernels' and the switch's threads come from this one: they need the other cores.
+    let mut builder = eal_builder().lcores("0").keep_affinity();
     for (at, interface) in interfaces.iter().enumerate() {
         builder = builder.vdev(format!("net_tap{at},iface={interface}"));
     }
@@ -202,9 +178,9 @@ fn bed(program: impl AsyncFnOnce(Context, &[Kernel; 2])) {
     let rings = ring::joined_ports(&eal, ["app", "trunk"], 1, 1024).unwrap();
     let ports = eal.ports();
     let named = |name: &str| ports.iter().find(|port| port.name == name).unwrap().id;
-    let (_trunk, trunk) = open(&eal, rings.ids()[1]);
-    let (_first, first) = open(&eal, named("net_tap0"));
-    let (_second, second) = open(&eal, named("net_tap1"));
+    let (_trunk, trunk, _) = open(&eal, rings.ids()[1], 4095);
+    let (_first, first, _) = open(&eal, named("net_tap0"), 4095);
+    let (_second, second, _) = open(&eal, named("net_tap1"), 4095);
     let app_port = ports.iter().find(|port| port.id == rings.ids()[0]);
     // The driver speaks to its interface in this namespace while it starts.
     let kernels = interfaces.map(Kernel::new);

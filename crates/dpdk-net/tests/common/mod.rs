@@ -1,13 +1,17 @@
 //! Two shards joined by rings in one process: a server and a client, both on this thread, no root needed.
 #![allow(dead_code)]
 
+pub(crate) mod kernel;
+
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dpdk_net::rte::{Eal, Mempool, Port, PortConfig, PortId, port::Started, ring};
+use dpdk_net::rte::port::Started;
+use dpdk_net::rte::{Eal, EalBuilder, Mempool, Port, PortConfig, PortId, QueuePair, ring};
 use dpdk_net::stack::Config;
 use dpdk_net::{Handle, IdlePolicy, Reactor, Worker, WorkerConfig};
+use tokio::task::JoinHandle;
 
 /// No test may take longer.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,17 +31,20 @@ pub(crate) struct Net {
     pub(crate) client: Handle,
 }
 
-/// EAL without hugepages, devices or traces of other tests.
-pub(crate) fn eal(lcores: &str) -> Eal {
+/// EAL without hugepages, PCI devices or traces of other tests; add lcores and devices.
+pub(crate) fn eal_builder() -> EalBuilder {
     Eal::builder("dpdk-net-test")
-        .lcores(lcores)
         .no_huge()
         .no_pci()
+        .no_shconf()
         .no_telemetry()
         .memory_mb(256)
         .file_prefix(format_args!("dpdk-net-test-{}", std::process::id()))
-        .init()
-        .expect("EAL starts")
+}
+
+/// EAL without devices.
+pub(crate) fn eal(lcores: &str) -> Eal {
+    eal_builder().lcores(lcores).init().expect("EAL starts")
 }
 
 pub(crate) fn stack(side: u8) -> Config {
@@ -51,10 +58,10 @@ pub(crate) fn stack(side: u8) -> Config {
     config
 }
 
-/// A started port and the configuration of a worker over it.
-pub(crate) fn side(eal: &Eal, id: PortId, stack: Config) -> (Port<Started>, WorkerConfig) {
+/// A started port, to be kept, its queues, and the pool of so many mbufs that it receives into.
+pub(crate) fn open(eal: &Eal, id: PortId, mbufs: u32) -> (Port<Started>, QueuePair, Mempool) {
     let pool = Mempool::builder(eal, format!("test-{}", id.get()))
-        .capacity(8191)
+        .capacity(mbufs)
         .build()
         .unwrap();
     let port = Port::open(eal, id)
@@ -64,8 +71,29 @@ pub(crate) fn side(eal: &Eal, id: PortId, stack: Config) -> (Port<Started>, Work
         .start()
         .unwrap();
     let queues = port.take_queues().unwrap().remove(0);
+    (port, queues, pool)
+}
+
+/// A started port and the configuration of a worker over it.
+pub(crate) fn side(eal: &Eal, id: PortId, stack: Config) -> (Port<Started>, WorkerConfig) {
+    let (port, queues, pool) = open(eal, id, 8191);
     let config = WorkerConfig::new(eal, queues, pool, stack).idle(IdlePolicy::Yield { after: 100 });
     (port, config)
+}
+
+/// A worker that is the server's shard, the task on it that is the client's, and both as a test sees them.
+pub(crate) fn two_shards(
+    server: WorkerConfig,
+    client: WorkerConfig,
+) -> (Worker, JoinHandle<()>, Net) {
+    let worker = Worker::new(server).unwrap();
+    let client = Reactor::new(client).unwrap();
+    let net = Net {
+        server: worker.handle().clone(),
+        client: client.handle(),
+    };
+    let reactor = worker.spawn_local(client);
+    (worker, reactor, net)
 }
 
 /// Runs `test` on the server's worker with the client's reactor beside it.
@@ -102,13 +130,7 @@ where
     };
     let (_server_port, server) = side(&eal, ids[0], config(1));
     let (_client_port, client) = side(&eal, ids[1], config(2));
-    let worker = Worker::new(server).unwrap();
-    let client = Reactor::new(client).unwrap();
-    let net = Net {
-        server: worker.handle().clone(),
-        client: client.handle(),
-    };
-    let reactor = worker.spawn_local(client);
+    let (worker, reactor, net) = two_shards(server, client);
     worker.block_on(async {
         tokio::time::timeout(limit, test(net))
             .await

@@ -12,7 +12,7 @@ use common::*;
 use dpdk_net::net::{TcpStream, UdpSocket};
 use dpdk_net::rte::port::TxOffloads;
 use dpdk_net::rte::{Mempool, ring};
-use dpdk_net::{BURST, Reactor, SendMemory, Worker, WorkerStats};
+use dpdk_net::{BURST, SendMemory, WorkerStats};
 use log::Warnings;
 use nic::{Lie, Nic, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,13 +60,7 @@ fn run_behind(lie: Lie) -> Outcome {
             let (pool, report) = (finished.clone(), report.clone());
             move |tx| Box::new(Nic::new(tx, pool, lie, report))
         });
-    let worker = Worker::new(server).unwrap();
-    let client = Reactor::new(client).unwrap();
-    let net = Net {
-        server: worker.handle().clone(),
-        client: client.handle(),
-    };
-    let reactor = worker.spawn_local(client);
+    let (worker, reactor, net) = two_shards(server, client);
     worker.block_on(async {
         let all = async {
             for (server_ip, client_ip) in FAMILIES {

@@ -2,19 +2,16 @@
 
 use std::fs;
 
+use dpdk_net::AppBuilder;
 use dpdk_net::rte::Eal;
-use dpdk_net::{App, AppBuilder, IdlePolicy};
-use dpdk_net_testkit::addr::{self, Family, IPV4_PREFIX_LEN, IPV6_PREFIX_LEN};
+use dpdk_net_testkit::addr;
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads};
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
 
-pub(crate) const KERNEL: u16 = 1;
-pub(crate) const OURS: u16 = 2;
+use crate::common::kernel::{OURS, app_facing_kernel, eal_facing_kernel, kernel_up};
+
 /// The VLAN of the port, which the kernel's end knows nothing of.
 pub(crate) const VLAN: u16 = 7;
-
-/// The families, and how long their prefixes are.
-const FAMILIES: [(Family, u8); 2] = [(Family::V4, IPV4_PREFIX_LEN), (Family::V6, IPV6_PREFIX_LEN)];
 
 /// The device, and the kernel's end of it.
 pub(crate) struct Bed {
@@ -31,7 +28,7 @@ impl Bed {
     pub(crate) fn tap() -> Self {
         let netns = Netns::new().unwrap();
         netns.enter().unwrap();
-        let eal = eal("net_tap0,iface=tp0");
+        let eal = eal_facing_kernel("net_tap0,iface=tp0");
         Self::new(netns, "tp0".into(), eal, None)
     }
 
@@ -41,17 +38,13 @@ impl Bed {
         let wire = Veth::new(Some(&ours), Some(&netns)).unwrap();
         disable_tx_offloads(Some(&netns), wire.right()).unwrap();
         ours.enter().unwrap();
-        let eal = eal(&format!("net_af_packet0,iface={},qpairs=1", wire.left()));
+        let eal = eal_facing_kernel(&format!("net_af_packet0,iface={},qpairs=1", wire.left()));
         let interface = wire.right().to_owned();
         Self::new(netns, interface, eal, Some((wire, ours)))
     }
 
     fn new(netns: Netns, interface: String, eal: Eal, wire: Option<(Veth, Netns)>) -> Self {
-        netns.up(&interface).unwrap();
-        for (family, len) in FAMILIES {
-            let address = format!("{}/{len}", family.host(KERNEL));
-            netns.add_address(&interface, &address).unwrap();
-        }
+        kernel_up(&netns, &interface);
         Self {
             netns,
             interface,
@@ -62,14 +55,7 @@ impl Bed {
 
     /// An application with the addresses of host [`OURS`].
     pub(crate) fn app(&self) -> AppBuilder {
-        let app = App::builder()
-            .with_eal(self.eal.clone())
-            .mac(addr::mac(OURS))
-            .stack(|stack| stack.dad = false)
-            .idle(IdlePolicy::Yield { after: 16 });
-        FAMILIES.iter().fold(app, |app, (family, len)| {
-            app.address(format!("{}/{len}", family.host(OURS)))
-        })
+        app_facing_kernel(self.eal.clone()).mac(addr::mac(OURS))
     }
 
     /// Puts frames on the link, from the kernel's side.
@@ -135,19 +121,4 @@ pub(crate) fn packet_socket(name: &str) -> (Box<dyn DataLinkSender>, Box<dyn Dat
         Channel::Ethernet(tx, rx) => (tx, rx),
         _ => panic!("{name} is no Ethernet interface"),
     }
-}
-
-fn eal(device: &str) -> Eal {
-    Eal::builder("dpdk-net-test")
-        .no_huge()
-        .no_pci()
-        .no_shconf()
-        .no_telemetry()
-        .memory_mb(256)
-        .file_prefix(format_args!("dpdk-net-test-{}", std::process::id()))
-        // The kernel's side runs on threads that come from this one.
-        .keep_affinity()
-        .vdev(device)
-        .init()
-        .unwrap()
 }

@@ -8,7 +8,7 @@ use dpdk_net_testkit::frames::Path;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use tempfile::TempDir;
 
-use super::bed::{KERNEL, OURS};
+use crate::common::kernel::{KERNEL, OURS};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing more is written when all has been.

@@ -11,10 +11,11 @@ use dpdk_net::rte::port::{Offload, OffloadRequest, Offloads, Wish};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::bed::Netns;
 
-use super::bed::{Bed, KERNEL, OURS};
+use super::bed::Bed;
 use super::bytes::{BYTES, as_client, as_server, datagrams, in_time};
 use super::capture::{Capture, check};
 use super::{RX_CHECKSUMS, TX_CHECKSUMS, insisting, without};
+use crate::common::kernel::{KERNEL, OURS};
 
 const PORT: u16 = 7;
 /// Connections to each of our addresses, and to each of the kernel's.

@@ -12,10 +12,11 @@ use dpdk_net_testkit::frames::{Path, Segment, flags, tagged, tci};
 use etherparse::{SlicedPacket, TransportSlice};
 use tokio::io::AsyncWriteExt;
 
-use super::bed::{Bed, KERNEL, OURS, VLAN, packet_socket};
+use super::bed::{Bed, VLAN, packet_socket};
 use super::bytes::in_time;
 use super::capture::{Capture, check};
 use super::{insisting, without};
+use crate::common::kernel::{KERNEL, OURS};
 
 const PORT: u16 = 9;
 const PRIORITY: u8 = 5;

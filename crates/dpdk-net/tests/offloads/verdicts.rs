@@ -10,9 +10,10 @@ use dpdk_net::rte::{Mempool, Port, PortConfig, RxBatch};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::frames::{Path, Segment, flags};
 
-use super::bed::{Bed, KERNEL, OURS};
+use super::bed::Bed;
 use super::bytes::in_time;
 use super::{RX_CHECKSUMS, insisting, without};
+use crate::common::kernel::{KERNEL, OURS};
 
 const PORT: u16 = 9;
 

@@ -118,6 +118,12 @@ pub(crate) struct Seen {
     pub(crate) datagram: Option<Vec<u8>>,
 }
 
+/// Source and destination of an IP packet, which the checksum of what it carries covers too.
+enum Ends {
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
+}
+
 /// Checks all checksums of a frame: what it is, or what is wrong with it.
 pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
     let packet = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
@@ -138,7 +144,7 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
             ))
         }
     };
-    match &packet.net {
+    let ends = match &packet.net {
         Some(NetSlice::Ipv4(ip)) => {
             let header = ip.header().to_header();
             seen.packet = usize::from(header.total_len);
@@ -147,50 +153,38 @@ pub(crate) fn check(frame: &[u8]) -> Result<Seen, String> {
                 header.header_checksum,
                 header.calc_header_checksum(),
             )?;
-            match &packet.transport {
-                Some(TransportSlice::Tcp(tcp)) => {
-                    seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
-                    let right = tcp
-                        .calc_checksum_ipv4(header.source, header.destination)
-                        .unwrap();
-                    wrong("TCP", tcp.checksum(), right)?;
-                }
-                Some(TransportSlice::Udp(udp)) => {
-                    seen.datagram = Some(udp.payload().to_vec());
-                    let right = udp
-                        .to_header()
-                        .calc_checksum_ipv4(&header, udp.payload())
-                        .unwrap();
-                    wrong("UDP", udp.checksum(), right)?;
-                }
-                _ => {}
-            }
+            Ends::V4(header.source, header.destination)
         }
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header().to_header();
             seen.packet = 40 + usize::from(header.payload_length);
-            match &packet.transport {
-                Some(TransportSlice::Tcp(tcp)) => {
-                    seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
-                    let right = tcp
-                        .calc_checksum_ipv6(header.source, header.destination)
-                        .unwrap();
-                    wrong("TCP", tcp.checksum(), right)?;
-                }
-                Some(TransportSlice::Udp(udp)) => {
-                    seen.datagram = Some(udp.payload().to_vec());
-                    let right = udp
-                        .to_header()
-                        .calc_checksum_ipv6(&header, udp.payload())
-                        .unwrap();
-                    wrong("UDP", udp.checksum(), right)?;
-                }
-                Some(TransportSlice::Icmpv6(icmp))
-                    if !icmp.is_checksum_valid(header.source, header.destination) =>
-                {
-                    return Err(format!("ICMPv6 checksum: {frame:02x?}"));
-                }
-                _ => {}
+            Ends::V6(header.source, header.destination)
+        }
+        _ => return Ok(seen),
+    };
+    match &packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            seen.segment = Some((tcp.sequence_number(), tcp.payload().to_vec()));
+            let right = match ends {
+                Ends::V4(src, dst) => tcp.calc_checksum_ipv4(src, dst),
+                Ends::V6(src, dst) => tcp.calc_checksum_ipv6(src, dst),
+            };
+            wrong("TCP", tcp.checksum(), right.unwrap())?;
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            let (header, payload) = (udp.to_header(), udp.payload());
+            seen.datagram = Some(payload.to_vec());
+            let right = match ends {
+                Ends::V4(src, dst) => header.calc_checksum_ipv4_raw(src, dst, payload),
+                Ends::V6(src, dst) => header.calc_checksum_ipv6_raw(src, dst, payload),
+            };
+            wrong("UDP", udp.checksum(), right.unwrap())?;
+        }
+        Some(TransportSlice::Icmpv6(icmp)) => {
+            if let Ends::V6(src, dst) = ends
+                && !icmp.is_checksum_valid(src, dst)
+            {
+                return Err(format!("ICMPv6 checksum: {frame:02x?}"));
             }
         }
         _ => {}

@@ -1,0 +1,142 @@
+//! What settings have to do with each other: mistakes that no single value shows.
+
+mod network;
+mod port;
+mod service;
+mod system;
+
+use crate::decode::Places;
+use crate::problem::Problem;
+use crate::sections::{Config, Network, Port};
+use crate::tree::Place;
+
+/// Collects what is wrong, with the lines that it is about.
+pub(crate) struct Check<'a> {
+    config: &'a Config,
+    places: &'a Places,
+    whole: &'a Place,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// Looks at all of it.
+pub(crate) fn check(config: &Config, places: &Places, whole: &Place, problems: &mut Vec<Problem>) {
+    let mut check = Check {
+        config,
+        places,
+        whole,
+        problems,
+    };
+    system::check(&mut check);
+    port::check(&mut check);
+    network::check(&mut check);
+    service::check(&mut check);
+}
+
+impl Check<'_> {
+    /// Tells of a problem with the setting at `path`, or where it would have to be.
+    fn tell(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> &mut Problem {
+        let place = self.place(path).clone();
+        let problem = Problem::new("contradiction", message)
+            .on(path)
+            .at(&place, "")
+            .help(help);
+        self.problems.push(problem);
+        // It was pushed just now.
+        let last = self.problems.len() - 1;
+        &mut self.problems[last]
+    }
+
+    /// Tells that two settings can't be together.
+    fn conflict(
+        &mut self,
+        one: &str,
+        other: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let other = self.place(other).clone();
+        let problem = self.tell(one, message, help);
+        problem.also.push((other, "together with this".to_owned()));
+    }
+
+    /// Tells that something is there a second time.
+    fn twice(
+        &mut self,
+        again: &str,
+        first: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let first = self.place(first).clone();
+        let problem = self.tell(again, message, help);
+        problem.label = "again here".to_owned();
+        problem.also.push((first, "first here".to_owned()));
+    }
+
+    /// Where a setting is, or else what it is in.
+    fn place(&self, path: &str) -> &Place {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.0.get(path) {
+                return place;
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = path.get(..end).unwrap_or_default(),
+                None => return self.whole,
+            }
+        }
+    }
+
+    /// Tells of each value that is there a second time: what it is called, and its path, by value.
+    fn unique<K: PartialEq>(
+        &mut self,
+        values: Vec<(K, String)>,
+        message: impl Fn(&K) -> String,
+        help: &str,
+    ) {
+        for (index, (value, path)) in values.iter().enumerate() {
+            let before = values.get(..index).unwrap_or_default();
+            if let Some((_, first)) = before.iter().find(|(other, _)| other == value) {
+                let (first, message) = (first.clone(), message(value));
+                self.twice(path, &first, message, help);
+            }
+        }
+    }
+}
+
+impl Config {
+    /// The network of each port, with the path at which it stands.
+    pub fn networks(&self) -> Vec<(String, &Port, &Network)> {
+        let outside = self.network != Network::default();
+        let ports = self.port.iter().enumerate();
+        ports
+            .map(|(index, port)| match (self.port.len(), outside) {
+                (1, true) => ("network".to_owned(), port, &self.network),
+                _ => (format!("port[{index}].network"), port, &port.network),
+            })
+            .collect()
+    }
+}
+
+/// The first of a port's names that there is: its own, or its device's.
+pub(crate) fn port_name(port: &Port, index: usize) -> String {
+    let device = port.vdev.as_deref().map(device_name);
+    let own = port
+        .name
+        .as_deref()
+        .or(device)
+        .or(port.interface.as_deref());
+    let pci = port.pci.as_ref().map(|pci| pci.as_str());
+    own.or(pci)
+        .map_or_else(|| format!("port {index}"), str::to_owned)
+}
+
+/// A virtual device's name: all before its arguments.
+pub(crate) fn device_name(vdev: &str) -> &str {
+    vdev.split_once(',').map_or(vdev, |(name, _)| name)
+}

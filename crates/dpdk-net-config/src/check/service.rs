@@ -1,0 +1,220 @@
+//! `[[listener]]` and `[[route]]`.
+
+use std::net::IpAddr;
+
+use super::{Check, port_name};
+use crate::decode::suggestion;
+use crate::sections::{Network, Protocol, Route};
+
+pub(super) fn check(check: &mut Check<'_>) {
+    listeners(check);
+    let listeners: Vec<&str> = check
+        .config
+        .listener
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    let routes = &check.config.route;
+    for (index, one) in routes.iter().enumerate() {
+        route(check, &format!("route[{index}]"), one, &listeners);
+    }
+    if !routes.is_empty() && listeners.is_empty() {
+        check.tell(
+            "route",
+            "there are routes, and nothing to listen on",
+            "add [[listener]] with name = \"http\" and address = \"[::]:80\"",
+        );
+    }
+}
+
+fn listeners(check: &mut Check<'_>) {
+    let config = check.config;
+    let listeners = &config.listener;
+    let paths = |key: &'static str| {
+        (0..listeners.len()).map(move |index| format!("listener[{index}].{key}"))
+    };
+    let names = listeners
+        .iter()
+        .map(|one| one.name.clone())
+        .zip(paths("name"));
+    check.unique(
+        names.collect(),
+        |name| format!("there are two listeners called {name}"),
+        "give one of them another name",
+    );
+    let address = |one: &crate::sections::Listener| {
+        (
+            one.address.0,
+            one.protocol.unwrap_or(Protocol::Tcp),
+            one.port.clone(),
+        )
+    };
+    let addresses = listeners.iter().map(address).zip(paths("address"));
+    check.unique(
+        addresses.collect(),
+        |(addr, ..)| format!("two listeners have the address {addr}"),
+        "give one of them another port",
+    );
+    let ports: Vec<String> = config
+        .port
+        .iter()
+        .enumerate()
+        .map(|(index, port)| port_name(port, index))
+        .collect();
+    for (index, listener) in listeners.iter().enumerate() {
+        if let Some(port) = &listener.port
+            && !ports.contains(port)
+        {
+            let known: Vec<&str> = ports.iter().map(String::as_str).collect();
+            check.tell(
+                &format!("listener[{index}].port"),
+                format!("there is no port called {port}"),
+                suggestion(port, &known),
+            );
+            continue;
+        }
+        let addr = listener.address.0.ip();
+        let networks = config.networks();
+        let own: Vec<(&Network, String)> = networks
+            .iter()
+            .zip(&ports)
+            .filter(|(_, name)| listener.port.as_ref().is_none_or(|port| port == *name))
+            .map(|((_, _, network), name)| (*network, name.clone()))
+            .collect();
+        if addr.is_unspecified() || own.iter().any(|(network, _)| may_have(network, addr)) {
+            continue;
+        }
+        let there: Vec<String> = own
+            .iter()
+            .flat_map(|(network, _)| network.addresses.iter().map(|cidr| cidr.addr.to_string()))
+            .collect();
+        let help = match there.as_slice() {
+            [] => "\"[::]\" stands for all addresses".to_owned(),
+            all => format!(
+                "there are {}, and \"[::]\", which stands for all",
+                all.join(", ")
+            ),
+        };
+        check.tell(
+            &format!("listener[{index}].address"),
+            format!("no port has the address {addr}"),
+            help,
+        );
+    }
+}
+
+/// Whether a network has the address, or may come to have it.
+fn may_have(network: &Network, addr: IpAddr) -> bool {
+    let mut own = network
+        .addresses
+        .iter()
+        .chain(network.vlans.iter().flat_map(|vlan| &vlan.addresses));
+    let on = |asked: Option<bool>| asked == Some(true);
+    let link_local = matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    own.any(|cidr| cidr.addr == addr)
+        || link_local
+        || (addr.is_ipv4() && on(network.dhcp4))
+        || (addr.is_ipv6() && (on(network.dhcp6) || on(network.slaac)))
+}
+
+fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
+    let targets = [
+        ("files", route.files.is_some()),
+        ("proxy", route.proxy.is_some()),
+        ("redirect", route.redirect.is_some()),
+        ("status", route.status.is_some()),
+    ];
+    let targets: Vec<&str> = targets
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(key, _)| *key)
+        .collect();
+    match targets.as_slice() {
+        [] => {
+            check.tell(
+                at,
+                "the route does not say what is served",
+                "one of files = { root = \"/srv/www\" }, proxy = { upstreams = [\"http://198.18.0.1:8080\"] }, redirect = { to = \"...\" } and status = 404",
+            );
+        }
+        [_] => {}
+        [first, second, ..] => check.conflict(
+            &format!("{at}.{second}"),
+            &format!("{at}.{first}"),
+            "a route serves one thing",
+            "write a route for each, with a `path` or `host` that tells them apart",
+        ),
+    }
+    if let Some(name) = &route.listener
+        && !listeners.contains(&name.as_str())
+    {
+        check.tell(
+            &format!("{at}.listener"),
+            format!("there is no listener called {name}"),
+            suggestion(name, listeners),
+        );
+    }
+    if let Some(path) = &route.path
+        && (!path.starts_with('/')
+            || path.contains(['?', '#'])
+            || path.contains(char::is_whitespace))
+    {
+        check.tell(
+            &format!("{at}.path"),
+            format!("`{path}` is no path"),
+            "paths begin with a slash, and have no query: \"/api\"",
+        );
+    }
+    if let Some(host) = &route.host
+        && (host.contains(['/', ' ']) || host.contains(':'))
+    {
+        check.tell(
+            &format!("{at}.host"),
+            format!("`{host}` is no host name"),
+            "the name alone, without scheme, port and path",
+        );
+    }
+    if let Some(proxy) = &route.proxy {
+        if proxy.upstreams.is_empty() {
+            check.tell(
+                &format!("{at}.proxy"),
+                "there is nobody to pass requests on to",
+                "upstreams = [\"http://198.18.0.1:8080\"]",
+            );
+        }
+        for (index, upstream) in proxy.upstreams.iter().enumerate() {
+            if let Some(why) = bad_upstream(upstream) {
+                check.tell(
+                    &format!("{at}.proxy.upstreams[{index}]"),
+                    format!("`{upstream}` can't be an upstream: {why}"),
+                    "as in \"http://198.18.0.1:8080\"",
+                );
+            }
+        }
+    }
+}
+
+/// What is wrong with an upstream's address.
+fn bad_upstream(text: &str) -> Option<&'static str> {
+    let Some(authority) = text.strip_prefix("http://") else {
+        return Some(match text.split_once("://") {
+            Some(("https", _)) => "TLS to upstreams is not there yet",
+            Some(_) => "the scheme is http",
+            None => "it has no scheme",
+        });
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.is_empty() {
+        return Some("it has no host");
+    }
+    if authority.contains(['/', '?', '#', '@']) || authority.contains(char::is_whitespace) {
+        return Some("it is a host and a port, without a path");
+    }
+    let port = match authority.rsplit_once(':') {
+        Some((_, port)) if !port.contains(']') => port,
+        _ => return None,
+    };
+    (port.parse::<u16>().ok().filter(|port| *port > 0))
+        .is_none()
+        .then_some("its port is 1 to 65535")
+}

@@ -1,0 +1,192 @@
+//! What is wrong with a file, all of it at once, as people want to be told.
+
+use std::fmt;
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode,
+};
+
+use crate::tree::Place;
+
+/// One mistake: what, where, and what to do.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// The setting, as in `port[0].mtu`; empty where it is about the text itself.
+    pub(crate) path: String,
+    pub(crate) place: Option<Place>,
+    pub(crate) label: String,
+    /// Other places that have to do with it, of the same text.
+    pub(crate) also: Vec<(Place, String)>,
+    pub(crate) help: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            path: String::new(),
+            place: None,
+            label: String::new(),
+            also: Vec::new(),
+            help: None,
+        }
+    }
+
+    pub(crate) fn at(mut self, place: &Place, label: impl Into<String>) -> Self {
+        self.place = Some(place.clone());
+        self.label = label.into();
+        self
+    }
+
+    pub(crate) fn on(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn also(mut self, place: &Place, label: impl Into<String>) -> Self {
+        self.also.push((place.clone(), label.into()));
+        self
+    }
+
+    /// The kind of mistake, for programs: `unknown-key`, `wrong-type`, `bad-value`, ...
+    pub fn kind(&self) -> &'static str {
+        self.code
+    }
+
+    /// What is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The setting that it is about, as in `port[0].mtu`. Empty where it is about the text itself.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where it was written.
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Error)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let help = self.help.as_ref()?;
+        Some(Box::new(help))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        let place = self.place.as_ref()?;
+        Some(&place.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let place = self.place.as_ref()?;
+        let label = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let first = LabeledSpan::new_primary_with_span(label(&self.label), place.span.clone());
+        let also = self.also.iter();
+        let also = also.filter(|(other, _)| std::sync::Arc::ptr_eq(&other.source, &place.source));
+        let also = also
+            .map(move |(other, text)| LabeledSpan::new_with_span(label(text), other.span.clone()));
+        Some(Box::new(std::iter::once(first).chain(also)))
+    }
+}
+
+/// All that is wrong with a configuration. It is shown with the lines that it is about.
+///
+/// Its `Debug` is the same text, so that a `main` that returns it tells people what to do.
+#[derive(Clone)]
+pub struct Problems {
+    pub(crate) list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Those of the file first, in the order of its lines; at least one.
+    pub(crate) fn new(mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| {
+            problem.place.as_ref().map_or((2, 0), |place| {
+                (usize::from(place.is_environment()), place.span.start)
+            })
+        });
+        Self { list }
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.list.iter()
+    }
+
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty)] // There is always one.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// As text for a terminal of this width in columns, with colours or without.
+    pub fn render(&self, colours: bool, width: usize) -> String {
+        let theme = if colours {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width.max(40))
+            .with_links(false);
+        let mut text = String::new();
+        for problem in &self.list {
+            // Writing to a `String` does not fail.
+            let _ = handler.render_report(&mut text, problem);
+        }
+        let plural = if self.list.len() == 1 { "" } else { "s" };
+        text.push_str(&format!("{} problem{plural}\n", self.list.len()));
+        text
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false, 100))
+    }
+}
+
+impl fmt::Debug for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration can't be used\n\n{self}")
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,148 @@
+//! `[[listener]]` and `[[route]]`: what is listened on, and what `dpdk-net run` serves there.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+
+use crate::decode::{Reader, Setting, section};
+use crate::tree::{Node, Value};
+use crate::value::{Size, Time, choice};
+
+choice! {
+    /// The protocol of a listener.
+    pub enum Protocol {
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+    }
+}
+
+choice! {
+    /// Which workers accept.
+    pub enum AcceptOn {
+        /// Each accepts what comes to its own queue.
+        Each = "each",
+        /// Each accepts, whatever has come to any queue, when the others are busier.
+        Group = "group",
+        /// The first queue's accepts everything.
+        First = "first",
+    }
+}
+
+/// An address to listen on that has to be given: `[::]:80`, `198.18.0.2:443`; `:80` is all addresses of both families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenAddr(pub SocketAddr);
+
+impl Setting for ListenAddr {
+    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let Value::Text(text) = &node.value else {
+            reader.wrong_type(node, "an address and a port, as in \"[::]:80\"");
+            return None;
+        };
+        let whole = match text.strip_prefix(':').or_else(|| text.strip_prefix("*:")) {
+            Some(port) => format!("[::]:{port}"),
+            None => text.clone(),
+        };
+        let read = whole.parse::<SocketAddr>();
+        match read {
+            Ok(address) if address.port() == 0 => {
+                reader.bad_value(node, "it has no port", Some("as in \"[::]:80\"".to_owned()));
+                None
+            }
+            Ok(address) => Some(Self(address)),
+            Err(_) => {
+                let help = "as in \"[::]:80\" for all addresses, or \"198.18.0.2:80\"; IPv6 addresses stand in brackets";
+                reader.bad_value(
+                    node,
+                    "it should be an IP address and a port",
+                    Some(help.to_owned()),
+                );
+                None
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["[::]:80"] })
+    }
+
+    fn to_json(&self) -> Json {
+        self.0.to_string().into()
+    }
+}
+
+section! {
+    /// A named address that the application listens on.
+    pub struct Listener {
+        /// What the application calls it.
+        need name: String;
+        /// Address and port: `[::]:80` and `:80` for all addresses of both families, `0.0.0.0:80` for those of IPv4.
+        need address: ListenAddr;
+        /// The protocol.
+        opt protocol: Protocol { default: "tcp" };
+        /// Connections that may wait to be accepted, on each worker.
+        opt backlog: u32 { range: Some((1, 65_536)), default: "1024" };
+        /// Which workers accept.
+        opt accept: AcceptOn { default: "each" };
+        /// The port, by its name, where there are several. All by default.
+        opt port: String;
+    }
+}
+
+section! {
+    /// A directory.
+    pub struct Files {
+        /// The directory.
+        need root: PathBuf;
+        /// The file that stands for a directory.
+        opt index: String { default: "index.html" };
+        /// Whether directories without such a file are listed.
+        opt listing: bool { default: "false" };
+    }
+}
+
+section! {
+    /// Servers that requests are passed on to.
+    pub struct Proxy: Default {
+        /// Their addresses, as in `http://198.18.0.1:8080`; several take turns.
+        list upstreams: String;
+        /// How long a connection to one may take.
+        opt connect_timeout: Time { range: Some((1_000, 3_600_000_000)), default: "5 s" };
+        /// How long its response may take to begin.
+        opt response_timeout: Time { range: Some((1_000, 3_600_000_000)), default: "1 min" };
+        /// The largest body of a request.
+        opt body_limit: Size { range: Some((0, 1 << 40)), default: "1 GiB" };
+    }
+}
+
+section! {
+    /// Another address.
+    pub struct Redirect {
+        /// Where to.
+        need to: String;
+        /// The status: 301, 302, 307 or 308.
+        opt status: u16 { range: Some((300, 399)), default: "308" };
+    }
+}
+
+section! {
+    /// What `dpdk-net run` does with requests: one of `files`, `proxy`, `redirect` and `status`.
+    pub struct Route: Default {
+        /// The listener, by its name. All by default.
+        opt listener: String;
+        /// The host that is asked for. Any by default.
+        opt host: String;
+        /// What the path begins with.
+        opt path: String { default: "/" };
+        /// Serve files.
+        opt files: Files;
+        /// Pass on.
+        opt proxy: Proxy;
+        /// Send elsewhere.
+        opt redirect: Redirect;
+        /// Answer with this status alone.
+        opt status: u16 { range: Some((200, 599)) };
+    }
+}

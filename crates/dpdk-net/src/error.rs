@@ -58,6 +58,18 @@ pub enum Error {
         /// The range and, where there is one, the remedy.
         expected: String,
     },
+    /// A port has not so many queues.
+    #[error("{port} ({driver}) can't have {given} queues: it has 1 to {most}")]
+    BadQueues {
+        /// What the application calls it.
+        port: String,
+        /// Its driver.
+        driver: String,
+        /// As many as were asked for.
+        given: u16,
+        /// As many as it has at most.
+        most: u16,
+    },
     /// What is to be pinned to a queue is nothing that a flow rule can tell.
     #[error("{target} can't be pinned to a queue: {why}")]
     BadTarget {
@@ -116,6 +128,7 @@ impl From<Error> for io::Error {
         let kind = match &error {
             Error::NoWorker => io::ErrorKind::NotConnected,
             Error::BadAddress { .. }
+            | Error::BadQueues { .. }
             | Error::BadTarget { .. }
             | Error::BadValue { .. }
             | Error::NoAddress => io::ErrorKind::InvalidInput,

@@ -57,7 +57,7 @@ mod stats;
 mod wakers;
 mod worker;
 
-pub use app::{App, AppBuilder, Context};
+pub use app::{App, AppBuilder, Context, PortBuilder};
 pub use device::{BURST, SendMemory, Transmit};
 pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};

@@ -127,6 +127,19 @@ const VLAN_IDS: u16 = 0x0fff;
 const IPV4_FRAGMENT: u16 = 0x3fff;
 
 impl Item {
+    /// Whether packets have this header right behind that one.
+    pub(super) fn goes_behind(&self, outer: &Self) -> bool {
+        match self {
+            Self::Ethernet(_) => false,
+            Self::Vlan(_) | Self::Ipv4(_) | Self::Ipv6(_) => {
+                matches!(outer, Self::Ethernet(_) | Self::Vlan(_))
+            }
+            Self::Tcp(_) | Self::Udp(_) => matches!(outer, Self::Ipv4(_) | Self::Ipv6(_)),
+            Self::Icmpv4(_) => matches!(outer, Self::Ipv4(_)),
+            Self::Icmpv6(_) => matches!(outer, Self::Ipv6(_)),
+        }
+    }
+
     /// What the header is called.
     pub const fn name(&self) -> &'static str {
         match self {

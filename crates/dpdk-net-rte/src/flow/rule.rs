@@ -95,6 +95,68 @@ impl Rule {
         RuleBuilder::new(Direction::Transfer)
     }
 
+    /// A rule of parts that are not known when the program is written, from a file, say. Ethernet is put in front where it is not
+    /// there. What else a [`RuleBuilder`]'s type makes sure of is looked at here.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for headers in an order in which no packet has them, for actions other than at most one count and
+    /// one mark and then the one that decides what becomes of the packets, and for actions that the direction does not have.
+    pub fn from_parts(
+        direction: Direction,
+        group: u32,
+        priority: u32,
+        mut items: Vec<Item>,
+        actions: Vec<Action>,
+    ) -> Result<Self, Error> {
+        if !matches!(items.first(), Some(Item::Ethernet(_))) {
+            items.insert(0, Item::Ethernet(EthernetItem::default()));
+        }
+        let tags = items.iter().filter(|item| matches!(item, Item::Vlan(_)));
+        let in_order = items.windows(2).all(|pair| match pair {
+            [outer, inner] => inner.goes_behind(outer),
+            _ => true,
+        });
+        if tags.count() > 2 || !in_order {
+            let names: Vec<&str> = items.iter().map(Item::name).collect();
+            return Err(invalid(format!(
+                "no packet has these headers in this order: {}",
+                names.join(", ")
+            )));
+        }
+        let is_fate = |action: &Action| !matches!(action, Action::Count | Action::Mark(_));
+        let fates = actions.iter().filter(|action| is_fate(action)).count();
+        if fates != 1 || !actions.last().is_some_and(is_fate) {
+            return Err(invalid(
+                "what becomes of packets has to be said once, at the end of the actions".into(),
+            ));
+        }
+        let twice =
+            |kind: fn(&Action) -> bool| actions.iter().filter(|action| kind(action)).count() > 1;
+        if twice(|action| *action == Action::Count)
+            || twice(|action| matches!(action, Action::Mark(_)))
+        {
+            return Err(invalid("packets are counted once, and marked once".into()));
+        }
+        let received =
+            |action: &Action| matches!(action, Action::Mark(_) | Action::Queue(_) | Action::Rss(_));
+        if direction != Direction::Ingress
+            && let Some(action) = actions.iter().find(|action| received(action))
+        {
+            return Err(invalid(format!(
+                "{} is for packets that are received",
+                action.name()
+            )));
+        }
+        let rule = Self {
+            direction,
+            group,
+            priority,
+            items,
+            actions,
+        };
+        rule.check()
+    }
+
     /// Which packets it is about.
     pub fn direction(&self) -> Direction {
         self.direction
@@ -434,6 +496,66 @@ impl<D> RuleBuilder<D, stage::V6> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_make_what_a_builder_makes_and_nothing_that_it_would_not() {
+        let (ip, tcp) = (
+            Item::Ipv4(Ipv4Item::default()),
+            Item::Tcp(TcpItem::default()),
+        );
+        let made = |direction, items: &[Item], actions: &[Action]| {
+            Rule::from_parts(direction, 0, 0, items.to_vec(), actions.to_vec())
+        };
+        let built = Rule::ingress()
+            .ipv4(Ipv4Item::default())
+            .tcp(TcpItem::default())
+            .count()
+            .to_queue(1);
+        let (ingress, to_queue) = (Direction::Ingress, [Action::Count, Action::Queue(1)]);
+        assert_eq!(
+            made(ingress, &[ip, tcp], &to_queue).unwrap(),
+            built.unwrap()
+        );
+        let tag = Item::Vlan(VlanItem::default());
+        let icmpv6 = Item::Icmpv6(Icmpv6Item::default());
+        assert!(made(ingress, &[tag, tag, ip], &to_queue).is_ok());
+        for items in [
+            &[tcp][..],
+            &[tcp, ip],
+            &[ip, ip],
+            &[ip, tag],
+            &[ip, icmpv6],
+            &[tag, tag, tag],
+            &[ip, tcp, tcp],
+        ] {
+            let error = made(ingress, items, &to_queue).unwrap_err().to_string();
+            assert!(error.contains("no packet has"), "{items:?}: {error}");
+        }
+        for actions in [
+            &[][..],
+            &[Action::Count],
+            &[Action::Queue(0), Action::Count],
+            &[Action::Drop, Action::Drop],
+        ] {
+            let error = made(ingress, &[ip], actions).unwrap_err().to_string();
+            assert!(error.contains("once, at the end"), "{actions:?}: {error}");
+        }
+        let error = made(
+            ingress,
+            &[ip],
+            &[Action::Mark(1), Action::Mark(2), Action::Drop],
+        )
+        .unwrap_err();
+        assert!(error.to_string().contains("marked once"), "{error}");
+        let error = made(Direction::Egress, &[ip], &to_queue)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("queue is for packets that are received"),
+            "{error}"
+        );
+        assert!(made(Direction::Transfer, &[ip], &[Action::Count, Action::Drop]).is_ok());
+    }
 
     #[test]
     fn layers_are_in_order_and_ethernet_is_always_there() {

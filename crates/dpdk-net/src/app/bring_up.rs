@@ -6,17 +6,22 @@
 use std::time::{Duration, Instant};
 
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::port::{DescriptorLimits, Offload, PortInfo, Started, TxOffloads, Wish};
+use dpdk_net_rte::flow::{Flow, FlowRules};
+use dpdk_net_rte::port::{
+    DescriptorLimits, Offload, PortInfo, Started, TxOffloads, Unconfigured, Wish,
+};
 use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortControl};
 use dpdk_net_stack::{Config, ConfigError, IfAddr, MAX_MTU, MIN_MTU, Vlan};
 
-use super::AppBuilder;
 use super::builder::EalSource;
+use super::port::FlowEntry;
 use super::run::deadline;
+use super::{AppBuilder, PortBuilder};
 use crate::affinity::Affinity;
 use crate::device::{BURST, LINK_HEADER, SendMemory};
 use crate::error::Error;
-use crate::peers::{Peer, PeersControl};
+use crate::idle::IdlePolicy;
+use crate::peers::{Peer, PeersConfig, PeersControl};
 use crate::worker::{Worker, WorkerConfig};
 
 /// How often the link is looked at while it is waited for.
@@ -33,35 +38,70 @@ pub(super) struct Up {
     pub(super) worker: Worker,
     pub(super) mempools: Vec<Mempool>,
     pub(super) port: Port<Started>,
+    pub(super) name: String,
+    /// Kept for as long as the port runs.
+    pub(super) flows: Vec<Flow>,
 }
 
 /// A started port and what workers over its queues are made of.
 pub(super) struct Ready {
-    pub(super) eal: Eal,
     pub(super) port: Port<Started>,
     pub(super) info: PortInfo,
+    /// What the application calls it.
+    pub(super) name: String,
     /// What all workers share, if there are several.
     pub(super) peers: Option<PeersControl>,
     /// All of the port's.
     pub(super) mempools: Vec<Mempool>,
     /// A configuration for each queue, in their order.
     pub(super) workers: Vec<WorkerConfig>,
+    /// Kept for as long as the port runs.
+    pub(super) flows: Vec<Flow>,
+}
+
+/// What all ports of an application are told alike.
+pub(super) struct Common<'a> {
+    pub(super) eal: &'a Eal,
+    pub(super) affinity: Affinity,
+    pub(super) idle: IdlePolicy,
+    pub(super) peers: &'a PeersConfig,
 }
 
 pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Error> {
+    if !builder.others.is_empty() {
+        return Err(Error::BadValue {
+            what: "the number of ports",
+            given: builder.others.len() as u64 + 1,
+            expected: "`run` has one worker with one queue: several ports are served by `run_each`"
+                .to_owned(),
+        });
+    }
+    check(&builder.first)?;
+    let eal = start_eal(builder.eal)?;
+    let (port, info) = open(&eal, &builder.first)?;
+    let common = Common {
+        eal: &eal,
+        affinity,
+        idle: builder.idle,
+        peers: &builder.peers,
+    };
     let Ready {
         port,
         info,
+        name,
         mut workers,
         mempools,
+        flows,
         ..
-    } = ready(builder, affinity, |_, _| Ok(1))?;
+    } = ready(&common, builder.first, port, info, 1)?;
     let worker = Worker::new(workers.pop().ok_or(Error::NoPort)?)?;
     announce(&port, &info);
     Ok(Up {
         worker,
         mempools,
         port,
+        name,
+        flows,
     })
 }
 
@@ -76,15 +116,11 @@ pub(super) fn announce(port: &Port<Started>, info: &PortInfo) {
     tracing::info!(port = port.name(), "offloads:\n{}", port.offloads());
 }
 
-/// Starts the port with as many queues as `queues` says of EAL and port.
-pub(super) fn ready(
-    builder: AppBuilder,
-    affinity: Affinity,
-    queues: impl FnOnce(&Eal, &PortInfo) -> Result<u16, Error>,
-) -> Result<Ready, Error> {
-    let (addresses, vlans) = addresses(&builder)?;
-    check_networks(&builder, &addresses, &vlans)?;
-    if let Some(mtu) = builder.mtu
+/// Finds what can't be before anything is started.
+pub(super) fn check(port: &PortBuilder) -> Result<(), Error> {
+    let (addresses, vlans) = addresses(port)?;
+    check_networks(port, &addresses, &vlans)?;
+    if let Some(mtu) = port.mtu
         && !(MIN_MTU..=MAX_MTU).contains(&mtu)
     {
         return Err(Error::BadValue {
@@ -93,21 +129,44 @@ pub(super) fn ready(
             expected: format!("an IP MTU of {MIN_MTU} to {MAX_MTU} bytes is needed"),
         });
     }
+    Ok(())
+}
 
-    let eal = match builder.eal {
+pub(super) fn start_eal(source: EalSource) -> Result<Eal, Error> {
+    Ok(match source {
         EalSource::Started(eal) => eal,
         EalSource::Builder(builder) => builder.init()?,
         EalSource::Default => Eal::builder(program_name()).init()?,
-    };
-    let port = match &builder.port {
-        Some(name) => Port::open(&eal, name)?,
-        None => Port::open(&eal, eal.ports().first().ok_or(Error::NoPort)?.id)?,
+    })
+}
+
+/// The port that is meant, not started yet.
+pub(super) fn open(
+    eal: &Eal,
+    builder: &PortBuilder,
+) -> Result<(Port<Unconfigured>, PortInfo), Error> {
+    let port = match &builder.name {
+        Some(name) => Port::open(eal, name)?,
+        None => Port::open(eal, eal.ports().first().ok_or(Error::NoPort)?.id)?,
     };
     let info = port.info()?;
-    let mtu = builder.mtu.unwrap_or_else(|| default_mtu(&info));
-    let count = queues(&eal, &info)?;
+    Ok((port, info))
+}
 
-    let pool = |name: &str| mempool(&eal, &info, name, mtu, builder.mbufs, builder.descriptors);
+/// Starts the port with so many queues.
+pub(super) fn ready(
+    common: &Common<'_>,
+    builder: PortBuilder,
+    port: Port<Unconfigured>,
+    info: PortInfo,
+    count: u16,
+) -> Result<Ready, Error> {
+    let eal = common.eal;
+    let (addresses, vlans) = addresses(&builder)?;
+    let name = builder.alias.clone().unwrap_or_else(|| info.name.clone());
+    let mtu = builder.mtu.unwrap_or_else(|| default_mtu(&info));
+
+    let pool = |name: &str| mempool(eal, &info, name, mtu, builder.mbufs, builder.descriptors);
     let pools = (0..count).map(|queue| pool(&queue.to_string()));
     let pools = pools.collect::<Result<Vec<_>, _>>()?;
     let fallback = (count > 1).then(|| pool("all")).transpose()?;
@@ -152,8 +211,10 @@ pub(super) fn ready(
 
     let mut peers = Vec::new();
     if count > 1 {
-        let name = format!("dpdk-net-{}", info.id.get());
-        peers = crate::peers::peers(&eal, &name, count, &builder.peers)?;
+        let ring = format!("dpdk-net-{}", info.id.get());
+        let mut config = common.peers.clone();
+        config.count_loads |= builder.rebalance.is_some();
+        peers = crate::peers::peers(eal, &ring, count, &config)?;
         let rss = port.rss();
         tracing::info!(port = port.name(), "RSS:\n{rss}");
         for warning in rss.warnings() {
@@ -170,10 +231,10 @@ pub(super) fn ready(
     let memory = builder.send_memory / usize::from(count);
     let workers = port.take_queues()?.into_iter().zip(pools).zip(0..);
     let make = |((pair, pool), queue)| {
-        let mut config = WorkerConfig::new(&eal, pair, pool, stack.clone())
-            .idle(builder.idle)
-            .blocking_affinity(Some(affinity));
-        if let Some(memory) = send_memory(&eal, &info, queue, tx, memory) {
+        let mut config = WorkerConfig::new(eal, pair, pool, stack.clone())
+            .idle(common.idle)
+            .blocking_affinity(Some(common.affinity));
+        if let Some(memory) = send_memory(eal, &info, queue, tx, memory) {
             mempools.extend([memory.payload.clone(), memory.references.clone()]);
             config = config.send_memory(memory);
         }
@@ -186,18 +247,35 @@ pub(super) fn ready(
         }
     };
     let workers = workers.map(make).collect();
+    let flows = make_rules(&port, builder.rules)?;
     Ok(Ready {
         workers,
         mempools,
         peers: control,
-        eal,
+        name,
         port,
         info,
+        flows,
     })
 }
 
+/// Makes the flow rules that were asked for.
+fn make_rules(port: &Port<Started>, entries: Vec<FlowEntry>) -> Result<Vec<Flow>, Error> {
+    let mut flows = Vec::new();
+    for entry in entries {
+        match port.create_flow(&entry.rule) {
+            Ok(flow) => flows.push(flow),
+            Err(error) if entry.optional => {
+                tracing::warn!(port = port.name(), %error, "an optional flow rule was refused");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(flows)
+}
+
 /// All addresses, those given as text parsed: the port's own and those in VLANs.
-fn addresses(builder: &AppBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
+fn addresses(builder: &PortBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
     let parsed = |text: &String| {
         text.parse()
             .map_err(|error: ConfigError| Error::BadAddress {
@@ -225,7 +303,11 @@ fn addresses(builder: &AppBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
 
 /// Lets the stack look at the networks before anything is started, unless they are still to be changed. What depends on the
 /// port is looked at again.
-fn check_networks(builder: &AppBuilder, addresses: &[IfAddr], vlans: &[Vlan]) -> Result<(), Error> {
+fn check_networks(
+    builder: &PortBuilder,
+    addresses: &[IfAddr],
+    vlans: &[Vlan],
+) -> Result<(), Error> {
     if !builder.tune.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use dpdk_net_rte::port::{Offload, OffloadRequest, RssRequest, Wish};
 use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
-use super::Context;
+use super::{Context, PortBuilder};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::peers::PeersConfig;
@@ -24,48 +24,32 @@ pub(super) enum EalSource {
     Started(Eal),
 }
 
-/// A change to the stack's configuration, made once everything else is known.
-type Tune = Box<dyn FnOnce(&mut Config)>;
-
 /// Collects what an application needs, then [runs](Self::run) it.
 #[must_use = "an application does nothing until it is run"]
 pub struct AppBuilder {
     pub(super) eal: EalSource,
-    pub(super) port: Option<String>,
-    pub(super) addresses: Vec<String>,
-    pub(super) if_addrs: Vec<IfAddr>,
-    pub(super) vlans: Vec<Vlan>,
-    /// Addresses given as text, with the VLAN's place in `vlans`.
-    pub(super) vlan_addresses: Vec<(usize, String)>,
-    pub(super) routes: Vec<Route>,
-    pub(super) mtu: Option<u16>,
-    pub(super) mac: Option<MacAddr>,
-    pub(super) tune: Vec<Tune>,
+    /// The first port, which the builder's own methods are about.
+    pub(super) first: PortBuilder,
+    pub(super) others: Vec<PortBuilder>,
     pub(super) idle: IdlePolicy,
-    pub(super) mbufs: Option<u32>,
-    pub(super) descriptors: Option<u16>,
-    pub(super) send_memory: usize,
-    pub(super) offloads: OffloadRequest,
     pub(super) drain_timeout: Duration,
-    pub(super) link_timeout: Duration,
     pub(super) workers: Option<u16>,
-    pub(super) queues: Option<u16>,
-    pub(super) rss: RssRequest,
     pub(super) peers: PeersConfig,
     pub(super) flow_policy: FlowPolicy,
-    pub(super) rebalance: Option<Duration>,
 }
 
 impl std::fmt::Debug for AppBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AppBuilder")
-            .field("port", &self.port)
-            .field("addresses", &self.addresses)
-            .field("if_addrs", &self.if_addrs)
-            .field("vlans", &self.vlans)
-            .field("vlan_addresses", &self.vlan_addresses)
-            .field("routes", &self.routes)
-            .finish_non_exhaustive()
+            .field("eal", &self.eal)
+            .field("first", &self.first)
+            .field("others", &self.others)
+            .field("idle", &self.idle)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("workers", &self.workers)
+            .field("peers", &self.peers)
+            .field("flow_policy", &self.flow_policy)
+            .finish()
     }
 }
 
@@ -73,28 +57,13 @@ impl AppBuilder {
     pub(super) fn new() -> Self {
         Self {
             eal: EalSource::Default,
-            port: None,
-            addresses: Vec::new(),
-            if_addrs: Vec::new(),
-            vlans: Vec::new(),
-            vlan_addresses: Vec::new(),
-            routes: Vec::new(),
-            mtu: None,
-            mac: None,
-            tune: Vec::new(),
+            first: PortBuilder::first(),
+            others: Vec::new(),
             idle: IdlePolicy::default(),
-            mbufs: None,
-            descriptors: None,
-            send_memory: 8 << 20,
-            offloads: OffloadRequest::default(),
             drain_timeout: Duration::from_secs(10),
-            link_timeout: Duration::from_secs(5),
             workers: None,
-            queues: None,
-            rss: RssRequest::default(),
             peers: PeersConfig::default(),
             flow_policy: FlowPolicy::default(),
-            rebalance: None,
         }
     }
 
@@ -112,74 +81,70 @@ impl AppBuilder {
 
     /// The port to serve, by its DPDK name (`net_tap0`, `0000:01:00.0`). Default: the first one.
     pub fn port(mut self, name: impl Into<String>) -> Self {
-        self.port = Some(name.into());
+        self.first.name = Some(name.into());
         self
     }
 
-    /// Adds an address with its prefix length, as text: `198.18.0.2/24`, `fd00::2/64`. At least one is
-    /// needed, here or in a VLAN; an IPv6 link-local one is there by itself. What is malformed is reported by `run`.
-    pub fn address(mut self, address: impl Into<String>) -> Self {
-        self.addresses.push(address.into());
+    /// Adds another port, which [`run_each`](Self::run_each) serves beside the first one: `program` is called for each queue of
+    /// each port, on the worker that serves it.
+    pub fn add_port(mut self, port: PortBuilder) -> Self {
+        self.others.push(port);
         self
     }
 
-    /// Adds an address with its prefix length.
-    pub fn if_addr(mut self, address: IfAddr) -> Self {
-        self.if_addrs.push(address);
+    /// Changes the first port.
+    fn on_first(mut self, change: impl FnOnce(PortBuilder) -> PortBuilder) -> Self {
+        self.first = change(self.first);
         self
     }
 
-    /// Makes the port a member of the VLAN with this id, 1 to 4094, with addresses there, given as text:
-    /// `vlan(100, ["198.18.100.2/24", "fd00:100::2/64"])`. It is an interface of its own, as Linux' `eth0.100` is one on
-    /// `eth0`; sockets serve all interfaces. What is malformed or can't be is reported by `run`.
-    pub fn vlan<I>(mut self, id: u16, addresses: I) -> Self
+    /// Adds an address with its prefix length, as text: `198.18.0.2/24`, `fd00::2/64`. See [`PortBuilder::address`].
+    pub fn address(self, address: impl Into<String>) -> Self {
+        self.on_first(|port| port.address(address))
+    }
+
+    /// Adds an address with its prefix length. See [`PortBuilder::if_addr`].
+    pub fn if_addr(self, address: IfAddr) -> Self {
+        self.on_first(|port| port.if_addr(address))
+    }
+
+    /// Makes the first port a member of the VLAN with this id, with addresses there, given as text. See [`PortBuilder::vlan`].
+    pub fn vlan<I>(self, id: u16, addresses: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        let at = self.vlans.len();
-        self.vlans.push(Vlan::new(id));
-        let addresses = addresses.into_iter().map(|address| (at, address.into()));
-        self.vlan_addresses.extend(addresses);
-        self
+        self.on_first(|port| port.vlan(id, addresses))
     }
 
-    /// As [`vlan`](Self::vlan), with a priority or an MTU of its own.
-    pub fn vlan_with(mut self, vlan: Vlan) -> Self {
-        self.vlans.push(vlan);
-        self
+    /// As [`vlan`](Self::vlan), with a priority or an MTU of its own. See [`PortBuilder::vlan_with`].
+    pub fn vlan_with(self, vlan: Vlan) -> Self {
+        self.on_first(|port| port.vlan_with(vlan))
     }
 
-    /// Adds a default route by way of `gateway`, which leaves by the interface on whose prefix that is. Of several of one
-    /// family a packet takes that of the interface which has its source address, or else the first.
+    /// Adds a default route by way of `gateway`, which leaves by the interface on whose prefix that is. See [`PortBuilder::gateway`].
     pub fn gateway(self, gateway: impl Into<IpAddr>) -> Self {
-        self.route(Route::default_via(gateway.into()))
+        self.on_first(|port| port.gateway(gateway))
     }
 
-    /// Adds a route.
-    pub fn route(mut self, route: Route) -> Self {
-        self.routes.push(route);
-        self
+    /// Adds a route. See [`PortBuilder::route`].
+    pub fn route(self, route: Route) -> Self {
+        self.on_first(|port| port.route(route))
     }
 
-    /// The IP MTU in bytes. Default: the port's own.
-    pub fn mtu(mut self, mtu: u16) -> Self {
-        self.mtu = Some(mtu);
-        self
+    /// The IP MTU in bytes. See [`PortBuilder::mtu`].
+    pub fn mtu(self, mtu: u16) -> Self {
+        self.on_first(|port| port.mtu(mtu))
     }
 
-    /// The MAC address. Default: the port's own. A port that cannot change its address is put into
-    /// promiscuous mode.
-    pub fn mac(mut self, mac: MacAddr) -> Self {
-        self.mac = Some(mac);
-        self
+    /// The MAC address. See [`PortBuilder::mac`].
+    pub fn mac(self, mac: MacAddr) -> Self {
+        self.on_first(|port| port.mac(mac))
     }
 
-    /// Changes the stack's configuration: buffers, timeouts, limits. Called last, with everything else in
-    /// place; may be given more than once.
-    pub fn stack(mut self, tune: impl FnOnce(&mut Config) + 'static) -> Self {
-        self.tune.push(Box::new(tune));
-        self
+    /// Changes the stack's configuration: buffers, timeouts, limits. See [`PortBuilder::stack`].
+    pub fn stack(self, tune: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.on_first(|port| port.stack(tune))
     }
 
     /// What the worker does when there is nothing to do. Default: [`IdlePolicy::Spin`].
@@ -188,36 +153,29 @@ impl AppBuilder {
         self
     }
 
-    /// Mbufs in the pool. Default: enough for both rings, bursts and caches.
-    pub fn mbufs(mut self, mbufs: u32) -> Self {
-        self.mbufs = Some(mbufs);
-        self
+    /// Mbufs in the pool. See [`PortBuilder::mbufs`].
+    pub fn mbufs(self, mbufs: u32) -> Self {
+        self.on_first(|port| port.mbufs(mbufs))
     }
 
-    /// What is wished of the port's offloads. Default: each that the port offers, that is of use and that its driver is not known
-    /// to do wrong ([`OffloadRequest::default`]); what is not on is done in software, with the same result on the wire.
-    pub fn offloads(mut self, request: OffloadRequest) -> Self {
-        self.offloads = request;
-        self
+    /// What is wished of the port's offloads. See [`PortBuilder::offloads`].
+    pub fn offloads(self, request: OffloadRequest) -> Self {
+        self.on_first(|port| port.offloads(request))
     }
 
-    /// What is wished of one offload. [`Wish::On`] makes it an error if the port does not offer it.
-    pub fn offload(mut self, offload: Offload, wish: Wish) -> Self {
-        self.offloads = self.offloads.with(offload, wish);
-        self
+    /// What is wished of one offload. See [`PortBuilder::offload`].
+    pub fn offload(self, offload: Offload, wish: Wish) -> Self {
+        self.on_first(|port| port.offload(offload, wish))
     }
 
-    /// Bytes of memory that bulk is written into once and sent from by reference, as often as need be. Past it, with 0, and on
-    /// ports that take no frames of several mbufs, bulk is copied into each frame. Default: 8 MiB.
-    pub fn send_memory(mut self, bytes: usize) -> Self {
-        self.send_memory = bytes;
-        self
+    /// Bytes of memory that bulk is written into once and sent from by reference, as often as need be. See [`PortBuilder::send_memory`].
+    pub fn send_memory(self, bytes: usize) -> Self {
+        self.on_first(|port| port.send_memory(bytes))
     }
 
-    /// Descriptors of the RX and of the TX ring. Default: what the driver recommends.
-    pub fn descriptors(mut self, descriptors: u16) -> Self {
-        self.descriptors = Some(descriptors);
-        self
+    /// Descriptors of the RX and of the TX ring. See [`PortBuilder::descriptors`].
+    pub fn descriptors(self, descriptors: u16) -> Self {
+        self.on_first(|port| port.descriptors(descriptors))
     }
 
     /// How long connections have to finish once the application ends; then they are reset. Default: 10 s.
@@ -226,10 +184,9 @@ impl AppBuilder {
         self
     }
 
-    /// How long to wait for the link at start. Default: 5 s; the application starts without it after that.
-    pub fn link_timeout(mut self, timeout: Duration) -> Self {
-        self.link_timeout = timeout;
-        self
+    /// How long to wait for the link at start. See [`PortBuilder::link_timeout`].
+    pub fn link_timeout(self, timeout: Duration) -> Self {
+        self.on_first(|port| port.link_timeout(timeout))
     }
 
     /// Workers of [`run_each`](Self::run_each), each on an lcore of its own. Default: one for each lcore of EAL (`--lcores`), as
@@ -239,16 +196,14 @@ impl AppBuilder {
         self
     }
 
-    /// RX and TX queues of the port. Default: one for each worker. With more of them workers serve several, by turns.
-    pub fn queues(mut self, queues: u16) -> Self {
-        self.queues = Some(queues);
-        self
+    /// RX and TX queues of the port. See [`PortBuilder::queues`].
+    pub fn queues(self, queues: u16) -> Self {
+        self.on_first(|port| port.queues(queues))
     }
 
-    /// By what the port spreads packets over its queues. Default: everything that it can hash, with its driver's key.
-    pub fn rss(mut self, request: RssRequest) -> Self {
-        self.rss = request;
-        self
+    /// By what the port spreads packets over its queues. See [`PortBuilder::rss`].
+    pub fn rss(self, request: RssRequest) -> Self {
+        self.on_first(|port| port.rss(request))
     }
 
     /// How workers that share the port find out whose a packet is that came to the wrong queue.
@@ -257,13 +212,9 @@ impl AppBuilder {
         self
     }
 
-    /// Has [`run_each`](Self::run_each) look at what comes to each queue once in `interval`, a second, say, and move entries of the port's
-    /// redirection table, with their connections, from queues that have more than their share to others
-    /// ([`Rebalancer`](crate::peers::Rebalancer)). Where the port can't, a warning says why. Default: not done.
-    pub fn rebalance(mut self, interval: Duration) -> Self {
-        self.rebalance = Some(interval);
-        self.peers.count_loads = true;
-        self
+    /// Moves load from queues that have more than their share to others, once in `interval`. See [`PortBuilder::rebalance`].
+    pub fn rebalance(self, interval: Duration) -> Self {
+        self.on_first(|port| port.rebalance(interval))
     }
 
     /// Whether [`Context::pin`] asks flow rules of the port, and what a refusal means. Default: [`FlowPolicy::Prefer`].

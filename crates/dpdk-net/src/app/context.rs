@@ -32,12 +32,38 @@ struct Inner {
     observed: AtomicBool,
 }
 
-/// What the contexts of all queues share.
-pub(super) struct Shared {
-    port: PortControl,
+/// What the contexts of all queues of all ports share.
+pub(super) struct Common {
     started: Instant,
     shutdown: watch::Sender<bool>,
     flow_policy: FlowPolicy,
+}
+
+impl Common {
+    pub(super) fn new(flow_policy: FlowPolicy) -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            shutdown: watch::Sender::new(false),
+            flow_policy,
+        })
+    }
+
+    /// Waits until the application is to end.
+    pub(super) async fn requested(&self) {
+        let _ = self.shutdown.subscribe().wait_for(|on| *on).await;
+    }
+
+    /// Ends the application as a signal would.
+    pub(super) fn request_shutdown(&self) {
+        self.shutdown.send_replace(true);
+    }
+}
+
+/// What the contexts of all queues of a port share.
+pub(super) struct Shared {
+    common: Arc<Common>,
+    name: String,
+    port: PortControl,
     mempools: Vec<Mempool>,
     /// The handles of all queues, once all are there.
     handles: OnceLock<Vec<Handle>>,
@@ -45,15 +71,15 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(
+        common: Arc<Common>,
+        name: String,
         port: PortControl,
-        flow_policy: FlowPolicy,
         mempools: Vec<Mempool>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            common,
+            name,
             port,
-            started: Instant::now(),
-            shutdown: watch::Sender::new(false),
-            flow_policy,
             mempools,
             handles: OnceLock::new(),
         })
@@ -67,16 +93,6 @@ impl Shared {
             in_use: pool.in_use(),
         };
         self.mempools.iter().map(level).collect()
-    }
-
-    /// Waits until the application is to end.
-    pub(super) async fn requested(&self) {
-        let _ = self.shutdown.subscribe().wait_for(|on| *on).await;
-    }
-
-    /// Ends the application as a signal would.
-    pub(super) fn request_shutdown(&self) {
-        self.shutdown.send_replace(true);
     }
 
     pub(super) fn port(&self) -> &PortControl {
@@ -115,12 +131,17 @@ impl Context {
         }
     }
 
-    /// The number of its queue, counted from 0.
+    /// What the application calls the port that it serves: [`PortBuilder::alias`](crate::PortBuilder::alias), or DPDK's name for it.
+    pub fn port_name(&self) -> &str {
+        &self.inner.shared.name
+    }
+
+    /// The number of its queue, of this port's, counted from 0.
     pub fn queue(&self) -> u16 {
         self.inner.queue
     }
 
-    /// The handles of all queues, by their numbers, this one's among them: for sockets on another worker.
+    /// The handles of all queues of this port, by their numbers, this one's among them: for sockets on another worker.
     pub fn handles(&self) -> &[Handle] {
         self.inner.shared.handles()
     }
@@ -131,7 +152,7 @@ impl Context {
     /// Fits `axum::serve(..).with_graceful_shutdown(ctx.shutdown())`.
     pub fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
         self.inner.observed.store(true, Ordering::Relaxed);
-        let mut shutdown = self.inner.shared.shutdown.subscribe();
+        let mut shutdown = self.inner.shared.common.shutdown.subscribe();
         let keep = self.inner.clone();
         async move {
             // The sender lives as long as `keep`: waiting can't fail.
@@ -142,12 +163,12 @@ impl Context {
 
     /// Ends the application as a signal would.
     pub fn request_shutdown(&self) {
-        self.inner.shared.request_shutdown();
+        self.inner.shared.common.request_shutdown();
     }
 
     /// Whether the application is ending.
     pub fn is_shutting_down(&self) -> bool {
-        *self.inner.shared.shutdown.borrow()
+        *self.inner.shared.common.shutdown.borrow()
     }
 
     pub(super) fn shutdown_observed(&self) -> bool {
@@ -156,13 +177,7 @@ impl Context {
 
     pub(super) async fn requested(&self) {
         // As in `shutdown`, without counting as the program's interest.
-        let _ = self
-            .inner
-            .shared
-            .shutdown
-            .subscribe()
-            .wait_for(|on| *on)
-            .await;
+        self.inner.shared.common.requested().await;
     }
 
     /// The handle of this queue: for threads that want to make sockets.
@@ -186,7 +201,7 @@ impl Context {
     pub fn pin(&self, target: &PinTarget) -> Result<QueuePin<Flow>, Error> {
         pin(
             self.port(),
-            self.inner.shared.flow_policy,
+            self.inner.shared.common.flow_policy,
             target,
             self.queue(),
         )
@@ -206,7 +221,7 @@ impl Context {
     pub fn stats(&self) -> Snapshot {
         let shard = self.inner.handle.stats();
         Snapshot {
-            uptime: self.inner.shared.started.elapsed(),
+            uptime: self.inner.shared.common.started.elapsed(),
             stack: shard.stack,
             worker: shard.worker,
             port: self.inner.shared.port.stats().ok(),

@@ -1,6 +1,5 @@
 //! An application's life on several lcores: who serves which queue, and how all of them begin and end together.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,50 +15,53 @@ use dpdk_net_stack::MAX_WORKERS;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use super::bring_up::{self, Ready};
-use super::context::Shared;
+use super::bring_up;
+use super::context::{Common, Shared};
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
 use super::signals::{Heard, Signals};
-use super::{AppBuilder, Context};
+use super::{AppBuilder, Context, PortBuilder};
 use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::peers::{PeersControl, Rebalancer};
 use crate::worker::{Worker, WorkerConfig};
 
-/// Which lcore serves which queues. It prints as a table.
+/// Which lcore serves which queues of which ports. It prints as a table.
 #[derive(Debug)]
 struct QueuePlan {
     lcores: Vec<Lcore>,
     /// Lcores that have nothing to do.
     idle: Vec<Lcore>,
-    queues: u16,
+    ports: Vec<PortQueues>,
+}
+
+/// A port of the plan.
+#[derive(Debug)]
+struct PortQueues {
+    name: String,
     socket: SocketId,
+    queues: u16,
+    /// The worker that serves its first queue; the others come in turn.
+    first: usize,
+}
+
+/// What is known of a port before it has queues.
+struct Wanted<'a> {
+    info: &'a PortInfo,
+    name: String,
+    queues: Option<u16>,
 }
 
 impl QueuePlan {
-    /// The calling thread's lcore is the first; the others come in the order of their numbers, those on the port's NUMA node
-    /// before the rest.
-    fn new(
-        eal: &Eal,
-        port: &PortInfo,
-        workers: Option<u16>,
-        queues: Option<u16>,
-    ) -> Result<Self, Error> {
+    /// The calling thread's lcore is the first; the others come in the order of their numbers, those on the first port's NUMA node
+    /// before the rest. Queues go to workers in turn, so that ports with few of them do not all end on the same.
+    fn new(eal: &Eal, ports: &[Wanted<'_>], workers: Option<u16>) -> Result<Self, Error> {
         let mut lcores = vec![eal.main_lcore()];
         let mut others: Vec<Lcore> = eal.worker_lcores().collect();
-        others.sort_by_key(|lcore| is_far(lcore, port.socket));
-        lcores.extend(others);
-        let most = port.max_rx_queues.min(port.max_tx_queues).min(MAX_WORKERS);
-        if let Some(wished) = queues
-            && !(1..=most).contains(&wished)
-        {
-            return Err(Error::BadValue {
-                what: "the number of queues",
-                given: wished.into(),
-                expected: format!("{} ({}) has 1 to {most}", port.name, port.driver),
-            });
+        if let Some(port) = ports.first() {
+            others.sort_by_key(|lcore| is_far(lcore, port.info.socket));
         }
+        lcores.extend(others);
         if let Some(wished) = workers
             && !(1..=lcores.len()).contains(&wished.into())
         {
@@ -73,21 +75,53 @@ impl QueuePlan {
             });
         }
         let wished = workers.map_or(lcores.len(), usize::from);
-        let queues = queues.unwrap_or_else(|| u16::try_from(wished).unwrap_or(most).min(most));
-        let idle = lcores.split_off(wished.min(queues.into()));
+        let mut planned = Vec::new();
+        let mut total = 0;
+        for port in ports {
+            let info = port.info;
+            let most = info.max_rx_queues.min(info.max_tx_queues).min(MAX_WORKERS);
+            if let Some(wished) = port.queues
+                && !(1..=most).contains(&wished)
+            {
+                return Err(Error::BadQueues {
+                    port: port.name.clone(),
+                    driver: info.driver.clone(),
+                    given: wished,
+                    most,
+                });
+            }
+            let queues = u16::try_from(wished).unwrap_or(most).min(most);
+            let queues = port.queues.unwrap_or(queues);
+            planned.push(PortQueues {
+                name: port.name.clone(),
+                socket: info.socket,
+                queues,
+                first: total,
+            });
+            total += usize::from(queues);
+        }
+        let idle = lcores.split_off(wished.min(total));
         Ok(Self {
             lcores,
             idle,
-            queues,
-            socket: port.socket,
+            ports: planned,
         })
     }
 
-    /// The queues that the worker with this place serves.
-    fn served_by(&self, worker: usize) -> impl Iterator<Item = u16> {
-        let queues = worker..usize::from(self.queues);
+    /// The queues that the worker with this place serves, as the port's place and the queue's number.
+    fn served_by(&self, worker: usize) -> impl Iterator<Item = (usize, u16)> {
         let step = self.lcores.len().max(1);
-        queues.step_by(step).map(|queue| queue as u16)
+        let ports = self.ports.iter().enumerate();
+        ports.flat_map(move |(place, port)| {
+            let first = (worker + step - port.first % step) % step;
+            let queues = (first..usize::from(port.queues)).step_by(step);
+            queues.map(move |queue| (place, queue as u16))
+        })
+    }
+
+    /// Queues of all ports.
+    fn queues(&self) -> usize {
+        self.ports.iter().map(|port| usize::from(port.queues)).sum()
     }
 }
 
@@ -100,20 +134,36 @@ fn is_far(lcore: &Lcore, socket: SocketId) -> bool {
 impl fmt::Display for QueuePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (worker, lcore) in self.lcores.iter().enumerate() {
-            let queues: Vec<String> = self.served_by(worker).map(|n| n.to_string()).collect();
             write!(f, "{}", lcore.id())?;
             if let Some(cpu) = lcore.cpu_id() {
                 write!(f, " (CPU {cpu})")?;
             }
-            let plural = if queues.len() == 1 { "" } else { "s" };
-            write!(f, ": queue{plural} {}", queues.join(", "))?;
-            if is_far(lcore, self.socket) {
-                write!(f, ", on another NUMA node than the port")?;
+            let mut before = ":";
+            for (place, port) in self.ports.iter().enumerate() {
+                let served = self.served_by(worker).filter(|(own, _)| *own == place);
+                let queues: Vec<String> = served.map(|(_, queue)| queue.to_string()).collect();
+                if queues.is_empty() {
+                    continue;
+                }
+                let plural = if queues.len() == 1 { "" } else { "s" };
+                write!(f, "{before} queue{plural} {}", queues.join(", "))?;
+                before = ";";
+                if self.ports.len() > 1 {
+                    write!(f, " of {}", port.name)?;
+                }
+                if is_far(lcore, port.socket) {
+                    write!(f, ", on another NUMA node than the port")?;
+                }
             }
             writeln!(f)?;
         }
         for lcore in &self.idle {
-            writeln!(f, "{}: idle, there are {} queues", lcore.id(), self.queues)?;
+            writeln!(
+                f,
+                "{}: idle, there are {} queues",
+                lcore.id(),
+                self.queues()
+            )?;
         }
         Ok(())
     }
@@ -128,7 +178,8 @@ struct Gate {
 
 #[derive(Default)]
 struct GateState {
-    handles: Vec<(u16, Handle)>,
+    /// By port and queue.
+    handles: Vec<(Place, Handle)>,
     failed: bool,
 }
 
@@ -139,41 +190,52 @@ impl Gate {
     }
 
     /// Brings the handles of one's queues and waits until those of all are there. `None` if somebody failed.
-    fn pass(&self, own: Vec<(u16, Handle)>, queues: u16) -> Option<Vec<Handle>> {
+    fn pass(&self, own: Vec<(Place, Handle)>, queues: usize) -> Option<Vec<(Place, Handle)>> {
         let mut state = self.state.lock();
         state.handles.extend(own);
         self.changed.notify_all();
-        while !state.failed && state.handles.len() < usize::from(queues) {
+        while !state.failed && state.handles.len() < queues {
             self.changed.wait(&mut state);
         }
         if state.failed {
             return None;
         }
         let mut all = state.handles.clone();
-        all.sort_by_key(|(queue, _)| *queue);
-        Some(all.into_iter().map(|(_, handle)| handle).collect())
+        all.sort_by_key(|(place, _)| *place);
+        Some(all)
     }
 }
+
+/// A port's place among all, and the number of one of its queues.
+type Place = (usize, u16);
 
 /// What all workers share while they run.
 struct Crew<'a, F> {
     program: &'a F,
     signals: &'a Signals,
-    shared: Arc<Shared>,
+    common: Arc<Common>,
+    /// Of each port.
+    ports: Vec<CrewPort>,
     gate: Gate,
-    queues: u16,
+    /// Of all ports.
+    queues: usize,
     /// Programs that have not returned yet.
     left: watch::Sender<usize>,
     /// Workers whose connections have not finished yet. Until all have, each goes on: what the others need may come to its queue.
     unfinished: AtomicUsize,
     drain: Duration,
+}
+
+/// What the workers of one port share.
+struct CrewPort {
+    shared: Arc<Shared>,
     /// Who looks at the queues' loads, and how often: the first queue's worker takes it.
     rebalancing: Mutex<Option<(PeersControl, Duration)>>,
 }
 
 /// Ends all if its worker ends by a panic or an error, so that nobody waits for it.
 struct EndAll<'a> {
-    shared: &'a Shared,
+    common: &'a Common,
     gate: &'a Gate,
     unfinished: &'a AtomicUsize,
     /// It is one of those.
@@ -195,69 +257,91 @@ impl Drop for EndAll<'_> {
         self.finished();
         if self.armed {
             self.gate.fail();
-            self.shared.request_shutdown();
+            self.common.request_shutdown();
         }
     }
 }
 
-pub(super) fn run<F, Fut>(mut builder: AppBuilder, program: &F) -> Result<Vec<Fut::Output>, Error>
+pub(super) fn run<F, Fut>(builder: AppBuilder, program: &F) -> Result<Vec<Fut::Output>, Error>
 where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
     Fut::Output: Send,
 {
     let drain = builder.drain_timeout;
-    let (flow_policy, rebalance) = (builder.flow_policy, builder.rebalance);
-    let (workers, queues) = (builder.workers.take(), builder.queues.take());
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
-    let plan = RefCell::new(None);
-    let ready = bring_up::ready(builder, affinity, |eal, port| {
-        let made = QueuePlan::new(eal, port, workers, queues)?;
-        let queues = made.queues;
-        plan.replace(Some(made));
-        Ok(queues)
-    })?;
-    let Some(plan) = plan.into_inner() else {
-        return Err(Error::NoPort);
+    let builders: Vec<PortBuilder> = std::iter::once(builder.first)
+        .chain(builder.others)
+        .collect();
+    builders.iter().try_for_each(bring_up::check)?;
+    let eal = bring_up::start_eal(builder.eal)?;
+    let opened = builders.iter().map(|builder| bring_up::open(&eal, builder));
+    let opened = opened.collect::<Result<Vec<_>, _>>()?;
+    let wanted = builders
+        .iter()
+        .zip(&opened)
+        .map(|(builder, (_, info))| Wanted {
+            info,
+            name: builder.alias.clone().unwrap_or_else(|| info.name.clone()),
+            queues: builder.queues,
+        });
+    let plan = QueuePlan::new(&eal, &wanted.collect::<Vec<_>>(), builder.workers)?;
+    let together = bring_up::Common {
+        eal: &eal,
+        affinity,
+        idle: builder.idle,
+        peers: &builder.peers,
     };
-    let Ready {
-        eal,
-        port,
-        info,
-        peers,
-        mempools,
-        workers,
-    } = ready;
-    tracing::info!(port = port.name(), "queues:\n{plan}");
-    bring_up::announce(&port, &info);
-    if rebalance.is_some() && peers.is_none() {
-        tracing::warn!(
-            port = port.name(),
-            "there is one queue: nothing to rebalance"
-        );
+    let common = Common::new(builder.flow_policy);
+    let mut running = Vec::new();
+    let mut crew_ports = Vec::new();
+    let mut configs: Vec<Vec<Option<WorkerConfig>>> = Vec::new();
+    for ((builder, (port, info)), planned) in builders.into_iter().zip(opened).zip(&plan.ports) {
+        let rebalance = builder.rebalance;
+        let ready = bring_up::ready(&together, builder, port, info, planned.queues)?;
+        if rebalance.is_some() && ready.peers.is_none() {
+            tracing::warn!(
+                port = ready.name,
+                "there is one queue: nothing to rebalance"
+            );
+        }
+        crew_ports.push(CrewPort {
+            shared: Shared::new(
+                common.clone(),
+                ready.name,
+                ready.port.control(),
+                ready.mempools,
+            ),
+            rebalancing: Mutex::new(ready.peers.zip(rebalance)),
+        });
+        configs.push(ready.workers.into_iter().map(Some).collect());
+        bring_up::announce(&ready.port, &ready.info);
+        running.push((ready.port, ready.flows));
     }
+    tracing::info!("queues:\n{plan}");
     let signals = Signals::listen(affinity)?;
     let crew = Crew {
         program,
         signals: &signals,
-        shared: Shared::new(port.control(), flow_policy, mempools),
+        common,
+        ports: crew_ports,
         gate: Gate::default(),
-        queues: plan.queues,
-        left: watch::Sender::new(plan.queues.into()),
+        queues: plan.queues(),
+        left: watch::Sender::new(plan.queues()),
         unfinished: AtomicUsize::new(plan.lcores.len()),
         drain,
-        rebalancing: Mutex::new(peers.zip(rebalance)),
     };
-    let mut configs: Vec<Option<WorkerConfig>> = workers.into_iter().map(Some).collect();
+    let mut take = |(port, queue): Place| {
+        let config = configs.get_mut(port)?.get_mut(usize::from(queue))?.take()?;
+        Some(((port, queue), config))
+    };
     let mut shares = Vec::new();
     for (worker, lcore) in plan.lcores.iter().enumerate() {
-        let queues = plan.served_by(worker);
-        let take = |queue: u16| Some((queue, configs.get_mut(usize::from(queue))?.take()?));
-        let share: Vec<(u16, WorkerConfig)> = queues.filter_map(take).collect();
+        let share: Vec<(Place, WorkerConfig)> =
+            plan.served_by(worker).filter_map(&mut take).collect();
         shares.push((lcore, share));
     }
-    let mut outputs: Vec<Option<Fut::Output>> = (0..plan.queues).map(|_| None).collect();
     let results = eal.scope(|scope| {
         let crew = &crew;
         let mut shares = shares.into_iter();
@@ -277,66 +361,72 @@ where
         }
         results
     })?;
-    // The queues are back: the port stops and closes with its last owner.
-    if let Err(refused) = port.stop() {
-        tracing::warn!(error = %refused.error, "the port was not stopped");
-    }
-    for result in results {
-        for (queue, output) in result? {
-            if let Some(place) = outputs.get_mut(usize::from(queue)) {
-                *place = output;
-            }
+    // The queues are back: each port stops and closes with its last owner.
+    for (port, flows) in running {
+        drop(flows);
+        if let Err(refused) = port.stop() {
+            tracing::warn!(error = %refused.error, "the port was not stopped");
         }
     }
-    let all: Option<Vec<_>> = outputs.into_iter().collect();
+    let mut outputs = Vec::new();
+    for result in results {
+        outputs.extend(result?);
+    }
+    outputs.sort_by_key(|(place, _)| *place);
+    let all: Option<Vec<_>> = outputs.into_iter().map(|(_, output)| output).collect();
     all.ok_or_else(|| stopped(&signals))
 }
 
-/// What programs returned, by queue; `None` of those that something ended before.
-type Outputs<T> = Vec<(u16, Option<T>)>;
+/// What programs returned, by port and queue; `None` of those that something ended before.
+type Outputs<T> = Vec<(Place, Option<T>)>;
 
 /// A worker's life, on its lcore. What its programs returned, by queue.
 fn serve<F, Fut>(
     crew: &Crew<'_, F>,
-    share: Vec<(u16, WorkerConfig)>,
+    share: Vec<(Place, WorkerConfig)>,
 ) -> Result<Outputs<Fut::Output>, Error>
 where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
 {
     let mut guard = EndAll {
-        shared: &crew.shared,
+        common: &crew.common,
         gate: &crew.gate,
         unfinished: &crew.unfinished,
         counted: true,
         armed: true,
     };
-    let (queues, configs): (Vec<u16>, Vec<WorkerConfig>) = share.into_iter().unzip();
+    let (places, configs): (Vec<Place>, Vec<WorkerConfig>) = share.into_iter().unzip();
     let worker = Worker::serving(configs)?;
     let handles: Vec<Handle> = worker.handles().cloned().collect();
-    let own = queues.iter().copied().zip(handles.iter().cloned());
+    let own = places.iter().copied().zip(handles.iter().cloned());
     let Some(all) = crew.gate.pass(own.collect(), crew.queues) else {
         // Whoever failed says why.
         guard.armed = false;
         return Ok(Vec::new());
     };
-    crew.shared.set_handles(all);
+    for (place, port) in crew.ports.iter().enumerate() {
+        let own = all.iter().filter(|((port, _), _)| *port == place);
+        port.shared
+            .set_handles(own.map(|(_, handle)| handle.clone()).collect());
+    }
     for handle in &handles {
         worker.block_on(settle(handle, crew.signals))?;
     }
-    let rebalancing = crew.rebalancing.lock().take_if(|_| queues.contains(&0));
-    if let Some((peers, interval)) = rebalancing {
-        let control = crew.shared.port().clone();
-        let rebalancer = Rebalancer::new(peers, crew.shared.handles().to_vec(), control);
-        let (shared, heard) = (crew.shared.clone(), crew.signals.watch());
-        worker.spawn_local(rebalance(rebalancer, interval, shared, heard));
-    }
-    for handle in &handles {
-        worker.spawn_local(watch_over(handle.clone(), crew.shared.clone()));
-    }
     let mut programs = Vec::new();
-    for (queue, handle) in queues.iter().zip(&handles) {
-        let context = Context::new(handle.clone(), *queue, crew.shared.clone());
+    for (&(place, queue), handle) in places.iter().zip(&handles) {
+        let Some(port) = crew.ports.get(place) else {
+            continue;
+        };
+        let rebalancing = port.rebalancing.lock().take_if(|_| queue == 0);
+        if let Some((peers, interval)) = rebalancing {
+            let control = port.shared.port().clone();
+            let rebalancer = Rebalancer::new(peers, port.shared.handles().to_vec(), control);
+            let (common, heard) = (crew.common.clone(), crew.signals.watch());
+            worker.spawn_local(rebalance(rebalancer, interval, common, heard));
+        }
+        worker.spawn_local(watch_over(handle.clone(), crew.common.clone()));
+        let context = Context::new(handle.clone(), queue, port.shared.clone());
         programs.push(Box::pin(handle.scope(conduct(crew, context))));
     }
     let ended = worker.block_on(all_of(programs));
@@ -351,14 +441,14 @@ where
         crew.unfinished.load(Ordering::Relaxed) == 0
     });
     let outputs = ended.into_iter().map(|ended| ended.output);
-    Ok(queues.into_iter().zip(outputs).collect())
+    Ok(places.into_iter().zip(outputs).collect())
 }
 
 /// Rebalances until the application is to end.
 async fn rebalance(
     mut rebalancer: Rebalancer<PortControl>,
     interval: Duration,
-    shared: Arc<Shared>,
+    common: Arc<Common>,
     mut heard: watch::Receiver<Heard>,
 ) {
     let mut failed = 0;
@@ -380,7 +470,7 @@ async fn rebalance(
         }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
-            () = shared.requested() => return,
+            () = common.requested() => return,
             _ = heard.wait_for(|heard| heard.count > 0) => return,
         }
     }
@@ -390,12 +480,12 @@ async fn rebalance(
 const RETRIES: u32 = 5;
 
 /// A worker whose loop has died, by a panic in a waker, serves nobody any more: better all end, and are started again.
-async fn watch_over(handle: Handle, shared: Arc<Shared>) {
+async fn watch_over(handle: Handle, common: Arc<Common>) {
     while !handle.with(|state| state.ended) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tracing::error!("a worker's loop has died: the application ends");
-    shared.request_shutdown();
+    common.request_shutdown();
 }
 
 /// Runs one queue's program, and goes on until all others have returned too, or all are to end.
@@ -412,6 +502,7 @@ where
     let mut left = crew.left.subscribe();
     if *left.borrow() > 0 {
         tracing::info!(
+            port = context.port_name(),
             queue = context.queue(),
             "this queue's program has returned; its worker goes on for the others"
         );

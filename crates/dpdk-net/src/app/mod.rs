@@ -13,11 +13,13 @@ mod bring_up;
 mod builder;
 mod context;
 mod fleet;
+mod port;
 mod run;
 mod signals;
 
 pub use builder::AppBuilder;
 pub use context::Context;
+pub use port::PortBuilder;
 
 /// The entry to an application: [`App::builder`].
 ///

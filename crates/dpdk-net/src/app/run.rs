@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dpdk_net_stack::AddressState;
 
 use super::bring_up::{self, Up};
-use super::context::Shared;
+use super::context::{Common, Shared};
 use super::signals::Signals;
 use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
@@ -56,9 +56,12 @@ where
         worker,
         mempools,
         port,
+        name,
+        flows,
     } = bring_up::bring_up(builder, affinity)?;
     let signals = Signals::listen(affinity)?;
-    let shared = Shared::new(port.control(), flow_policy, mempools);
+    let common = Common::new(flow_policy);
+    let shared = Shared::new(common, name, port.control(), mempools);
     shared.set_handles(vec![worker.handle().clone()]);
     let context = Context::new(worker.handle().clone(), 0, shared);
 
@@ -66,6 +69,7 @@ where
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, &signals, until, ended.heard, |own| own);
+    drop(flows);
     // The queues are back: the port stops and closes with its last owner.
     if let Err(refused) = port.stop() {
         tracing::warn!(error = %refused.error, "the port was not stopped");

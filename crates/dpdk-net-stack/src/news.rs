@@ -103,6 +103,11 @@ impl Link {
         self.news.on = true;
     }
 
+    /// There are none any more.
+    pub(crate) fn tell_no_news(&mut self) {
+        self.news = NewsQueue::default();
+    }
+
     /// Tells the others, if there are any.
     pub(crate) fn tell(&mut self, at: IfIndex, what: News) {
         if self.news.on && !self.news.push(NeighborNews { at, what }) {

@@ -93,7 +93,7 @@ impl Stack {
         stack.tcp.set_steered(steered.clone());
         stack.udp.set_steered(steered.clone());
         stack.steered = Some(steered);
-        stack.link.tell_news();
+        stack.link.tell_news(worker);
         Ok(stack)
     }
 

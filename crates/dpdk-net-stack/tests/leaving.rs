@@ -37,7 +37,7 @@ fn service(family: Family) -> Service {
     let mut service = Service::new(2);
     let listener = furnish(&mut service.workers[1], family, 9);
     let to = family.at(1, PORT);
-    let mut accept = |service: &mut Service| {
+    let accept = |service: &mut Service| {
         let peer = service.peer.tcp_connect(service.now, None, to).unwrap();
         let mut accepted = None;
         service.run_until(SECOND, "accept", |service| {

@@ -153,7 +153,8 @@ pub(super) fn ready(
     let mut peers = Vec::new();
     if count > 1 {
         let name = format!("dpdk-net-{}", info.id.get());
-        peers = crate::peers::peers(&eal, &name, count, &builder.peers)?;
+        let config = builder.peers.sized_for(count, &stack.tcp);
+        peers = crate::peers::peers(&eal, &name, count, &config)?;
         let rss = port.rss();
         tracing::info!(port = port.name(), "RSS:\n{rss}");
         for warning in rss.warnings() {

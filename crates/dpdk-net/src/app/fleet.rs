@@ -200,7 +200,23 @@ impl Drop for EndAll<'_> {
     }
 }
 
-pub(super) fn run<F, Fut>(mut builder: AppBuilder, program: &F) -> Result<Vec<Fut::Output>, Error>
+/// What the programs returned, by queue: those that something ended before have the error that says so. Where that is all of them, it
+/// is the application's.
+fn outcome<T>(outputs: Vec<Option<T>>, stopped: impl Fn() -> Error) -> Result<Outcomes<T>, Error> {
+    if outputs.iter().all(Option::is_none) {
+        return Err(stopped());
+    }
+    let outputs = outputs.into_iter();
+    Ok(outputs.map(|it| it.ok_or_else(&stopped)).collect())
+}
+
+/// What each queue's program returned, or what ended it before.
+type Outcomes<T> = Vec<Result<T, Error>>;
+
+pub(super) fn run<F, Fut>(
+    mut builder: AppBuilder,
+    program: &F,
+) -> Result<Outcomes<Fut::Output>, Error>
 where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
@@ -288,8 +304,7 @@ where
             }
         }
     }
-    let all: Option<Vec<_>> = outputs.into_iter().collect();
-    all.ok_or_else(|| stopped(&signals))
+    outcome(outputs, || stopped(&signals))
 }
 
 /// What programs returned, by queue; `None` of those that something ended before.
@@ -449,4 +464,57 @@ async fn all_of<Fut: Future>(mut futures: Vec<Pin<Box<Fut>>>) -> Vec<Fut::Output
     })
     .await;
     outputs.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dpdk_net_rte::Port;
+
+    /// Four lcores and a port; how many queues a port has is told to the plan, whatever it has.
+    fn with_port(test: impl Fn(&Eal, PortInfo)) {
+        let name = format!("dpdk-net-plan-{}", std::process::id());
+        let eal = Eal::builder("plan").no_huge().no_pci().no_shconf();
+        let eal = eal.no_telemetry().memory_mb(64).file_prefix(name);
+        let eal = eal.lcores("0@0,1@0,2@0,3@0").vdev("net_null0");
+        let eal = eal.init().unwrap();
+        let info = Port::open(&eal, "net_null0").unwrap().info().unwrap();
+        test(&eal, info);
+    }
+
+    #[test]
+    fn lcores_without_queues_are_idle_and_queues_without_lcores_are_shared() {
+        with_port(|eal, port| {
+            let plan = |max: u16, workers, queues| {
+                let mut port = port.clone();
+                port.max_rx_queues = max;
+                let plan = QueuePlan::new(eal, &port, workers, queues).unwrap();
+                // On which CPUs they are is the machine's.
+                let cpus = (0..1_024).map(|cpu| format!(" (CPU {cpu})"));
+                cpus.fold(plan.to_string(), |plan, cpu| plan.replace(&cpu, ""))
+            };
+            let idle = "lcore 2: idle, there are 2 queues\nlcore 3: idle, there are 2 queues\n";
+            let two = format!("lcore 0: queue 0\nlcore 1: queue 1\n{idle}");
+            assert_eq!(plan(2, None, None), two, "the port has no more");
+            assert_eq!(plan(8, None, Some(2)), two, "no more are wished for");
+            let shared = "lcore 0: queues 0, 3\nlcore 1: queues 1, 4\nlcore 2: queue 2\n\
+                          lcore 3: idle, there are 5 queues\n";
+            assert_eq!(plan(8, Some(3), Some(5)), shared);
+            let all =
+                "lcore 0: queues 0, 4\nlcore 1: queues 1, 5\nlcore 2: queue 2\nlcore 3: queue 3\n";
+            assert_eq!(plan(8, None, Some(6)), all);
+        });
+    }
+
+    #[test]
+    fn what_some_have_returned_is_not_lost_where_others_were_stopped() {
+        let stopped = || Error::Stopped { signal: "SIGTERM" };
+        let some = outcome(vec![Some(1), None], stopped).unwrap();
+        assert!(matches!(
+            some[..],
+            [Ok(1), Err(Error::Stopped { signal: "SIGTERM" })]
+        ));
+        let none = outcome::<u8>(vec![None, None], stopped);
+        assert!(matches!(none, Err(Error::Stopped { .. })));
+    }
 }

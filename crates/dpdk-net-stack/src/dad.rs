@@ -3,6 +3,12 @@
 //! An address is probed, then announced. The IPv4 intervals are a tenth of RFC 5227's, which were chosen for links that
 //! take seconds to forward: a service is up within 0.7 s, and its peers' own ARP retries cover that time. What is seen
 //! of others' packets comes in through [`Interfaces::on_conflict`].
+//!
+//! Of several workers with the same addresses each probes for itself, and says the same as the others at about the same time. One
+//! that probed for all would save some frames, and have the others' addresses depend on its being there: a worker may be made
+//! later, or go on alone, and may not use an address before it has itself seen it probed. That somebody else has it may be seen by
+//! any of them, by the queue that it comes to: who gives an address up for that tells all others
+//! ([`Decision::GivenUp`](crate::news::Decision)).
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -23,7 +23,7 @@ use crate::icmp::ErrorReport;
 use crate::iface::{Interface, solicited_node};
 use crate::interfaces::{Hop, IfIndex, Interfaces, NextHop, Way};
 use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
-use crate::news::{News, NewsQueue};
+use crate::news::{Decision, News, NewsQueue};
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
 use crate::tx::{FrameQueue, TxMeta};
@@ -204,11 +204,24 @@ impl Link {
             return;
         }
         let mtu = if addr.is_ipv4() { mtu.max(576) } else { mtu };
-        let at = self.out_by(way);
-        if mtu >= self.path_mtu_by(now, at, addr) {
-            return;
+        let path = Hop {
+            at: self.out_by(way),
+            addr,
+        };
+        // No interface's is larger than 16 bits can tell.
+        if let Ok(told) = u16::try_from(mtu)
+            && self.lower_path_mtu(now, path, mtu)
+        {
+            self.tell(path.at, News::PathMtu { addr, mtu: told });
         }
-        let path = Hop { at, addr };
+    }
+
+    /// Remembers that a path takes no more than `mtu`, in place of any other one if there are too many. Whether that is less than
+    /// was known.
+    pub(crate) fn lower_path_mtu(&mut self, now: Instant, path: Hop, mtu: usize) -> bool {
+        if mtu >= self.path_mtu_by(now, path.at, path.addr) {
+            return false;
+        }
         if self.path_mtus.len() >= MAX_PATHS
             && !self.path_mtus.contains_key(&path)
             && let Some(any) = self.path_mtus.keys().next().copied()
@@ -216,6 +229,7 @@ impl Link {
             self.path_mtus.remove(&any);
         }
         self.path_mtus.insert(path, (mtu, now + PATH_MTU_LIFETIME));
+        true
     }
 
     /// Sends an IP packet whose payload of `len` bytes `fill` writes, checksums included. It is fragmented if larger than
@@ -357,8 +371,11 @@ impl Link {
     pub(crate) fn on_conflict(&mut self, now: Instant, own: Hop) {
         self.neighbors.stats.address_conflicts += 1;
         let given_up = self.ifaces.on_conflict(now, own, &mut self.replies);
-        let Hop { at, addr } = own;
-        self.tell(at, News::Conflict { addr, given_up });
+        if given_up {
+            self.tell_decision(own.at, Decision::GivenUp(own.addr));
+        } else {
+            self.tell(own.at, News::Conflict);
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.

@@ -14,10 +14,11 @@ use hashbrown::HashMap;
 use crate::emit::Ends;
 use crate::error::Error;
 use crate::random::{HashKey, Random};
+use crate::steer::Workers;
 use crate::time::{Duration, Instant};
 use crate::tx::{FrameQueue, TxMeta};
 
-/// Groups that can be joined at a time.
+/// Groups that can be joined at a time, by one worker's sockets.
 pub(crate) const MAX_GROUPS: usize = 1024;
 /// Records in one report; they fit the smallest MTU.
 const MAX_RECORDS: usize = 48;
@@ -68,8 +69,8 @@ pub(crate) enum Heard {
 #[derive(Debug, Default)]
 struct Membership {
     users: u32,
-    /// Users of other workers' stacks: their datagrams are not for us.
-    others: u32,
+    /// Other workers whose sockets have joined: their datagrams are not for us.
+    others: Workers,
     /// Change reports still due.
     changes_left: u8,
     /// Asked about by a query.
@@ -92,7 +93,10 @@ struct Reporting {
 /// The groups of one interface.
 #[derive(Debug)]
 pub(crate) struct Multicast {
+    /// Those of other workers too: each of them has no more than we may have.
     groups: HashMap<IpAddr, Membership, HashKey>,
+    /// Those that have users here.
+    own: usize,
     reporting: [Reporting; 2],
     /// Whether groups are reported from here, and not by another worker's stack.
     reports: bool,
@@ -127,6 +131,7 @@ impl Multicast {
             );
         }
         Self {
+            own: groups.len(),
             groups,
             reports,
             reporting: Default::default(),
@@ -148,30 +153,29 @@ impl Multicast {
                 "only a multicast address can be joined",
             ));
         }
-        let membership = self.enter(now, group).ok_or(Error::NoBufferSpace)?;
+        if !self.is_joined(group) {
+            if self.own >= MAX_GROUPS {
+                return Err(Error::NoBufferSpace);
+            }
+            self.own += 1;
+        }
+        let membership = self.enter(now, group);
         membership.users = membership.users.saturating_add(1);
         Ok(())
     }
 
-    /// Joins `group` on behalf of one more user of another worker's stack, to report it. `false` if there is no room.
-    pub(crate) fn join_for_others(&mut self, now: Instant, group: IpAddr) -> bool {
-        if !self.reports {
-            return true;
+    /// Joins `group` on behalf of another worker's stack, to report it.
+    pub(crate) fn join_for_other(&mut self, now: Instant, group: IpAddr, worker: u16) {
+        if self.reports {
+            let membership = self.enter(now, group);
+            membership.others = membership.others.union(Workers::only(worker));
         }
-        let Some(membership) = self.enter(now, group) else {
-            return false;
-        };
-        membership.others = membership.others.saturating_add(1);
-        true
     }
 
-    /// The membership of a group, which is reported if it is new. `None` if there is no room.
-    fn enter(&mut self, now: Instant, group: IpAddr) -> Option<&mut Membership> {
+    /// The membership of a group, which is reported if it is new.
+    fn enter(&mut self, now: Instant, group: IpAddr) -> &mut Membership {
         if self.groups.contains_key(&group) {
-            return self.groups.get_mut(&group);
-        }
-        if self.groups.len() >= MAX_GROUPS {
-            return None;
+            return self.groups.entry(group).or_default();
         }
         let is_reported = self.reports && is_reported(group);
         let changes_left = if is_reported { 2 } else { 0 };
@@ -183,30 +187,42 @@ impl Multicast {
         }
         let membership = self.groups.entry(group).or_default();
         membership.changes_left = changes_left;
-        Some(membership)
+        membership
     }
 
     /// Takes one user's join of `group` back.
     pub(crate) fn leave(&mut self, now: Instant, group: IpAddr) {
-        let Some(membership) = self.groups.get_mut(&group) else {
+        let Some(membership) = self.groups.get_mut(&group).filter(|it| it.users > 0) else {
             return;
         };
-        membership.users = membership.users.saturating_sub(1);
+        membership.users -= 1;
+        self.own -= usize::from(membership.users == 0);
         self.forget(now, group);
     }
 
-    /// Takes back what [`join_for_others`](Self::join_for_others) did.
-    pub(crate) fn leave_for_others(&mut self, now: Instant, group: IpAddr) {
-        if let Some(membership) = self.groups.get_mut(&group).filter(|it| it.others > 0) {
-            membership.others -= 1;
+    /// Takes back what [`join_for_other`](Self::join_for_other) did.
+    pub(crate) fn leave_for_other(&mut self, now: Instant, group: IpAddr, worker: u16) {
+        if let Some(membership) = self.groups.get_mut(&group) {
+            membership.others = membership.others.without(worker);
             self.forget(now, group);
+        }
+    }
+
+    /// Another worker has left all groups.
+    pub(crate) fn forget_other(&mut self, now: Instant, worker: u16) {
+        let theirs = self.groups.iter();
+        let theirs = theirs.filter(|(_, membership)| membership.others.contains(worker));
+        let theirs: Vec<IpAddr> = theirs.map(|(group, _)| *group).collect();
+        for group in theirs {
+            self.leave_for_other(now, group, worker);
         }
     }
 
     /// Ends a membership without users.
     fn forget(&mut self, now: Instant, group: IpAddr) {
         let membership = self.groups.get(&group);
-        if membership.is_none_or(|membership| membership.users > 0 || membership.others > 0) {
+        if membership.is_none_or(|membership| membership.users > 0 || !membership.others.is_empty())
+        {
             return;
         }
         self.groups.remove(&group);

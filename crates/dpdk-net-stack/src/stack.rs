@@ -93,8 +93,18 @@ impl Stack {
         stack.tcp.set_steered(steered.clone());
         stack.udp.set_steered(steered.clone());
         stack.steered = Some(steered);
-        stack.link.tell_news();
+        stack.link.tell_news(worker);
         Ok(stack)
+    }
+
+    /// The worker has ended: nothing of this stack's is announced to the others any more, and nothing new will be. What comes for its
+    /// connections and sockets is for nobody from now on. Dropping the stack does the same.
+    pub fn leave_peers(&mut self) {
+        if self.steered.take().is_some() {
+            self.tcp.leave_peers();
+            self.udp.leave_peers();
+            self.link.tell_no_news();
+        }
     }
 
     /// Has bulk that sockets write from now on written into memory that the sink can send from by reference, while there is
@@ -227,6 +237,12 @@ impl Stack {
             dpdk_net_packet::Protocol::Udp => self.udp.on_error(now, &mut self.link, report),
             _ => {}
         }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.leave_peers();
     }
 }
 

@@ -8,6 +8,7 @@
 //! Packets that belong elsewhere come out of a stack as [`Stray`](crate::Stray)s, see [`strays`](crate::strays).
 
 mod bindings;
+mod buckets;
 mod table;
 
 use alloc::sync::Arc;
@@ -40,10 +41,6 @@ impl Workers {
 
     pub(crate) const fn from_bits(bits: u128) -> Self {
         Workers(bits)
-    }
-
-    pub(crate) const fn bits(self) -> u128 {
-        self.0
     }
 
     /// Whether this one is among them.

@@ -1,7 +1,11 @@
 //! What one worker's stack learns of the link, all know: neighbours, conflicts, groups and who asks for them.
 
 mod common;
+#[allow(dead_code, reason = "conformance tests use the rest")]
+#[path = "conformance/icmp.rs"]
+mod icmp;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use common::*;
@@ -27,7 +31,8 @@ fn workers(count: u16, change: impl Fn(&mut Config)) -> Vec<Stack> {
 /// Tells all others what one has learnt, and what whoever had asked for it makes of that; how much the former was.
 fn share(workers: &mut [Stack], from: usize) -> usize {
     let mut count = 0;
-    while let Some(news) = workers[from].poll_neighbor_news() {
+    let next = |stack: &mut Stack| stack.poll_neighbor_news().or_else(|| stack.poll_decision());
+    while let Some(news) = next(&mut workers[from]) {
         count += 1;
         for at in (0..workers.len()).filter(|at| *at != from) {
             workers[at].apply_neighbor_news(NOW, &news);
@@ -50,6 +55,46 @@ fn sent(stack: &mut Stack) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     stack.poll_transmit(NOW, &mut frames);
     frames
+}
+
+fn group(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => "239.1.2.3".parse().unwrap(),
+        Family::V6 => "ff15::123".parse().unwrap(),
+    }
+}
+
+fn octets(group: IpAddr) -> Vec<u8> {
+    match group {
+        IpAddr::V4(v4) => v4.octets().into(),
+        IpAddr::V6(v6) => v6.octets().into(),
+    }
+}
+
+/// What a stack sends by itself within 9 s.
+fn pass(stack: &mut Stack, mut now: Instant) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let end = now + Duration::from_secs(9);
+    while let Some(at) = stack.next_timeout().filter(|at| *at < end) {
+        now = now.max(at);
+        stack.handle_timeout(now);
+        stack.poll_transmit(now, &mut frames);
+    }
+    frames
+}
+
+/// How many frames end with a group, as the report of one does.
+fn told(frames: Vec<Vec<u8>>, group: IpAddr) -> usize {
+    let octets = octets(group);
+    let told = frames.iter().filter(|frame| frame.ends_with(&octets));
+    told.count()
+}
+
+/// Whether a group is anywhere in them.
+fn mentions(frames: &[Vec<u8>], group: IpAddr) -> bool {
+    let octets = octets(group);
+    let mentions = |frame: &Vec<u8>| frame.windows(octets.len()).any(|it| it == octets);
+    frames.iter().any(mentions)
 }
 
 fn state(stack: &Stack, family: Family, host: u16) -> Option<NeighborState> {
@@ -123,35 +168,118 @@ both_families! {
         assert!(workers.iter().all(|stack| state(stack, family, 2) == Some(NeighborState::Stale)));
     }
 
+    fn what_a_path_takes_is_known_to_all(family) {
+        let mut workers = workers(2, |_| {});
+        let data = [7; 1_400];
+        let send = |stack: &mut Stack| {
+            if state(stack, family, 2).is_none() {
+                stack.add_neighbor(family.host(2), mac(2));
+            }
+            let id = stack.udp_bind(UdpOptions::new(family.any(9))).unwrap();
+            stack.udp_send(NOW, id, &data, Some(family.at(2, 7))).unwrap();
+            sent(stack)
+        };
+        let whole = send(&mut workers[0]);
+        assert_eq!(whole.len(), 1);
+        let too_big = icmp::too_big(family, &whole[0], 1_300);
+        workers[0].ingest(NOW, &[&too_big]);
+        assert_eq!(share(&mut workers, 0), 1);
+        assert_eq!(send(&mut workers[1]).len(), 2, "in fragments");
+        // Nothing new is nothing to be told.
+        workers[0].ingest(NOW, &[&too_big]);
+        assert_eq!(share(&mut workers, 0), 0);
+    }
+
+    fn a_group_is_told_when_the_first_socket_joins_and_the_last_one_leaves(family) {
+        let mut workers = workers(2, |_| {});
+        let group = group(family);
+        let stack = &mut workers[1];
+        let ids = [7, 8].map(|port| stack.udp_bind(UdpOptions::new(family.any(port))).unwrap());
+        for id in ids {
+            stack.udp_join(id, group).unwrap();
+        }
+        let joined = stack.poll_decision().unwrap();
+        assert!(joined.is_of_groups());
+        assert_eq!(stack.poll_decision(), None);
+        stack.udp_leave(ids[0], group).unwrap();
+        assert_eq!(stack.poll_decision(), None);
+        stack.udp_close(ids[1]);
+        let left = stack.poll_decision().unwrap();
+        assert!(left.is_of_groups() && left != joined);
+        assert_eq!((stack.poll_decision(), stack.poll_neighbor_news()), (None, None));
+    }
+
+    fn of_groups_that_come_and_go_untold_the_difference_is_told(family) {
+        let mut workers = workers(2, |_| {});
+        let group = |n: u32| match family {
+            Family::V4 => IpAddr::from([239, 0, (n >> 8) as u8, n as u8]),
+            Family::V6 => IpAddr::from([0xff15, 0, 0, 0, 0, 0, 0, n as u16]),
+        };
+        let stack = &mut workers[1];
+        let id = stack.udp_bind(UdpOptions::new(family.any(7))).unwrap();
+        stack.udp_join(id, group(0)).unwrap();
+        let joined = stack.poll_decision();
+        stack.udp_leave(id, group(0)).unwrap();
+        for n in 1..20_000 {
+            stack.udp_join(id, group(n)).unwrap();
+            if n >= 50 {
+                stack.udp_leave(id, group(n - 49)).unwrap();
+            }
+        }
+        // That the first was left, and those of the last that are still there.
+        let told: Vec<_> = std::iter::from_fn(|| stack.poll_decision()).collect();
+        assert_eq!(told.len(), 1 + 49);
+        assert_ne!(Some(told[0]), joined);
+    }
+
+    fn a_worker_that_ends_has_left_its_groups(family) {
+        let mut workers = workers(3, |_| {});
+        pass(&mut workers[0], NOW);
+        let group = group(family);
+        for at in [1, 2] {
+            let id = workers[at].udp_bind(UdpOptions::new(family.any(7))).unwrap();
+            workers[at].udp_join(id, group).unwrap();
+            share(&mut workers, at);
+        }
+        assert_eq!(told(pass(&mut workers[0], NOW), group), 2);
+        workers[0].forget_peer(NOW, 2);
+        assert_eq!(told(pass(&mut workers[0], NOW), group), 0, "there is one left");
+        workers[0].forget_peer(NOW, 1);
+        assert_eq!(told(pass(&mut workers[0], NOW), group), 2);
+    }
+
+    fn one_worker_s_groups_leave_room_for_another_s(family) {
+        let mut workers = workers(2, |_| {});
+        pass(&mut workers[0], NOW);
+        let group = |n: u16| match family {
+            Family::V4 => IpAddr::from([239, 0, (n >> 8) as u8, n as u8]),
+            Family::V6 => IpAddr::from([0xff15, 0, 0, 0, 0, 0, 0, n]),
+        };
+        let join = |stack: &mut Stack, groups: std::ops::Range<u16>| {
+            for (at, n) in groups.enumerate() {
+                let id = stack.udp_bind(UdpOptions::new(family.any(1_000 + at as u16))).unwrap();
+                stack.udp_join(id, group(n)).unwrap();
+            }
+        };
+        // All but what a stack has by itself.
+        join(&mut workers[1], 0..1_000);
+        join(&mut workers[0], 2_000..3_000);
+        assert_eq!(share(&mut workers, 1), 1_000);
+        let reported = pass(&mut workers[0], NOW);
+        assert!([0, 999, 2_000, 2_999].iter().all(|n| mentions(&reported, group(*n))));
+    }
+
     fn groups_are_reported_by_one_for_all(family) {
         let mut workers = workers(3, |_| {});
-        let group = match family {
-            Family::V4 => "239.1.2.3".parse().unwrap(),
-            Family::V6 => "ff15::123".parse().unwrap(),
-        };
+        let group = group(family);
+        let pass = |stack: &mut Stack| pass(stack, NOW);
+        let told = |frames| told(frames, group);
         // What the stacks are members of by themselves.
-        let pass = |stack: &mut Stack| {
-            let mut frames = Vec::new();
-            let mut now = NOW;
-            while let Some(at) = stack.next_timeout().filter(|at| *at < NOW + Duration::from_secs(9)) {
-                now = now.max(at);
-                stack.handle_timeout(now);
-                stack.poll_transmit(now, &mut frames);
-            }
-            frames
-        };
         let first: Vec<_> = workers.iter_mut().map(|stack| pass(stack).len()).collect();
         assert!(first[0] > 0 && first[1..] == [0, 0]);
         let id = workers[2].udp_bind(UdpOptions::new(family.any(7))).unwrap();
         workers[2].udp_join(id, group).unwrap();
         assert_eq!(share(&mut workers, 2), 1);
-        let told = |frames: Vec<Vec<u8>>| {
-            let octets = match group {
-                std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
-                std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
-            };
-            frames.iter().filter(|frame| frame.ends_with(&octets)).count()
-        };
         let reports: Vec<_> = workers.iter_mut().map(|stack| told(pass(stack))).collect();
         assert_eq!(reports, [2, 0, 0], "each change is told twice");
         workers[2].udp_close(id);

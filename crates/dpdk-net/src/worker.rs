@@ -311,9 +311,14 @@ impl Reactor {
         }
     }
 
-    /// Ends the shard's sockets: whoever waits is woken and finds that out.
+    /// Ends the shard's sockets: whoever waits is woken and finds that out. To other workers none of them is here any more, however
+    /// long they are held.
     fn end(&mut self) {
-        self.shard.lock().end(&mut self.wake);
+        {
+            let mut state = self.shard.lock();
+            state.end(&mut self.wake);
+            state.stack.leave_peers();
+        }
         self.wake_all();
     }
 

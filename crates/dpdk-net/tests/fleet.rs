@@ -39,6 +39,12 @@ fn app(eal: Eal) -> AppBuilder {
     app_facing_kernel(eal).drain_timeout(Duration::from_secs(5))
 }
 
+/// What all queues returned.
+fn all<T>(outcome: Result<Vec<Result<T, Error>>, Error>) -> Vec<T> {
+    let all = outcome.and_then(|queues| queues.into_iter().collect());
+    all.unwrap()
+}
+
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
@@ -65,9 +71,20 @@ async fn serve(listener: TcpListener, served: &'static AtomicUsize) {
     }
 }
 
-/// The kernel's side of an echo: connects, sends, reads back.
+/// The kernel's side of an echo: connects, as soon as somebody listens, sends, reads back.
 fn ask(address: SocketAddr, number: usize) {
-    let mut stream = std::net::TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    let end = std::time::Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match std::net::TcpStream::connect_timeout(&address, PATIENCE) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ConnectionRefused
+                    && std::time::Instant::now() < end =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => break other.unwrap(),
+        }
+    };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let sent = pattern(number);
     let mut back = vec![0; sent.len()];
@@ -203,7 +220,7 @@ fn serve_and_connect(bed: &Bed, queues: u16) -> Outcome {
             (lcore, stats.worker, stats.stack.tcp.tx_resets)
         })
     });
-    let outcome = outcome.unwrap();
+    let outcome = all(outcome);
     let lcores: Vec<u32> = outcome.iter().map(|(lcore, ..)| lcore.index()).collect();
     let expected: Vec<u32> = (0..u32::from(queues)).collect();
     assert_eq!(lcores, expected, "a queue each, in order");
@@ -301,7 +318,7 @@ fn one_listener_on_all_queues_and_one_socket_on_one_serve_the_kernel() {
         }
     });
     kernel.join().unwrap();
-    let accepted = outcome.unwrap();
+    let accepted = all(outcome);
     assert_eq!(accepted.iter().sum::<u64>(), 60);
     assert!(
         accepted.iter().filter(|n| **n > 0).count() > 1,
@@ -309,40 +326,92 @@ fn one_listener_on_all_queues_and_one_socket_on_one_serve_the_kernel() {
     );
 }
 
-#[test]
-fn two_lcores_serve_four_queues() {
-    let bed = Bed::af_packet(QUEUES);
+/// Serves 100 connections of the kernel; on which lcores, by queue.
+fn serve_a_hundred(bed: &Bed, change: impl FnOnce(AppBuilder) -> AppBuilder) -> Vec<u32> {
     let kernel = bed.kernel.spawn(|| {
         (0..100).for_each(|number| ask(Family::V6.socket(OURS, PORT), number));
     });
-    let outcome = app(bed.eal.clone())
-        .workers(2)
-        .queues(QUEUES)
-        .run_each(|ctx: Context| {
-            let kernel = &kernel;
-            async move {
-                let listener = TcpListener::bind(("::", PORT)).await.unwrap();
-                let queue = usize::from(ctx.queue());
-                tokio::task::spawn_local(serve(listener, &SERVED[queue]));
-                in_time(async {
-                    while !kernel.is_finished() {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                })
-                .await;
-                (
-                    LcoreId::current().unwrap().index(),
-                    ctx.stats().stack.tcp.passive_opens,
-                )
-            }
-        });
+    let outcome = change(app(bed.eal.clone())).run_each(|ctx: Context| {
+        let kernel = &kernel;
+        async move {
+            let listener = TcpListener::bind(("::", PORT)).await.unwrap();
+            tokio::task::spawn_local(serve(listener, &SERVED[0]));
+            in_time(async {
+                while !kernel.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            let accepted = ctx.stats().stack.tcp.passive_opens;
+            (LcoreId::current().unwrap().index(), accepted)
+        }
+    });
     kernel.join().unwrap();
-    let outcome = outcome.unwrap();
-    let lcores: Vec<u32> = outcome.iter().map(|(lcore, _)| *lcore).collect();
+    let outcome = all(outcome);
+    let accepted = outcome.iter().map(|(_, accepted)| accepted);
+    assert_eq!(accepted.sum::<u64>(), 100);
+    outcome.into_iter().map(|(lcore, _)| lcore).collect()
+}
+
+#[test]
+fn two_lcores_serve_four_queues() {
+    let bed = Bed::af_packet(QUEUES);
+    let lcores = serve_a_hundred(&bed, |app| app.workers(2).queues(QUEUES));
     assert_eq!(lcores, [0, 1, 0, 1]);
-    assert_eq!(
-        outcome.iter().map(|(_, accepted)| accepted).sum::<u64>(),
-        100
+}
+
+#[test]
+fn four_lcores_serve_six_queues() {
+    let bed = Bed::af_packet(6);
+    let lcores = serve_a_hundred(&bed, |app| app.queues(6));
+    assert_eq!(lcores, [0, 1, 2, 3, 0, 1]);
+}
+
+#[test]
+fn a_port_with_fewer_queues_than_lcores_is_served_by_as_many_as_it_has() {
+    let bed = Bed::af_packet(2);
+    let lcores = serve_a_hundred(&bed, |app| app);
+    assert_eq!(lcores, [0, 1], "two are idle");
+    // What was idle is free.
+    let idle: Vec<_> = bed.eal.worker_lcores().skip(1).collect();
+    let ran = bed.eal.scope(|scope| {
+        let launch = |lcore| scope.launch(lcore, || LcoreId::current().unwrap().index());
+        let launched: Vec<_> = idle.iter().map(|lcore| launch(lcore).unwrap()).collect();
+        let joined = launched.into_iter().map(|task| task.join().unwrap());
+        joined.collect::<Vec<u32>>()
+    });
+    assert_eq!(ran.unwrap(), [2, 3]);
+}
+
+#[test]
+fn what_one_queue_has_returned_comes_back_though_another_one_is_stopped() {
+    let eal = eal("net_null0");
+    let outcome = app(eal)
+        .link_timeout(Duration::ZERO)
+        .drain_timeout(Duration::ZERO)
+        .workers(3)
+        .run_each(|ctx: Context| async move {
+            match ctx.queue() {
+                0 => return "early",
+                1 => ctx.request_shutdown(),
+                _ => {}
+            }
+            // It never returns, and has not asked to be told.
+            std::future::pending().await
+        });
+    let outcome = outcome.unwrap();
+    assert!(
+        matches!(
+            outcome[..],
+            [
+                Ok("early"),
+                Err(Error::Stopped {
+                    signal: "request_shutdown"
+                }),
+                Err(Error::Stopped { .. })
+            ]
+        ),
+        "{outcome:?}"
     );
 }
 
@@ -383,7 +452,7 @@ fn a_request_on_one_queue_ends_all_and_what_each_returned_comes_back() {
                 ctx.shutdown().await;
                 ctx.queue() * 10
             });
-    assert_eq!(outcome.unwrap(), [0, 10, 20]);
+    assert_eq!(all(outcome), [0, 10, 20]);
 }
 
 #[test]
@@ -406,7 +475,7 @@ fn a_port_without_flow_rules_hands_over_or_says_why_not() {
                     Err(error) => Err(error.to_string()),
                 }
             });
-        outcome.unwrap().remove(1)
+        all(outcome).remove(1)
     };
     assert_eq!(run(0, FlowPolicy::Off), Ok((false, None)));
     let (ruled, refused) = run(1, FlowPolicy::Prefer).unwrap();

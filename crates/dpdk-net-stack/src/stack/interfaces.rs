@@ -9,9 +9,9 @@ use crate::config::IfAddr;
 use crate::error::Error;
 use crate::event::UdpId;
 use crate::iface::{AddressState, Interface};
-use crate::interfaces::{Hop, Way};
+use crate::interfaces::{Hop, IfIndex, Way};
 use crate::neighbor::NeighborInfo;
-use crate::news::News;
+use crate::news::Decision;
 use crate::stack::Stack;
 
 /// The interfaces and their surroundings.
@@ -114,9 +114,13 @@ impl Stack {
     /// Errors: `AddrNotAvailable` if there is no such VLAN, `AddrInUse` if the socket has joined the group there already,
     /// `InvalidInput` if it is none, `NoBufferSpace`.
     pub fn udp_join_on(&mut self, id: UdpId, group: IpAddr, vlan: u16) -> Result<(), Error> {
+        let at = self.link.ifaces.by_vlan(vlan);
+        let is_new = !at.is_some_and(|at| self.is_member(at, group));
         self.udp
             .join_group(self.now, &mut self.link.ifaces, id, group, vlan)?;
-        self.tell_group(vlan, News::Joined(group));
+        if let Some(at) = at.filter(|_| is_new) {
+            self.link.tell_decision(at, Decision::Joined(group));
+        }
         Ok(())
     }
 
@@ -133,23 +137,20 @@ impl Stack {
     pub fn udp_leave_on(&mut self, id: UdpId, group: IpAddr, vlan: u16) -> Result<(), Error> {
         self.udp
             .leave_group(self.now, &mut self.link.ifaces, id, group, vlan)?;
-        self.tell_group(vlan, News::Left(group));
+        self.tell_group_left(group, vlan);
         Ok(())
     }
 
-    fn tell_group(&mut self, vlan: u16, news: News) {
-        if let Some(at) = self.link.ifaces.by_vlan(vlan) {
-            self.link.tell(at, news);
-        }
+    fn is_member(&self, at: IfIndex, group: IpAddr) -> bool {
+        self.link.ifaces.get(at).groups.is_joined(group)
     }
 
-    /// Tells the other workers that a socket leaves its groups.
-    pub(super) fn tell_groups_left(&mut self, id: UdpId) {
-        let groups = self.udp.groups(id);
-        for &(group, vlan) in groups {
-            if let Some(at) = self.link.ifaces.by_vlan(vlan) {
-                self.link.tell(at, News::Left(group));
-            }
+    /// Tells the other workers that a group was left, if it was the last socket that has left it.
+    pub(super) fn tell_group_left(&mut self, group: IpAddr, vlan: u16) {
+        if let Some(at) = self.link.ifaces.by_vlan(vlan)
+            && !self.is_member(at, group)
+        {
+            self.link.tell_decision(at, Decision::Left(group));
         }
     }
 

@@ -68,9 +68,12 @@ impl Stack {
 
     /// Closes a socket; the id is dead.
     pub fn udp_close(&mut self, id: UdpId) {
-        self.tell_groups_left(id);
+        let groups = self.udp.groups(id).to_vec();
         // What can go wrong is that it was closed already.
         let _ = self.udp.close(self.now, &mut self.link.ifaces, id);
+        for (group, vlan) in groups {
+            self.tell_group_left(group, vlan);
+        }
     }
 
     /// The address and port it is bound to.

@@ -1,171 +1,91 @@
-//! Which workers have sockets where: a hash table that is read far more often than it is written, behind a sequence lock.
+//! Which workers have sockets where.
 //!
-//! Writers take turns; they come when a socket is bound or closed. A reader takes no lock: it reads, and reads again if a
-//! writer came in between. The table has its size from the start and is at most half full, so every search ends.
+//! A word is a binding and which of eight workers have it, a bit each: so workers come and go with one change of one word, and the
+//! last to go leaves nothing behind. Eight more workers have a word of their own, elsewhere. Two that enter the same binding at the
+//! same time may make two words of it, which count as one.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use super::Workers;
+use super::buckets::{Buckets, EMPTY, value, word};
+use super::{MAX_WORKERS, Workers};
 
-/// A binding's hash, 0 in a slot that is empty, and who has it, in halves.
-#[derive(Debug, Default)]
-struct Slot {
-    tag: AtomicU64,
-    workers: [AtomicU64; 2],
-}
-
-impl Slot {
-    fn workers(&self) -> Workers {
-        let [low, high] = &self.workers;
-        let half = |half: &AtomicU64| u128::from(half.load(Ordering::Relaxed));
-        Workers::from_bits(half(high) << 64 | half(low))
-    }
-
-    fn tag(&self) -> u64 {
-        self.tag.load(Ordering::Relaxed)
-    }
-
-    fn set(&self, tag: u64, workers: Workers) {
-        let [low, high] = &self.workers;
-        self.tag.store(tag, Ordering::Relaxed);
-        low.store(workers.bits() as u64, Ordering::Relaxed);
-        high.store((workers.bits() >> 64) as u64, Ordering::Relaxed);
-    }
-}
+/// Workers that share a word.
+const GROUP: u16 = 8;
 
 #[derive(Debug)]
 pub(super) struct Bindings {
-    /// Odd while somebody writes.
-    version: AtomicU64,
-    /// Slots in use. Writers' alone.
-    used: AtomicU64,
-    /// A power of two of them.
-    slots: Box<[Slot]>,
+    buckets: Buckets,
+    /// Groups of workers that have had bindings, at most.
+    groups: AtomicU16,
 }
 
-/// Ends a change when it goes out of scope.
-struct Changing<'a>(&'a Bindings);
-
-impl Drop for Changing<'_> {
-    fn drop(&mut self) {
-        self.0.version.fetch_add(1, Ordering::Release);
-    }
+/// The hash that a group's word of a binding goes by.
+fn of_group(hash: u64, group: u16) -> u64 {
+    // Far from each other in all bits (the golden ratio, as in Fibonacci hashing).
+    hash ^ u64::from(group).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Bindings {
-    pub(super) fn new(most: usize) -> Self {
-        let slots = most.clamp(1, 1 << 24).next_power_of_two() * 2;
-        let slots: Vec<Slot> = (0..slots).map(|_| Slot::default()).collect();
+    /// Room for so many words.
+    pub(super) fn new(words: usize) -> Self {
         Bindings {
-            version: AtomicU64::new(0),
-            used: AtomicU64::new(0),
-            slots: slots.into(),
+            buckets: Buckets::new(words),
+            groups: AtomicU16::new(0),
         }
     }
 
-    fn change(&self) -> Changing<'_> {
-        loop {
-            let version = self.version.load(Ordering::Relaxed);
-            let taken = |version| {
-                let order = (Ordering::Acquire, Ordering::Relaxed);
-                self.version
-                    .compare_exchange_weak(version, version + 1, order.0, order.1)
-            };
-            if version & 1 == 0 && taken(version).is_ok() {
-                // No reader sees what follows without seeing the odd version.
-                fence(Ordering::Release);
-                return Changing(self);
-            }
-            spin_loop();
-        }
-    }
-
-    fn slot(&self, at: usize) -> &Slot {
-        &self.slots[at & (self.slots.len() - 1)]
-    }
-
-    /// The place of a tag, or of the empty slot where it would be.
-    fn place(&self, tag: u64) -> usize {
-        let home = tag as usize >> 1;
-        // It is half full at most. Who reads while it is changed may see anything, but no more of it than there is.
-        (home..home.wrapping_add(self.slots.len()))
-            .find(|at| matches!(self.slot(*at).tag(), found if found == tag || found == 0))
-            .unwrap_or(home)
-    }
-
-    /// Adds workers to a binding; `false` if it is new and there is no room.
-    pub(super) fn add(&self, hash: u64, workers: Workers) -> bool {
-        let tag = hash | 1;
-        let _changing = self.change();
-        let slot = self.slot(self.place(tag));
-        if slot.tag() == tag {
-            slot.set(tag, slot.workers().union(workers));
-            return true;
-        }
-        let used = self.used.load(Ordering::Relaxed) + 1;
-        if used > self.slots.len() as u64 / 2 {
+    /// Adds a worker to a binding; `false` if there is no room.
+    pub(super) fn add(&self, hash: u64, worker: u16) -> bool {
+        if worker >= MAX_WORKERS {
             return false;
         }
-        self.used.store(used, Ordering::Relaxed);
-        slot.set(tag, workers);
-        true
+        let group = worker / GROUP;
+        let (hash, bit) = (of_group(hash, group), 1 << (worker % GROUP));
+        self.groups.fetch_max(group + 1, Ordering::SeqCst);
+        let join = |entry| (value(entry, hash) != 0).then_some(entry | u64::from(bit));
+        let joined = |slot: &AtomicU64| {
+            slot.fetch_update(Ordering::SeqCst, Ordering::SeqCst, join)
+                .is_ok()
+        };
+        self.buckets.slots(hash).any(joined) || self.buckets.insert(hash, word(hash, bit)).is_some()
     }
 
-    /// Takes workers from a binding.
-    pub(super) fn remove(&self, hash: u64, workers: Workers) {
-        let tag = hash | 1;
-        let _changing = self.change();
-        let mut hole = self.place(tag);
-        let slot = self.slot(hole);
-        if slot.tag() != tag {
-            return;
+    /// Takes a worker from a binding.
+    pub(super) fn remove(&self, hash: u64, worker: u16) {
+        let group = worker / GROUP;
+        let (hash, bit) = (of_group(hash, group), 1 << (worker % GROUP));
+        let leave = |entry| {
+            let left = value(entry, hash);
+            let is_last = left == bit;
+            (left & bit != 0).then_some(if is_last {
+                EMPTY
+            } else {
+                entry & !u64::from(bit)
+            })
+        };
+        for slot in self.buckets.slots(hash) {
+            // Nothing to be changed is no error.
+            let _ = slot.fetch_update(Ordering::SeqCst, Ordering::SeqCst, leave);
         }
-        let left = Workers::from_bits(slot.workers().bits() & !workers.bits());
-        if !left.is_empty() {
-            return slot.set(tag, left);
-        }
-        let used = self.used.load(Ordering::Relaxed);
-        self.used.store(used.saturating_sub(1), Ordering::Relaxed);
-        // What lies behind the hole is moved into it where its search would end there otherwise.
-        let mask = self.slots.len() - 1;
-        let mut at = hole;
-        loop {
-            at = at.wrapping_add(1);
-            let next = self.slot(at);
-            if next.tag() == 0 {
-                break;
-            }
-            let home = next.tag() as usize >> 1;
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.slot(hole).set(next.tag(), next.workers());
-                hole = at;
-            }
-        }
-        self.slot(hole).set(0, Workers::NONE);
     }
 
     /// Who has a binding.
     pub(super) fn get(&self, hash: u64) -> Workers {
-        let tag = hash | 1;
-        loop {
-            let version = self.version.load(Ordering::Acquire);
-            if version & 1 == 0 {
-                let slot = self.slot(self.place(tag));
-                let found = if slot.tag() == tag {
-                    slot.workers()
-                } else {
-                    Workers::NONE
-                };
-                fence(Ordering::Acquire);
-                if self.version.load(Ordering::Relaxed) == version {
-                    return found;
-                }
-            }
-            spin_loop();
-        }
+        let groups = self.groups.load(Ordering::SeqCst);
+        let bits = (0..groups).fold(0, |bits, group| {
+            let hash = of_group(hash, group);
+            let slots = self.buckets.slots(hash);
+            let own = slots.fold(0, |own, slot| {
+                own | value(slot.load(Ordering::SeqCst), hash)
+            });
+            bits | u128::from(own) << (group * GROUP)
+        });
+        Workers::from_bits(bits)
+    }
+
+    /// Words in it. Looks at all of it: for people and tests.
+    pub(super) fn len(&self) -> usize {
+        self.buckets.len()
     }
 }
 
@@ -176,65 +96,93 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::atomic::AtomicBool;
 
+    /// As the keyed hash of binding `n` might be.
+    fn hash(n: u64) -> u64 {
+        let mixed = (n + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ mixed >> 29).wrapping_mul(0x94d0_49bb_1331_11eb)
+    }
+
     proptest! {
-        /// Hashes that want few places, so that they get into each other's way.
         #[test]
         fn it_says_what_a_map_would(
-            steps in proptest::collection::vec((any::<bool>(), 0u64..24, 0u16..3), 1..400)
+            steps in proptest::collection::vec(
+                (any::<bool>(), 0u64..24, prop_oneof![0u16..3, 7u16..10, 120u16..128]), 1..400)
         ) {
-            let bindings = Bindings::new(16);
+            let bindings = Bindings::new(24 * 4);
             let mut map: HashMap<u64, Workers> = HashMap::new();
             for (add, n, worker) in steps {
-                let hash = n << 32 | (n % 5) << 1 | 1;
-                let workers = Workers::only(worker);
+                let had = map.entry(n).or_default();
                 if add {
-                    let fits = map.contains_key(&hash) || map.len() < 16;
-                    prop_assert_eq!(bindings.add(hash, workers), fits);
-                    if fits {
-                        let had = map.entry(hash).or_default();
-                        *had = had.union(workers);
-                    }
+                    prop_assert!(bindings.add(hash(n), worker));
+                    *had = had.union(Workers::only(worker));
                 } else {
-                    bindings.remove(hash, workers);
-                    if let Some(had) = map.get_mut(&hash) {
-                        *had = had.without(worker);
-                        if had.is_empty() {
-                            map.remove(&hash);
-                        }
-                    }
+                    bindings.remove(hash(n), worker);
+                    *had = had.without(worker);
                 }
                 for n in 0..24u64 {
-                    let hash = n << 32 | (n % 5) << 1 | 1;
-                    let expected = map.get(&hash).copied().unwrap_or_default();
-                    prop_assert_eq!(bindings.get(hash), expected);
+                    let expected = map.get(&n).copied().unwrap_or_default();
+                    prop_assert_eq!(bindings.get(hash(n)), expected);
                 }
             }
+            for (n, workers) in map {
+                workers.iter().for_each(|worker| bindings.remove(hash(n), worker));
+            }
+            prop_assert_eq!(bindings.len(), 0);
         }
+    }
+
+    #[test]
+    fn as_many_as_were_asked_for_find_room_and_more_are_refused() {
+        let bindings = Bindings::new(4_096);
+        for n in 0..4_096 {
+            assert!((0..8).all(|worker| bindings.add(hash(n), worker)));
+        }
+        assert_eq!(bindings.len(), 4_096, "eight workers share a word");
+        let small = Bindings::new(1);
+        let entered = (0..1_000).filter(|n| small.add(hash(*n), 5)).count();
+        assert!((8..1_000).contains(&entered) && small.len() == entered);
+        let found = (0..1_000).filter(|n| small.get(hash(*n)).contains(5));
+        assert_eq!(found.count(), entered);
+        assert!(!small.add(hash(0), MAX_WORKERS), "there is no such worker");
     }
 
     #[test]
     fn a_binding_that_stays_is_seen_by_readers_however_others_come_and_go() {
         let bindings = Bindings::new(64);
         let done = AtomicBool::new(false);
-        // It lies behind others, which are removed and so move it.
-        (0..8).for_each(|n| assert!(bindings.add(n << 32 | 1, Workers::only(1))));
-        let stays = 7 << 32 | 1;
+        assert!(bindings.add(hash(0), 1));
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut reads = 0u64;
                 while !done.load(Ordering::Relaxed) || reads == 0 {
-                    assert_eq!(bindings.get(stays), Workers::only(1));
+                    assert!(bindings.get(hash(0)).contains(1));
                     reads += 1;
                 }
             });
-            for round in 0..20_000u64 {
-                let hash = (round % 7) << 32 | 1;
-                bindings.remove(hash, Workers::only(1));
-                assert!(bindings.get(hash).is_empty());
-                assert!(bindings.add(hash, Workers::only(1)));
-            }
+            // The same binding of others, and others of the same worker.
+            let writers: std::vec::Vec<_> = [0u16, 7, 9]
+                .map(|worker| {
+                    let bindings = &bindings;
+                    scope.spawn(move || {
+                        for round in 0..20_000u64 {
+                            let other = hash(1 + round % 7);
+                            for (at, worker) in [(hash(0), worker), (other, worker)] {
+                                assert!(bindings.add(at, worker));
+                                assert!(bindings.get(at).contains(worker));
+                                bindings.remove(at, worker);
+                                assert!(!bindings.get(at).contains(worker));
+                            }
+                        }
+                    })
+                })
+                .into();
+            writers
+                .into_iter()
+                .for_each(|writer| writer.join().unwrap());
             done.store(true, Ordering::Relaxed);
             reader.join().unwrap();
         });
+        assert_eq!(bindings.get(hash(0)), Workers::only(1));
+        assert_eq!(bindings.len(), 1);
     }
 }

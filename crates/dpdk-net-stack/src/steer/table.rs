@@ -1,46 +1,27 @@
 //! The table that all workers share: which worker has which flow, and which have sockets where.
 //!
 //! Flows are announced and forgotten at the rate of connections and looked up for strays only, by all workers at once. So
-//! they are kept as single words, each the tag of a flow (a keyed hash) and its owner, in buckets of one cache line; a flow
-//! may be in either of two buckets. Reading takes no lock and waits for nobody. The memory is what was asked for at the
-//! start: where both buckets are full a flow is not entered, and its strays are answered as those of no flow.
+//! they are kept as single words ([`buckets`](super::buckets)), each the tag of a flow and its owner. Where both buckets are full a
+//! flow is not entered, and its strays are answered as those of no flow.
 //!
 //! Two flows with the same tag in the same buckets would be taken for one: with a million flows that is one in a hundred
 //! million, and strangers, who don't know the key, can't bring it about.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use dpdk_net_packet::FiveTuple;
 
 use super::bindings::Bindings;
+use super::buckets::{Buckets, EMPTY, value, word};
 use super::{Binding, MAX_WORKERS, Steering, Workers, words};
 use crate::random::HashKey;
 use crate::sip::Sip13;
 use crate::time::Instant;
 
-/// Slots of a bucket: a cache line.
-const SLOTS: usize = 8;
-/// The bits of a slot that are one more than the owner's number; none is an empty slot.
-const OWNER: u64 = 0xff;
-const EMPTY: u64 = 0;
-
-const _: () = assert!(MAX_WORKERS as u64 <= OWNER);
-
-#[derive(Default)]
-#[repr(align(64))]
-struct Bucket([AtomicU64; SLOTS]);
-
-impl Bucket {
-    fn len(&self) -> usize {
-        let slots = self.0.iter();
-        slots
-            .filter(|slot| slot.load(Ordering::Relaxed) != EMPTY)
-            .count()
-    }
-}
+/// An owner's number and one more fit the value of a word.
+const _: () = assert!(MAX_WORKERS <= u8::MAX as u16);
 
 /// What a [`SteeringTable`] could not keep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +38,7 @@ type ReturnPath = Box<dyn Fn(u16, &FiveTuple) -> bool + Send + Sync>;
 /// Which worker has which flow, and which have sockets where: a table of fixed size for all workers, read without locks.
 pub struct SteeringTable {
     sip: Sip13,
-    buckets: Box<[Bucket]>,
+    buckets: Buckets,
     bindings: Bindings,
     cookies_until: AtomicU64,
     flows_refused: AtomicU64,
@@ -68,23 +49,19 @@ pub struct SteeringTable {
 impl fmt::Debug for SteeringTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SteeringTable")
-            .field("slots", &(self.buckets.len() * SLOTS))
+            .field("slots", &self.buckets.slot_count())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
 }
 
 impl SteeringTable {
-    /// A table for so many flows and bindings (a listener or UDP socket of several workers on the same address and port is
-    /// one): 16 to 32 bytes for each flow, 48 to 96 for each binding. `seed` **must** come from the system's random source where
-    /// strangers can send packets.
+    /// A table for so many flows and bindings, 16 to 32 bytes each. A listener, bound UDP socket or group is one binding for each eight
+    /// workers that have it. `seed` **must** come from the system's random source where strangers can send packets.
     pub fn new(seed: &[u8; 32], flows: usize, bindings: usize) -> Self {
-        // Twice as many slots: with two buckets to choose from none is full then.
-        let buckets = flows.clamp(SLOTS, 1 << 32).div_ceil(SLOTS / 2);
-        let buckets = (0..buckets.next_power_of_two()).map(|_| Bucket::default());
         SteeringTable {
             sip: Sip13::new(&HashKey::derive(seed, "steering").to_bytes()),
-            buckets: buckets.collect::<Vec<_>>().into(),
+            buckets: Buckets::new(flows),
             bindings: Bindings::new(bindings),
             cookies_until: AtomicU64::new(0),
             flows_refused: AtomicU64::new(0),
@@ -114,7 +91,12 @@ impl SteeringTable {
 
     /// Flows in the table. Looks at all of it: for people and tests.
     pub fn flows(&self) -> usize {
-        self.buckets.iter().map(Bucket::len).sum()
+        self.buckets.len()
+    }
+
+    /// Bindings in the table. Looks at all of it: for people and tests.
+    pub fn bindings(&self) -> usize {
+        self.bindings.len()
     }
 
     fn hash(&self, flow: &FiveTuple) -> u64 {
@@ -125,69 +107,39 @@ impl SteeringTable {
         self.sip.hash([a, b, c, d, protocol], ports)
     }
 
-    /// Both buckets that a flow may be in.
-    fn places(&self, hash: u64) -> [&[AtomicU64; SLOTS]; 2] {
-        // The number of buckets is a power of two, so neither is ever out of range.
-        let mask = self.buckets.len() - 1;
-        let first = (hash >> 32) as usize & mask;
-        let second = first ^ ((hash >> 8) as usize | 1) & mask;
-        [&self.buckets[first].0, &self.buckets[second].0]
-    }
-
-    fn slots(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
-        self.places(hash).into_iter().flatten()
-    }
-
-    /// The owner that a slot tells of a flow with this hash.
-    fn owner_in(slot: u64, hash: u64) -> Option<u16> {
-        let owner = ((slot & OWNER) as u16).checked_sub(1)?;
-        ((slot ^ hash) & !OWNER == 0).then_some(owner)
+    /// The owner that a word tells of a flow with this hash.
+    fn owner_in(entry: u64, hash: u64) -> Option<u16> {
+        u16::from(value(entry, hash)).checked_sub(1)
     }
 
     fn find(&self, hash: u64) -> Option<u16> {
-        self.slots(hash)
+        self.buckets
+            .slots(hash)
             .find_map(|slot| Self::owner_in(slot.load(Ordering::SeqCst), hash))
     }
 
     fn entry(hash: u64, worker: u16) -> u64 {
-        hash & !OWNER | (u64::from(worker) + 1)
+        // There are fewer workers than values: no other number ever comes here.
+        word(hash, (worker as u8).saturating_add(1))
     }
 
     fn insert(&self, hash: u64, worker: u16) -> Result<(), u16> {
         let mine = Self::entry(hash, worker);
-        let [mut first, mut second] = self.places(hash);
-        let free = |bucket: &[AtomicU64; SLOTS]| {
-            let slots = bucket.iter();
-            slots
-                .filter(|slot| slot.load(Ordering::Relaxed) == EMPTY)
-                .count()
+        let Some(slot) = self.buckets.insert(hash, mine) else {
+            self.flows_refused.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
         };
-        if free(second) > free(first) {
-            core::mem::swap(&mut first, &mut second);
-        }
-        for slot in first.iter().chain(second) {
-            let order = (Ordering::SeqCst, Ordering::Relaxed);
-            if slot.load(Ordering::Relaxed) != EMPTY
-                || slot
-                    .compare_exchange(EMPTY, mine, order.0, order.1)
-                    .is_err()
-            {
-                continue;
-            }
-            // Another worker may have been at it at the same time. Of two that enter a flow, in whichever slots, one at least
-            // sees the other's entry here, and takes its own back; if both do, neither has the flow, and both try again.
-            let others = self.slots(hash);
-            let other = others
-                .filter_map(|slot| Self::owner_in(slot.load(Ordering::SeqCst), hash))
-                .find(|owner| *owner != worker);
-            let Some(other) = other else {
-                return Ok(());
-            };
-            let _ = slot.compare_exchange(mine, EMPTY, order.0, order.1);
-            return Err(other);
-        }
-        self.flows_refused.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        // Another worker may have been at it at the same time. Of two that enter a flow, in whichever slots, one at least
+        // sees the other's entry here, and takes its own back; if both do, neither has the flow, and both try again.
+        let others = self.buckets.slots(hash);
+        let other = others
+            .filter_map(|slot| Self::owner_in(slot.load(Ordering::SeqCst), hash))
+            .find(|owner| *owner != worker);
+        let Some(other) = other else {
+            return Ok(());
+        };
+        let _ = slot.compare_exchange(mine, EMPTY, Ordering::SeqCst, Ordering::Relaxed);
+        Err(other)
     }
 }
 
@@ -204,7 +156,7 @@ impl Steering for SteeringTable {
     fn release(&self, worker: u16, flow: &FiveTuple) {
         let hash = self.hash(flow);
         let mine = Self::entry(hash, worker);
-        for slot in self.slots(hash) {
+        for slot in self.buckets.slots(hash) {
             if slot.load(Ordering::Relaxed) == mine {
                 let _ = slot.compare_exchange(mine, EMPTY, Ordering::SeqCst, Ordering::Relaxed);
             }
@@ -213,7 +165,7 @@ impl Steering for SteeringTable {
 
     fn transfer(&self, to: u16, flow: &FiveTuple) {
         let hash = self.hash(flow);
-        for slot in self.slots(hash) {
+        for slot in self.buckets.slots(hash) {
             let entry = slot.load(Ordering::SeqCst);
             let order = (Ordering::SeqCst, Ordering::Relaxed);
             if Self::owner_in(entry, hash).is_some()
@@ -233,9 +185,7 @@ impl Steering for SteeringTable {
     }
 
     fn bind(&self, worker: u16, binding: &Binding) -> bool {
-        let bound = self
-            .bindings
-            .add(self.hash_binding(binding), Workers::only(worker));
+        let bound = self.bindings.add(self.hash_binding(binding), worker);
         if !bound {
             self.bindings_refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -244,7 +194,7 @@ impl Steering for SteeringTable {
 
     fn unbind(&self, worker: u16, binding: &Binding) {
         let hash = self.hash_binding(binding);
-        self.bindings.remove(hash, Workers::only(worker));
+        self.bindings.remove(hash, worker);
     }
 
     fn bound(&self, binding: &Binding) -> Workers {

@@ -13,6 +13,22 @@ impl Tcp {
         self.steered = Some(steered);
     }
 
+    /// Takes back all that was announced, whatever state it is in.
+    pub(crate) fn leave_peers(&mut self) {
+        for listener in self.listeners.map.values() {
+            self.announce_listener(listener.local, listener.only_v6, false);
+        }
+        let Some(Steered { steering, worker }) = self.steered.take() else {
+            return;
+        };
+        let flows = self.flows.values().map(|flow| &flow.key);
+        let half = self.syn_queue.entries.values().map(|half| &half.key);
+        let time_wait = self.time_waits.entries.values().map(|entry| &entry.key);
+        for key in flows.chain(half).chain(time_wait) {
+            steering.release(worker, &key.arriving());
+        }
+    }
+
     /// Announces a flow that is going to be entered into the table.
     ///
     /// Errors: the worker that has the 4-tuple.

@@ -32,6 +32,25 @@ impl UdpTable {
         self.steered = Some(steered);
     }
 
+    /// Takes back all that was announced.
+    pub(crate) fn leave_peers(&mut self) {
+        let Some(steered) = self.steered.take() else {
+            return;
+        };
+        let Steered { steering, worker } = &steered;
+        for socket in self.sockets.values() {
+            for at in taken_by(socket.bound, socket.only_v6) {
+                steering.unbind(*worker, &kind(socket.remote.is_some())(at));
+            }
+            for (group, vlan) in &socket.groups {
+                steering.unbind(*worker, &Binding::Group(*group, *vlan));
+            }
+            if let Some(remote) = socket.remote {
+                steered.release(socket.local, remote);
+            }
+        }
+    }
+
     /// Whether a socket has this address and this peer.
     pub(crate) fn is_connected(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         self.connected.contains_key(&(local, remote))

@@ -212,7 +212,7 @@ pub(super) fn ready(
     let mut peers = Vec::new();
     if count > 1 {
         let ring = format!("dpdk-net-{}", info.id.get());
-        let mut config = common.peers.clone();
+        let mut config = common.peers.clone().sized_for(count, &stack.tcp);
         config.count_loads |= builder.rebalance.is_some();
         peers = crate::peers::peers(eal, &ring, count, &config)?;
         let rss = port.rss();

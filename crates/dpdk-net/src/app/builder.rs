@@ -254,7 +254,9 @@ impl AppBuilder {
 
     /// As [`run`](Self::run), with a worker on each of several lcores ([`workers`](Self::workers)), the calling thread, which
     /// has to be EAL's main lcore, among them. `program` is called once for each queue, on the worker that serves it, and what
-    /// its futures return comes back in the order of queues. [`Context::queue`] tells which one it is.
+    /// its futures return comes back in the order of queues. [`Context::queue`] tells which one it is. A queue whose program was
+    /// ended before it returned has [`Error::Stopped`] in its place, and what the others returned comes back all the same:
+    /// `outcome.into_iter().collect::<Result<Vec<_>, _>>()` is for who wants all or none.
     ///
     /// All queues have the same addresses. A packet goes to the queue that the port's RSS chooses for it; one that belongs to
     /// the connection or socket of another worker is handed over. A listener that is bound in `program`, on each worker, accepts
@@ -264,11 +266,11 @@ impl AppBuilder {
     /// [`Context::request_shutdown`], ends all of them.
     ///
     /// # Errors
-    /// As [`run`](Self::run); [`Error::BadValue`] for more workers than EAL has lcores or more queues than the port has.
+    /// As [`run`](Self::run), [`Error::Stopped`] where no program returned before; [`Error::BadValue`] for more workers than EAL has lcores or more queues than the port has.
     ///
     /// # Panics
     /// As [`run`](Self::run), where the program panics on the calling thread; elsewhere that is [`Error::Dpdk`].
-    pub fn run_each<F, Fut>(self, program: F) -> Result<Vec<Fut::Output>, Error>
+    pub fn run_each<F, Fut>(self, program: F) -> Result<Vec<Result<Fut::Output, Error>>, Error>
     where
         F: Fn(Context) -> Fut + Sync,
         Fut: Future,

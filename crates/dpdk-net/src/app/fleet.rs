@@ -1,6 +1,5 @@
 //! An application's life on several lcores: who serves which queue, and how all of them begin and end together.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,15 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use dpdk_net_rte::lcore::Lcore;
-use dpdk_net_rte::port::PortInfo;
-use dpdk_net_rte::{Eal, PortControl, SocketId};
-use dpdk_net_stack::MAX_WORKERS;
+use dpdk_net_rte::PortControl;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::bring_up;
 use super::context::{Common, Shared};
+use super::queue_plan::{QueuePlan, Wanted};
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
 use super::signals::{Heard, Signals};
 use super::{AppBuilder, Context, PortBuilder};
@@ -25,149 +22,6 @@ use crate::error::Error;
 use crate::handle::Handle;
 use crate::peers::{PeersControl, Rebalancer};
 use crate::worker::{Worker, WorkerConfig};
-
-/// Which lcore serves which queues of which ports. It prints as a table.
-#[derive(Debug)]
-struct QueuePlan {
-    lcores: Vec<Lcore>,
-    /// Lcores that have nothing to do.
-    idle: Vec<Lcore>,
-    ports: Vec<PortQueues>,
-}
-
-/// A port of the plan.
-#[derive(Debug)]
-struct PortQueues {
-    name: String,
-    socket: SocketId,
-    queues: u16,
-    /// The worker that serves its first queue; the others come in turn.
-    first: usize,
-}
-
-/// What is known of a port before it has queues.
-struct Wanted<'a> {
-    info: &'a PortInfo,
-    name: String,
-    queues: Option<u16>,
-}
-
-impl QueuePlan {
-    /// The calling thread's lcore is the first; the others come in the order of their numbers, those on the first port's NUMA node
-    /// before the rest. Queues go to workers in turn, so that ports with few of them do not all end on the same.
-    fn new(eal: &Eal, ports: &[Wanted<'_>], workers: Option<u16>) -> Result<Self, Error> {
-        let mut lcores = vec![eal.main_lcore()];
-        let mut others: Vec<Lcore> = eal.worker_lcores().collect();
-        if let Some(port) = ports.first() {
-            others.sort_by_key(|lcore| is_far(lcore, port.info.socket));
-        }
-        lcores.extend(others);
-        if let Some(wished) = workers
-            && !(1..=lcores.len()).contains(&wished.into())
-        {
-            return Err(Error::BadValue {
-                what: "the number of workers",
-                given: wished.into(),
-                expected: format!(
-                    "EAL has {} lcores: give it more (EalBuilder::lcores), several may share a CPU",
-                    lcores.len()
-                ),
-            });
-        }
-        let wished = workers.map_or(lcores.len(), usize::from);
-        let mut planned = Vec::new();
-        let mut total = 0;
-        for port in ports {
-            let info = port.info;
-            let most = info.max_rx_queues.min(info.max_tx_queues).min(MAX_WORKERS);
-            if let Some(wished) = port.queues
-                && !(1..=most).contains(&wished)
-            {
-                return Err(Error::BadQueues {
-                    port: port.name.clone(),
-                    driver: info.driver.clone(),
-                    given: wished,
-                    most,
-                });
-            }
-            let queues = u16::try_from(wished).unwrap_or(most).min(most);
-            let queues = port.queues.unwrap_or(queues);
-            planned.push(PortQueues {
-                name: port.name.clone(),
-                socket: info.socket,
-                queues,
-                first: total,
-            });
-            total += usize::from(queues);
-        }
-        let idle = lcores.split_off(wished.min(total));
-        Ok(Self {
-            lcores,
-            idle,
-            ports: planned,
-        })
-    }
-
-    /// The queues that the worker with this place serves, as the port's place and the queue's number.
-    fn served_by(&self, worker: usize) -> impl Iterator<Item = (usize, u16)> {
-        let step = self.lcores.len().max(1);
-        let ports = self.ports.iter().enumerate();
-        ports.flat_map(move |(place, port)| {
-            let first = (worker + step - port.first % step) % step;
-            let queues = (first..usize::from(port.queues)).step_by(step);
-            queues.map(move |queue| (place, queue as u16))
-        })
-    }
-
-    /// Queues of all ports.
-    fn queues(&self) -> usize {
-        self.ports.iter().map(|port| usize::from(port.queues)).sum()
-    }
-}
-
-/// Whether an lcore is on another NUMA node than the port.
-fn is_far(lcore: &Lcore, socket: SocketId) -> bool {
-    let own = lcore.socket_id();
-    own != SocketId::ANY && socket != SocketId::ANY && own != socket
-}
-
-impl fmt::Display for QueuePlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (worker, lcore) in self.lcores.iter().enumerate() {
-            write!(f, "{}", lcore.id())?;
-            if let Some(cpu) = lcore.cpu_id() {
-                write!(f, " (CPU {cpu})")?;
-            }
-            let mut before = ":";
-            for (place, port) in self.ports.iter().enumerate() {
-                let served = self.served_by(worker).filter(|(own, _)| *own == place);
-                let queues: Vec<String> = served.map(|(_, queue)| queue.to_string()).collect();
-                if queues.is_empty() {
-                    continue;
-                }
-                let plural = if queues.len() == 1 { "" } else { "s" };
-                write!(f, "{before} queue{plural} {}", queues.join(", "))?;
-                before = ";";
-                if self.ports.len() > 1 {
-                    write!(f, " of {}", port.name)?;
-                }
-                if is_far(lcore, port.socket) {
-                    write!(f, ", on another NUMA node than the port")?;
-                }
-            }
-            writeln!(f)?;
-        }
-        for lcore in &self.idle {
-            writeln!(
-                f,
-                "{}: idle, there are {} queues",
-                lcore.id(),
-                self.queues()
-            )?;
-        }
-        Ok(())
-    }
-}
 
 /// Where the workers wait for each other before their programs start.
 #[derive(Default)]
@@ -262,7 +116,20 @@ impl Drop for EndAll<'_> {
     }
 }
 
-pub(super) fn run<F, Fut>(builder: AppBuilder, program: &F) -> Result<Vec<Fut::Output>, Error>
+/// What the programs returned, by queue: those that something ended before have the error that says so. Where that is all of them, it
+/// is the application's.
+fn outcome<T>(outputs: Vec<Option<T>>, stopped: impl Fn() -> Error) -> Result<Outcomes<T>, Error> {
+    if outputs.iter().all(Option::is_none) {
+        return Err(stopped());
+    }
+    let outputs = outputs.into_iter();
+    Ok(outputs.map(|it| it.ok_or_else(&stopped)).collect())
+}
+
+/// What each queue's program returned, or what ended it before.
+type Outcomes<T> = Vec<Result<T, Error>>;
+
+pub(super) fn run<F, Fut>(builder: AppBuilder, program: &F) -> Result<Outcomes<Fut::Output>, Error>
 where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
@@ -373,8 +240,8 @@ where
         outputs.extend(result?);
     }
     outputs.sort_by_key(|(place, _)| *place);
-    let all: Option<Vec<_>> = outputs.into_iter().map(|(_, output)| output).collect();
-    all.ok_or_else(|| stopped(&signals))
+    let outputs = outputs.into_iter().map(|(_, output)| output).collect();
+    outcome(outputs, || stopped(&signals))
 }
 
 /// What programs returned, by port and queue; `None` of those that something ended before.
@@ -540,4 +407,21 @@ async fn all_of<Fut: Future>(mut futures: Vec<Pin<Box<Fut>>>) -> Vec<Fut::Output
     })
     .await;
     outputs.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_some_have_returned_is_not_lost_where_others_were_stopped() {
+        let stopped = || Error::Stopped { signal: "SIGTERM" };
+        let some = outcome(vec![Some(1), None], stopped).unwrap();
+        assert!(matches!(
+            some[..],
+            [Ok(1), Err(Error::Stopped { signal: "SIGTERM" })]
+        ));
+        let none = outcome::<u8>(vec![None, None], stopped);
+        assert!(matches!(none, Err(Error::Stopped { .. })));
+    }
 }

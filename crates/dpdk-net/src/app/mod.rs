@@ -14,6 +14,7 @@ mod builder;
 mod context;
 mod fleet;
 mod port;
+mod queue_plan;
 mod run;
 mod signals;
 

@@ -1,11 +1,15 @@
 //! What a worker does for the others while it runs: it takes what they handed over, hands over what is theirs, and tells them what
 //! it learns of neighbours.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use dpdk_net_packet::{FrameBuf, FrameSegment, ethernet};
 use dpdk_net_rte::{Mbuf, Mempool, RxBatch, RxMbuf};
-use dpdk_net_stack::{Instant, Stack, Stray, StrayFrame};
+use dpdk_net_stack::{Instant, NeighborNews, Stack, Stray, StrayFrame, Workers};
 
-use super::Peer;
+use super::path::Loads;
+use super::{Peer, REPORTER};
 use crate::device::BURST;
 
 /// What was handed over since it was last asked.
@@ -26,6 +30,13 @@ pub(crate) struct HandOver {
     strays: Vec<Stray>,
     /// What goes to each of the others.
     staged: Vec<RxBatch<BURST>>,
+    /// What this stack has decided, and who is still to be told.
+    untold: Option<(NeighborNews, Workers)>,
+    /// Workers that have ended, as the stack knows.
+    forgotten: Workers,
+    /// What comes to each entry of the redirection table, where that is counted, and of which version that is.
+    loads: Option<Arc<Loads>>,
+    loads_version: u64,
     counts: HandOverCounts,
 }
 
@@ -35,6 +46,10 @@ impl HandOver {
             taken: RxBatch::new(),
             strays: Vec::new(),
             staged: peer.shared.senders.iter().map(|_| RxBatch::new()).collect(),
+            untold: None,
+            forgotten: Workers::NONE,
+            loads: None,
+            loads_version: 0,
             counts: HandOverCounts::default(),
             peer,
         }
@@ -67,8 +82,13 @@ impl HandOver {
 
     /// Counts what came from the NIC for the rebalancer, if there is one.
     #[inline]
-    pub(crate) fn count_loads(&self, frames: &[RxMbuf]) {
-        if let Some(loads) = self.peer.shared.loads.get() {
+    pub(crate) fn count_loads(&mut self, frames: &[RxMbuf]) {
+        let version = self.peer.shared.loads.version();
+        if version != self.loads_version {
+            self.loads = self.peer.shared.loads.get();
+            self.loads_version = version;
+        }
+        if let Some(loads) = &self.loads {
             loads.count(self.peer.worker, frames);
         }
     }
@@ -81,22 +101,75 @@ impl HandOver {
     /// Tells the others what this stack has learnt of the link, and this one what they have.
     #[inline]
     pub(crate) fn exchange_news(&mut self, stack: &mut Stack, now: Instant) {
+        // Before what they have told last is read.
+        let ended = self.newly_ended();
+        let shared = &self.peer.shared;
         let own = usize::from(self.peer.worker);
-        if let Some(mine) = self.peer.shared.mail.get(own)
-            && !mine.is_empty()
+        if let Some(mine) = shared.mail.get(own)
+            && !mine.news.is_empty()
         {
             // As many as there are now: others may go on.
-            for _ in 0..mine.len() {
-                let Some(news) = mine.pop() else { break };
+            for _ in 0..mine.news.len() {
+                let Some(news) = mine.news.pop() else { break };
                 stack.apply_neighbor_news(now, &news);
             }
         }
+        for worker in ended.iter() {
+            stack.forget_peer(now, worker);
+        }
         while let Some(news) = stack.poll_neighbor_news() {
-            let others = self.peer.shared.mail.iter().enumerate();
+            let others = shared.mail.iter().enumerate();
             for (_, mailbox) in others.filter(|(worker, _)| *worker != own) {
-                self.counts.news_dropped += u64::from(mailbox.push(news).is_err());
+                self.counts.news_dropped += u64::from(!mailbox.tell(news));
             }
         }
+        self.tell_decisions(stack);
+    }
+
+    /// Tells what this stack has decided, one thing after the other, for as long as mailboxes have room.
+    #[inline]
+    fn tell_decisions(&mut self, stack: &mut Stack) {
+        while let Some((news, due)) = self.untold.take().or_else(|| {
+            let news = stack.poll_decision()?;
+            Some((news, self.concerned(news)))
+        }) {
+            let mail = &self.peer.shared.mail;
+            let is_told = |worker: &u16| {
+                let mailbox = mail.get(usize::from(*worker));
+                mailbox.is_none_or(|mailbox| mailbox.tell(news))
+            };
+            let left = due.iter().filter(|worker| !is_told(worker));
+            let left = left.fold(Workers::NONE, |all, one| all.union(Workers::only(one)));
+            if !left.is_empty() {
+                self.untold = Some((news, left));
+                return;
+            }
+        }
+    }
+
+    /// Whom a decision has to be told.
+    fn concerned(&self, news: NeighborNews) -> Workers {
+        let all = if news.is_of_groups() {
+            Workers::only(REPORTER)
+        } else {
+            (0..self.peer.workers()).fold(Workers::NONE, |all, one| all.union(Workers::only(one)))
+        };
+        all.without(self.peer.worker)
+    }
+
+    /// Workers that have ended since this was last asked.
+    #[inline]
+    fn newly_ended(&mut self) -> Workers {
+        let ended = self.peer.shared.ended.load(Ordering::Acquire);
+        if ended as usize == self.forgotten.len() {
+            return Workers::NONE;
+        }
+        let closed = (0..).zip(&self.peer.shared.mail);
+        let closed = closed
+            .filter(|(worker, mailbox)| mailbox.is_closed() && !self.forgotten.contains(*worker));
+        let closed = closed.fold(Workers::NONE, |all, (one, _)| all.union(Workers::only(one)));
+        self.forgotten = self.forgotten.union(closed);
+        closed
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpdk_net_packet::toeplitz::{Spread, Toeplitz};
@@ -81,6 +82,39 @@ pub(super) struct Loads {
     counts: Vec<Box<[AtomicU64]>>,
 }
 
+/// The counts as they are kept now: new ones where what is hashed, or the number of entries, has changed.
+#[derive(Default)]
+pub(super) struct CurrentLoads {
+    loads: RwLock<Option<Arc<Loads>>>,
+    /// Goes up with each change, so that workers need not look at the others.
+    version: AtomicU64,
+}
+
+impl CurrentLoads {
+    /// Counts by this from now on, or no more.
+    pub(super) fn set(&self, rss: Option<&Rss>, workers: usize) {
+        let mut loads = self.loads.write();
+        let goes_on = match (&*loads, rss) {
+            (Some(loads), Some(rss)) => loads.counts_by(rss),
+            (None, None) => true,
+            _ => false,
+        };
+        if !goes_on {
+            *loads = rss.map(|rss| Arc::new(Loads::new(rss, workers)));
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<Arc<Loads>> {
+        self.loads.read().clone()
+    }
+
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+}
+
 impl fmt::Debug for Loads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loads")
@@ -98,6 +132,13 @@ impl Loads {
             entries: (0..=u16::MAX).take(entries).collect(),
             counts: counts.collect(),
         }
+    }
+
+    /// Whether packets come by the same entries with this, whatever queues those lead to.
+    fn counts_by(&self, rss: &Rss) -> bool {
+        self.rss.hash == rss.hash
+            && self.rss.plan == rss.plan
+            && self.entries.len() == rss.reta.queues().len()
     }
 
     /// The entry that packets of a flow, as they arrive, come by.
@@ -159,4 +200,46 @@ fn flow_of(frame: &[u8]) -> Option<FiveTuple> {
         src: SocketAddr::new(ip.src(), from),
         dst: SocketAddr::new(ip.dst(), to),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dpdk_net_packet::toeplitz::MICROSOFT_KEY;
+
+    const OTHER_KEY: [u8; 40] = [0x5a; 40];
+
+    fn rss(key: &[u8], entries: u16, queues: u16) -> Rss {
+        Rss {
+            hash: Toeplitz::new(key).unwrap(),
+            plan: None,
+            reta: Reta::uniform(entries, queues).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_was_counted_stays_until_packets_come_by_other_entries() {
+        let loads = CurrentLoads::default();
+        let mut versions = vec![loads.version()];
+        let mut set = |rss: Option<Rss>| {
+            loads.set(rss.as_ref(), 2);
+            versions.push(loads.version());
+            loads.get()
+        };
+        let first = set(Some(rss(&MICROSOFT_KEY, 128, 2))).unwrap();
+        let same = set(Some(rss(&MICROSOFT_KEY, 128, 1))).unwrap();
+        assert!(Arc::ptr_eq(&first, &same), "only the queues are others");
+        let key = set(Some(rss(&OTHER_KEY, 128, 2))).unwrap();
+        assert!(!Arc::ptr_eq(&first, &key));
+        let flow = FiveTuple {
+            protocol: Protocol::Tcp,
+            src: "198.18.0.2:4242".parse().unwrap(),
+            dst: "198.18.0.1:80".parse().unwrap(),
+        };
+        assert_ne!(key.entry_of(&flow), first.entry_of(&flow));
+        let size = set(Some(rss(&OTHER_KEY, 512, 2))).unwrap();
+        assert_eq!(size.totals().len(), 512);
+        assert!(set(None).is_none());
+        assert_eq!(versions, [0, 1, 1, 2, 3, 4]);
+    }
 }

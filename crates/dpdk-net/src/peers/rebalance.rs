@@ -61,6 +61,8 @@ pub struct Rebalancer<T> {
     table: T,
     shared: Arc<Shared>,
     handles: Vec<Handle>,
+    /// What was counted, when last looked at.
+    loads: Option<Arc<Loads>>,
     last: Vec<u64>,
     /// Entries that were moved, whose connections may not all have followed.
     moved: HashSet<usize>,
@@ -86,6 +88,7 @@ impl<T: RedirectionTable> Rebalancer<T> {
             table,
             shared: control.0,
             handles,
+            loads: None,
             last: Vec::new(),
             moved: HashSet::new(),
             behind: false,
@@ -93,25 +96,28 @@ impl<T: RedirectionTable> Rebalancer<T> {
     }
 
     /// Looks at what has come since the last step, and changes the table if a queue has more than 9/8 of its share
-    /// ([`Reta::rebalance`]). The first step only looks. To be called once in a while, a second, say.
+    /// ([`Reta::rebalance`]). The first step only looks, and so does the first after RSS hashes otherwise. To be called once in a while, a second, say.
     ///
     /// # Errors
     /// [`Error::CannotRebalance`] where nothing is counted; the driver's refusals.
     pub fn step(&mut self) -> Result<Rebalanced, Error> {
-        let shared = self.shared.clone();
-        let Some(loads) = shared.loads.get() else {
+        let Some(loads) = self.shared.loads.get() else {
             return Err(Error::CannotRebalance(
                 "what comes to each entry of the redirection table is not counted: set PeersConfig::count_loads, on a port whose RSS hash is known",
             ));
         };
         let totals = loads.totals();
-        let since = |(now, before): (&u64, &u64)| now.saturating_sub(*before);
-        let lately: Vec<u64> = totals.iter().zip(&self.last).map(since).collect();
-        let first = self.last.is_empty();
-        self.last = totals;
-        if first {
+        let known = self.loads.as_ref();
+        if !known.is_some_and(|known| Arc::ptr_eq(known, &loads)) {
+            // Entries of another hash bring other connections.
+            self.moved.clear();
+            self.behind = false;
+            (self.loads, self.last) = (Some(loads), totals);
             return Ok(Rebalanced::default());
         }
+        let since = |(now, before): (&u64, &u64)| now.saturating_sub(*before);
+        let lately: Vec<u64> = totals.iter().zip(&self.last).map(since).collect();
+        self.last = totals;
         let Some(old) = self.table.reta()? else {
             return Err(Error::CannotRebalance("the port has no redirection table"));
         };
@@ -131,7 +137,7 @@ impl<T: RedirectionTable> Rebalancer<T> {
             return Ok(Rebalanced::default());
         }
         self.moved.extend(&moves);
-        let connections = self.follow(loads, new.queues());
+        let connections = self.follow(&loads, new.queues());
         tracing::debug!(entries = moves.len(), connections, "rebalanced");
         Ok(Rebalanced {
             entries: moves.len(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dpdk_net::net::{TcpListener, TcpStream};
-use dpdk_net::peers::{PeersConfig, Rebalancer, RedirectionTable, peers};
+use dpdk_net::packet::toeplitz::Toeplitz;
+use dpdk_net::peers::{PeersConfig, PeersControl, Rebalancer, RedirectionTable, peers};
 use dpdk_net::rte::port::{Reta, Started};
 use dpdk_net::rte::{Eal, Mempool, Port, PortConfig, PortId, ring};
 use dpdk_net::{Handle, IdlePolicy, Worker, WorkerConfig, WorkerStats};
@@ -24,6 +25,7 @@ pub(crate) struct Side {
     pub(crate) port: Port<Started>,
     pub(crate) workers: Vec<WorkerConfig>,
     pub(crate) wire: Arc<Wire>,
+    pub(crate) control: PeersControl,
     /// Makes the one for these workers, with the wire that leads to them.
     pub(crate) rebalancer: MakeRebalancer,
 }
@@ -65,11 +67,15 @@ pub(crate) fn side(eal: &Eal, id: PortId, host: u8, queues: u16, spreading: Spre
     config.count_loads = true;
     let peers = peers(eal, &format!("peers-{host}"), queues, &config).unwrap();
     if spreading == Spreading::Rss {
+        // It is what was said last that counts.
+        let other = Toeplitz::new(&[0x6d, 0x5a].repeat(26)).unwrap();
+        peers[0].set_spread(other, Reta::uniform(512, queues).unwrap());
         peers[0].set_spread(wire.hash.clone(), reta(queues));
     }
     let control = peers[0].control();
+    let shared = control.clone();
     let rebalancer: MakeRebalancer =
-        Box::new(move |handles, wire| Rebalancer::new(control, handles, Table(wire)));
+        Box::new(move |handles, wire| Rebalancer::new(shared, handles, Table(wire)));
     let pairs = port.take_queues().unwrap().into_iter().zip(own).zip(peers);
     let workers = pairs
         .map(|((pair, pool), peer)| {
@@ -88,6 +94,7 @@ pub(crate) fn side(eal: &Eal, id: PortId, host: u8, queues: u16, spreading: Spre
         port,
         workers,
         wire,
+        control,
         rebalancer,
     }
 }

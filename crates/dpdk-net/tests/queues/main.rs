@@ -6,6 +6,8 @@
 mod bed;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
+mod groups;
 mod moves;
 mod wire;
 

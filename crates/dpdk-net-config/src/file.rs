@@ -129,6 +129,23 @@ impl File {
         &self.config
     }
 
+    /// What the application calls a port, by its place in the file: the name that it was given, or else the interface's, the virtual
+    /// device's or the PCI address.
+    pub fn port_name(&self, index: usize) -> String {
+        let port = self.config.port.get(index);
+        port.map_or_else(String::new, |port| check::port_name(port, index))
+    }
+
+    /// The interface, virtual device or PCI address of a port, by its place in the file.
+    pub fn device_name(&self, index: usize) -> String {
+        let port = self.config.port.get(index);
+        let unnamed = port.map(|port| crate::sections::Port {
+            name: None,
+            ..port.clone()
+        });
+        unnamed.map_or_else(String::new, |port| check::port_name(&port, index))
+    }
+
     /// Where a setting was written, by its path, as in `port[0].mtu`, or else where the nearest was that it is in.
     pub fn place(&self, path: &str) -> &Place {
         let mut path = path;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::check::port_name;
 use crate::decode::suggestion;
 use crate::file::File;
 use crate::problem::Problem;
@@ -40,6 +39,8 @@ pub struct Machine {
     pub pci: BTreeMap<String, PciDevice>,
     /// Interfaces of the kernel, in this network namespace.
     pub interfaces: BTreeSet<String>,
+    /// The addresses of the PCI devices behind interfaces, where there are any.
+    pub pci_of: BTreeMap<String, String>,
 }
 
 /// Drivers by which DPDK gets at a device.
@@ -103,15 +104,26 @@ impl Machine {
                 },
             );
         }
-        let interfaces = entries(&sys.join("class/net"))
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let net = entries(&sys.join("class/net"));
+        let behind = net.iter().filter_map(|(name, path)| {
+            let address = link_name(&path.join("device"))?;
+            pci.contains_key(&address).then(|| (name.clone(), address))
+        });
+        let pci_of = behind.collect();
+        // sysfs is that of the network namespace in which it was mounted.
+        let interfaces = match read(&root.join("proc/thread-self/net/dev")) {
+            Some(table) => {
+                let names = table.lines().filter_map(|line| line.split_once(':'));
+                names.map(|(name, _)| name.trim().to_owned()).collect()
+            }
+            None => net.into_iter().map(|(name, _)| name).collect(),
+        };
         Self {
             cpus,
             nodes,
             pci,
             interfaces,
+            pci_of,
         }
     }
 
@@ -151,7 +163,6 @@ impl Machine {
             self.check_memory(file, &mut problems);
         }
         for (index, port) in config.port.iter().enumerate() {
-            let name = port_name(port, index);
             if let Some(pci) = &port.pci {
                 let path = format!("port[{index}].pci");
                 match self.pci.get(pci.as_str()) {
@@ -173,16 +184,9 @@ impl Machine {
                     ),
                 }
             }
-            if let Some(interface) = &port.interface
-                && !self.interfaces.contains(interface)
-            {
-                let known: Vec<&str> = self.interfaces.iter().map(String::as_str).collect();
+            if let Some(interface) = &port.interface {
                 let path = format!("port[{index}].interface");
-                problems.push(file.refuse(
-                    &path,
-                    format!("there is no interface {interface} for {name}"),
-                    suggestion(interface, &known),
-                ));
+                problems.extend(self.check_interface(file, &path, interface, port.driver));
             }
             if port.driver == Some(InterfaceDriver::AfXdp) && port.mtu.is_some_and(|mtu| mtu > 3498)
             {
@@ -217,6 +221,33 @@ impl Machine {
             }
         }
         problems
+    }
+
+    fn check_interface(
+        &self,
+        file: &File,
+        path: &str,
+        interface: &str,
+        driver: Option<InterfaceDriver>,
+    ) -> Option<Problem> {
+        if !self.interfaces.contains(interface) {
+            let known: Vec<&str> = self.interfaces.iter().map(String::as_str).collect();
+            let message = format!("there is no interface {interface}");
+            return Some(file.refuse(path, message, suggestion(interface, &known)));
+        }
+        if driver != Some(InterfaceDriver::Pci) {
+            return None;
+        }
+        let device = self.pci_of.get(interface);
+        let known = device.and_then(|address| Some((address, self.pci.get(address)?)));
+        let (what, help) = match known {
+            Some((address, device)) => bound(device, address)?,
+            None => (
+                format!("there is no PCI device behind {interface}"),
+                "take driver = \"af_packet\" or \"af_xdp\"".to_owned(),
+            ),
+        };
+        Some(file.refuse(path, what, help))
     }
 
     fn check_memory(&self, file: &File, problems: &mut Vec<Problem>) {

@@ -104,6 +104,28 @@ pub enum Error {
     /// No random seed could be had from the operating system.
     #[error("the operating system gave no random numbers: {0}")]
     Random(getrandom::Error),
+    /// A socket that is to be listening at start could not be bound.
+    #[error("{name} can't listen on {address}: {source}")]
+    Listen {
+        /// What the application calls it.
+        name: String,
+        /// Its address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A subsystem did not start.
+    #[error("{name} did not start: {source}")]
+    Subsystem {
+        /// What it is called.
+        name: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The configuration file can't be used, or the machine refuses what it asks for.
+    #[cfg(feature = "config")]
+    #[error("{0}")]
+    Config(dpdk_net_config::Problems),
     /// The calling thread has no worker.
     #[error(
         "this thread has no dpdk-net worker: call this from a task of a worker's runtime, or enter one first with Handle::enter or Handle::scope"
@@ -120,6 +142,20 @@ pub enum Error {
 impl From<stack::Error> for Error {
     fn from(error: stack::Error) -> Self {
         Self::Stack(error)
+    }
+}
+
+#[cfg(feature = "config")]
+impl From<dpdk_net_config::Problems> for Error {
+    fn from(problems: dpdk_net_config::Problems) -> Self {
+        Self::Config(problems)
+    }
+}
+
+#[cfg(feature = "config")]
+impl From<dpdk_net_config::Problem> for Error {
+    fn from(problem: dpdk_net_config::Problem) -> Self {
+        Self::Config(problem.into())
     }
 }
 

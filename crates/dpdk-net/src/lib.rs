@@ -36,6 +36,7 @@
 //! keeps its worker from the NIC: that belongs into `spawn_blocking`.
 //!
 //! # Features
+//! - `config`, on by default: [`App::from_file`].
 //! - `axum`: `axum::serve` takes our `TcpListener`.
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `stream`: `TcpListener::into_stream`.
@@ -57,7 +58,9 @@ mod stats;
 mod wakers;
 mod worker;
 
-pub use app::{App, AppBuilder, Context, PortBuilder};
+#[cfg(feature = "config")]
+pub use app::ConfiguredApp;
+pub use app::{App, AppBuilder, Context, ListenerConfig, PortBuilder};
 pub use device::{BURST, SendMemory, Transmit};
 pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};
@@ -66,6 +69,9 @@ pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 
+#[cfg(feature = "config")]
+#[doc(no_inline)]
+pub use dpdk_net_config as config;
 #[doc(no_inline)]
 pub use dpdk_net_packet as packet;
 #[doc(no_inline)]

@@ -24,8 +24,6 @@ choice! {
     pub enum AcceptOn {
         /// Each accepts what comes to its own queue.
         Each = "each",
-        /// Each accepts, whatever has come to any queue, when the others are busier.
-        Group = "group",
         /// The first queue's accepts everything.
         First = "first",
     }

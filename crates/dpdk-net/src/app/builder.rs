@@ -9,7 +9,8 @@ use dpdk_net_rte::port::{Offload, OffloadRequest, RssRequest, Wish};
 use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
-use super::{Context, PortBuilder};
+use super::figures::Figures;
+use super::{Context, ListenerConfig, PortBuilder, Subsystem};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::peers::PeersConfig;
@@ -36,6 +37,10 @@ pub struct AppBuilder {
     pub(super) workers: Option<u16>,
     pub(super) peers: PeersConfig,
     pub(super) flow_policy: FlowPolicy,
+    pub(super) listeners: Vec<ListenerConfig>,
+    pub(super) subsystems: Vec<Box<dyn Subsystem>>,
+    #[cfg(feature = "config")]
+    pub(super) file: Option<std::sync::Arc<dpdk_net_config::File>>,
 }
 
 impl std::fmt::Debug for AppBuilder {
@@ -49,7 +54,16 @@ impl std::fmt::Debug for AppBuilder {
             .field("workers", &self.workers)
             .field("peers", &self.peers)
             .field("flow_policy", &self.flow_policy)
-            .finish()
+            .field("listeners", &self.listeners)
+            .field(
+                "subsystems",
+                &self
+                    .subsystems
+                    .iter()
+                    .map(|one| one.name())
+                    .collect::<Vec<_>>(),
+            )
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,6 +78,10 @@ impl AppBuilder {
             workers: None,
             peers: PeersConfig::default(),
             flow_policy: FlowPolicy::default(),
+            listeners: Vec::new(),
+            subsystems: Vec::new(),
+            #[cfg(feature = "config")]
+            file: None,
         }
     }
 
@@ -89,6 +107,38 @@ impl AppBuilder {
     /// each port, on the worker that serves it.
     pub fn add_port(mut self, port: PortBuilder) -> Self {
         self.others.push(port);
+        self
+    }
+
+    /// Sets the first port.
+    #[cfg(feature = "config")]
+    pub(super) fn first_port(mut self, port: PortBuilder) -> Self {
+        self.first = port;
+        self
+    }
+
+    /// Listens before any program is called: [`Context::listener`] and [`Context::udp_socket`] give the sockets, by their names. What
+    /// can't be bound keeps the application from starting ([`Error::Listen`]).
+    pub fn listener(mut self, listener: ListenerConfig) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Adds a part of the application that starts before its programs and stops after them.
+    pub fn subsystem(mut self, subsystem: impl Subsystem) -> Self {
+        self.subsystems.push(Box::new(subsystem));
+        self
+    }
+
+    /// Writes a line of figures for each queue to the log, once in `interval`. Default: not done.
+    pub fn log_figures(self, interval: Duration) -> Self {
+        self.subsystem(Figures::new(Some(interval)))
+    }
+
+    /// The file that the settings are of.
+    #[cfg(feature = "config")]
+    pub(super) fn file(mut self, file: std::sync::Arc<dpdk_net_config::File>) -> Self {
+        self.file = Some(file);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,8 +13,10 @@ use dpdk_net_rte::port::Offloads;
 use dpdk_net_rte::{Mempool, PortControl};
 use tokio::sync::watch;
 
+use super::listeners::Listeners;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::net::{TcpListener, UdpSocket};
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::{PoolLevel, Snapshot};
 
@@ -28,6 +31,7 @@ struct Inner {
     handle: Handle,
     queue: u16,
     shared: Arc<Shared>,
+    listeners: Listeners,
     /// Whether the program ever asked for the shutdown's future.
     observed: AtomicBool,
 }
@@ -95,6 +99,11 @@ impl Shared {
         self.mempools.iter().map(level).collect()
     }
 
+    /// What the application calls the port.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn port(&self) -> &PortControl {
         &self.port
     }
@@ -120,12 +129,18 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    pub(super) fn new(handle: Handle, queue: u16, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        handle: Handle,
+        queue: u16,
+        shared: Arc<Shared>,
+        listeners: Listeners,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 handle,
                 queue,
                 shared,
+                listeners,
                 observed: AtomicBool::new(false),
             }),
         }
@@ -139,6 +154,28 @@ impl Context {
     /// The number of its queue, of this port's, counted from 0.
     pub fn queue(&self) -> u16 {
         self.inner.queue
+    }
+
+    /// The same as [`queue`](Self::queue).
+    pub fn queue_id(&self) -> u16 {
+        self.queue()
+    }
+
+    /// Takes the TCP listener of this queue that has this name: [`AppBuilder::listener`](crate::AppBuilder::listener), or a file's
+    /// `[[listener]]`. It has been listening since before the program was called.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none on this queue, or it was taken before; `InvalidInput` where it is a UDP socket.
+    pub fn listener(&self, name: &str) -> io::Result<TcpListener> {
+        self.inner.listeners.tcp(name)
+    }
+
+    /// Takes the UDP socket of this queue that has this name.
+    ///
+    /// # Errors
+    /// As [`listener`](Self::listener); `InvalidInput` where it is a TCP listener.
+    pub fn udp_socket(&self, name: &str) -> io::Result<UdpSocket> {
+        self.inner.listeners.udp(name)
     }
 
     /// The handles of all queues of this port, by their numbers, this one's among them: for sockets on another worker.

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 
 use super::bring_up;
 use super::context::{Common, Shared};
+use super::control::{Beside, Control};
+use super::listeners::{ListenerConfig, Listeners};
 use super::queue_plan::{QueuePlan, Wanted};
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
 use super::signals::{Heard, Signals};
@@ -78,6 +80,11 @@ struct Crew<'a, F> {
     /// Workers whose connections have not finished yet. Until all have, each goes on: what the others need may come to its queue.
     unfinished: AtomicUsize,
     drain: Duration,
+    listeners: Vec<ListenerConfig>,
+    /// Taken by the first worker, which starts what is beside the workers.
+    beside: Mutex<Option<Beside>>,
+    /// Whether programs may start: none until that was done, and then whether it went well.
+    may_start: watch::Sender<Option<bool>>,
 }
 
 /// What the workers of one port share.
@@ -198,6 +205,14 @@ where
         left: watch::Sender::new(plan.queues()),
         unfinished: AtomicUsize::new(plan.lcores.len()),
         drain,
+        listeners: builder.listeners,
+        beside: Mutex::new(Some(Beside {
+            subsystems: builder.subsystems,
+            #[cfg(feature = "config")]
+            file: builder.file,
+            affinity,
+        })),
+        may_start: watch::Sender::new(None),
     };
     let mut take = |(port, queue): Place| {
         let config = configs.get_mut(port)?.get_mut(usize::from(queue))?.take()?;
@@ -280,8 +295,13 @@ where
     for handle in &handles {
         worker.block_on(settle(handle, crew.signals))?;
     }
+    let listening = worker.block_on(crew.listen(&places, &handles))?;
+    let Some(control) = worker.block_on(crew.start_beside(&all))? else {
+        guard.armed = false;
+        return Ok(Vec::new());
+    };
     let mut programs = Vec::new();
-    for (&(place, queue), handle) in places.iter().zip(&handles) {
+    for ((&(place, queue), handle), listeners) in places.iter().zip(&handles).zip(listening) {
         let Some(port) = crew.ports.get(place) else {
             continue;
         };
@@ -293,7 +313,7 @@ where
             worker.spawn_local(rebalance(rebalancer, interval, common, heard));
         }
         worker.spawn_local(watch_over(handle.clone(), crew.common.clone()));
-        let context = Context::new(handle.clone(), queue, port.shared.clone());
+        let context = Context::new(handle.clone(), queue, port.shared.clone(), listeners);
         programs.push(Box::pin(handle.scope(conduct(crew, context))));
     }
     let ended = worker.block_on(all_of(programs));
@@ -307,8 +327,51 @@ where
         }
         crew.unfinished.load(Ordering::Relaxed) == 0
     });
+    drop(control);
     let outputs = ended.into_iter().map(|ended| ended.output);
     Ok(places.into_iter().zip(outputs).collect())
+}
+
+impl<F> Crew<'_, F> {
+    /// Binds what is to listen on these queues.
+    async fn listen(&self, places: &[Place], handles: &[Handle]) -> Result<Vec<Listeners>, Error> {
+        let mut all = Vec::new();
+        for (&(port, queue), handle) in places.iter().zip(handles) {
+            let name = self.ports.get(port).map_or("", |port| port.shared.name());
+            let bind = Listeners::bind(&self.listeners, name, queue);
+            all.push(handle.scope(bind).await?);
+        }
+        Ok(all)
+    }
+
+    /// Starts what is beside the workers, on the first of them, which gets it; the others wait until that is done. `None` if it
+    /// failed elsewhere, or the application is to end.
+    async fn start_beside(
+        &self,
+        all: &[(Place, Handle)],
+    ) -> Result<Option<Option<Control>>, Error> {
+        let beside = self.beside.lock().take();
+        let Some(beside) = beside else {
+            let mut may_start = self.may_start.subscribe();
+            let may = tokio::select! {
+                may = may_start.wait_for(Option::is_some) => matches!(may.as_deref(), Ok(Some(true))),
+                () = self.common.requested() => false,
+            };
+            return Ok(may.then_some(None));
+        };
+        let contexts = all.iter().filter_map(|((port, queue), handle)| {
+            let shared = self.ports.get(*port)?.shared.clone();
+            Some(Context::new(
+                handle.clone(),
+                *queue,
+                shared,
+                Listeners::default(),
+            ))
+        });
+        let started = beside.start(contexts.collect()).await;
+        self.may_start.send_replace(Some(started.is_ok()));
+        started.map(Some)
+    }
 }
 
 /// Rebalances until the application is to end.

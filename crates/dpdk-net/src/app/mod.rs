@@ -11,16 +11,28 @@
 
 mod bring_up;
 mod builder;
+#[cfg(feature = "config")]
+mod configured;
 mod context;
+mod control;
+mod figures;
 mod fleet;
+mod listeners;
+#[cfg(feature = "config")]
+mod log;
 mod port;
 mod queue_plan;
 mod run;
 mod signals;
+mod subsystem;
 
 pub use builder::AppBuilder;
+#[cfg(feature = "config")]
+pub use configured::ConfiguredApp;
 pub use context::Context;
+pub use listeners::ListenerConfig;
 pub use port::PortBuilder;
+pub use subsystem::{Application, Subsystem, SubsystemFuture, SubsystemResult};
 
 /// The entry to an application: [`App::builder`].
 ///
@@ -56,5 +68,15 @@ impl App {
     /// Starts with the defaults: see [`AppBuilder`] for each.
     pub fn builder() -> AppBuilder {
         AppBuilder::new()
+    }
+
+    /// Reads a TOML or JSON file that describes an application, with settings from the environment over it, and makes sure that this
+    /// machine has what it asks for.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) with everything that is wrong.
+    #[cfg(feature = "config")]
+    pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<ConfiguredApp, crate::Error> {
+        ConfiguredApp::read(path.as_ref())
     }
 }

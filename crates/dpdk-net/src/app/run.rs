@@ -9,6 +9,8 @@ use dpdk_net_stack::AddressState;
 
 use super::bring_up::{self, Up};
 use super::context::{Common, Shared};
+use super::control::Beside;
+use super::listeners::Listeners;
 use super::signals::Signals;
 use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
@@ -43,7 +45,7 @@ pub(super) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
 
-pub(super) fn run<F, Fut>(builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
+pub(super) fn run<F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
 where
     F: FnOnce(Context) -> Fut,
     Fut: Future,
@@ -52,6 +54,13 @@ where
     let flow_policy = builder.flow_policy;
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
+    let listeners = std::mem::take(&mut builder.listeners);
+    let beside = Beside {
+        subsystems: std::mem::take(&mut builder.subsystems),
+        #[cfg(feature = "config")]
+        file: builder.file.take(),
+        affinity,
+    };
     let Up {
         worker,
         mempools,
@@ -63,12 +72,17 @@ where
     let common = Common::new(flow_policy);
     let shared = Shared::new(common, name, port.control(), mempools);
     shared.set_handles(vec![worker.handle().clone()]);
-    let context = Context::new(worker.handle().clone(), 0, shared);
-
     worker.block_on(settle(worker.handle(), &signals))?;
+    let listening = Listeners::bind(&listeners, shared.name(), 0);
+    let listening = worker.block_on(worker.handle().scope(listening))?;
+    let context = |listeners| Context::new(worker.handle().clone(), 0, shared.clone(), listeners);
+    let control = worker.block_on(beside.start(vec![context(Listeners::default())]))?;
+    let context = context(listening);
+
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, &signals, until, ended.heard, |own| own);
+    drop(control);
     drop(flows);
     // The queues are back: the port stops and closes with its last owner.
     if let Err(refused) = port.stop() {

@@ -42,6 +42,9 @@
 //! - `stream`: `TcpListener::into_stream`.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod affinity;
 pub mod app;
 #[cfg(feature = "axum")]
@@ -62,6 +65,7 @@ mod worker;
 pub use app::ConfiguredApp;
 pub use app::{App, AppBuilder, Context, ListenerConfig, PortBuilder};
 pub use device::{BURST, SendMemory, Transmit};
+pub use dpdk_net_macros::main;
 pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};
 pub use idle::IdlePolicy;

@@ -94,6 +94,8 @@ pub(super) fn ready(
         });
     }
 
+    #[cfg(feature = "resolver")]
+    let dns = crate::Dns::new(builder.dns)?;
     let eal = match builder.eal {
         EalSource::Started(eal) => eal,
         EalSource::Builder(builder) => builder.init()?,
@@ -174,6 +176,10 @@ pub(super) fn ready(
         let mut config = WorkerConfig::new(&eal, pair, pool, stack.clone())
             .idle(builder.idle)
             .blocking_affinity(Some(affinity));
+        #[cfg(feature = "resolver")]
+        {
+            config = config.dns(dns.clone());
+        }
         if let Some(memory) = send_memory(&eal, &info, queue, tx, memory) {
             mempools.extend([memory.payload.clone(), memory.references.clone()]);
             config = config.send_memory(memory);

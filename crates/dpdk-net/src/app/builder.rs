@@ -54,6 +54,8 @@ pub struct AppBuilder {
     pub(super) peers: PeersConfig,
     pub(super) flow_policy: FlowPolicy,
     pub(super) rebalance: Option<Duration>,
+    #[cfg(feature = "resolver")]
+    pub(super) dns: crate::ResolverConfig,
 }
 
 impl std::fmt::Debug for AppBuilder {
@@ -95,6 +97,8 @@ impl AppBuilder {
             peers: PeersConfig::default(),
             flow_policy: FlowPolicy::default(),
             rebalance: None,
+            #[cfg(feature = "resolver")]
+            dns: crate::ResolverConfig::default(),
         }
     }
 
@@ -159,6 +163,13 @@ impl AppBuilder {
     /// Adds a route.
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
+        self
+    }
+
+    /// How names are resolved at first; [`Context::dns`] changes it. Default: by `/etc/hosts` alone.
+    #[cfg(feature = "resolver")]
+    pub fn dns(mut self, config: crate::ResolverConfig) -> Self {
+        self.dns = config;
         self
     }
 
@@ -315,7 +326,8 @@ impl AppBuilder {
     /// [`Context::request_shutdown`], ends all of them.
     ///
     /// # Errors
-    /// As [`run`](Self::run), [`Error::Stopped`] where no program returned before; [`Error::BadValue`] for more workers than EAL has lcores or more queues than the port has.
+    /// As [`run`](Self::run), [`Error::Stopped`] where no program returned before; [`Error::BadValue`] for more workers than EAL has
+    /// lcores or more queues than the port has.
     ///
     /// # Panics
     /// As [`run`](Self::run), where the program panics on the calling thread; elsewhere that is [`Error::Dpdk`].

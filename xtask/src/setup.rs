@@ -56,6 +56,7 @@ const TEST: &[Package] = &[
         "nginx",
         "HTTP server that our clients fetch from (tests start their own instance)",
     ),
+    package("dnsmasq-base", "DNS server that names are looked up at"),
     package("iputils-ping", "ICMP and ICMPv6 echo"),
     package("openssl", "digests, certificates"),
     package("tcpdump", "what is on the wire"),

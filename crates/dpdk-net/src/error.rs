@@ -131,6 +131,30 @@ pub enum Error {
         "this thread has no dpdk-net worker: call this from a task of a worker's runtime, or enter one first with Handle::enter or Handle::scope"
     )]
     NoWorker,
+    /// A name can't be looked up: there is nobody to ask.
+    #[error(
+        "{name:?} is not in /etc/hosts, and there are no DNS servers to ask: set some with AppBuilder::dns or Dns::change"
+    )]
+    NoNameServers {
+        /// The name.
+        name: String,
+    },
+    /// There is no such name, or it has no address of a family that is used here.
+    #[error("{name:?} is not known: no DNS server and no line of /etc/hosts has an address for it")]
+    UnknownName {
+        /// The name.
+        name: String,
+    },
+    /// No server has told the addresses of a name, nor that there are none.
+    #[error("{name:?} could not be looked up: {why}")]
+    NameNotResolved {
+        /// The name.
+        name: String,
+        /// What the last server that was asked did instead.
+        why: String,
+        /// It did not answer.
+        timed_out: bool,
+    },
     /// A signal, or a request of the program's own, ended the service before the program's future returned.
     #[error("stopped by {signal} before the program's future returned")]
     Stopped {
@@ -169,6 +193,11 @@ impl From<Error> for io::Error {
             | Error::BadValue { .. }
             | Error::NoAddress => io::ErrorKind::InvalidInput,
             Error::Stopped { .. } => io::ErrorKind::Interrupted,
+            Error::NoNameServers { .. } => io::ErrorKind::HostUnreachable,
+            Error::UnknownName { .. } => io::ErrorKind::NotFound,
+            Error::NameNotResolved {
+                timed_out: true, ..
+            } => io::ErrorKind::TimedOut,
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

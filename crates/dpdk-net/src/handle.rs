@@ -106,6 +106,12 @@ impl Handle {
         self.with(|state| state.stack.addresses().iter().map(|a| a.addr).collect())
     }
 
+    /// How names are resolved, here and by all workers of the application.
+    #[cfg(feature = "resolver")]
+    pub fn dns(&self) -> &crate::Dns {
+        self.shard.names().dns()
+    }
+
     /// Refuses new connections from now on (`true`), or takes them again (`false`). Established ones
     /// go on.
     pub fn refuse_new(&self, refuse: bool) {

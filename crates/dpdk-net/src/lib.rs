@@ -39,6 +39,7 @@
 //! - `config`, on by default: [`App::from_file`].
 //! - `axum`: `axum::serve` takes our `TcpListener`.
 //! - `futures-io`: the futures-io traits on `TcpStream`.
+//! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
 //! - `stream`: `TcpListener::into_stream`.
 #![forbid(unsafe_code)]
 
@@ -56,6 +57,8 @@ mod idle;
 pub mod net;
 pub mod peers;
 mod pin;
+#[cfg(feature = "resolver")]
+mod resolver;
 mod shard;
 mod stats;
 mod wakers;
@@ -70,6 +73,8 @@ pub use error::Error;
 pub use handle::{EnterGuard, Handle, Scope};
 pub use idle::IdlePolicy;
 pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
+#[cfg(feature = "resolver")]
+pub use resolver::{Dns, ResolverConfig};
 pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 

@@ -260,8 +260,9 @@ impl Peer {
         self.shared.steering.stats()
     }
 
-    /// Tells all of them by what RSS chooses queues from now on (it may be told again when that changes): outgoing connections take source ports whose replies come to
-    /// their own queue. Where the plan can't tell ([`RssPlan::hash`]), or there is no table, every port is as good as another.
+    /// Tells all of them by what RSS chooses queues from now on; it is the last that counts. Outgoing connections take source ports
+    /// whose replies come to their own queue. Where the plan can't tell ([`RssPlan::hash`]), or there is no table, every port is as
+    /// good as another.
     pub fn set_rss(&self, plan: &RssPlan, reta: Option<Reta>) {
         self.shared
             .set_rss(plan.hash().zip(reta).map(|(hash, reta)| Rss {

@@ -12,6 +12,8 @@
 //!
 //! What does not live here: bringing up ports (`app/`), sockets (`net/`), the lock's rules (`shard.rs`).
 
+mod config;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -23,116 +25,23 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dpdk_net_rte::tsc::TscClock;
-use dpdk_net_rte::{Eal, Mempool, QueuePair};
-use dpdk_net_stack::{Config, Instant, Stack};
+use dpdk_net_stack::{Instant, Stack};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::JoinHandle;
 
 use crate::affinity::Affinity;
-use crate::device::{Device, Interpose, SendMemory, Transmit};
+use crate::device::Device;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::idle::IdlePolicy;
-use crate::peers::{HandOver, Peer};
+use crate::peers::HandOver;
 use crate::shard::Shard;
+
+use self::config::Interposed;
+pub use self::config::WorkerConfig;
 
 /// How long a worker that ends tries to get its last frames into a TX ring that does not move.
 const FLUSH: Duration = Duration::from_millis(100);
-
-/// What a worker is made of. `Send`, so that it can be built here and run on another lcore.
-#[derive(Debug)]
-pub struct WorkerConfig {
-    eal: Eal,
-    queues: QueuePair,
-    mempool: Mempool,
-    stack: Config,
-    idle: IdlePolicy,
-    affinity: Option<Affinity>,
-    send_memory: Option<SendMemory>,
-    fallback: Option<Mempool>,
-    interpose: Option<Interposed>,
-    peer: Option<Peer>,
-}
-
-/// What comes in front of the TX queue.
-struct Interposed(Interpose);
-
-impl fmt::Debug for Interposed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Interposed")
-    }
-}
-
-impl WorkerConfig {
-    /// A worker over `queues` that takes its mbufs from `mempool` and runs a stack as `stack` says.
-    ///
-    /// The mempool's data room must hold a frame of the stack's MTU; the queues' own receive pool as well,
-    /// or longer frames are dropped and counted.
-    pub fn new(eal: &Eal, queues: QueuePair, mempool: Mempool, stack: Config) -> Self {
-        Self {
-            eal: eal.clone(),
-            queues,
-            mempool,
-            stack,
-            idle: IdlePolicy::default(),
-            affinity: None,
-            send_memory: None,
-            fallback: None,
-            interpose: None,
-            peer: None,
-        }
-    }
-
-    /// Has bulk be sent by reference, where the port takes frames of several mbufs
-    /// ([`TxOffloads::MULTI_SEGS`](dpdk_net_rte::port::TxOffloads::MULTI_SEGS)). Default: it is copied into each frame.
-    #[must_use]
-    pub fn send_memory(mut self, memory: SendMemory) -> Self {
-        self.send_memory = Some(memory);
-        self
-    }
-
-    /// A mempool that frames to send are made in when the worker's own has none left: one for several workers.
-    #[must_use]
-    pub fn fallback_mempool(mut self, mempool: Mempool) -> Self {
-        self.fallback = Some(mempool);
-        self
-    }
-
-    /// Makes it one of several workers of a port with several queues ([`peers`](crate::peers::peers)), all with the same addresses
-    /// and MAC address: what comes to the wrong queue is handed over, neighbours are known to all, and each connects from source
-    /// ports whose replies come to its own queue. Of the stack's configuration seed, worker number and group reports are
-    /// replaced.
-    #[must_use]
-    pub fn peer(mut self, peer: Peer) -> Self {
-        self.peer = Some(peer);
-        self
-    }
-
-    /// Puts something in front of the TX queue that sees all frames: it counts, records, or breaks them. Of the NIC is asked
-    /// what it offers ([`Transmit::capabilities`]).
-    #[must_use]
-    pub fn interpose(
-        mut self,
-        interpose: impl FnOnce(Box<dyn Transmit>) -> Box<dyn Transmit> + Send + 'static,
-    ) -> Self {
-        self.interpose = Some(Interposed(Box::new(interpose)));
-        self
-    }
-
-    /// What the worker does when there is nothing to do. Default: [`IdlePolicy::Spin`].
-    #[must_use]
-    pub fn idle(mut self, idle: IdlePolicy) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// The CPUs for the runtime's blocking threads. Default: all that the process may use.
-    #[must_use]
-    pub(crate) fn blocking_affinity(mut self, affinity: Option<Affinity>) -> Self {
-        self.affinity = affinity;
-        self
-    }
-}
 
 /// A queue pair and its stack, driven a turn at a time.
 ///
@@ -195,7 +104,12 @@ impl Reactor {
         Ok(Self {
             device,
             hand_over: config.peer.map(|peer| Box::new(HandOver::new(peer))),
-            shard: Shard::new(stack, now),
+            shard: Shard::new(
+                stack,
+                now,
+                #[cfg(feature = "resolver")]
+                config.dns,
+            ),
             clock,
             wake: Vec::new(),
             idle: config.idle,
@@ -319,6 +233,8 @@ impl Reactor {
             state.end(&mut self.wake);
             state.stack.leave_peers();
         }
+        #[cfg(feature = "resolver")]
+        self.shard.names().end();
         self.wake_all();
     }
 

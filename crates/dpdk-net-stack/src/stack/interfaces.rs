@@ -9,9 +9,10 @@ use crate::config::IfAddr;
 use crate::error::Error;
 use crate::event::UdpId;
 use crate::iface::{AddressState, Interface};
-use crate::interfaces::{Hop, IfIndex, Way};
+use crate::interfaces::{Hop, IfIndex, NextHop, Way};
 use crate::neighbor::NeighborInfo;
 use crate::news::Decision;
+use crate::source;
 use crate::stack::Stack;
 
 /// The interfaces and their surroundings.
@@ -75,6 +76,17 @@ impl Stack {
     pub fn remove_vlan_neighbor(&mut self, vlan: u16, addr: IpAddr) -> bool {
         let at = self.link.ifaces.by_vlan(vlan);
         at.is_some_and(|at| self.link.neighbors.remove(Hop { at, addr }))
+    }
+
+    /// Puts addresses of one host in the order in which they are to be tried (RFC 6724 section 6): those last to which there is no
+    /// route, or from no address of ours.
+    pub fn sort_destinations(&self, destinations: &mut [IpAddr]) {
+        let ifaces = &self.link.ifaces;
+        source::order(destinations, |dst| {
+            let way = Way::to(dst, 0);
+            let is_routed = ifaces.next_hop(&way) != NextHop::NoRoute;
+            is_routed.then(|| ifaces.source_for(&way)).flatten()
+        });
     }
 
     /// The VLAN whose interface has this address, 0 for the port itself; `None` if none has. Of link-local addresses it is

@@ -162,6 +162,8 @@ pub(super) fn ready(
     count: u16,
 ) -> Result<Ready, Error> {
     let eal = common.eal;
+    #[cfg(feature = "resolver")]
+    let dns = crate::Dns::new(builder.dns.clone())?;
     let (addresses, vlans) = addresses(&builder)?;
     let name = builder.alias.clone().unwrap_or_else(|| info.name.clone());
     let mtu = builder.mtu.unwrap_or_else(|| default_mtu(&info));
@@ -234,6 +236,10 @@ pub(super) fn ready(
         let mut config = WorkerConfig::new(eal, pair, pool, stack.clone())
             .idle(common.idle)
             .blocking_affinity(Some(common.affinity));
+        #[cfg(feature = "resolver")]
+        {
+            config = config.dns(dns.clone());
+        }
         if let Some(memory) = send_memory(eal, &info, queue, tx, memory) {
             mempools.extend([memory.payload.clone(), memory.references.clone()]);
             config = config.send_memory(memory);

@@ -182,6 +182,12 @@ impl AppBuilder {
         self.on_first(|port| port.route(route))
     }
 
+    /// How names are resolved at first; [`Context::dns`] changes it. See [`PortBuilder::dns`].
+    #[cfg(feature = "resolver")]
+    pub fn dns(self, config: crate::ResolverConfig) -> Self {
+        self.on_first(|port| port.dns(config))
+    }
+
     /// The IP MTU in bytes. See [`PortBuilder::mtu`].
     pub fn mtu(self, mtu: u16) -> Self {
         self.on_first(|port| port.mtu(mtu))
@@ -316,7 +322,8 @@ impl AppBuilder {
     /// [`Context::request_shutdown`], ends all of them.
     ///
     /// # Errors
-    /// As [`run`](Self::run), [`Error::Stopped`] where no program returned before; [`Error::BadValue`] for more workers than EAL has lcores or more queues than the port has.
+    /// As [`run`](Self::run), [`Error::Stopped`] where no program returned before; [`Error::BadValue`] for more workers than EAL has
+    /// lcores or more queues than the port has.
     ///
     /// # Panics
     /// As [`run`](Self::run), where the program panics on the calling thread; elsewhere that is [`Error::Dpdk`].

@@ -249,6 +249,12 @@ impl Context {
         self.inner.handle.addresses()
     }
 
+    /// How names are resolved, by all workers: to be changed by [`Dns::change`](crate::Dns::change).
+    #[cfg(feature = "resolver")]
+    pub fn dns(&self) -> &crate::Dns {
+        self.inner.handle.dns()
+    }
+
     /// Which of the port's offloads are on, and why others are not.
     pub fn offloads(&self) -> Offloads {
         self.inner.shared.port.offloads()

@@ -35,6 +35,8 @@ pub struct PortBuilder {
     pub(super) rss: RssRequest,
     pub(super) rebalance: Option<Duration>,
     pub(super) rules: Vec<FlowEntry>,
+    #[cfg(feature = "resolver")]
+    pub(super) dns: crate::ResolverConfig,
 }
 
 /// A flow rule that is made when the port has started.
@@ -67,7 +69,11 @@ impl std::fmt::Debug for PortBuilder {
             rss,
             rebalance,
             rules,
+            #[cfg(feature = "resolver")]
+            dns,
         } = self;
+        #[cfg(not(feature = "resolver"))]
+        let dns = ();
         f.debug_struct("PortBuilder")
             .field("name", name)
             .field("alias", alias)
@@ -87,6 +93,7 @@ impl std::fmt::Debug for PortBuilder {
             .field("rss", rss)
             .field("rebalance", rebalance)
             .field("rules", rules)
+            .field("dns", &dns)
             .finish_non_exhaustive()
     }
 }
@@ -122,6 +129,8 @@ impl PortBuilder {
             rss: RssRequest::default(),
             rebalance: None,
             rules: Vec::new(),
+            #[cfg(feature = "resolver")]
+            dns: crate::ResolverConfig::default(),
         }
     }
 
@@ -252,6 +261,14 @@ impl PortBuilder {
     /// ([`Rebalancer`](crate::peers::Rebalancer)). Where the port can't, a warning says why. Default: not done.
     pub fn rebalance(mut self, interval: Duration) -> Self {
         self.rebalance = Some(interval);
+        self
+    }
+
+    /// How names are resolved at first, by sockets of this port; [`Context::dns`](crate::Context::dns) changes it. Default: by
+    /// `/etc/hosts` alone.
+    #[cfg(feature = "resolver")]
+    pub fn dns(mut self, config: crate::ResolverConfig) -> Self {
+        self.dns = config;
         self
     }
 

@@ -13,6 +13,7 @@
 
 mod addr;
 mod listener_group;
+mod lookup;
 mod tcp_listener;
 mod tcp_options;
 mod tcp_socket;
@@ -36,8 +37,7 @@ pub use udp_socket::{RecvMeta, UdpSocket};
 
 pub use dpdk_net_stack::{CaState, CongestionAlgorithm, TcpInfo};
 
-#[doc(no_inline)]
-pub use tokio::net::{ToSocketAddrs, lookup_host};
+pub use lookup::{ToSocketAddrs, lookup_host};
 
 /// Compile-time proof that sockets go wherever tokio's go.
 const _: () = {

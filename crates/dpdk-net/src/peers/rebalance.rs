@@ -96,7 +96,8 @@ impl<T: RedirectionTable> Rebalancer<T> {
     }
 
     /// Looks at what has come since the last step, and changes the table if a queue has more than 9/8 of its share
-    /// ([`Reta::rebalance`]). The first step only looks, and so does the first after RSS hashes otherwise. To be called once in a while, a second, say.
+    /// ([`Reta::rebalance`]). The first step only looks, and so does the first after RSS hashes otherwise. To be called once in a while,
+    /// a second, say.
     ///
     /// # Errors
     /// [`Error::CannotRebalance`] where nothing is counted; the driver's refusals.

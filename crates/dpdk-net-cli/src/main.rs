@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod devices;
 mod doctor;
 mod failure;
 mod machine;
@@ -48,6 +49,7 @@ Exit code: 0 when all went well, 1 for what the machine or the network refused, 
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(Box<demo::DemoArgs>),
+    Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -72,6 +74,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => {
             start_log(&args.log_level)?;
             demo::run(*args).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Devices(args) => {
+            devices::run(&args, cli.color.paint()).map(|()| ExitCode::SUCCESS)
         }
         Command::Doctor(args) => {
             let ready = doctor::run(&args, cli.color.paint())?;

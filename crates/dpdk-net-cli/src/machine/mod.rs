@@ -6,8 +6,11 @@
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod hugepages;
+pub(crate) mod interfaces;
 pub(crate) mod locks;
+pub(crate) mod names;
 pub(crate) mod pci;
+pub(crate) mod plugins;
 pub(crate) mod process;
 pub(crate) mod tun;
 

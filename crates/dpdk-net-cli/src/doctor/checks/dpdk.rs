@@ -2,6 +2,7 @@
 
 use crate::doctor::finding::{Finding, Use};
 use crate::machine::Machine;
+use crate::machine::plugins::plugins;
 
 /// The releases that dpdk-net was written for, oldest and newest.
 const OLDEST: (u32, u32) = (22, 11);
@@ -52,18 +53,7 @@ fn drivers(machine: &Machine) -> Finding {
             "DPDK has no plug-in directory: its drivers are linked in",
         );
     };
-    let plugins: Vec<String> = machine
-        .names(directory)
-        .iter()
-        .filter_map(|file| {
-            Some(
-                file.strip_prefix("librte_")?
-                    .split_once(".so")?
-                    .0
-                    .to_owned(),
-            )
-        })
-        .collect();
+    let plugins = plugins(machine).unwrap_or_default();
     let has = |name: &str| plugins.iter().any(|plugin| plugin == name);
     let directory = directory.display();
     if !has("mempool_ring") {
@@ -85,8 +75,6 @@ fn drivers(machine: &Machine) -> Finding {
         }
     }
     virtuals.sort_by_key(|name| VIRTUAL.iter().position(|known| known == name));
-    virtuals.dedup();
-    hardware.dedup();
     let missing: [(&'static [Use], bool, &str); 3] = [
         (&[Use::Tap], has("net_tap") && has("bus_vdev"), "tap"),
         (

@@ -4,11 +4,13 @@
 //! code: 0 when all went well, 1 for what the machine or the network refused, 2 for a mistake on the command line.
 #![forbid(unsafe_code)]
 
+mod completions;
 mod demo;
 mod devices;
 mod doctor;
 mod failure;
 mod machine;
+mod man;
 mod output;
 
 use std::process::ExitCode;
@@ -51,6 +53,8 @@ enum Command {
     Demo(Box<demo::DemoArgs>),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +86,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let ready = doctor::run(&args, cli.color.paint())?;
             Ok(ExitCode::from(u8::from(!ready)))
         }
+        Command::Completions(args) => {
+            completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man(args) => man::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS),
     }
 }
 

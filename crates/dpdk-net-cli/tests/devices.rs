@@ -36,11 +36,16 @@ fn the_loopback_interface_is_listed_and_not_offered() {
 fn an_interface_of_a_namespace_comes_with_its_lines() {
     let netns = Netns::new().unwrap();
     netns
-        .ip(&["link", "add", "eth7", "type", "veth", "peer", "name", "eth8"])
+        .ip(&[
+            "link", "add", "eth7", "type", "veth", "peer", "name", "eth8",
+        ])
         .unwrap();
     // `ip netns exec` mounts /sys anew: it shows the namespace's interfaces.
     let text = output(&["ip", "netns", "exec", netns.name(), PROGRAM, "devices"]).text();
-    assert!(text.contains("  eth7\n      veth, down, MTU 1500"), "{text}");
+    assert!(
+        text.contains("  eth7\n      veth, down, MTU 1500"),
+        "{text}"
+    );
     assert!(
         text.contains("      [[port]]\n      interface = \"eth8\"\n"),
         "{text}"
@@ -56,9 +61,17 @@ fn a_probed_device_is_described_by_dpdk_and_leaves_nothing() {
     assert_eq!(ports[0]["driver"], "net_null");
     assert!(ports[0]["max_rx_queues"].as_u64().unwrap() >= 1);
     assert!(ports[0]["rx_descriptors"]["max"].is_u64());
-    let left = std::fs::read_dir("/var/run/dpdk").into_iter().flatten().flatten();
+    let left = std::fs::read_dir("/var/run/dpdk")
+        .into_iter()
+        .flatten()
+        .flatten();
     let left: Vec<_> = left
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("dpdk-net-devices-"))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("dpdk-net-devices-")
+        })
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let text = output(&[PROGRAM, "devices", "--probe", "--vdev", "net_null0"]).text();

@@ -121,12 +121,8 @@ fn page(command: Command, name: &str, all: &[String]) -> io::Result<Page> {
         .unwrap_or_default();
     let has_commands = command.get_subcommands().next().is_some();
     let version = command.get_version().map(str::to_owned);
-    let man = Man::new(command)
-        .title(name)
-        .section("1")
-        .manual("dpdk-net");
+    let man = Man::new(command);
     let mut roff = Vec::new();
-    man.render_title(&mut roff)?;
     man.render_name_section(&mut roff)?;
     man.render_synopsis_section(&mut roff)?;
     man.render_description_section(&mut roff)?;
@@ -134,7 +130,10 @@ fn page(command: Command, name: &str, all: &[String]) -> io::Result<Page> {
     if has_commands {
         man.render_subcommands_section(&mut roff)?;
     }
-    let mut roff = String::from_utf8_lossy(&roff).into_owned();
+    // Without a date, so that a page is the same whenever it is made.
+    let release = concat!("dpdk-net ", env!("CARGO_PKG_VERSION"));
+    let title = format!(".TH \"{name}\" \"1\" \"\" \"{release}\" \"dpdk-net\"\n");
+    let mut roff = title + &String::from_utf8_lossy(&roff);
     let (examples, exit) = after.split_once("\nExit code: ").unwrap_or((&after, ""));
     if let Some(examples) = examples.trim_end().strip_prefix("Examples:\n") {
         roff.push_str(".SH EXAMPLES\n.nf\n");

@@ -72,6 +72,12 @@ fn there_is_a_page_for_the_program_and_for_each_command() {
     assert_eq!(names, expected);
     for name in &names {
         let page = std::fs::read_to_string(out.join(name)).unwrap();
+        let title = format!(
+            ".TH \"{}\" \"1\" \"\" \"dpdk-net {}\" \"dpdk-net\"\n",
+            name.trim_end_matches(".1"),
+            env!("CARGO_PKG_VERSION")
+        );
+        assert!(page.starts_with(&title), "{page}");
         for section in [
             ".TH",
             ".SH NAME",

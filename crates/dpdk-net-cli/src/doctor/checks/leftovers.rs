@@ -1,7 +1,7 @@
 //! What DPDK programs that were killed left behind: runtime directories, and hugepages that files still hold.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::doctor::finding::{Finding, Use};
 use crate::machine::Machine;
@@ -9,6 +9,9 @@ use crate::machine::hugepages;
 use crate::machine::locks::InUse;
 
 const CHECK: &str = "leftovers";
+
+/// How many directories one command removes.
+const AT_ONCE: usize = 8;
 
 pub(super) fn check(machine: &Machine) -> Vec<Finding> {
     let Some(in_use) = InUse::read(machine) else {
@@ -35,6 +38,7 @@ fn directories(machine: &Machine, in_use: &InUse) -> Option<Finding> {
     let left: Vec<String> = machine
         .names(runtime)
         .into_iter()
+        .filter(|prefix| is_plain(prefix))
         .filter(|prefix| {
             let directory = runtime.join(prefix);
             let has_files = !machine.names(&directory).is_empty();
@@ -54,16 +58,33 @@ fn directories(machine: &Machine, in_use: &InUse) -> Option<Finding> {
             "{count} directories in {shown} are of programs that have ended, {first} among them"
         ),
     };
+    let some: Vec<String> = left
+        .iter()
+        .take(AT_ONCE)
+        .map(|prefix| format!("{shown}/{prefix}"))
+        .collect();
+    let rest = if left.len() > AT_ONCE {
+        " The first of them, and so on:"
+    } else {
+        ""
+    };
     Some(
         Finding::note(CHECK, what)
-            .means(
-                "They take little, and DPDK uses one again when a program of that prefix starts.",
-            )
-            .mend(format!("rm -r {shown}/{first}")),
+            .means(format!(
+                "They take little, and DPDK uses one again when a program of that prefix starts.{rest}"
+            ))
+            .mend(format!("rm -r {}", some.join(" "))),
     )
 }
 
-fn aliases(directory: &Path) -> Vec<std::path::PathBuf> {
+/// Whether a name can be a file prefix that needs no quoting. Others are not put into commands: some of these
+/// directories are open to everybody.
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.bytes().all(plain) && !name.starts_with(['-', '.'])
+}
+
+fn aliases(directory: &Path) -> Vec<PathBuf> {
     let other = [("/var/run", "/run"), ("/run", "/var/run")]
         .into_iter()
         .find_map(|(from, to)| Some(Path::new(to).join(directory.strip_prefix(from).ok()?)));
@@ -83,7 +104,7 @@ fn pages(machine: &Machine, in_use: &InUse) -> Vec<Finding> {
             let is_dpdk = name
                 .rsplit_once("map_")
                 .is_some_and(|(_, number)| number.parse::<u32>().is_ok());
-            if is_dpdk && !in_use.is_locked(&file) {
+            if is_dpdk && is_plain(&name) && !in_use.is_locked(&file) {
                 bytes =
                     bytes.saturating_add(fs::metadata(&file).map_or(0, |metadata| metadata.len()));
                 first.get_or_insert(name);
@@ -154,14 +175,15 @@ mod tests {
             "/run/dpdk/old is of",
             "rm -r /run/dpdk/old",
         );
-        fake.file("/run/dpdk/older/config", "");
+        fake.file("/run/dpdk/older/config", "")
+            .file("/run/dpdk/$(reboot)/config", "");
         expect(
             &fake,
             "leftovers",
             Use::Tap,
             Level::Note,
             "2 directories",
-            "rm -r /run/dpdk/old",
+            "rm -r /run/dpdk/old /run/dpdk/older",
         );
     }
 

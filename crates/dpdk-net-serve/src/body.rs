@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
+
+use crate::stall::Stall;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -49,6 +51,11 @@ impl Upload {
                 fault: None,
             }),
         })
+    }
+
+    /// A request begins now: to the first upstream, or to another one.
+    pub(crate) fn begin(&self) {
+        self.update(|state| state.moved = Instant::now());
     }
 
     /// When to give up: `idle` after the client's last bytes while more is awaited of it, else `response` after what
@@ -151,16 +158,14 @@ where
 #[derive(Debug)]
 pub(crate) struct Idle<B> {
     body: B,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl<B> Idle<B> {
     pub(crate) fn new(body: B, idle: Duration) -> Self {
         Self {
             body,
-            idle,
-            timer: None,
+            stall: Stall::new(idle),
         }
     }
 }
@@ -178,12 +183,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.timer = None;
+            self.stall.moves();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(idle)));
-        ready!(timer.as_mut().poll(cx));
+        ready!(self.stall.poll_over(cx));
         let error = Reason("nothing came of the response's body for too long").into();
         Poll::Ready(Some(Err(error)))
     }

@@ -32,6 +32,7 @@ mod routes;
 mod server;
 mod service;
 mod site;
+mod stall;
 mod timed;
 
 pub use proxy::Connect;

@@ -1,28 +1,26 @@
 //! A stream whose writes may not stall: a peer that stops reading must not hold its connection for ever.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+
+use crate::stall::Stall;
 
 /// A stream that fails when nothing could be written for a time.
 #[derive(Debug)]
 pub(crate) struct Timed<S> {
     stream: S,
-    stall: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl<S> Timed<S> {
-    pub(crate) fn new(stream: S, stall: Duration) -> Self {
+    pub(crate) fn new(stream: S, limit: Duration) -> Self {
         Self {
             stream,
-            stall,
-            timer: None,
+            stall: Stall::new(limit),
         }
     }
 
@@ -33,12 +31,10 @@ impl<S> Timed<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.timer = None;
+            self.stall.moves();
             return written;
         }
-        let stall = self.stall;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(stall)));
-        ready!(timer.as_mut().poll(cx));
+        ready!(self.stall.poll_over(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -397,6 +397,49 @@ async fn an_upgraded_connection_passes_bytes_both_ways() {
 }
 
 #[tokio::test]
+async fn only_websocket_is_upgraded_to() {
+    let server = Server::proxy(Proxy::new([mirror().await])).await;
+    let asked = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n";
+    let answer = server.exchange(asked).await;
+    assert_eq!(answer.status, 200);
+    for gone in ["upgrade", "connection", "http2-settings"] {
+        assert_eq!(header(answer.text(), gone), None, "{gone}");
+    }
+}
+
+/// An upstream that answers one request on each connection as if more could follow, and hangs up on the second.
+async fn forgetful(requests: Arc<AtomicUsize>) -> SocketAddr {
+    upstream(move |mut stream| {
+        let requests = requests.clone();
+        async move {
+            read_head(&mut stream).await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+            // Not a moment before: until then the connection looks alive.
+            if !read_head(&mut stream).await.is_empty() {
+                requests.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_ends_as_it_is_used_is_nobodys_failure() {
+    let lost = Arc::new(AtomicUsize::new(0));
+    let server = Server::proxy(Proxy::new([forgetful(lost.clone()).await])).await;
+    for _ in 0..6 {
+        assert_eq!(server.get("/").await.text(), "ok");
+    }
+    assert!(lost.load(Ordering::SeqCst) > 0, "some were sent again");
+    // What may have had an effect is not.
+    let post = request("POST", "/", &["Content-Length: 0"]);
+    assert_eq!(server.exchange(&post).await.status, 502);
+}
+
+#[tokio::test]
 async fn an_upgrade_that_nobody_asked_for_is_refused() {
     let addr = upstream(|mut stream| async move {
         let head = read_head(&mut stream).await;

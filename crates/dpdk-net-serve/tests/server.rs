@@ -150,7 +150,7 @@ async fn what_does_not_end_in_time_is_cut_tunnels_too() {
         let head = read_head(&mut stream).await;
         if head.contains("/ws") {
             let answer =
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
             stream.write_all(answer).await.unwrap();
         }
         std::future::pending::<()>().await;
@@ -169,7 +169,9 @@ async fn what_does_not_end_in_time_is_cut_tunnels_too() {
         .unwrap();
     let mut tunnel = TcpStream::connect(server.addr).await.unwrap();
     tunnel
-        .write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
         .await
         .unwrap();
     assert!(read_head(&mut tunnel).await.starts_with("HTTP/1.1 101 "));

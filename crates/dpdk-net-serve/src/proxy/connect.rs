@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -81,7 +82,10 @@ impl<C: Connect> tower::Service<Uri> for Connector<C> {
                 .and_then(|authority| authority.as_str().parse().ok())
                 .ok_or(io::ErrorKind::InvalidInput)?;
             match timeout(within, connect.connect(addr)).await {
-                Ok(stream) => stream.map(|stream| Upstream(TokioIo::new(stream))),
+                Ok(stream) => stream.map(|stream| Upstream {
+                    stream: TokioIo::new(stream),
+                    answered: Answered::default(),
+                }),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             }
         })
@@ -90,11 +94,30 @@ impl<C: Connect> tower::Service<Uri> for Connector<C> {
 
 /// A connection to an upstream.
 #[derive(Debug)]
-pub(super) struct Upstream<S>(TokioIo<S>);
+pub(super) struct Upstream<S> {
+    stream: TokioIo<S>,
+    answered: Answered,
+}
+
+/// Whether a connection has brought an answer yet: among the extensions of a response, and with an error.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answered(Arc<AtomicBool>);
+
+impl Answered {
+    /// It has.
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it had.
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 impl<S> Connection for Upstream<S> {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(self.answered.clone())
     }
 }
 
@@ -104,7 +127,7 @@ impl<S: AsyncRead + Unpin> Read for Upstream<S> {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -114,19 +137,19 @@ impl<S: AsyncWrite + Unpin> Write for Upstream<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -134,6 +157,6 @@ impl<S: AsyncWrite + Unpin> Write for Upstream<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }

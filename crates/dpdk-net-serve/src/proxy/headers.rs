@@ -15,10 +15,15 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The protocol that a message asks to change to, or says it changes to: RFC 9110 section 7.8.
+/// `websocket`, if a message asks to change to it, or says that it does (RFC 9110 section 7.8, RFC 6455). Of other
+/// protocols nothing is passed on: by `h2c` a client could have requests answered that no route has seen.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let is_asked = options(headers).any(|option| option == "upgrade");
-    is_asked.then(|| headers.get(UPGRADE).cloned()).flatten()
+    let protocol = headers.get(UPGRADE).filter(|_| is_asked)?;
+    protocol
+        .as_bytes()
+        .eq_ignore_ascii_case(b"websocket")
+        .then(|| protocol.clone())
 }
 
 /// Puts it back in, of the hop that follows.
@@ -162,6 +167,8 @@ mod tests {
     fn an_upgrade_is_one_only_if_connection_says_so() {
         assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
         assert_eq!(upgrade(&map(&[("connection", "upgrade")])), None);
+        let to_http2 = map(&[("connection", "upgrade"), ("upgrade", "h2c")]);
+        assert_eq!(upgrade(&to_http2), None);
         let asked = map(&[
             ("connection", "Keep-Alive, Upgrade"),
             ("upgrade", "websocket"),

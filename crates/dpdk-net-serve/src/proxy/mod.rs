@@ -13,6 +13,7 @@ use std::sync::Arc;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::response::Response;
+use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{StatusCode, Uri, Version};
@@ -21,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::connect::Connect;
-use self::connect::Connector;
+use self::connect::{Answered, Connector};
 use self::headers::Forwarded;
 use self::upstreams::Upstreams;
 use crate::body::{Fault, Idle, Upload, Watched};
@@ -159,9 +160,13 @@ impl<C: Connect> ProxyTarget<C> {
         let may_repeat = is_empty && parts.method.is_idempotent();
         let mut body = Some(body);
         let mut tried = Vec::new();
+        let mut stale = 0;
         let mut last = StatusCode::BAD_GATEWAY;
-        while let Some(at) = self.upstreams.pick(&tried, Instant::now()) {
-            tried.push(at);
+        let mut same = None;
+        while let Some(at) = same
+            .take()
+            .or_else(|| self.upstreams.pick(&tried, Instant::now()))
+        {
             let Some(upstream) = self.upstreams.authority(at) else {
                 break;
             };
@@ -173,33 +178,45 @@ impl<C: Connect> ProxyTarget<C> {
             let host = host.as_ref().filter(|_| self.proxy.preserve_host);
             let request = request(parts, target, upstream, host.unwrap_or(upstream), body)
                 .ok_or(StatusCode::BAD_REQUEST)?;
-            match self.exchange(request, upload).await {
+            let failed = match self.exchange(request, upload).await {
                 Ok(response) => {
                     self.upstreams.succeeded(at);
                     return Ok(response);
                 }
-                // The client's own doing.
-                Err(Failed::Client(status)) => return Err(status),
-                Err(Failed::Upstream {
-                    status,
-                    again,
-                    reason,
-                }) => {
-                    if self.upstreams.failed(at, Instant::now()) {
-                        tracing::warn!(%upstream, reason, "upstream failed");
-                    }
+                Err(failed) => failed,
+            };
+            match failed {
+                Failed::Client(status) => return Err(status),
+                Failed::Stale if stale < STALE => {
+                    stale += 1;
+                    same = Some(at);
+                    continue;
+                }
+                Failed::Stale => {}
+                // It has the request, and another would have it too.
+                Failed::Slow => {
+                    self.failed(at, upstream, "it did not answer in time");
+                    return Err(StatusCode::GATEWAY_TIMEOUT);
+                }
+                Failed::Broken { status, reason } => {
+                    self.failed(at, upstream, &reason);
                     last = status;
-                    if !(again && may_repeat) {
-                        break;
-                    }
                 }
             }
+            tried.push(at);
         }
         Err(last)
     }
 
+    fn failed(&self, at: usize, upstream: &Authority, reason: &str) {
+        if self.upstreams.failed(at, Instant::now()) {
+            tracing::warn!(%upstream, reason, "upstream failed");
+        }
+    }
+
     /// One request to one upstream, up to the headers of the response.
     async fn exchange(&self, request: Request, upload: &Upload) -> Result<Response, Failed> {
+        upload.begin();
         let response = self.client.request(request);
         tokio::pin!(response);
         // Whether the client or the upstream is waited for changes while nothing wakes us: look at least so often.
@@ -208,34 +225,37 @@ impl<C: Connect> ProxyTarget<C> {
             let deadline = upload.deadline(self.proxy.response_timeout);
             let wake = deadline.min(Instant::now() + look);
             match timeout_at(wake, &mut response).await {
-                Ok(Ok(response)) => return Ok(response.map(Body::new)),
+                Ok(Ok(mut response)) => {
+                    if let Some(answered) = response.extensions_mut().remove::<Answered>() {
+                        answered.set();
+                    }
+                    return Ok(response.map(Body::new));
+                }
                 Ok(Err(error)) => return Err(Failed::of(&error, upload)),
                 Err(_) if upload.deadline(self.proxy.response_timeout) > Instant::now() => {}
                 Err(_) if upload.waits_for_client() => {
                     return Err(Failed::Client(StatusCode::REQUEST_TIMEOUT));
                 }
-                Err(_) => {
-                    return Err(Failed::Upstream {
-                        status: StatusCode::GATEWAY_TIMEOUT,
-                        again: false,
-                        reason: "it did not answer in time".into(),
-                    });
-                }
+                Err(_) => return Err(Failed::Slow),
             }
         }
     }
 }
 
+/// How often a request that met a connection at its end is tried on another of the same upstream.
+const STALE: u32 = 2;
+
 /// Why an exchange failed.
 enum Failed {
     /// By the client, which gets this status if it still listens.
     Client(StatusCode),
-    /// By the upstream; `again` if another may be tried.
-    Upstream {
-        status: StatusCode,
-        again: bool,
-        reason: String,
-    },
+    /// On a connection that had been used before: the upstream closed it as the request came, as it may at any time
+    /// (RFC 9112 section 9.3.1). That says nothing of the upstream.
+    Stale,
+    /// The upstream took the request and did not answer in time.
+    Slow,
+    /// The upstream could not be reached, broke off or answered nonsense.
+    Broken { status: StatusCode, reason: String },
 }
 
 impl Failed {
@@ -245,22 +265,37 @@ impl Failed {
             Some(Fault::Client) => return Self::Client(StatusCode::BAD_REQUEST),
             None => {}
         }
+        let mut extensions = Extensions::new();
+        if let Some(connection) = error.connect_info() {
+            connection.get_extras(&mut extensions);
+        }
+        let is_used = extensions.get::<Answered>().is_some_and(Answered::get);
         let mut cause = error.source();
         let mut timed_out = false;
+        let mut ended = false;
         let mut reason = error.to_string();
         while let Some(error) = cause {
-            let io = error.downcast_ref::<io::Error>();
-            timed_out |= io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                timed_out |= error.kind() == io::ErrorKind::TimedOut;
+                ended |= matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                );
+            }
+            let of_http = error.downcast_ref::<hyper::Error>();
+            ended |= of_http.is_some_and(hyper::Error::is_incomplete_message);
             reason = error.to_string();
             cause = error.source();
         }
-        Self::Upstream {
+        if is_used && ended {
+            return Self::Stale;
+        }
+        Self::Broken {
             status: if error.is_connect() && timed_out {
                 StatusCode::GATEWAY_TIMEOUT
             } else {
                 StatusCode::BAD_GATEWAY
             },
-            again: true,
             reason,
         }
     }

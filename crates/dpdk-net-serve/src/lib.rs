@@ -17,6 +17,9 @@
 //! # }
 //! ```
 //!
+//! HTTP/1.1 and 1.0, without TLS on either side. What a client may take of the server is in [`Limits`], what an
+//! upstream may, in [`Proxy`].
+//!
 //! On several workers each has a service of its own: the connections to upstreams that it keeps belong to the
 //! worker's thread.
 #![forbid(unsafe_code)]

@@ -11,6 +11,8 @@ use crate::output::{Colour, Paint};
 /// As wide as the longest of the levels and of the checks.
 const LEVEL: usize = 9;
 const CHECK: usize = 11;
+/// How wide what a finding means is set.
+const MEANING: usize = 80;
 
 /// One block a finding, then a verdict for each use.
 pub(super) fn text(findings: &[Finding], wanted: Use, paint: Paint) -> String {
@@ -20,8 +22,9 @@ pub(super) fn text(findings: &[Finding], wanted: Use, paint: Paint) -> String {
         let shown = paint.paint(colour(level), &format!("{:LEVEL$}", level.name()));
         lines.push(format!("{shown}{:CHECK$}{}", finding.check, finding.what));
         let indent = " ".repeat(LEVEL + CHECK);
-        let below = finding.meaning.iter().flat_map(|meaning| meaning.lines());
-        lines.extend(below.map(|line| format!("{indent}{line}")));
+        let meaning = finding.meaning.as_deref().unwrap_or_default();
+        let below = wrapped(meaning, MEANING);
+        lines.extend(below.iter().map(|line| format!("{indent}{line}")));
         let commands = finding.command.iter().flat_map(|command| command.lines());
         lines.extend(commands.map(|line| {
             let command = paint.paint(Colour::Bold, line);
@@ -52,6 +55,21 @@ pub(super) fn text(findings: &[Finding], wanted: Use, paint: Paint) -> String {
         format!("{mark} {:8}{state}{counts}", each.name())
     }));
     lines.join("\n") + "\n"
+}
+
+/// The text in lines of at most `width` characters, unless a word is longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn colour(level: Level) -> Colour {
@@ -135,6 +153,15 @@ error    vfio       not loaded
 * nic     not ready (1 error)
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn long_meanings_are_wrapped_between_words() {
+        assert_eq!(
+            wrapped("aa bb  cc dddddddd e", 5),
+            ["aa bb", "cc", "dddddddd", "e"]
+        );
+        assert!(wrapped("", 5).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tower::Service;
 
@@ -70,7 +70,11 @@ enum Phase {
 
 /// Tells when all must end. Whoever holds one is waited for, as long as connections may drain.
 #[derive(Clone, Debug)]
-pub(crate) struct Ending(watch::Receiver<Phase>);
+pub(crate) struct Ending {
+    phase: watch::Receiver<Phase>,
+    /// The connection's place among [`Limits::connections`]: an upgraded one keeps it.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 impl Ending {
     /// Returns when the time to drain is over.
@@ -80,7 +84,7 @@ impl Ending {
 
     async fn reaches(&mut self, phase: Phase) {
         // An error means that the server is gone, and that is an end too.
-        let _ = self.0.wait_for(|now| *now >= phase).await;
+        let _ = self.phase.wait_for(|now| *now >= phase).await;
     }
 }
 
@@ -100,46 +104,42 @@ pub async fn serve<L, C>(
     C: Connect,
 {
     let (phase, phases) = watch::channel(Phase::Serving);
-    let ending = Ending(phases);
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let room = Arc::new(Semaphore::new(
+        limits.connections.min(Semaphore::MAX_PERMITS),
+    ));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes.max(MIN_HEADER_BYTES));
-    let begin = |stream: L::Io, peer, permit| {
-        let connection = connection(
-            &http,
-            Timed::new(stream, limits.write_timeout),
-            peer,
-            &service,
-            ending.clone(),
-        );
-        tokio::spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+    let begin = |stream: L::Io, peer, place: Option<OwnedSemaphorePermit>| {
+        let ending = Ending {
+            phase: phases.clone(),
+            _place: place.map(Arc::new),
+        };
+        let stream = Timed::new(stream, limits.write_timeout);
+        tokio::spawn(connection(&http, stream, peer, &service, ending));
     };
 
     tokio::pin!(shutdown);
     loop {
         let next = async {
-            let permit = room.clone().acquire_owned().await;
-            (permit, listener.accept().await)
+            let place = room.clone().acquire_owned().await;
+            (place, listener.accept().await)
         };
         tokio::select! {
-            (permit, (stream, peer)) = next => begin(stream, peer, permit.ok()),
+            (place, (stream, peer)) = next => begin(stream, peer, place.ok()),
             () = &mut shutdown => break,
         }
     }
     // Their clients have a connection, and may have sent a request on it: they would see it reset.
-    while let Ok(permit) = room.clone().try_acquire_owned()
+    while let Ok(place) = room.clone().try_acquire_owned()
         && let Some((stream, peer)) = listener.accept().now_or_never()
     {
-        begin(stream, peer, Some(permit));
+        begin(stream, peer, Some(place));
     }
     drop(listener);
     phase.send_replace(Phase::Draining);
-    drop(ending);
+    drop(phases);
     if timeout(limits.drain, phase.closed()).await.is_err() {
         tracing::info!("requests were cut: they took longer than the drain timeout");
         phase.send_replace(Phase::Ended);

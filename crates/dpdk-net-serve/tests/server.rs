@@ -181,6 +181,43 @@ async fn what_does_not_end_in_time_is_cut_tunnels_too() {
     assert_eq!(within(tunnel.read(&mut [0; 8])).await.unwrap_or(0), 0);
 }
 
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_among_the_connections() {
+    let addr = upstream(|mut stream| async move {
+        if !read_head(&mut stream).await.contains("/ws") {
+            return;
+        }
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        let _ = stream.read(&mut [0; 8]).await;
+    })
+    .await;
+    let site = Site::new([
+        RouteRule::new("/", Target::Status(Status::new(200, "hello"))),
+        RouteRule::new("/ws", Target::Proxy(Proxy::new([addr]))),
+    ]);
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let server = Server::with_limits(site, limits).await;
+    let mut tunnel = TcpStream::connect(server.addr).await.unwrap();
+    tunnel
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    assert!(read_head(&mut tunnel).await.starts_with("HTTP/1.1 101 "));
+    let next = server.get("/");
+    tokio::pin!(next);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut next).await;
+    assert!(early.is_err(), "there is room for one");
+    drop(tunnel);
+    assert_eq!(next.await.text(), "hello\n");
+}
+
 /// Keeps what is logged.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);

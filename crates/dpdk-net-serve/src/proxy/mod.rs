@@ -104,20 +104,16 @@ impl<C: Connect> ProxyTarget<C> {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let server_side = hyper::upgrade::on(&mut response);
-            return match (client_side, &upgrade) {
-                (Some(client_side), Some(_)) => {
-                    let idle = self.proxy.tunnel_idle_timeout;
-                    tokio::spawn(tunnel::run(client_side, server_side, idle, ending));
-                    let protocol = headers::upgrade(response.headers()).or(upgrade);
-                    headers::strip(response.headers_mut());
-                    if let Some(protocol) = protocol {
-                        headers::set_upgrade(response.headers_mut(), protocol);
-                    }
-                    response
-                }
-                // RFC 9110 section 7.8: nobody asked for another protocol.
-                _ => answer::status(StatusCode::BAD_GATEWAY),
+            let agreed = headers::upgrade(response.headers()).filter(|_| upgrade.is_some());
+            let (Some(client_side), Some(protocol)) = (client_side, agreed) else {
+                // RFC 9110 section 7.8: nobody asked for that protocol.
+                return answer::status(StatusCode::BAD_GATEWAY);
             };
+            let idle = self.proxy.tunnel_idle_timeout;
+            tokio::spawn(tunnel::run(client_side, server_side, idle, ending));
+            headers::strip(response.headers_mut());
+            headers::set_upgrade(response.headers_mut(), protocol);
+            return response;
         }
         headers::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;

@@ -30,6 +30,11 @@ impl Failure {
         }
     }
 
+    /// What is wrong, without the remedy.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The exit code that goes with it.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.usage { 2 } else { 1 }

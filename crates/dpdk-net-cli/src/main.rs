@@ -4,32 +4,68 @@
 //! code: 0 when all went well, 1 for what the machine or the network refused, 2 for a mistake on the command line.
 #![forbid(unsafe_code)]
 
+mod completions;
 mod demo;
+mod devices;
+mod doctor;
 mod failure;
+mod machine;
+mod man;
+mod output;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Failure, Result};
+use crate::output::When;
 
 /// tokio networking on DPDK: the command-line tool
+///
+/// dpdk-net runs TCP/IP in user space on a port that DPDK drives. `dpdk-net doctor` says whether this machine
+/// is fit for it, `dpdk-net devices` what there is to drive, and `dpdk-net demo` serves a web site on it.
 #[derive(Debug, Parser)]
 #[command(name = "dpdk-net", version)]
+#[command(after_long_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Whether to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    color: When,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  dpdk-net doctor
+      Could the demo run here, and if not, what mends it?
+  dpdk-net demo
+      A web site on a TAP device, with no NIC, no hugepages and no root.
+
+`dpdk-net COMMAND --help` has more examples.
+
+Exit code: 0 when all went well, 1 for what the machine or the network refused, 2 for a mistake on the command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(Box<demo::DemoArgs>),
+    Devices(devices::DevicesArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let color = When::of_arguments(std::env::args_os().skip(1));
+    let matches = Cli::command().color(color.choice()).get_matches();
+    let ended = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => run(cli),
+        Err(error) => error.exit(),
+    };
+    match ended {
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.exit_code())
@@ -37,12 +73,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result {
+fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => {
             start_log(&args.log_level)?;
-            demo::run(*args)
+            demo::run(*args).map(|()| ExitCode::SUCCESS)
         }
+        Command::Devices(args) => {
+            devices::run(&args, cli.color.paint()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Doctor(args) => {
+            let ready = doctor::run(&args, cli.color.paint())?;
+            Ok(ExitCode::from(u8::from(!ready)))
+        }
+        Command::Completions(args) => {
+            completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man(args) => man::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -175,7 +175,7 @@ fn devices_that_do_not_exist_are_refused() {
         ("af_xdp=eth77", &["there is no interface eth77"]),
         (
             "pci=ffff:ff:1f.7",
-            &["there is no PCI device ffff:ff:1f.7", "dpdk-devbind.py"],
+            &["there is no PCI device ffff:ff:1f.7", "dpdk-net devices"],
         ),
     ] {
         assert_refused(|_| (), &["--device", device], 1, expected);

@@ -43,7 +43,7 @@ Exit code: 0 after Ctrl-C or SIGTERM, 1 when something fails, 2 for a mistake on
 /// Without root the demo runs in a user and network namespace of its own and prints the command that
 /// reaches it. Ctrl-C ends it and leaves nothing behind.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_long_help = AFTER_HELP)]
 pub(crate) struct DemoArgs {
     /// The port to drive: tap, veth, af_packet=IFACE, af_xdp=IFACE, memif=SOCKET, pci=ADDRESS, or
     /// vdev=RAW, which is passed to EAL's --vdev as it is

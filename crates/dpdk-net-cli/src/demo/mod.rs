@@ -10,7 +10,7 @@ mod cidr;
 mod device;
 mod figures;
 mod kernel;
-mod namespace;
+pub(crate) mod namespace;
 mod preflight;
 mod services;
 mod site;
@@ -18,7 +18,6 @@ mod site;
 use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
@@ -34,6 +33,7 @@ use self::kernel::{Aside, VethPair};
 use self::namespace::Place;
 use self::services::{Datagrams, Listener, Service};
 use crate::failure::{Failure, Result};
+use crate::machine::runtime_directory;
 
 /// Turns without work after which the worker lets others have its CPU. The clients run on this machine too.
 const YIELD_AFTER: u32 = 256;
@@ -211,18 +211,7 @@ fn polling_cpu(wanted: Option<u16>) -> Result<u16> {
 
 /// DPDK makes a directory for each file prefix and leaves it there, empty in our case.
 fn remove_runtime_directory(prefix: &str) {
-    let parent = std::env::var_os("RUNTIME_DIRECTORY").map_or_else(
-        || {
-            if rustix::process::getuid().is_root() {
-                PathBuf::from("/var/run")
-            } else {
-                std::env::var_os("XDG_RUNTIME_DIR")
-                    .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
-            }
-        },
-        PathBuf::from,
-    );
-    let dpdk = parent.join("dpdk");
+    let dpdk = runtime_directory();
     // Fails, as it should, where another DPDK program has files.
     if fs::remove_dir(dpdk.join(prefix)).is_ok() {
         let _ = fs::remove_dir(dpdk);

@@ -13,6 +13,8 @@ use rustix::process::geteuid;
 use super::args::DemoArgs;
 use super::device::Rights;
 use crate::failure::{Failure, Result};
+use crate::machine::Machine;
+use crate::machine::process::Process;
 
 /// Tells the second incarnation that it is one.
 const MARK: &str = "DPDK_NET_DEMO_NAMESPACE";
@@ -73,17 +75,8 @@ pub(crate) fn enter(args: &DemoArgs) -> Result<Place> {
     }
 }
 
-/// Root that may make interfaces: in a container, root alone is not enough.
 fn is_network_admin() -> bool {
-    geteuid().is_root()
-        && std::fs::read_to_string("/proc/self/status").is_ok_and(|status| has_net_admin(&status))
-}
-
-/// Whether `CapEff` of proc_pid_status(5) has CAP_NET_ADMIN, number 12.
-fn has_net_admin(status: &str) -> bool {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & (1 << 12) != 0)
+    Process::read(&Machine::here()).is_some_and(|process| process.is_network_admin())
 }
 
 /// Tries whether a namespace can be had, so that a refusal is explained.
@@ -108,33 +101,42 @@ fn probe() -> Result {
             "this is not root, and user namespaces are forbidden here: {}",
             reason.trim()
         ),
-        remedies(|name| std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()),
+        remedies(&Machine::here()),
     ))
 }
 
-/// The switches that can be in the way, those that are first. `sysctl` gives the value of one.
-fn remedies(sysctl: impl Fn(&str) -> Option<String>) -> String {
-    let switches = [
-        ("kernel/unprivileged_userns_clone", "0", "1"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
-        ("user/max_user_namespaces", "0", "10000"),
-        ("user/max_net_namespaces", "0", "10000"),
-    ];
+/// What may let the demo run, the switches that are in the way first.
+fn remedies(machine: &Machine) -> String {
     let mut remedies = vec!["run the demo as root: sudo dpdk-net demo".to_owned()];
-    for (name, forbids, allows) in switches {
-        if sysctl(name).is_some_and(|value| value.trim() == forbids) {
-            remedies.push(format!(
-                "or allow them: sysctl -w {}={allows}",
-                name.replace('/', ".")
-            ));
-        }
-    }
+    let switches = switches_in_the_way(machine);
+    remedies.extend(
+        switches
+            .iter()
+            .map(|command| format!("or allow them: {command}")),
+    );
     if remedies.len() == 1 {
         remedies.push(
             "(in a container: start it with --cap-add NET_ADMIN --device /dev/net/tun)".into(),
         );
     }
     remedies.join("\n")
+}
+
+/// The commands, for root, that allow user namespaces where a switch forbids them.
+pub(crate) fn switches_in_the_way(machine: &Machine) -> Vec<String> {
+    let switches = [
+        ("kernel/unprivileged_userns_clone", "0", "1"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+        ("user/max_user_namespaces", "0", "10000"),
+        ("user/max_net_namespaces", "0", "10000"),
+    ];
+    let forbids =
+        |name: &str, value| machine.text(format!("/proc/sys/{name}")).as_deref() == Some(value);
+    switches
+        .into_iter()
+        .filter(|(name, value, _)| forbids(name, value))
+        .map(|(name, _, allows)| format!("sysctl -w {}={allows}", name.replace('/', ".")))
+        .collect()
 }
 
 /// Becomes this program in new namespaces; returns only when that fails.
@@ -173,31 +175,23 @@ fn runtime_directory() -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_effective_capabilities_decide() {
-        assert!(has_net_admin(
-            "CapPrm:\t0000000000000000\nCapEff:\t0000000000001000\n"
-        ));
-        assert!(!has_net_admin(
-            "CapPrm:\t0000000000001000\nCapEff:\t0000000000000fff\n"
-        ));
-        assert!(!has_net_admin("Name:\tx\n"));
-    }
+    use crate::machine::fake::Fake;
 
     #[test]
     fn remedies_name_the_switch_that_is_in_the_way() {
-        let text = remedies(|name| (name == "user/max_user_namespaces").then(|| "0\n".into()));
+        let fake = Fake::empty();
+        let text = remedies(&fake.machine());
+        assert!(
+            text.contains("sudo") && text.contains("container"),
+            "{text}"
+        );
+        fake.file("/proc/sys/user/max_user_namespaces", "0\n");
+        let text = remedies(&fake.machine());
         assert!(
             text.contains("sysctl -w user.max_user_namespaces=10000"),
             "{text}"
         );
         assert!(!text.contains("apparmor"), "{text}");
-        let text = remedies(|_| None);
-        assert!(
-            text.contains("sudo") && text.contains("container"),
-            "{text}"
-        );
     }
 
     #[test]

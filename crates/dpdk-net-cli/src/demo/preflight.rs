@@ -1,6 +1,6 @@
 //! What the machine must offer, checked before DPDK starts: each refusal says what is wrong and what to do.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
@@ -11,24 +11,32 @@ use super::cidr::Cidr;
 use super::device::{Device, port_end};
 use super::kernel::{self, Interface};
 use crate::failure::{Failure, Result};
-
-const TUN: &str = "/dev/net/tun";
+use crate::machine::hugepages::{self, Hugepages};
+use crate::machine::pci::Nic;
+use crate::machine::{Machine, tun};
 
 /// Checks that need no rights: they come before a namespace is entered.
 pub(crate) fn machine(args: &DemoArgs) -> Result {
+    let here = Machine::here();
     if args.device == Device::Tap
         || matches!(&args.device, Device::Vdev(raw) if raw.starts_with("net_tap"))
     {
-        tun(Path::new(TUN))?;
+        tun::check(&here)?;
     }
     if let Device::Pci(address) = &args.device {
-        pci(address)?;
+        pci(&here, address)?;
     }
     if args.wants_hugepages() {
-        hugepages(
-            Path::new("/sys/kernel/mm/hugepages"),
-            u64::from(args.memory) << 20,
-        )?;
+        let bytes = u64::from(args.memory) << 20;
+        if let Some(what) = hugepages::shortage(&Hugepages::all(&here), bytes) {
+            return Err(Failure::new(
+                what,
+                format!(
+                    "reserve them as root: {}\nor do without: leave out --hugepages (pci=ADDRESS needs them)",
+                    hugepages::reserve(bytes)
+                ),
+            ));
+        }
     }
     Ok(())
 }
@@ -134,105 +142,29 @@ fn say_what_a_veth_leaves_out(name: &str, interfaces: &[Interface]) {
     }
 }
 
-fn tun(path: &Path) -> Result {
-    match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error)
-            if matches!(error.kind(), ErrorKind::NotFound)
-                || error.raw_os_error() == Some(ENODEV) =>
-        {
-            Err(Failure::new(
-                format!(
-                    "{} is missing, so no TAP device can be made",
-                    path.display()
-                ),
-                "load the driver: modprobe tun\n(in a container: start it with --device /dev/net/tun --cap-add NET_ADMIN)",
-            ))
-        }
-        Err(error) => Err(Failure::new(
-            format!("{} cannot be opened: {error}", path.display()),
-            "run the demo as root, or let everybody open it, as is usual: chmod 0666 /dev/net/tun",
-        )),
-    }
-}
-
-/// The device node is there, its driver is not.
-const ENODEV: i32 = rustix::io::Errno::NODEV.raw_os_error();
-
-/// At least `bytes` must be free in hugepages of one size.
-fn hugepages(directory: &Path, bytes: u64) -> Result {
-    let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let mut most = 0;
-    let mut reserved = 0;
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let size = name.to_str().and_then(|n| {
-            n.strip_prefix("hugepages-")?
-                .strip_suffix("kB")?
-                .parse::<u64>()
-                .ok()
-        });
-        if let (Some(kib), Some(free)) = (size, number(&entry.path().join("free_hugepages"))) {
-            most = most.max(free.saturating_mul(kib) << 10);
-            reserved += number(&entry.path().join("nr_hugepages")).unwrap_or(0);
-        }
-    }
-    if most >= bytes {
-        return Ok(());
-    }
-    let what = if reserved == 0 {
-        "hugepages are asked for, and this machine has none reserved".to_owned()
-    } else {
-        format!(
-            "{} MiB of hugepages are asked for, and {} MiB are free",
-            bytes >> 20,
-            most >> 20
-        )
-    };
-    Err(Failure::new(
-        what,
-        format!(
-            "reserve them as root: sysctl -w vm.nr_hugepages={}\nor do without: leave out --hugepages (pci=ADDRESS needs them)",
-            bytes.div_ceil(2 << 20) + 64
-        ),
-    ))
-}
-
-/// The drivers through which DPDK reaches a NIC: the generic ones, and those that share it with the kernel.
-const PCI_DRIVERS: [&str; 6] = [
-    "vfio-pci",
-    "uio_pci_generic",
-    "igb_uio",
-    "mlx4_core",
-    "mlx5_core",
-    "mana",
-];
-
-fn pci(address: &str) -> Result {
-    let device = Path::new("/sys/bus/pci/devices").join(address);
-    if !device.exists() {
+/// The NIC is there, and DPDK may have it.
+fn pci(machine: &Machine, address: &str) -> Result {
+    let Some(nic) = Nic::at(machine, address) else {
         return Err(Failure::new(
             format!("there is no PCI device {address}"),
-            "dpdk-devbind.py --status-dev net lists the NICs",
+            "`dpdk-net devices` lists the NICs",
         ));
+    };
+    if nic.is_ready() {
+        return Ok(());
     }
-    let driver = fs::read_link(device.join("driver")).ok();
-    let driver = driver
-        .as_deref()
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
-    match driver {
-        Some(name) if PCI_DRIVERS.contains(&name) => Ok(()),
-        other => Err(Failure::new(
-            format!(
-                "PCI device {address} belongs to {}, not to DPDK",
-                other.map_or("no driver".into(), |n| format!("the driver {n}"))
-            ),
-            format!(
-                "modprobe vfio-pci && dpdk-devbind.py --bind=vfio-pci {address}\n(the kernel then no longer has this interface)"
-            ),
-        )),
-    }
+    Err(Failure::new(
+        format!(
+            "PCI device {address} belongs to {}, not to DPDK",
+            nic.driver
+                .as_ref()
+                .map_or("no driver".into(), |name| format!("the driver {name}"))
+        ),
+        format!(
+            "{}\n(the kernel then no longer has this interface)",
+            nic.bind()
+        ),
+    ))
 }
 
 fn name_is_free(name: &str, interfaces: &[Interface]) -> Result {
@@ -311,6 +243,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::machine::fake::Fake;
 
     #[derive(Parser, Debug)]
     struct Line {
@@ -404,35 +337,6 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_tun_device_names_the_driver() {
-        let failure = tun(Path::new("/nonexistent/net/tun")).unwrap_err();
-        assert!(failure.to_string().contains("modprobe tun"), "{failure}");
-    }
-
-    #[test]
-    fn hugepages_are_counted_by_size() {
-        let root = tempfile::tempdir().unwrap();
-        let failure = hugepages(root.path(), 64 << 20).unwrap_err();
-        assert!(failure.to_string().contains("none reserved"), "{failure}");
-        let pages = root.path().join("hugepages-2048kB");
-        fs::create_dir(&pages).unwrap();
-        fs::write(pages.join("nr_hugepages"), "64\n").unwrap();
-        fs::write(pages.join("free_hugepages"), "32\n").unwrap();
-        assert_eq!(hugepages(root.path(), 64 << 20), Ok(()));
-        let failure = hugepages(root.path(), 128 << 20).unwrap_err();
-        assert!(
-            failure
-                .to_string()
-                .contains("128 MiB of hugepages are asked for, and 64 MiB are free"),
-            "{failure}"
-        );
-        assert!(
-            failure.to_string().contains("vm.nr_hugepages=128"),
-            "{failure}"
-        );
-    }
-
-    #[test]
     fn a_server_gets_its_socket_unless_somebody_listens_there() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
@@ -469,7 +373,22 @@ mod tests {
 
     #[test]
     fn an_absent_nic_is_refused() {
-        let failure = pci("ffff:ff:1f.7").unwrap_err();
-        assert!(failure.to_string().contains("dpdk-devbind.py"), "{failure}");
+        let machine = Fake::good().machine();
+        let failure = pci(&machine, "ffff:ff:1f.7").unwrap_err();
+        assert!(
+            failure.to_string().contains("dpdk-net devices"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_nic_is_had_once_it_is_bound() {
+        let fake = Fake::good();
+        assert_eq!(pci(&fake.machine(), "0000:01:00.0"), Ok(()));
+        let failure = pci(&fake.machine(), "0000:00:03.0").unwrap_err();
+        assert!(
+            failure.to_string().contains("--bind=vfio-pci 0000:00:03.0"),
+            "{failure}"
+        );
     }
 }

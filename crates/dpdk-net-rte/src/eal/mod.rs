@@ -63,6 +63,14 @@ impl Eal {
         version.to_string_lossy().into_owned()
     }
 
+    /// The directory that DPDK loads its drivers from when it starts (`RTE_EAL_PMD_PATH`), as it was built; `None`
+    /// where none was set.
+    pub fn plugin_dir() -> Option<std::path::PathBuf> {
+        let path = CStr::from_bytes_until_nul(sys::RTE_EAL_PMD_PATH).ok()?;
+        let path = path.to_str().ok()?;
+        (!path.is_empty()).then(|| path.into())
+    }
+
     /// The name that was given to [`Eal::builder`].
     pub fn program(&self) -> &str {
         &self.inner.program

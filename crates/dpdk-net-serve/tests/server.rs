@@ -1,0 +1,272 @@
+//! Connections: clients that dawdle, and an end that loses nothing.
+
+mod common;
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Server, read_answer, read_head, request, upstream, within};
+use dpdk_net_serve::{Files, Limits, Proxy, RouteRule, Site, SiteService, Status, Target, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+fn hello() -> Site {
+    Site::new([RouteRule::new(
+        "/",
+        Target::Status(Status::new(200, "hello")),
+    )])
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    let limits = Limits {
+        header_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let server = Server::with_limits(hello(), limits).await;
+    for begun in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: a\r\n"] {
+        let mut stream = TcpStream::connect(server.addr).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let answer = read_answer(stream).await;
+        assert!(matches!(answer.status, 0 | 408), "{begun:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_refused() {
+    let server = Server::start(hello()).await;
+    let long = request("GET", "/", &[&format!("X-Long: {}", "x".repeat(300_000))]);
+    assert_eq!(server.exchange(long).await.status, 431);
+    let many: Vec<String> = (0..200).map(|n| format!("X-{n}: x")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(
+        server.exchange(request("GET", "/", &many)).await.status,
+        431
+    );
+    assert_eq!(server.get("/").await.text(), "hello\n");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_loses_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = fs::File::create(directory.path().join("large")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let site = Site::new([RouteRule::new(
+        "/",
+        Target::Files(Files::new(directory.path())),
+    )]);
+    let limits = Limits {
+        connections: 1,
+        write_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let server = Server::with_limits(site, limits).await;
+    let mut lazy = TcpStream::connect(server.addr).await.unwrap();
+    lazy.write_all(request("GET", "/large", &[]).as_bytes())
+        .await
+        .unwrap();
+    read_head(&mut lazy).await;
+    // There is room for one: this answer comes only because the other connection was cut.
+    assert_eq!(server.get("/none").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_request_that_has_begun_is_answered_after_the_end_was_asked_for() {
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (at_upstream, may_finish) = (begun.clone(), finish.clone());
+    let addr = upstream(move |mut stream| {
+        let (begun, finish) = (at_upstream.clone(), may_finish.clone());
+        async move {
+            read_head(&mut stream).await;
+            begun.notify_one();
+            finish.notified().await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+                .await
+                .unwrap();
+        }
+    })
+    .await;
+    let mut server = Server::proxy(Proxy::new([addr])).await;
+    let mut idle = TcpStream::connect(server.addr).await.unwrap();
+    idle.write_all(b"GET /.. HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    read_head(&mut idle).await;
+
+    let mut busy = TcpStream::connect(server.addr).await.unwrap();
+    busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    within(begun.notified()).await;
+    server.stop();
+    // The idle one ends at once, while the other goes on.
+    let mut rest = Vec::new();
+    within(idle.read_to_end(&mut rest)).await.unwrap();
+    finish.notify_one();
+    let answer = read_answer(busy).await;
+    assert_eq!((answer.status, answer.text()), (200, "late"));
+    assert!(answer.complete);
+    let addr = server.addr;
+    server.ended().await;
+    assert!(
+        TcpStream::connect(addr).await.is_err(),
+        "nobody listens any more"
+    );
+}
+
+#[tokio::test]
+async fn connections_in_the_backlog_are_served_before_the_end() {
+    let service = SiteService::new(hello(), TcpStream::connect::<std::net::SocketAddr>).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        client
+            .write_all(request("GET", "/", &[]).as_bytes())
+            .await
+            .unwrap();
+        clients.push(client);
+    }
+    within(serve(
+        listener,
+        service,
+        Limits::default(),
+        std::future::ready(()),
+    ))
+    .await;
+    for client in clients {
+        assert_eq!(read_answer(client).await.text(), "hello\n");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_cut_tunnels_too() {
+    let addr = upstream(|mut stream| async move {
+        let head = read_head(&mut stream).await;
+        if head.contains("/ws") {
+            let answer =
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let site = Site::new([RouteRule::new("/", Target::Proxy(Proxy::new([addr])))]);
+    let limits = Limits {
+        drain: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let mut server = Server::with_limits(site, limits).await;
+    let mut waiting = TcpStream::connect(server.addr).await.unwrap();
+    waiting
+        .write_all(request("GET", "/", &[]).as_bytes())
+        .await
+        .unwrap();
+    let mut tunnel = TcpStream::connect(server.addr).await.unwrap();
+    tunnel
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    assert!(read_head(&mut tunnel).await.starts_with("HTTP/1.1 101 "));
+    server.stop();
+    server.ended().await;
+    assert_eq!(read_answer(waiting).await.status, 0);
+    assert_eq!(within(tunnel.read(&mut [0; 8])).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_among_the_connections() {
+    let addr = upstream(|mut stream| async move {
+        if !read_head(&mut stream).await.contains("/ws") {
+            return;
+        }
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        let _ = stream.read(&mut [0; 8]).await;
+    })
+    .await;
+    let site = Site::new([
+        RouteRule::new("/", Target::Status(Status::new(200, "hello"))),
+        RouteRule::new("/ws", Target::Proxy(Proxy::new([addr]))),
+    ]);
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let server = Server::with_limits(site, limits).await;
+    let mut tunnel = TcpStream::connect(server.addr).await.unwrap();
+    tunnel
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    assert!(read_head(&mut tunnel).await.starts_with("HTTP/1.1 101 "));
+    let next = server.get("/");
+    tokio::pin!(next);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut next).await;
+    assert!(early.is_err(), "there is room for one");
+    drop(tunnel);
+    assert_eq!(next.await.text(), "hello\n");
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_access_log_has_a_line_for_each_request_if_it_is_wanted() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let quiet = Server::start(hello()).await;
+    quiet.get("/quiet").await;
+    let mut site = hello();
+    site.access_log = true;
+    let mut server = Server::start(site).await;
+    server.get("/a%20b").await;
+    server.get("/..").await;
+    server.stop();
+    server.ended().await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let access: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("access:"))
+        .collect();
+    assert_eq!(access.len(), 2, "{text}");
+    for part in [
+        "peer=127.0.0.1:",
+        "method=\"GET\"",
+        "host=\"a.example\"",
+        "path=\"/a%20b\"",
+        "status=200",
+        "bytes=6",
+        "complete=true",
+    ] {
+        assert!(access[0].contains(part), "{part}: {}", access[0]);
+    }
+    assert!(access[1].contains("status=400"), "{}", access[1]);
+}

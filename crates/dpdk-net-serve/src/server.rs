@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use futures_util::FutureExt;
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tower::Service;
 
@@ -52,8 +53,9 @@ impl Default for Limits {
     }
 }
 
-/// How long a connection that has not brought its first request yet is given for it once the server is to end.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// How long connections on which nothing is asked are kept once the server is to end: a request may be on its way, and its client
+/// can't know that nobody will read it. What is answered meanwhile says that the connection ends (RFC 9112 section 9.6).
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// hyper's own least for the buffer of a connection.
 const MIN_HEADER_BYTES: usize = 8 << 10;
@@ -82,6 +84,11 @@ impl Ending {
         self.reaches(Phase::Ended).await;
     }
 
+    /// Whether the server is to end.
+    fn has_begun(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
     async fn reaches(&mut self, phase: Phase) {
         // An error means that the server is gone, and that is an end too.
         let _ = self.phase.wait_for(|now| *now >= phase).await;
@@ -89,8 +96,8 @@ impl Ending {
 }
 
 /// Accepts connections and answers their requests, until `shutdown` is ready. Then it accepts those that have come
-/// already, lets every request that has begun be answered, closes idle connections (new ones after half a second, as
-/// their first request may be on its way), and returns: at the latest [`Limits::drain`] later.
+/// already, lets every request that has begun be answered, closes idle connections after half a second, as a request may be on
+/// its way, and returns: at the latest [`Limits::drain`] later.
 ///
 /// # Cancel safety
 /// If dropped, no further connection is accepted and open ones are cut.
@@ -161,14 +168,20 @@ where
 {
     let service = service.clone();
     let for_requests = ending.clone();
-    let requested = Arc::new(Notify::new());
-    let first_request = requested.clone();
     let answer = service_fn(move |mut request: Request<Incoming>| {
-        requested.notify_one();
         let extensions = request.extensions_mut();
         extensions.insert(Peer(peer));
         extensions.insert(for_requests.clone());
-        service.clone().call(request)
+        let ending = for_requests.clone();
+        let answered = service.clone().call(request);
+        async move {
+            let mut response = answered.await?;
+            if ending.has_begun() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = http
         .serve_connection(TokioIo::new(stream), answer)
@@ -177,8 +190,7 @@ where
         tokio::pin!(connection);
         let drained = async {
             ending.reaches(Phase::Draining).await;
-            // hyper closes a connection of which it has read nothing yet.
-            let _ = timeout(FIRST_REQUEST, first_request.notified()).await;
+            tokio::time::sleep(LAST_REQUEST).await;
         };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -33,7 +33,6 @@ pub struct SiteService<C: Connect> {
 
 struct Inner<C: Connect> {
     routes: Routes<Served<C>>,
-    body_limit: Option<u64>,
     trust_forwarded: bool,
     access_log: bool,
 }
@@ -75,7 +74,6 @@ impl<C: Connect> SiteService<C> {
         Ok(Self {
             inner: Arc::new(Inner {
                 routes: Routes::new(routes),
-                body_limit: site.body_limit,
                 trust_forwarded: site.trust_forwarded,
                 access_log: site.access_log,
             }),
@@ -171,10 +169,6 @@ impl<C: Connect> Inner<C> {
         if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
             return answer::status(StatusCode::BAD_REQUEST);
         }
-        let announced = request.body().size_hint().lower();
-        if self.body_limit.is_some_and(|limit| announced > limit) {
-            return answer::status(StatusCode::PAYLOAD_TOO_LARGE);
-        }
         let Ok(decoded) = RequestPath::parse(request.uri().path()) else {
             return answer::status(StatusCode::BAD_REQUEST);
         };
@@ -190,7 +184,6 @@ impl<C: Connect> Inner<C> {
                     peer,
                     authority,
                     trust_forwarded: self.trust_forwarded,
-                    body_limit: self.body_limit,
                     prefix,
                     rest,
                 };

@@ -16,8 +16,6 @@ pub struct Site {
     /// Where requests go. Of those that fit, one that names a host comes before one that does not, and then the
     /// one with the longest path is taken, in whatever order they are given.
     pub routes: Vec<RouteRule>,
-    /// The largest body of a request in bytes, `None` for any. More is answered with 413. 1 MiB by default.
-    pub body_limit: Option<u64>,
     /// Believe what a request says in `X-Forwarded-*` and `Forwarded`: for a site behind another proxy. Otherwise
     /// these are overwritten. Off by default.
     pub trust_forwarded: bool,
@@ -30,7 +28,6 @@ impl Site {
     pub fn new(routes: impl IntoIterator<Item = RouteRule>) -> Self {
         Self {
             routes: routes.into_iter().collect(),
-            body_limit: Some(1 << 20),
             trust_forwarded: false,
             access_log: false,
         }
@@ -199,6 +196,8 @@ pub struct Proxy {
     pub strip_prefix: bool,
     /// Send the request's own `Host`, not the upstream's address. On by default.
     pub preserve_host: bool,
+    /// How large a request's body may be, in bytes; more is answered with 413. 1 MiB by default, no bound for none.
+    pub body_limit: Option<u64>,
     /// How long connecting may take; then 504. 5 s by default.
     pub connect_timeout: Duration,
     /// How long the upstream may take from the last byte of the request to the headers of its response; then 504.
@@ -224,6 +223,7 @@ impl Proxy {
             upstreams: upstreams.into_iter().collect(),
             strip_prefix: false,
             preserve_host: true,
+            body_limit: Some(1 << 20),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

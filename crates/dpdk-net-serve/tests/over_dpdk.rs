@@ -83,14 +83,12 @@ fn files_and_a_proxy_are_served_from_user_space() {
 
     let listener = netns.spawn(|| KernelListener::bind("198.18.0.1:8080").unwrap());
     let upstream = listener.join().unwrap();
-    let mut site = Site::new([
+    let mut proxy = Proxy::new([upstream.local_addr().unwrap()]);
+    proxy.body_limit = None;
+    let site = Site::new([
         RouteRule::new("/", Target::Files(Files::new(directory.path()))),
-        RouteRule::new(
-            "/up",
-            Target::Proxy(Proxy::new([upstream.local_addr().unwrap()])),
-        ),
+        RouteRule::new("/up", Target::Proxy(proxy)),
     ]);
-    site.body_limit = None;
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let client = netns.spawn(move || {

@@ -97,10 +97,9 @@ async fn a_prefix_can_be_left_out_and_the_host_be_the_upstreams() {
 #[tokio::test]
 async fn large_bodies_pass_both_ways_with_a_length_and_in_chunks() {
     let echo = Router::new().route("/", any(|request: Request| async { request.into_body() }));
-    let proxy = Proxy::new([application(echo).await]);
-    let mut site = Site::new([RouteRule::new("/", Target::Proxy(proxy))]);
-    site.body_limit = None;
-    let server = Server::start(site).await;
+    let mut proxy = Proxy::new([application(echo).await]);
+    proxy.body_limit = None;
+    let server = Server::proxy(proxy).await;
     let body = pattern(8 << 20);
 
     let mut whole =
@@ -464,12 +463,9 @@ async fn a_body_beyond_the_limit_is_413() {
         any(|body: Bytes| async move { body.len().to_string() }),
     );
     let sink = sink.layer(axum::extract::DefaultBodyLimit::disable());
-    let mut site = Site::new([RouteRule::new(
-        "/",
-        Target::Proxy(Proxy::new([application(sink).await])),
-    )]);
-    site.body_limit = Some(10);
-    let server = Server::start(site).await;
+    let mut proxy = Proxy::new([application(sink).await]);
+    proxy.body_limit = Some(10);
+    let server = Server::proxy(proxy).await;
     let sized = |length: usize| {
         request("POST", "/", &[&format!("Content-Length: {length}")]) + &"x".repeat(length)
     };

@@ -43,7 +43,6 @@ pub(crate) struct Context<'a> {
     /// The host and port that the client asked for.
     pub(crate) authority: Option<Authority>,
     pub(crate) trust_forwarded: bool,
-    pub(crate) body_limit: Option<u64>,
     /// The route's path without the slash at its end, and what the request's has beyond it.
     pub(crate) prefix: &'a str,
     pub(crate) rest: &'a [u8],
@@ -72,6 +71,11 @@ impl<C: Connect> ProxyTarget<C> {
 
     /// Answers a request from one of the upstreams.
     pub(crate) async fn serve(&self, request: Request, context: Context<'_>) -> Response {
+        let announced = request.body().size_hint().lower();
+        let limit = self.proxy.body_limit;
+        if limit.is_some_and(|limit| announced > limit) {
+            return answer::status(StatusCode::PAYLOAD_TOO_LARGE);
+        }
         let (mut parts, body) = request.into_parts();
         let upgrade = headers::upgrade(&parts.headers);
         let client_side = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -93,7 +97,7 @@ impl<C: Connect> ProxyTarget<C> {
         }
         let upload = Upload::new(self.proxy.idle_timeout);
         let is_empty = body.is_end_stream();
-        let body = Body::new(Watched::new(body, upload.clone(), context.body_limit));
+        let body = Body::new(Watched::new(body, upload.clone(), limit));
 
         let mut response = match self
             .send(&parts, &target, context.authority, body, is_empty, &upload)

@@ -6,24 +6,21 @@ mod service;
 mod system;
 
 use crate::decode::Places;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::sections::{Config, Network, Port};
-use crate::tree::Place;
 
 /// Collects what is wrong, with the lines that it is about.
 pub(crate) struct Check<'a> {
     config: &'a Config,
     places: &'a Places,
-    whole: &'a Place,
     problems: &'a mut Vec<Problem>,
 }
 
 /// Looks at all of it.
-pub(crate) fn check(config: &Config, places: &Places, whole: &Place, problems: &mut Vec<Problem>) {
+pub(crate) fn check(config: &Config, places: &Places, problems: &mut Vec<Problem>) {
     let mut check = Check {
         config,
         places,
-        whole,
         problems,
     };
     system::check(&mut check);
@@ -40,8 +37,8 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> &mut Problem {
-        let place = self.place(path).clone();
-        let problem = Problem::new("contradiction", message)
+        let place = self.places.nearest(path).clone();
+        let problem = Problem::new(Kind::Contradiction, message)
             .on(path)
             .at(&place, "")
             .help(help);
@@ -59,7 +56,7 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let other = self.place(other).clone();
+        let other = self.places.nearest(other).clone();
         let problem = self.tell(one, message, help);
         problem.also.push((other, "together with this".to_owned()));
     }
@@ -72,24 +69,10 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let first = self.place(first).clone();
+        let first = self.places.nearest(first).clone();
         let problem = self.tell(again, message, help);
         problem.label = "again here".to_owned();
         problem.also.push((first, "first here".to_owned()));
-    }
-
-    /// Where a setting is, or else what it is in.
-    fn place(&self, path: &str) -> &Place {
-        let mut path = path;
-        loop {
-            if let Some(place) = self.places.0.get(path) {
-                return place;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = path.get(..end).unwrap_or_default(),
-                None => return self.whole,
-            }
-        }
     }
 
     /// Tells of each value that is there a second time: what it is called, and its path, by value.

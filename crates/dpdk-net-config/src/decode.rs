@@ -6,15 +6,57 @@ use std::fmt;
 
 use serde_json::{Value as Json, json};
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::tree::{Node, Place, Table, Value};
 
 /// Where each setting was written, by its path.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Places(pub(crate) BTreeMap<String, Place>);
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    by_path: BTreeMap<String, Place>,
+    /// For what is nowhere: the start of the text.
+    start: Place,
+}
+
+impl Places {
+    fn insert(&mut self, path: String, place: &Place) {
+        self.by_path.insert(path, place.clone());
+    }
+
+    /// Remembers where all values within one are that somebody else reads.
+    fn insert_below(&mut self, path: String, node: &Node) {
+        match &node.value {
+            Value::Table(Table { entries }) => {
+                for entry in entries {
+                    self.insert_below(join(&path, &entry.key), &entry.node);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.insert_below(format!("{path}[{index}]"), item);
+                }
+            }
+            _ => {}
+        }
+        self.insert(path, &node.place);
+    }
+
+    /// Where a setting is, or else the nearest that it is, or would be, in.
+    pub(crate) fn nearest(&self, path: &str) -> &Place {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.by_path.get(path) {
+                return place;
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = path.get(..end).unwrap_or_default(),
+                None => return &self.start,
+            }
+        }
+    }
+}
 
 /// What is found while a tree is read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) problems: Vec<Problem>,
     pub(crate) places: Places,
@@ -28,6 +70,26 @@ enum Step {
 }
 
 impl Reader {
+    /// One for the tree with this root.
+    pub(crate) fn new(root: &Node) -> Self {
+        let start = Place {
+            source: root.place.source.clone(),
+            span: 0..0,
+        };
+        let by_path = BTreeMap::new();
+        Self {
+            problems: Vec::new(),
+            places: Places { by_path, start },
+            path: Vec::new(),
+        }
+    }
+
+    /// Remembers where all values within the one being read are.
+    pub(crate) fn remember_below(&mut self, node: &Node) {
+        let path = self.path();
+        self.places.insert_below(path, node);
+    }
+
     /// The path of what is being read, as in `port[0].mtu`.
     pub(crate) fn path(&self) -> String {
         let mut text = String::new();
@@ -48,7 +110,7 @@ impl Reader {
     fn within<T>(&mut self, step: Step, place: &Place, read: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(step);
         let path = self.path();
-        self.places.0.insert(path, place.clone());
+        self.places.insert(path, place);
         let result = read(self);
         self.path.pop();
         result
@@ -70,7 +132,7 @@ impl Reader {
         let name = self.name();
         let message = format!("{name} should be {expected}, not {}", node.value.kind());
         self.problem(
-            Problem::new("wrong-type", message)
+            Problem::new(Kind::WrongType, message)
                 .at(&node.place, format!("this is {}", node.value.kind())),
         );
     }
@@ -78,7 +140,7 @@ impl Reader {
     /// Tells that a value can't be.
     pub(crate) fn bad_value(&mut self, node: &Node, why: impl fmt::Display, help: Option<String>) {
         let message = format!("{} can't be {}: {why}", self.name(), node.value);
-        let mut problem = Problem::new("bad-value", message).at(&node.place, "");
+        let mut problem = Problem::new(Kind::BadValue, message).at(&node.place, "");
         problem.help = help;
         self.problem(problem);
     }
@@ -247,7 +309,7 @@ pub(crate) mod need {
         slot.read(reader, read, |reader| {
             let (name, key) = (reader.name(), slot.key);
             let message = format!("{name} has no `{key}`");
-            let problem = Problem::new("missing-key", message);
+            let problem = Problem::new(Kind::MissingKey, message);
             reader.problem(problem.at(&slot.whole.place, format!("`{key}` has to be given here")));
             None
         })
@@ -431,7 +493,7 @@ pub(crate) fn table<'a>(node: &'a Node, known: &[&str], reader: &mut Reader) -> 
             true => format!("there is no section `{}`", entry.key),
             false => format!("{} has no key `{}`", reader.name(), entry.key),
         };
-        let problem = Problem::new("unknown-key", message)
+        let problem = Problem::new(Kind::UnknownKey, message)
             .on(join(&reader.path(), &entry.key))
             .at(&entry.key_place, "not known")
             .help(suggestion(&entry.key, known));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use miette::NamedSource;
 use toml::de::DeValue;
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::tree::{Entry, Node, Place, Table, Value};
 
 /// What the names of variables begin with.
@@ -106,7 +106,7 @@ fn set(node: &mut Node, parts: &[&str], new: Node, place: &Place) -> Result<(), 
         return Ok(());
     };
     if part.is_empty() {
-        let problem = Problem::new("environment", "the variable's name has an empty part");
+        let problem = Problem::new(Kind::Environment, "the variable's name has an empty part");
         return Err(Box::new(problem.at(place, "").help(
             "parts of the path stand between two underscores: DPDK_NET__TCP__TIME_WAIT",
         )));
@@ -122,7 +122,7 @@ fn set(node: &mut Node, parts: &[&str], new: Node, place: &Place) -> Result<(), 
                 len => format!("0 to {} are there, {len} adds one", len - 1),
             };
             return Err(Box::new(
-                Problem::new("environment", message)
+                Problem::new(Kind::Environment, message)
                     .at(place, "")
                     .help(help),
             ));

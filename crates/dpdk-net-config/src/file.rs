@@ -8,11 +8,11 @@ use serde_json::{Value as Json, json};
 use crate::check;
 use crate::decode::{Places, Reader, Setting};
 use crate::environment;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Kind, Problem, Problems};
 use crate::sections::Config;
 use crate::spdk;
 use crate::text::{self, Format};
-use crate::tree::{Node, Place, Table, Value};
+use crate::tree::Place;
 
 /// The largest file that is read: what people write is a thousandth of it.
 const MOST: u64 = 4 << 20;
@@ -24,7 +24,6 @@ pub struct File {
     path: Option<PathBuf>,
     config: Config,
     places: Places,
-    whole: Place,
 }
 
 impl File {
@@ -36,7 +35,7 @@ impl File {
         let path = path.as_ref();
         let name = path.display().to_string();
         let unreadable = |why: String| {
-            let problem = Problem::new("unreadable", format!("{name} can't be read: {why}"));
+            let problem = Problem::new(Kind::Unreadable, format!("{name} can't be read: {why}"));
             Problems::new(vec![problem])
         };
         let size = std::fs::metadata(path)
@@ -80,21 +79,20 @@ impl File {
             root = spdk::unfold(root, LISTS, &mut problems);
         }
         environment::apply(&mut root, variables, &mut problems);
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(&root);
         let config = Config::decode(&root, &mut reader);
         if whole_but_broken {
             // Where a line can't be read, keys may be missing that are there.
             reader
                 .problems
-                .retain(|problem| problem.code != "missing-key");
+                .retain(|problem| problem.kind != Kind::MissingKey);
         }
         problems.append(&mut reader.problems);
-        let whole = start(&root);
         let Some(config) = config.filter(|_| !whole_but_broken) else {
             return Err(Problems::new(problems));
         };
         let mut more = Vec::new();
-        check::check(&config, &reader.places, &whole, &mut more);
+        check::check(&config, &reader.places, &mut more);
         // What a value that can't be read makes look wrong is not.
         more.retain(|more| {
             !problems
@@ -110,7 +108,6 @@ impl File {
             path: None,
             config,
             places: reader.places,
-            whole,
         })
     }
 
@@ -131,16 +128,7 @@ impl File {
 
     /// Where a setting was written, by its path, as in `port[0].mtu`, or else where the nearest was that it is in.
     pub fn place(&self, path: &str) -> &Place {
-        let mut path = path;
-        loop {
-            if let Some(place) = self.places.0.get(path) {
-                return place;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = path.get(..end).unwrap_or_default(),
-                None => return &self.whole,
-            }
-        }
+        self.places.nearest(path)
     }
 
     /// That the machine refuses a setting, with the line that asks for it: what is wrong, and what to do about it.
@@ -150,7 +138,7 @@ impl File {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Problem {
-        Problem::new("refused", message)
+        Problem::new(Kind::Refused, message)
             .on(path)
             .at(self.place(path), "")
             .help(help)
@@ -183,7 +171,7 @@ impl File {
                 path => format!("app.{path}"),
             };
             let message = format!("`{path}`: {}", error.inner());
-            let problem = Problem::new("bad-value", message)
+            let problem = Problem::new(Kind::BadValue, message)
                 .at(self.place(&path), "")
                 .on(path);
             Problems::new(vec![problem])
@@ -193,14 +181,6 @@ impl File {
     /// The settings as JSON, those that were given.
     pub fn to_json(&self) -> Json {
         self.config.to_json()
-    }
-}
-
-/// The first byte of a file, for what is nowhere in it.
-fn start(root: &Node) -> Place {
-    Place {
-        source: root.place.source.clone(),
-        span: 0..0,
     }
 }
 
@@ -227,29 +207,4 @@ pub fn schema() -> Json {
         schema.insert("title".to_owned(), json!("dpdk-net configuration"));
     }
     schema
-}
-
-impl Reader {
-    /// Remembers where all values within one are that somebody else reads.
-    pub(crate) fn places_below(&mut self, node: &Node) {
-        let path = self.path();
-        self.remember(&path, node);
-    }
-
-    fn remember(&mut self, path: &str, node: &Node) {
-        self.places.0.insert(path.to_owned(), node.place.clone());
-        match &node.value {
-            Value::Table(Table { entries }) => {
-                for entry in entries {
-                    self.remember(&format!("{path}.{}", entry.key), &entry.node);
-                }
-            }
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.remember(&format!("{path}[{index}]"), item);
-                }
-            }
-            _ => {}
-        }
-    }
 }

@@ -8,10 +8,40 @@ use miette::{
 
 use crate::tree::Place;
 
+/// What sort of mistake something is; [`Problem::kind`] has the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unreadable,
+    Syntax,
+    UnknownKey,
+    MissingKey,
+    WrongType,
+    BadValue,
+    Contradiction,
+    Environment,
+    Refused,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Syntax => "syntax",
+            Self::UnknownKey => "unknown-key",
+            Self::MissingKey => "missing-key",
+            Self::WrongType => "wrong-type",
+            Self::BadValue => "bad-value",
+            Self::Contradiction => "contradiction",
+            Self::Environment => "environment",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One mistake: what, where, and what to do.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    pub(crate) code: &'static str,
+    pub(crate) kind: Kind,
     pub(crate) message: String,
     /// The setting, as in `port[0].mtu`; empty where it is about the text itself.
     pub(crate) path: String,
@@ -23,9 +53,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
-            code,
+            kind,
             message: message.into(),
             path: String::new(),
             place: None,
@@ -56,9 +86,21 @@ impl Problem {
         self
     }
 
-    /// The kind of mistake, for programs: `unknown-key`, `wrong-type`, `bad-value`, ...
+    /// The kind of mistake, for programs:
+    ///
+    /// | | |
+    /// |---|---|
+    /// | `unreadable` | there is no text: no such file, no permission, no UTF-8 |
+    /// | `syntax` | the text is no TOML, or no JSON; a key is there twice |
+    /// | `unknown-key` | there is no such section or key |
+    /// | `missing-key` | a key that has to be there, or one of several, is not |
+    /// | `wrong-type` | a text where a number should be, say |
+    /// | `bad-value` | the right type, and a value that this key can't have |
+    /// | `contradiction` | each setting alone may be so, and not beside the others |
+    /// | `environment` | a variable's name leads nowhere, or it is empty |
+    /// | `refused` | the machine can't do what is asked for ([`File::refuse`](crate::File::refuse)) |
     pub fn kind(&self) -> &'static str {
-        self.code
+        self.kind.word()
     }
 
     /// What is wrong.

@@ -12,7 +12,7 @@
 //! before it or without.
 
 use crate::decode::suggestion;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::tree::{Entry, Node, Place, Table, Value};
 
 /// Whether a file has this layout.
@@ -34,7 +34,7 @@ pub(crate) fn unfold(root: Node, lists: &[&str], problems: &mut Vec<Problem>) ->
         if entry.key != "subsystems" {
             let message = format!("`{}` stands beside `subsystems`", entry.key);
             problems.push(
-                Problem::new("unknown-key", message)
+                Problem::new(Kind::UnknownKey, message)
                     .at(&entry.key_place, "")
                     .help("write it as a subsystem too, or write sections only"),
             );
@@ -42,7 +42,7 @@ pub(crate) fn unfold(root: Node, lists: &[&str], problems: &mut Vec<Problem>) ->
         }
         let Value::Array(subsystems) = entry.node.value else {
             problems.push(
-                Problem::new("wrong-type", "`subsystems` should be a list")
+                Problem::new(Kind::WrongType, "`subsystems` should be a list")
                     .at(&entry.node.place, ""),
             );
             continue;
@@ -67,7 +67,7 @@ fn parts<const N: usize>(
 ) -> Result<[Option<Node>; N], Box<Problem>> {
     let Value::Table(table) = node.value else {
         let message = format!("a table with {} is needed here", known.join(", "));
-        return Err(Problem::new("wrong-type", message)
+        return Err(Problem::new(Kind::WrongType, message)
             .at(&node.place, "")
             .into());
     };
@@ -78,7 +78,7 @@ fn parts<const N: usize>(
             Some(slot) => *slot = Some(entry.node),
             None => problems.push(
                 Problem::new(
-                    "unknown-key",
+                    Kind::UnknownKey,
                     format!("there is no `{}` in a subsystem", entry.key),
                 )
                 .at(&entry.key_place, "not known")
@@ -96,13 +96,15 @@ fn text(node: Option<Node>, key: &str, place: &Place) -> Result<(String, Place),
             place,
         }) => Ok((text, place)),
         Some(node) => Err(
-            Problem::new("wrong-type", format!("`{key}` should be a text"))
+            Problem::new(Kind::WrongType, format!("`{key}` should be a text"))
                 .at(&node.place, "")
                 .into(),
         ),
-        None => Err(Problem::new("missing-key", format!("there is no `{key}`"))
-            .at(place, "")
-            .into()),
+        None => Err(
+            Problem::new(Kind::MissingKey, format!("there is no `{key}`"))
+                .at(place, "")
+                .into(),
+        ),
     }
 }
 
@@ -127,7 +129,7 @@ fn one(
         }) => calls,
         Some(node) => {
             return Err(
-                Problem::new("wrong-type", "`config` should be a list of calls")
+                Problem::new(Kind::WrongType, "`config` should be a list of calls")
                     .at(&node.place, "")
                     .into(),
             );
@@ -147,7 +149,7 @@ fn one(
         if !known.contains(&verb) {
             problems.push(
                 Problem::new(
-                    "bad-value",
+                    Kind::BadValue,
                     format!("`{method}` is no method of the subsystem `{name}`"),
                 )
                 .at(&method_place, "")
@@ -202,7 +204,7 @@ fn add(
             for new in more.entries {
                 if let Some(first) = table.get(&new.key) {
                     problems.push(
-                        Problem::new("syntax", format!("`{name}.{}` is given twice", new.key))
+                        Problem::new(Kind::Syntax, format!("`{name}.{}` is given twice", new.key))
                             .at(&new.key_place, "again here")
                             .also(&first.key_place, "first here")
                             .help("leave one of them out"),
@@ -212,7 +214,8 @@ fn add(
                 }
             }
         }
-        _ => problems
-            .push(Problem::new("wrong-type", "`params` should be a table").at(&params.place, "")),
+        _ => problems.push(
+            Problem::new(Kind::WrongType, "`params` should be a table").at(&params.place, ""),
+        ),
     }
 }

@@ -10,7 +10,7 @@ use miette::NamedSource;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::tree::{Entry, Node, Place, Source, Table, Value};
 
 /// The format of a file.
@@ -62,7 +62,7 @@ fn toml(source: &Source, problems: &mut Vec<Problem>) -> Node {
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let message = error.message();
-        let problem = Problem::new("syntax", message).at(&place(source, span), "");
+        let problem = Problem::new(Kind::Syntax, message).at(&place(source, span), "");
         problems.push(match message {
             "duplicate key" => problem.help("leave one of them out"),
             _ => problem,
@@ -97,8 +97,9 @@ fn toml_value(source: &Source, value: Spanned<DeValue<'_>>, problems: &mut Vec<P
             match i128::from_str_radix(integer.as_str(), integer.radix()) {
                 Ok(integer) => Value::Integer(integer),
                 Err(_) => {
-                    problems
-                        .push(Problem::new("syntax", "this number is too large").at(&place, ""));
+                    problems.push(
+                        Problem::new(Kind::Syntax, "this number is too large").at(&place, ""),
+                    );
                     Value::Null
                 }
             }
@@ -138,7 +139,7 @@ fn json(source: &Source, problems: &mut Vec<Problem>) -> Option<Node> {
         Ok(parsed) => match parsed.value {
             Some(value) => Some(json_value(source, value, problems)),
             None => {
-                let problem = Problem::new("syntax", "there is nothing in this file")
+                let problem = Problem::new(Kind::Syntax, "there is nothing in this file")
                     .at(&place(source, 0..0), "")
                     .help("an empty JSON configuration is `{}`");
                 problems.push(problem);
@@ -152,7 +153,7 @@ fn json(source: &Source, problems: &mut Vec<Problem>) -> Option<Node> {
                 first.make_ascii_lowercase();
             }
             problems.push(
-                Problem::new("syntax", message).at(&place(source, range.start..range.end), ""),
+                Problem::new(Kind::Syntax, message).at(&place(source, range.start..range.end), ""),
             );
             None
         }
@@ -184,10 +185,11 @@ fn json_value(source: &Source, value: ast::Value<'_>, problems: &mut Vec<Problem
                 let key = property.name.into_string();
                 let node = json_value(source, property.value, problems);
                 if let Some(first) = table.get(&key) {
-                    let problem = Problem::new("syntax", format!("the key `{key}` is there twice"))
-                        .at(&key_place, "again here")
-                        .also(&first.key_place, "first here")
-                        .help("leave one of them out");
+                    let problem =
+                        Problem::new(Kind::Syntax, format!("the key `{key}` is there twice"))
+                            .at(&key_place, "again here")
+                            .also(&first.key_place, "first here")
+                            .help("leave one of them out");
                     problems.push(problem);
                     continue;
                 }

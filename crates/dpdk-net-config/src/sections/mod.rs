@@ -60,7 +60,7 @@ impl crate::decode::Setting for Free {
     fn decode(node: &crate::tree::Node, reader: &mut crate::decode::Reader) -> Option<Self> {
         match node.value.to_json() {
             serde_json::Value::Object(table) => {
-                reader.places_below(node);
+                reader.remember_below(node);
                 Some(Self(table))
             }
             _ => {

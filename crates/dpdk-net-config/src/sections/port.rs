@@ -1,7 +1,7 @@
 //! `[[port]]`: a device, and how it is set up.
 
 use crate::decode::section;
-use crate::value::{PciAddress, Size, Time, choice};
+use crate::value::{PciAddress, Size, Time, Written, choice};
 use dpdk_net_packet::MacAddr;
 
 use super::flow::FlowRule;
@@ -148,6 +148,16 @@ impl std::fmt::Display for RssKey {
             Self::Symmetric => f.write_str("symmetric"),
             Self::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
         }
+    }
+}
+
+impl Written for RssKey {
+    const WHAT: &'static str = "an RSS key";
+    const EXAMPLES: &'static [&'static str] = &["symmetric"];
+    const PATTERN: &'static str = r"^(driver|microsoft|symmetric|[0-9A-Fa-f: ]+)$";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -48,6 +48,23 @@ impl Check<'_> {
         &mut self.problems[last]
     }
 
+    /// Tells that one of several keys of what is at `path` has to be there, or, without keys, what is at `path` itself.
+    fn lack(
+        &mut self,
+        path: &str,
+        keys: &[&str],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let depends = match keys {
+            [] => vec![path.to_owned()],
+            keys => keys.iter().map(|key| format!("{path}.{key}")).collect(),
+        };
+        let problem = self.tell(path, message, help);
+        problem.kind = Kind::MissingKey;
+        problem.depends = depends;
+    }
+
     /// Tells that two settings can't be together.
     fn conflict(
         &mut self,
@@ -56,9 +73,10 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let other = self.places.nearest(other).clone();
+        let place = self.places.nearest(other).clone();
         let problem = self.tell(one, message, help);
-        problem.also.push((other, "together with this".to_owned()));
+        problem.also.push((place, "together with this".to_owned()));
+        problem.also_about.push(other.to_owned());
     }
 
     /// Tells that something is there a second time.

@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::{Value as Json, json};
 
 use crate::problem::{Kind, Problem};
-use crate::tree::{Node, Place, Table, Value};
+use crate::tree::{Entry, Node, Place, Table, Value};
 
 /// Where each setting was written, by its path.
 #[derive(Debug, Clone)]
@@ -60,6 +60,12 @@ impl Places {
 pub(crate) struct Reader {
     pub(crate) problems: Vec<Problem>,
     pub(crate) places: Places,
+    /// Keys that are not known, and what is thought to be meant by them: these may be given after all.
+    pub(crate) meant: Vec<String>,
+    /// Whether there are mistakes of syntax: keys that are missing may be there.
+    broken: bool,
+    /// What the number that is read may be, if it is less than its type can hold.
+    range: Option<(u64, u64)>,
     path: Vec<Step>,
 }
 
@@ -70,8 +76,8 @@ enum Step {
 }
 
 impl Reader {
-    /// One for the tree with this root.
-    pub(crate) fn new(root: &Node) -> Self {
+    /// One for the tree with this root, of a text with mistakes of syntax or without.
+    pub(crate) fn new(root: &Node, broken: bool) -> Self {
         let start = Place {
             source: root.place.source.clone(),
             span: 0..0,
@@ -80,6 +86,9 @@ impl Reader {
         Self {
             problems: Vec::new(),
             places: Places { by_path, start },
+            meant: Vec::new(),
+            broken,
+            range: None,
             path: Vec::new(),
         }
     }
@@ -107,6 +116,25 @@ impl Reader {
         text
     }
 
+    /// The path without places in lists, as in `port.mtu`.
+    fn generic_path(&self) -> String {
+        let keys = self.path.iter().filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        });
+        keys.collect::<Vec<_>>().join(".")
+    }
+
+    /// Reads an element of the list that is being read.
+    pub(crate) fn element<T>(
+        &mut self,
+        index: usize,
+        node: &Node,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.within(Step::Index(index), &node.place, read)
+    }
+
     fn within<T>(&mut self, step: Step, place: &Place, read: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(step);
         let path = self.path();
@@ -129,12 +157,28 @@ impl Reader {
 
     /// Tells that a value is of the wrong type.
     pub(crate) fn wrong_type(&mut self, node: &Node, expected: &str) {
-        let name = self.name();
-        let message = format!("{name} should be {expected}, not {}", node.value.kind());
-        self.problem(
-            Problem::new(Kind::WrongType, message)
-                .at(&node.place, format!("this is {}", node.value.kind())),
-        );
+        self.wrong_type_but(node, expected, None);
+    }
+
+    /// The same, with what to do about it.
+    pub(crate) fn wrong_type_but(&mut self, node: &Node, expected: &str, help: Option<String>) {
+        if matches!(node.value, Value::Broken) {
+            return;
+        }
+        let help = match &node.value {
+            Value::Null => Some("leave the key out where its default is meant".to_owned()),
+            _ => help,
+        };
+        let (name, kind) = (self.name(), node.value.kind());
+        let message = format!("{name} should be {expected}, not {kind}");
+        let mut problem = Problem::new(Kind::WrongType, message);
+        problem.help = help;
+        self.problem(problem.at(&node.place, format!("this is {kind}")));
+    }
+
+    /// What the number that is read may be: of its type's range what the key allows.
+    pub(crate) fn allowed(&self, min: u64, max: u64) -> (u64, u64) {
+        self.range.unwrap_or((min, max))
     }
 
     /// Tells that a value can't be.
@@ -202,7 +246,10 @@ impl Attributes {
 
 /// Reads a value that has to be within a range.
 fn ranged<T: Setting>(node: &Node, attributes: &Attributes, reader: &mut Reader) -> Option<T> {
-    let read = T::decode(node, reader)?;
+    reader.range = attributes.range;
+    let read = T::decode(node, reader);
+    reader.range = None;
+    let read = read?;
     match (attributes.range, read.number()) {
         (Some((min, max)), Some(number)) if !(min..=max).contains(&number) => {
             let why = format!("it may be {} to {}", T::show(min), T::show(max));
@@ -271,14 +318,19 @@ pub(crate) mod list {
     pub(crate) fn read<T: Setting>(slot: &Slot<'_>, reader: &mut Reader) -> Option<Of<T>> {
         let read = |node: &Node, reader: &mut Reader| {
             let Value::Array(items) = &node.value else {
-                reader.wrong_type(node, "a list");
+                let help = match &node.value {
+                    Value::Table(_) => format!(
+                        "there may be several: write [[{}]], in JSON a list of objects",
+                        reader.generic_path()
+                    ),
+                    Value::Text(text) => format!("write it in brackets: [\"{text}\"]"),
+                    _ => "lists stand in brackets: [..., ...]".to_owned(),
+                };
+                reader.wrong_type_but(node, "a list", Some(help));
                 return Some(Vec::new());
             };
             let read = |(index, item): (usize, &Node)| {
-                let step = Step::Index(index);
-                reader.within(step, &item.place, |reader| {
-                    ranged(item, slot.attributes, reader)
-                })
+                reader.element(index, item, |reader| ranged(item, slot.attributes, reader))
             };
             // Each is read, also where one before it could not be. A list that lacks one has other places than the file.
             let read: Vec<Option<T>> = items.iter().enumerate().map(read).collect();
@@ -308,9 +360,13 @@ pub(crate) mod need {
         let read = |node: &Node, reader: &mut Reader| ranged(node, slot.attributes, reader);
         slot.read(reader, read, |reader| {
             let (name, key) = (reader.name(), slot.key);
-            let message = format!("{name} has no `{key}`");
-            let problem = Problem::new(Kind::MissingKey, message);
-            reader.problem(problem.at(&slot.whole.place, format!("`{key}` has to be given here")));
+            let path = join(&reader.path(), key);
+            if !reader.broken && !reader.meant.contains(&path) {
+                let message = format!("{name} has no `{key}`");
+                let problem = Problem::new(Kind::MissingKey, message).on(path);
+                let label = format!("`{key}` has to be given here");
+                reader.problem(problem.at(&slot.whole.place, label));
+            }
             None
         })
     }
@@ -355,11 +411,22 @@ pub(crate) mod sub {
     pub(crate) const NEEDED: bool = false;
 }
 
-/// One key's part of a table's schema.
-pub(crate) fn property(mut schema: Json, docs: &[&str], attributes: &Attributes) -> Json {
-    let docs: Vec<&str> = docs.iter().map(|line| line.trim()).collect();
+/// The lines of a doc comment as one.
+pub(crate) fn prose(docs: &[&str]) -> String {
+    let lines: Vec<&str> = docs.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
+}
+
+/// One key's part of a table's schema. What JSON Schema has no word for begins with `x-`: the default as people write it,
+/// whether a reload makes it effective, and the range of what is written as a text with a unit.
+pub(crate) fn property(
+    mut schema: Json,
+    docs: &[&str],
+    attributes: &Attributes,
+    show: fn(u64) -> String,
+) -> Json {
     if let Some(schema) = schema.as_object_mut() {
-        schema.insert("description".to_owned(), docs.join(" ").into());
+        schema.insert("description".to_owned(), prose(docs).into());
         if !attributes.default.is_empty() {
             schema.insert("x-default".to_owned(), attributes.default.into());
         }
@@ -367,9 +434,15 @@ pub(crate) fn property(mut schema: Json, docs: &[&str], attributes: &Attributes)
             schema.insert("x-live".to_owned(), true.into());
         }
         let numbers = schema.get("type").is_some_and(|kind| kind == "integer");
-        if let Some((min, max)) = attributes.range.filter(|_| numbers) {
-            schema.insert("minimum".to_owned(), min.into());
-            schema.insert("maximum".to_owned(), max.into());
+        match attributes.range {
+            Some((min, max)) if numbers => {
+                schema.insert("minimum".to_owned(), min.into());
+                schema.insert("maximum".to_owned(), max.into());
+            }
+            Some((min, max)) => {
+                schema.insert("x-range".to_owned(), json!([show(min), show(max)]));
+            }
+            None => {}
         }
     }
     schema
@@ -436,7 +509,12 @@ macro_rules! section {
                         };
                         let schema = $crate::decode::$kind::schema::<$ty>();
                         let docs: &[&str] = &[$($field_doc),*];
-                        let property = $crate::decode::property(schema, docs, &ATTRIBUTES);
+                        let property = $crate::decode::property(
+                            schema,
+                            docs,
+                            &ATTRIBUTES,
+                            <$ty as $crate::decode::Setting>::show,
+                        );
                         properties.insert(stringify!($field).to_owned(), property);
                         if $crate::decode::$kind::NEEDED {
                             needed.push(stringify!($field));
@@ -466,10 +544,9 @@ pub(crate) fn object(
     properties: serde_json::Map<String, Json>,
     needed: &[&str],
 ) -> Json {
-    let docs: Vec<&str> = docs.iter().map(|line| line.trim()).collect();
     let mut schema = json!({
         "type": "object",
-        "description": docs.join(" "),
+        "description": prose(docs),
         "properties": properties,
         "additionalProperties": false,
     });
@@ -482,24 +559,105 @@ pub(crate) fn object(
 /// Reads a table, and tells of keys that nobody knows. `None` where it is no table.
 pub(crate) fn table<'a>(node: &'a Node, known: &[&str], reader: &mut Reader) -> Option<&'a Table> {
     let Value::Table(table) = &node.value else {
-        reader.wrong_type(node, "a table");
+        if reader.path.is_empty() {
+            let help = "as in { \"port\": [ { \"vdev\": \"net_tap0\" } ] }";
+            reader.wrong_type_but(node, "an object with sections", Some(help.to_owned()));
+            return None;
+        }
+        let help = match &node.value {
+            Value::Array(items) if matches!(items.first(), Some(item) if matches!(item.value, Value::Table(_))) =>
+            {
+                let path = reader.generic_path();
+                Some(format!(
+                    "there is only one: write [{path}], in JSON an object"
+                ))
+            }
+            _ => None,
+        };
+        reader.wrong_type_but(node, "a table", help);
         return None;
     };
     for entry in &table.entries {
-        if known.contains(&entry.key.as_str()) {
+        let key = entry.key.as_str();
+        if known.contains(&key) {
             continue;
         }
-        let message = match reader.path.is_empty() {
-            true => format!("there is no section `{}`", entry.key),
-            false => format!("{} has no key `{}`", reader.name(), entry.key),
+        let is_section = matches!(entry.node.value, Value::Table(_) | Value::Array(_));
+        let message = match (reader.path.is_empty(), is_section) {
+            // What stands behind a broken header is in no section.
+            (true, false) if reader.broken => continue,
+            (true, false) => format!("`{key}` is in no section"),
+            (true, true) => format!("there is no section `{key}`"),
+            (false, _) => format!("{} has no key `{key}`", reader.name()),
+        };
+        let path = reader.path();
+        let near = nearest(key, known);
+        let help = match apart(entry, known) {
+            Some(apart) => format!("parts of a path stand between two underscores: {apart}"),
+            None if near.is_empty() => elsewhere(key, reader).unwrap_or_else(|| all_of(known)),
+            None => {
+                reader
+                    .meant
+                    .extend(near.iter().map(|near| join(&path, near)));
+                did_you_mean(&near)
+            }
         };
         let problem = Problem::new(Kind::UnknownKey, message)
-            .on(join(&reader.path(), &entry.key))
+            .on(join(&path, key))
             .at(&entry.key_place, "not known")
-            .help(suggestion(&entry.key, known));
+            .help(help);
         reader.problem(problem);
     }
     Some(table)
+}
+
+/// A variable's part that is two with one underscore between, as they should be written.
+fn apart(entry: &Entry, known: &[&str]) -> Option<String> {
+    let (first, rest) = known.iter().find_map(|known| {
+        let rest = entry.key.strip_prefix(known)?.strip_prefix('_')?;
+        Some((known, rest))
+    })?;
+    let variable = entry.key_place.is_environment();
+    variable.then(|| format!("{first}__{rest}").to_uppercase())
+}
+
+/// Where a key is known that is not where it was given.
+fn elsewhere(key: &str, reader: &mut Reader) -> Option<String> {
+    let mut sections = Vec::new();
+    find_sections(&crate::file::schema(), key, "", &mut sections);
+    let here = reader.generic_path();
+    // Where it belongs further in, it may be meant for there.
+    let inner = sections.iter().find_map(|section| match here.as_str() {
+        "" => Some(section.as_str()),
+        here => section.strip_prefix(here)?.strip_prefix('.'),
+    });
+    if let Some(inner) = inner {
+        let path = join(&reader.path(), inner);
+        reader.meant.push(join(&path, key));
+    }
+    let quoted: Vec<String> = sections
+        .iter()
+        .map(|section| format!("`{section}`"))
+        .collect();
+    match quoted.as_slice() {
+        [] => None,
+        all if all.len() > 4 => None,
+        all => Some(format!("it is a key of {}", all.join(", "))),
+    }
+}
+
+/// The sections of a schema that have a key.
+fn find_sections(schema: &Json, key: &str, path: &str, found: &mut Vec<String>) {
+    let schema = schema.get("items").unwrap_or(schema);
+    let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
+        return;
+    };
+    if properties.contains_key(key) && !path.is_empty() {
+        found.push(path.to_owned());
+    }
+    for (name, inner) in properties {
+        find_sections(inner, key, &join(path, name), found);
+    }
 }
 
 fn join(path: &str, key: &str) -> String {
@@ -512,38 +670,52 @@ fn join(path: &str, key: &str) -> String {
 
 /// The nearest of what is known, or all of it.
 pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
+    match nearest(given, known).as_slice() {
+        [] => all_of(known),
+        near => did_you_mean(near),
+    }
+}
+
+fn all_of(known: &[&str]) -> String {
+    match known {
+        [] => "there is none".to_owned(),
+        known => format!("known here: {}", known.join(", ")),
+    }
+}
+
+fn did_you_mean(near: &[&str]) -> String {
+    match near {
+        [one] => format!("did you mean `{one}`?"),
+        some => {
+            let some: Vec<String> = some.iter().map(|key| format!("`{key}`")).collect();
+            format!("did you mean one of {}?", some.join(", "))
+        }
+    }
+}
+
+/// What of the known may have been meant: one that takes few changes, or else those that have a part in common with it.
+pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Vec<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
-    let distance = |key: &&str| strsim::damerau_levenshtein(&plain(given), &plain(key));
+    let distance = |key: &str| strsim::damerau_levenshtein(&plain(given), &plain(key));
     let alike = |key: &str| {
-        key.chars()
-            .zip(given.chars())
-            .take_while(|(a, b)| a == b)
-            .count()
+        let pairs = key.chars().zip(given.chars());
+        pairs.take_while(|(a, b)| a == b).count()
     };
-    let nearest = known
-        .iter()
-        .min_by_key(|key| (distance(key), std::cmp::Reverse(alike(key))));
+    let best =
+        (known.iter().copied()).min_by_key(|key| (distance(key), std::cmp::Reverse(alike(key))));
     let limit = (given.chars().count() / 3).clamp(1, 4);
-    match nearest {
-        Some(nearest) if distance(nearest) <= limit => format!("did you mean `{nearest}`?"),
+    // A word of one letter is as near to any other.
+    let worth = |key: &str| distance(key) < plain(key).chars().count();
+    match best {
+        Some(best) if distance(best) <= limit && worth(best) => vec![best],
         // A word of it may be enough: `descriptors` for `rx_descriptors`.
         _ => {
-            let about: Vec<&&str> = known
-                .iter()
-                .filter(|key| {
-                    given.len() > 2
-                        && (plain(key).contains(&plain(given))
-                            || plain(given).contains(&plain(key)))
-                })
-                .collect();
-            match about.as_slice() {
-                [] => format!("known here: {}", known.join(", ")),
-                [one] => format!("did you mean `{one}`?"),
-                some => {
-                    let some: Vec<String> = some.iter().map(|key| format!("`{key}`")).collect();
-                    format!("did you mean one of {}?", some.join(", "))
-                }
-            }
+            let has =
+                |whole: &str, part: &str| part.len() > 2 && plain(whole).contains(&plain(part));
+            let parts = known.iter().copied();
+            parts
+                .filter(|key| has(key, given) || has(given, key))
+                .collect()
         }
     }
 }

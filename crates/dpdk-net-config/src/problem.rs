@@ -50,6 +50,16 @@ pub struct Problem {
     /// Other places that have to do with it, of the same text.
     pub(crate) also: Vec<(Place, String)>,
     pub(crate) help: Option<String>,
+    /// Settings without which there would be no problem, or another: where one of them could not be read, nothing is said.
+    pub(crate) depends: Vec<String>,
+    /// Other settings that it is about.
+    pub(crate) also_about: Vec<String>,
+}
+
+/// Whether a setting is another, or in it.
+fn within(outer: &str, inner: &str) -> bool {
+    let rest = inner.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 impl Problem {
@@ -62,7 +72,16 @@ impl Problem {
             label: String::new(),
             also: Vec::new(),
             help: None,
+            depends: Vec::new(),
+            also_about: Vec::new(),
         }
+    }
+
+    /// Whether it may be there only because a setting could not be read.
+    pub(crate) fn follows_from(&self, unread: &str) -> bool {
+        within(unread, &self.path)
+            || self.also_about.iter().any(|own| within(unread, own))
+            || (self.depends.iter()).any(|own| within(unread, own) || within(own, unread))
     }
 
     pub(crate) fn at(mut self, place: &Place, label: impl Into<String>) -> Self {

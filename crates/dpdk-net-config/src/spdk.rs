@@ -72,19 +72,26 @@ fn parts<const N: usize>(
             .into());
     };
     let mut found = [const { None }; N];
+    let mut unknown = false;
     for entry in table.entries {
         let slot = known.iter().position(|key| *key == entry.key);
         match slot.and_then(|at| found.get_mut(at)) {
             Some(slot) => *slot = Some(entry.node),
-            None => problems.push(
-                Problem::new(
-                    Kind::UnknownKey,
-                    format!("there is no `{}` in a subsystem", entry.key),
-                )
-                .at(&entry.key_place, "not known")
-                .help(suggestion(&entry.key, &known)),
-            ),
+            None => {
+                unknown = true;
+                let message = format!("there is no `{}` here", entry.key);
+                let problem = Problem::new(Kind::UnknownKey, message);
+                let help = suggestion(&entry.key, &known);
+                problems.push(problem.at(&entry.key_place, "not known").help(help));
+            }
         }
+    }
+    // What is missing, then, is most likely what is not known.
+    if unknown
+        && found.iter().any(Option::is_none)
+        && let Some(problem) = problems.pop()
+    {
+        return Err(problem.into());
     }
     Ok(found)
 }
@@ -137,36 +144,50 @@ fn one(
     };
     let is_list = lists.contains(&name.as_str());
     for call in calls {
-        let place = call.place.clone();
-        let [method, params] = parts(call, ["method", "params"], problems)?;
-        let (method, method_place) = text(method, "method", &place)?;
-        let verb = method.strip_prefix(&format!("{name}_")).unwrap_or(&method);
-        let known: &[&str] = if is_list {
-            &["create", "add"]
-        } else {
-            &["set_options", "set"]
-        };
-        if !known.contains(&verb) {
-            problems.push(
-                Problem::new(
-                    Kind::BadValue,
-                    format!("`{method}` is no method of the subsystem `{name}`"),
-                )
-                .at(&method_place, "")
-                .help(format!(
-                    "it is {}_{}",
-                    name,
-                    known.first().copied().unwrap_or_default()
-                )),
-            );
-            continue;
+        if let Err(problem) = one_call(call, (&name, &name_place), is_list, sections, problems) {
+            problems.push(*problem);
         }
-        let params = params.unwrap_or(Node {
-            value: Value::Table(Table::default()),
-            place,
-        });
-        add(sections, &name, &name_place, params, is_list, problems);
     }
+    Ok(())
+}
+
+/// One call of the subsystem with this name.
+fn one_call(
+    call: Node,
+    (name, name_place): (&str, &Place),
+    is_list: bool,
+    sections: &mut Table,
+    problems: &mut Vec<Problem>,
+) -> Result<(), Box<Problem>> {
+    let place = call.place.clone();
+    let [method, params] = parts(call, ["method", "params"], problems)?;
+    let (method, method_place) = text(method, "method", &place)?;
+    let verb = method.strip_prefix(&format!("{name}_")).unwrap_or(&method);
+    let known: &[&str] = if is_list {
+        &["create", "add"]
+    } else {
+        &["set_options", "set"]
+    };
+    if !known.contains(&verb) {
+        problems.push(
+            Problem::new(
+                Kind::BadValue,
+                format!("`{method}` is no method of the subsystem `{name}`"),
+            )
+            .at(&method_place, "")
+            .help(format!(
+                "it is {}_{}",
+                name,
+                known.first().copied().unwrap_or_default()
+            )),
+        );
+        return Ok(());
+    }
+    let params = params.unwrap_or(Node {
+        value: Value::Table(Table::default()),
+        place,
+    });
+    add(sections, name, name_place, params, is_list, problems);
     Ok(())
 }
 

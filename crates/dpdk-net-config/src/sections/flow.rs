@@ -46,6 +46,11 @@ trait Operand: Copy + PartialOrd + fmt::Display {
     fn from_integer(_: i128) -> Option<Self> {
         None
     }
+
+    /// What it may be.
+    fn range() -> String {
+        format!("it should be {}", Self::WHAT)
+    }
 }
 
 macro_rules! number {
@@ -63,6 +68,10 @@ macro_rules! number {
 
             fn from_integer(integer: i128) -> Option<Self> {
                 integer.try_into().ok()
+            }
+
+            fn range() -> String {
+                format!("it may be 0 to {}", Self::MAX)
             }
         }
     };
@@ -121,7 +130,7 @@ impl<T: Operand> Setting for Bits<T> {
         let read = match &node.value {
             Value::Integer(integer) => match T::from_integer(*integer) {
                 Some(value) => Ok(Self::Exact(value)),
-                None => Err(format!("it should be {}", T::WHAT)),
+                None => Err(T::range()),
             },
             Value::Text(text) => read(text),
             _ => {
@@ -168,7 +177,7 @@ fn read<T: Operand>(text: &str) -> Result<Bits<T>, String> {
         }
         return Ok(Bits::Range { first, last });
     }
-    Err(format!("it should be {}", T::WHAT))
+    Err(T::range())
 }
 
 choice! {

@@ -1,6 +1,6 @@
 //! Words of a choice.
 
-use crate::decode::{Reader, suggestion};
+use crate::decode::{Reader, nearest, suggestion};
 use crate::tree::{Node, Value};
 
 /// A choice of words.
@@ -50,7 +50,9 @@ macro_rules! choice {
             }
 
             fn schema() -> serde_json::Value {
-                serde_json::json!({ "enum": [$($word),*] })
+                let docs: &[&[&str]] = &[$(&[$($word_doc),*]),*];
+                let docs: Vec<String> = docs.iter().map(|lines| $crate::decode::prose(lines)).collect();
+                serde_json::json!({ "enum": [$($word),*], "enumDescriptions": docs })
             }
 
             fn to_json(&self) -> serde_json::Value {
@@ -69,16 +71,30 @@ pub(crate) fn word<T: Copy>(
     name: fn(T) -> &'static str,
 ) -> Option<T> {
     let words: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+    // People switch things on and off in many ways.
+    let switch = |on: bool| {
+        let word = if on { "on" } else { "off" };
+        words.contains(&word).then(|| format!("write \"{word}\""))
+    };
     let Value::Text(text) = &node.value else {
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        reader.wrong_type(node, &format!("one of {}", quoted.join(", ")));
+        let help = match &node.value {
+            Value::Bool(on) => switch(*on),
+            _ => None,
+        };
+        reader.wrong_type_but(node, &format!("one of {}", quoted.join(", ")), help);
         return None;
     };
     let found = all.iter().find(|one| name(**one) == text);
     if found.is_none() {
         let why = format!("it is one of {}", words.join(", "));
-        let near = suggestion(text, &words);
-        reader.bad_value(node, why, near.starts_with("did").then_some(near));
+        let help = match (text.as_str(), nearest(text, &words).as_slice()) {
+            ("yes" | "true", _) => switch(true),
+            ("no" | "false", _) => switch(false),
+            (_, []) => None,
+            (text, _) => Some(suggestion(text, &words)),
+        };
+        reader.bad_value(node, why, help);
     }
     found.copied()
 }

@@ -31,7 +31,7 @@ impl Setting for bool {
             {
                 let plain = matches!(text.as_str(), "true" | "on" | "yes");
                 let help = format!("write {plain}, without quotation marks");
-                reader.bad_value(node, "it is true or false", Some(help));
+                reader.wrong_type_but(node, "true or false", Some(help));
                 None
             }
             _ => {
@@ -59,7 +59,7 @@ macro_rules! integer {
                         match &node.value {
                             Value::Text(text) if text.parse::<$ty>().is_ok() => {
                                 let help = format!("write {text}, without quotation marks");
-                                reader.bad_value(node, "it is a number", Some(help));
+                                reader.wrong_type_but(node, "an integer", Some(help));
                             }
                             _ => reader.wrong_type(node, "an integer"),
                         }
@@ -67,7 +67,8 @@ macro_rules! integer {
                     };
                     let read = <$ty>::try_from(integer).ok();
                     if read.is_none() {
-                        let why = format!("it may be {} to {}", <$ty>::MIN, <$ty>::MAX);
+                        let (min, max) = reader.allowed(<$ty>::MIN.into(), <$ty>::MAX.into());
+                        let why = format!("it may be {min} to {max}");
                         reader.bad_value(node, why, None);
                     }
                     read
@@ -102,8 +103,15 @@ impl Setting for String {
                 None
             }
             Value::Text(text) => Some(text.clone()),
-            _ => {
-                reader.wrong_type(node, "a text");
+            other => {
+                // Only in variables does it depend on the text whether it is one.
+                let help = node.place.is_environment().then(|| {
+                    format!(
+                        "a text that looks like {} stands in quotation marks",
+                        other.kind()
+                    )
+                });
+                reader.wrong_type_but(node, "a text", help);
                 None
             }
         }

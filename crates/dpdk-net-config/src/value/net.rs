@@ -52,6 +52,14 @@ impl FromStr for Cidr {
             .parse()
             .map_err(|_| format!("`{addr}` is no IP address"))?;
         let most = if addr.is_ipv4() { 32 } else { 128 };
+        if let Ok(mask) = len.parse::<Ipv4Addr>()
+            && mask.to_bits().leading_ones() == mask.to_bits().count_ones()
+        {
+            let len = mask.to_bits().leading_ones();
+            return Err(format!(
+                "the prefix has a length, not a mask: \"{addr}/{len}\""
+            ));
+        }
         let prefix_len = len
             .parse()
             .ok()
@@ -92,6 +100,12 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "default" {
             return Ok(Self::Default);
+        }
+        if text
+            .parse::<IpAddr>()
+            .is_ok_and(|addr| addr.is_unspecified())
+        {
+            return Err("all of them are called \"default\"".to_owned());
         }
         let network: Cidr = text.parse()?;
         let host = match network.addr {
@@ -155,7 +169,8 @@ impl FromStr for PciAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let malformed = || {
-            "it should be a PCI address: domain, bus, device and function in hexadecimal".to_owned()
+            "it should be domain:bus:device.function, of 4, 2, 2 and 1 hexadecimal digits"
+                .to_owned()
         };
         let lower = text.to_lowercase();
         let whole = match lower.matches(':').count() {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::{Value as Json, json};
 
 use super::split;
-use crate::decode::{Reader, Setting, suggestion};
+use crate::decode::{Reader, Setting, nearest};
 use crate::tree::{Node, Value};
 
 /// An amount of bytes: `"64 KiB"`, `"2MB"`, `65536`.
@@ -56,7 +56,10 @@ impl FromStr for Size {
                     .iter()
                     .find(|name| name.len() == 3 && name[..1].eq_ignore_ascii_case(unit));
                 let help = about.map_or_else(
-                    || suggestion(unit, &units),
+                    || match nearest(unit, &units).as_slice() {
+                        [one] => format!("did you mean `{one}`?"),
+                        _ => format!("units are {}", units.join(", ")),
+                    },
                     |name| {
                         format!(
                             "say `{name}` for powers of 1024, or `{}B` for powers of 1000",
@@ -93,7 +96,7 @@ impl Setting for Size {
         let result = match &node.value {
             Value::Integer(integer) => u64::try_from(*integer)
                 .map(Self)
-                .map_err(|_| "it is no amount of bytes".to_owned()),
+                .map_err(|_| "no amount of bytes is negative or so large".to_owned()),
             Value::Text(text) => text.parse(),
             _ => {
                 reader.wrong_type(node, "a size in bytes, as in 65536 or \"64 KiB\"");

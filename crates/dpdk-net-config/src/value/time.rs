@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::split;
-use crate::decode::{Reader, Setting, suggestion};
+use crate::decode::{Reader, Setting, nearest};
 use crate::tree::{Node, Value};
 
 /// A length of time: `"200 ms"`, `"1.5s"`, `"2 hours"`.
@@ -60,11 +60,12 @@ impl FromStr for Time {
                 return Err("it needs a unit, such as ms or s".to_owned());
             }
             let Some((_, factor)) = TIMES.iter().find(|(name, _)| *name == unit) else {
-                let units = ["ns", "us", "ms", "s", "min", "h", "days"];
-                return Err(format!(
-                    "`{unit}` is no unit of time: {}",
-                    suggestion(unit, &units)
-                ));
+                let units: Vec<&str> = TIMES.iter().map(|(name, _)| *name).collect();
+                let help = match nearest(unit, &units).as_slice() {
+                    [one] => format!("did you mean `{one}`?"),
+                    _ => "units are ns, us, ms, s, min, h and days".to_owned(),
+                };
+                return Err(format!("`{unit}` is no unit of time: {help}"));
             };
             total += u128::from(whole) * u128::from(*factor)
                 + u128::from(part) * u128::from(*factor) / u128::from(scale);

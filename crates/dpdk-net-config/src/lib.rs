@@ -18,6 +18,8 @@ mod lcores;
 mod machine;
 mod problem;
 mod reload;
+#[cfg(feature = "samples")]
+pub mod samples;
 mod sections;
 mod spdk;
 mod text;

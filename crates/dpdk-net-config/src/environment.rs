@@ -18,6 +18,9 @@ pub const PREFIX: &str = "DPDK_NET__";
 /// Elements that a list can be given by variables: so many places, and no more, can be meant by mistake.
 const MOST: usize = 1024;
 
+/// Parts that a path may have: those in `[app]` may go deeper than any of ours.
+const DEEPEST: usize = 32;
+
 /// Puts the settings of `variables`, in any order, over those of `root`.
 pub(crate) fn apply(
     root: &mut Node,
@@ -55,6 +58,11 @@ pub(crate) fn apply(
                 "another variable sets the same",
                 "their names differ in case alone: unset one of them",
             )),
+            _ if parts.len() > DEEPEST => Err(problem(
+                &place,
+                format!("the variable's name has more than {DEEPEST} parts"),
+                "no setting is that deep",
+            )),
             _ if text.trim().is_empty() => Err(problem(
                 &place,
                 "the variable is empty",
@@ -63,7 +71,8 @@ pub(crate) fn apply(
             _ => set(root, &parts, value(&text, &place), &place),
         };
         if let Err(problem) = set {
-            problems.push(problem.on(setting(&parts)));
+            let shown = parts.get(..DEEPEST).unwrap_or(&parts);
+            problems.push(problem.on(setting(shown)));
         }
         before = Some(path);
     }
@@ -78,10 +87,10 @@ fn problem(place: &Place, message: impl Into<String>, help: impl Into<String>) -
 fn setting(parts: &[&str]) -> String {
     let mut path = String::new();
     for part in parts {
-        match part.parse::<usize>() {
-            Ok(index) => path.push_str(&format!("[{index}]")),
-            Err(_) if path.is_empty() => path.push_str(part),
-            Err(_) => path.push_str(&format!(".{part}")),
+        match (is_index(part), path.is_empty()) {
+            (true, _) => path.push_str(&format!("[{part}]")),
+            (false, true) => path.push_str(part),
+            (false, false) => path.push_str(&format!(".{part}")),
         }
     }
     path
@@ -191,11 +200,14 @@ fn set(node: &mut Node, parts: &[&str], new: Node, place: &Place) -> Result<(), 
     }
 }
 
+/// Whether a part of a path is a place in a list, were it one that no list has.
+fn is_index(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// What the rest of a path leads on from: a list before a number, or else a table.
 fn empty(rest: &[&str], place: &Place) -> Node {
-    let list = rest
-        .first()
-        .is_some_and(|part| part.parse::<usize>().is_ok());
+    let list = rest.first().is_some_and(|part| is_index(part));
     Node {
         value: if list {
             Value::Array(Vec::new())

@@ -179,7 +179,7 @@ impl Setting for Lcores {
     fn schema() -> Json {
         json!({
             "anyOf": [
-                { "type": "string" },
+                { "type": "string", "pattern": r"^\s*[0-9(][0-9,@()\s-]*$" },
                 { "type": "integer", "minimum": 0 },
                 { "type": "array", "items": { "type": "integer", "minimum": 0 }, "minItems": 1 },
             ],

@@ -1,6 +1,7 @@
 //! What is wrong with a file, all of it at once, as people want to be told.
 
 use std::fmt;
+use std::sync::Arc;
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode,
@@ -157,8 +158,15 @@ impl Diagnostic for Problem {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let help = self.help.as_ref()?;
-        Some(Box::new(help))
+        let mut lines: Vec<String> = self.help.iter().cloned().collect();
+        // A label can't show what is in another text.
+        let place = self.place.as_ref();
+        for (other, label) in &self.also {
+            if place.is_some_and(|place| !Arc::ptr_eq(&other.source, &place.source)) {
+                lines.push(format!("{label}: {other}"));
+            }
+        }
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -171,7 +179,7 @@ impl Diagnostic for Problem {
         let label = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let first = LabeledSpan::new_primary_with_span(label(&self.label), place.span.clone());
         let also = self.also.iter();
-        let also = also.filter(|(other, _)| std::sync::Arc::ptr_eq(&other.source, &place.source));
+        let also = also.filter(|(other, _)| Arc::ptr_eq(&other.source, &place.source));
         let also = also
             .map(move |(other, text)| LabeledSpan::new_with_span(label(text), other.span.clone()));
         Some(Box::new(std::iter::once(first).chain(also)))

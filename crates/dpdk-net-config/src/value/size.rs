@@ -118,7 +118,7 @@ impl Setting for Size {
         json!({
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": "^\\s*[0-9_]+(\\.[0-9]+)?\\s*(B|bytes|[kKMGT]i?B)?\\s*$" },
+                { "type": "string", "pattern": r"^\s*[0-9_]+(\.[0-9_]+)?\s*([kKmMgGtT]?[iI]?[bB]|[bB][yY][tT][eE][sS])?\s*$" },
             ],
             "examples": ["64 KiB"],
         })

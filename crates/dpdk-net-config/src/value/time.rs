@@ -121,9 +121,12 @@ impl Setting for Time {
     }
 
     fn schema() -> Json {
+        let units: Vec<&str> = TIMES.iter().map(|(name, _)| *name).collect();
+        let one = format!(r"[0-9_]+(\.[0-9_]+)?\s*({})", units.join("|"));
+        let pattern = format!(r"^\s*(0+|({one}\s*)*{one})\s*$");
         json!({
             "anyOf": [
-                { "type": "string", "pattern": "^\\s*([0-9_]+(\\.[0-9]+)?\\s*[a-zµμ]*\\s*)+$" },
+                { "type": "string", "pattern": pattern },
                 { "const": 0 },
             ],
             "examples": ["200 ms"],

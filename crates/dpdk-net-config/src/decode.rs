@@ -418,7 +418,8 @@ pub(crate) fn prose(docs: &[&str]) -> String {
 }
 
 /// One key's part of a table's schema. What JSON Schema has no word for begins with `x-`: the default as people write it,
-/// whether a reload makes it effective, and the range of what is written as a text with a unit.
+/// whether a reload makes it effective, the range of what is written as a text with a unit, what that text is, the docs of a
+/// table itself, and the order of its keys.
 pub(crate) fn property(
     mut schema: Json,
     docs: &[&str],
@@ -426,7 +427,11 @@ pub(crate) fn property(
     show: fn(u64) -> String,
 ) -> Json {
     if let Some(schema) = schema.as_object_mut() {
-        schema.insert("description".to_owned(), prose(docs).into());
+        // Of a table there is more to say than of the key.
+        let whole = schema.insert("description".to_owned(), prose(docs).into());
+        if let Some(whole) = whole {
+            schema.insert("x-table".to_owned(), whole);
+        }
         if !attributes.default.is_empty() {
             schema.insert("x-default".to_owned(), attributes.default.into());
         }
@@ -521,7 +526,7 @@ macro_rules! section {
                         }
                     }
                 )*
-                $crate::decode::object(&[$($doc),*], properties, &needed)
+                $crate::decode::object(&[$($doc),*], properties, &[$(stringify!($field)),*], &needed)
             }
 
             fn to_json(&self) -> serde_json::Value {
@@ -542,6 +547,7 @@ pub(crate) use section;
 pub(crate) fn object(
     docs: &[&str],
     properties: serde_json::Map<String, Json>,
+    order: &[&str],
     needed: &[&str],
 ) -> Json {
     let mut schema = json!({
@@ -549,6 +555,7 @@ pub(crate) fn object(
         "description": prose(docs),
         "properties": properties,
         "additionalProperties": false,
+        "x-order": order,
     });
     if let (false, Some(schema)) = (needed.is_empty(), schema.as_object_mut()) {
         schema.insert("required".to_owned(), needed.into());

@@ -184,6 +184,7 @@ impl Setting for Lcores {
                 { "type": "array", "items": { "type": "integer", "minimum": 0 }, "minItems": 1 },
             ],
             "examples": ["0-3,5", "0@2,1@3"],
+            "x-type": "a list of lcores",
         })
     }
 

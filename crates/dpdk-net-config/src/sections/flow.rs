@@ -35,6 +35,8 @@ pub enum Bits<T> {
 trait Operand: Copy + PartialOrd + fmt::Display {
     const WHAT: &'static str;
     const EXAMPLES: &'static str;
+    /// How the reference calls what is matched.
+    const MATCH: &'static str;
 
     fn read(text: &str) -> Option<Self>;
 
@@ -54,9 +56,10 @@ trait Operand: Copy + PartialOrd + fmt::Display {
 }
 
 macro_rules! number {
-    ($ty:ty) => {
+    ($ty:ty, $match:literal) => {
         impl Operand for $ty {
             const WHAT: &'static str = "a number";
+            const MATCH: &'static str = $match;
             const EXAMPLES: &'static str = "443, \"1000-1999\" or \"0x10/0xf0\" (bits and mask)";
 
             fn read(text: &str) -> Option<Self> {
@@ -76,13 +79,14 @@ macro_rules! number {
         }
     };
 }
-number!(u8);
-number!(u16);
+number!(u8, "a number up to 255, bits or a range");
+number!(u16, "a number up to 65535, bits or a range");
 
 macro_rules! address {
     ($ty:ty, $bits:ty, $what:literal, $examples:literal) => {
         impl Operand for $ty {
             const WHAT: &'static str = $what;
+            const MATCH: &'static str = concat!($what, ", a prefix, bits or a range");
             const EXAMPLES: &'static str = $examples;
 
             fn read(text: &str) -> Option<Self> {
@@ -116,6 +120,7 @@ address!(
 
 impl Operand for MacAddr {
     const WHAT: &'static str = "a MAC address";
+    const MATCH: &'static str = "a MAC address, or bits of it";
     const EXAMPLES: &'static str =
         "\"02:00:5e:10:00:01\" or \"01:00:5e:00:00:00/ff:ff:ff:80:00:00\"";
 
@@ -144,8 +149,8 @@ impl<T: Operand> Setting for Bits<T> {
 
     fn schema() -> Json {
         match T::from_integer(0) {
-            Some(_) => json!({ "type": ["integer", "string"], "description": T::EXAMPLES }),
-            None => json!({ "type": "string", "description": T::EXAMPLES }),
+            Some(_) => json!({ "type": ["integer", "string"], "x-type": T::MATCH }),
+            None => json!({ "type": "string", "x-type": T::MATCH }),
         }
     }
 
@@ -273,7 +278,7 @@ section! {
 }
 
 section! {
-    /// An ICMP or ICMPv6 header.
+    /// An ICMP header.
     pub struct FlowIcmp: Default {
         /// The message's type.
         opt kind: Bits<u8>;

@@ -35,13 +35,13 @@ section! {
         sub tcp: Tcp;
         /// UDP.
         sub udp: Udp;
-        /// Bounds on what strangers can make the stack keep or send.
+        /// Bounds on what strangers can make the stack of each worker keep or send.
         sub limits: Limits;
         /// Lcores, and what runs on them.
         sub workers: Workers;
         /// Named addresses that the application listens on.
         list listener: Listener;
-        /// What `dpdk-net run` serves, the first that fits first.
+        /// What `dpdk-net run` does with requests; of several that fit the first.
         list route: Route;
         /// Figures.
         sub metrics: Metrics;

@@ -78,7 +78,7 @@ section! {
 }
 
 section! {
-    /// The interface of a VLAN on the port.
+    /// The interface of a VLAN.
     pub struct VlanNetwork {
         /// The VLAN's id.
         need id: u16 { range: Some((1, 4094)) };
@@ -116,7 +116,7 @@ section! {
         list neighbors: Neighbor { live: true };
         /// VLANs that the port is a member of.
         list vlans: VlanNetwork;
-        /// Names.
+        /// How names are resolved.
         sub dns: Dns;
     }
 }

@@ -204,7 +204,7 @@ section! {
         opt link_timeout: Time { range: Some((0, 3_600_000_000)), default: "5 s" };
         /// What the NIC does.
         sub offloads: Offloads;
-        /// How packets are spread over the queues.
+        /// How received packets are spread over several queues.
         sub rss: Rss;
         /// Flow rules, made when the port is started.
         list flow: FlowRule;

@@ -116,7 +116,7 @@ section! {
 }
 
 section! {
-    /// What `dpdk-net run` does with requests: one of `files`, `proxy`, `redirect` and `status`.
+    /// A route: hosts and paths, and one of `files`, `proxy`, `redirect` and `status`, which says what they get.
     pub struct Route: Default {
         /// The listener, by its name. All by default.
         opt listener: String;
@@ -124,11 +124,11 @@ section! {
         opt host: String;
         /// What the path begins with.
         opt path: String { default: "/" };
-        /// Serve files.
+        /// A directory that is served.
         opt files: Files;
-        /// Pass on.
+        /// Servers that requests are passed on to.
         opt proxy: Proxy;
-        /// Send elsewhere.
+        /// Another address, to which clients are sent.
         opt redirect: Redirect;
         /// Answer with this status alone.
         opt status: u16 { range: Some((200, 599)) };

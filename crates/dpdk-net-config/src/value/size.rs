@@ -121,6 +121,7 @@ impl Setting for Size {
                 { "type": "string", "pattern": r"^\s*[0-9_]+(\.[0-9_]+)?\s*([kKmMgGtT]?[iI]?[bB]|[bB][yY][tT][eE][sS])?\s*$" },
             ],
             "examples": ["64 KiB"],
+            "x-type": "a size",
         })
     }
 

@@ -42,7 +42,12 @@ impl<T: Written> Setting for T {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": T::PATTERN, "examples": T::EXAMPLES })
+        json!({
+            "type": "string",
+            "pattern": T::PATTERN,
+            "examples": T::EXAMPLES,
+            "x-type": T::WHAT,
+        })
     }
 
     fn to_json(&self) -> Json {

@@ -87,6 +87,10 @@ impl fmt::Display for Time {
             ("ms", 1_000_000),
             ("us", 1_000),
         ];
+        const DAY: u128 = 86_400_000_000_000;
+        if nanos > DAY && nanos.is_multiple_of(DAY) {
+            return write!(f, "{} days", nanos / DAY);
+        }
         for (unit, size) in units {
             if nanos != 0 && nanos.is_multiple_of(size) {
                 return write!(f, "{} {unit}", nanos / size);
@@ -130,6 +134,7 @@ impl Setting for Time {
                 { "const": 0 },
             ],
             "examples": ["200 ms"],
+            "x-type": "a time",
         })
     }
 

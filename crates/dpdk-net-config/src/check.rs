@@ -5,7 +5,10 @@ mod port;
 mod service;
 mod system;
 
-use crate::decode::Places;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::places::Places;
 use crate::problem::{Kind, Problem};
 use crate::sections::{Config, Network, Port};
 
@@ -94,17 +97,19 @@ impl Check<'_> {
     }
 
     /// Tells of each value that is there a second time: what it is called, and its path, by value.
-    fn unique<K: PartialEq>(
+    fn unique<K: Hash + Eq>(
         &mut self,
         values: Vec<(K, String)>,
         message: impl Fn(&K) -> String,
         help: &str,
     ) {
-        for (index, (value, path)) in values.iter().enumerate() {
-            let before = values.get(..index).unwrap_or_default();
-            if let Some((_, first)) = before.iter().find(|(other, _)| other == value) {
-                let (first, message) = (first.clone(), message(value));
-                self.twice(path, &first, message, help);
+        let mut seen: HashMap<K, String> = HashMap::new();
+        for (value, path) in values {
+            if let Some(first) = seen.get(&value) {
+                let message = message(&value);
+                self.twice(&path, first, message, help);
+            } else {
+                seen.insert(value, path);
             }
         }
     }

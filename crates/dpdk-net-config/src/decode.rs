@@ -1,59 +1,13 @@
 //! From a tree to settings. Nothing stops at the first mistake: a value that can't be read is told, and what is read is as if it
 //! had not been given, so that the rest can be looked at.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value as Json, json};
 
+use crate::places::Places;
 use crate::problem::{Kind, Problem};
-use crate::tree::{Entry, Node, Place, Table, Value};
-
-/// Where each setting was written, by its path.
-#[derive(Debug, Clone)]
-pub(crate) struct Places {
-    by_path: BTreeMap<String, Place>,
-    /// For what is nowhere: the start of the text.
-    start: Place,
-}
-
-impl Places {
-    fn insert(&mut self, path: String, place: &Place) {
-        self.by_path.insert(path, place.clone());
-    }
-
-    /// Remembers where all values within one are that somebody else reads.
-    fn insert_below(&mut self, path: String, node: &Node) {
-        match &node.value {
-            Value::Table(Table { entries }) => {
-                for entry in entries {
-                    self.insert_below(join(&path, &entry.key), &entry.node);
-                }
-            }
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.insert_below(format!("{path}[{index}]"), item);
-                }
-            }
-            _ => {}
-        }
-        self.insert(path, &node.place);
-    }
-
-    /// Where a setting is, or else the nearest that it is, or would be, in.
-    pub(crate) fn nearest(&self, path: &str) -> &Place {
-        let mut path = path;
-        loop {
-            if let Some(place) = self.by_path.get(path) {
-                return place;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = path.get(..end).unwrap_or_default(),
-                None => return &self.start,
-            }
-        }
-    }
-}
+use crate::tree::{Node, Place, Table, Value};
 
 /// What is found while a tree is read.
 #[derive(Debug)]
@@ -78,14 +32,9 @@ enum Step {
 impl Reader {
     /// One for the tree with this root, of a text with mistakes of syntax or without.
     pub(crate) fn new(root: &Node, broken: bool) -> Self {
-        let start = Place {
-            source: root.place.source.clone(),
-            span: 0..0,
-        };
-        let by_path = BTreeMap::new();
         Self {
             problems: Vec::new(),
-            places: Places { by_path, start },
+            places: Places::new(root),
             meant: Vec::new(),
             broken,
             range: None,
@@ -116,8 +65,18 @@ impl Reader {
         text
     }
 
+    /// Whether it is the whole tree that is being read.
+    pub(crate) fn is_root(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// Whether there are mistakes of syntax.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// The path without places in lists, as in `port.mtu`.
-    fn generic_path(&self) -> String {
+    pub(crate) fn generic_path(&self) -> String {
         let keys = self.path.iter().filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
             Step::Index(_) => None,
@@ -480,7 +439,7 @@ macro_rules! section {
                 node: &$crate::tree::Node,
                 reader: &mut $crate::decode::Reader,
             ) -> Option<Self> {
-                let table = $crate::decode::table(node, &[$(stringify!($field)),*], reader)?;
+                let table = $crate::table::read(node, &[$(stringify!($field)),*], reader)?;
                 $(
                     let $field = {
                         const ATTRIBUTES: $crate::decode::Attributes = {
@@ -563,166 +522,10 @@ pub(crate) fn object(
     schema
 }
 
-/// Reads a table, and tells of keys that nobody knows. `None` where it is no table.
-pub(crate) fn table<'a>(node: &'a Node, known: &[&str], reader: &mut Reader) -> Option<&'a Table> {
-    let Value::Table(table) = &node.value else {
-        if reader.path.is_empty() {
-            let help = "as in { \"port\": [ { \"vdev\": \"net_tap0\" } ] }";
-            reader.wrong_type_but(node, "an object with sections", Some(help.to_owned()));
-            return None;
-        }
-        let help = match &node.value {
-            Value::Array(items) if matches!(items.first(), Some(item) if matches!(item.value, Value::Table(_))) =>
-            {
-                let path = reader.generic_path();
-                Some(format!(
-                    "there is only one: write [{path}], in JSON an object"
-                ))
-            }
-            _ => None,
-        };
-        reader.wrong_type_but(node, "a table", help);
-        return None;
-    };
-    for entry in &table.entries {
-        let key = entry.key.as_str();
-        if known.contains(&key) {
-            continue;
-        }
-        let is_section = matches!(entry.node.value, Value::Table(_) | Value::Array(_));
-        let message = match (reader.path.is_empty(), is_section) {
-            // What stands behind a broken header is in no section.
-            (true, false) if reader.broken => continue,
-            (true, false) => format!("`{key}` is in no section"),
-            (true, true) => format!("there is no section `{key}`"),
-            (false, _) => format!("{} has no key `{key}`", reader.name()),
-        };
-        let path = reader.path();
-        let near = nearest(key, known);
-        let help = match apart(entry, known) {
-            Some(apart) => format!("parts of a path stand between two underscores: {apart}"),
-            None if near.is_empty() => elsewhere(key, reader).unwrap_or_else(|| all_of(known)),
-            None => {
-                reader
-                    .meant
-                    .extend(near.iter().map(|near| join(&path, near)));
-                did_you_mean(&near)
-            }
-        };
-        let problem = Problem::new(Kind::UnknownKey, message)
-            .on(join(&path, key))
-            .at(&entry.key_place, "not known")
-            .help(help);
-        reader.problem(problem);
-    }
-    Some(table)
-}
-
-/// A variable's part that is two with one underscore between, as they should be written.
-fn apart(entry: &Entry, known: &[&str]) -> Option<String> {
-    let (first, rest) = known.iter().find_map(|known| {
-        let rest = entry.key.strip_prefix(known)?.strip_prefix('_')?;
-        Some((known, rest))
-    })?;
-    let variable = entry.key_place.is_environment();
-    variable.then(|| format!("{first}__{rest}").to_uppercase())
-}
-
-/// Where a key is known that is not where it was given.
-fn elsewhere(key: &str, reader: &mut Reader) -> Option<String> {
-    let mut sections = Vec::new();
-    find_sections(&crate::file::schema(), key, "", &mut sections);
-    let here = reader.generic_path();
-    // Where it belongs further in, it may be meant for there.
-    let inner = sections.iter().find_map(|section| match here.as_str() {
-        "" => Some(section.as_str()),
-        here => section.strip_prefix(here)?.strip_prefix('.'),
-    });
-    if let Some(inner) = inner {
-        let path = join(&reader.path(), inner);
-        reader.meant.push(join(&path, key));
-    }
-    let quoted: Vec<String> = sections
-        .iter()
-        .map(|section| format!("`{section}`"))
-        .collect();
-    match quoted.as_slice() {
-        [] => None,
-        all if all.len() > 4 => None,
-        all => Some(format!("it is a key of {}", all.join(", "))),
-    }
-}
-
-/// The sections of a schema that have a key.
-fn find_sections(schema: &Json, key: &str, path: &str, found: &mut Vec<String>) {
-    let schema = schema.get("items").unwrap_or(schema);
-    let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
-        return;
-    };
-    if properties.contains_key(key) && !path.is_empty() {
-        found.push(path.to_owned());
-    }
-    for (name, inner) in properties {
-        find_sections(inner, key, &join(path, name), found);
-    }
-}
-
-fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {
         format!("{path}.{key}")
-    }
-}
-
-/// The nearest of what is known, or all of it.
-pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
-    match nearest(given, known).as_slice() {
-        [] => all_of(known),
-        near => did_you_mean(near),
-    }
-}
-
-fn all_of(known: &[&str]) -> String {
-    match known {
-        [] => "there is none".to_owned(),
-        known => format!("known here: {}", known.join(", ")),
-    }
-}
-
-fn did_you_mean(near: &[&str]) -> String {
-    match near {
-        [one] => format!("did you mean `{one}`?"),
-        some => {
-            let some: Vec<String> = some.iter().map(|key| format!("`{key}`")).collect();
-            format!("did you mean one of {}?", some.join(", "))
-        }
-    }
-}
-
-/// What of the known may have been meant: one that takes few changes, or else those that have a part in common with it.
-pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Vec<&'a str> {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
-    let distance = |key: &str| strsim::damerau_levenshtein(&plain(given), &plain(key));
-    let alike = |key: &str| {
-        let pairs = key.chars().zip(given.chars());
-        pairs.take_while(|(a, b)| a == b).count()
-    };
-    let best =
-        (known.iter().copied()).min_by_key(|key| (distance(key), std::cmp::Reverse(alike(key))));
-    let limit = (given.chars().count() / 3).clamp(1, 4);
-    // A word of one letter is as near to any other.
-    let worth = |key: &str| distance(key) < plain(key).chars().count();
-    match best {
-        Some(best) if distance(best) <= limit && worth(best) => vec![best],
-        // A word of it may be enough: `descriptors` for `rx_descriptors`.
-        _ => {
-            let has =
-                |whole: &str, part: &str| part.len() > 2 && plain(whole).contains(&plain(part));
-            let parts = known.iter().copied();
-            parts
-                .filter(|key| has(key, given) || has(given, key))
-                .collect()
-        }
     }
 }

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 use crate::check;
-use crate::decode::{Places, Reader, Setting};
+use crate::decode::{Reader, Setting};
 use crate::environment;
+use crate::places::Places;
 use crate::problem::{Kind, Problem, Problems};
 use crate::sections::Config;
 use crate::spdk;

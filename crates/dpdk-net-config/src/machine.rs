@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::check::port_name;
-use crate::decode::suggestion;
 use crate::file::File;
 use crate::problem::Problem;
 use crate::sections::InterfaceDriver;
+use crate::suggest::suggestion;
 use crate::value::Size;
 
 /// A NUMA node.

@@ -106,6 +106,14 @@ impl Problem {
         self
     }
 
+    /// Whether another place is shown with its own.
+    fn shows(&self, other: &Place) -> bool {
+        self.place.as_ref().is_some_and(|place| {
+            Arc::ptr_eq(&other.source, &place.source)
+                && place.source.together(place.span.start, other.span.start)
+        })
+    }
+
     /// The kind of mistake, for programs:
     ///
     /// | | |
@@ -159,13 +167,9 @@ impl Diagnostic for Problem {
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let mut lines: Vec<String> = self.help.iter().cloned().collect();
-        // A label can't show what is in another text.
-        let place = self.place.as_ref();
-        for (other, label) in &self.also {
-            if place.is_some_and(|place| !Arc::ptr_eq(&other.source, &place.source)) {
-                lines.push(format!("{label}: {other}"));
-            }
-        }
+        // A label can't show what is in another text, or far away on a line.
+        let others = self.also.iter().filter(|(other, _)| !self.shows(other));
+        lines.extend(others.map(|(other, label)| format!("{label}: {other}")));
         (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
     }
 
@@ -177,14 +181,17 @@ impl Diagnostic for Problem {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let place = self.place.as_ref()?;
         let label = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let first = LabeledSpan::new_primary_with_span(label(&self.label), place.span.clone());
-        let also = self.also.iter();
-        let also = also.filter(|(other, _)| Arc::ptr_eq(&other.source, &place.source));
-        let also = also
-            .map(move |(other, text)| LabeledSpan::new_with_span(label(text), other.span.clone()));
+        let span = |place: &Place| place.source.underlined(&place.span);
+        let first = LabeledSpan::new_primary_with_span(label(&self.label), span(place));
+        let also = self.also.iter().filter(|(other, _)| self.shows(other));
+        let also =
+            also.map(move |(other, text)| LabeledSpan::new_with_span(label(text), span(other)));
         Some(Box::new(std::iter::once(first).chain(also)))
     }
 }
+
+/// Problems that are shown, and whose causes are gone into: nobody reads more of them at a time.
+pub(crate) const MOST_SHOWN: usize = 100;
 
 /// All that is wrong with a configuration. It is shown with the lines that it is about.
 ///
@@ -216,7 +223,7 @@ impl Problems {
         self.list.len()
     }
 
-    /// As text for a terminal of this width in columns, with colours or without.
+    /// As text for a terminal of this width in columns, with colours or without. Of very many problems, the first hundred.
     pub fn render(&self, colours: bool, width: usize) -> String {
         let theme = if colours {
             GraphicalTheme::unicode()
@@ -227,12 +234,19 @@ impl Problems {
             .with_width(width.max(40))
             .with_links(false);
         let mut text = String::new();
-        for problem in &self.list {
+        for problem in self.list.iter().take(MOST_SHOWN) {
             // Writing to a `String` does not fail.
             let _ = handler.render_report(&mut text, problem);
         }
-        let plural = if self.list.len() == 1 { "" } else { "s" };
-        text.push_str(&format!("{} problem{plural}\n", self.list.len()));
+        let (len, plural) = match self.list.len() {
+            1 => (1, ""),
+            len => (len, "s"),
+        };
+        let shown = match len > MOST_SHOWN {
+            true => format!(", of which these are the first {MOST_SHOWN}"),
+            false => String::new(),
+        };
+        text.push_str(&format!("{len} problem{plural}{shown}\n"));
         text
     }
 }

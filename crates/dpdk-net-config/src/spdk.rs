@@ -11,8 +11,8 @@
 //! an element. What the methods are called is not looked at beyond that: `set_options` and `create`, with the subsystem's name
 //! before it or without.
 
-use crate::decode::suggestion;
 use crate::problem::{Kind, Problem};
+use crate::suggest::suggestion;
 use crate::tree::{Entry, Node, Place, Table, Value};
 
 /// Whether a file has this layout.

@@ -52,23 +52,35 @@ impl Text {
         after.find('\n').map_or(self.text.len(), |end| at + end)
     }
 
+    /// What of a span is underlined: of its first line, and no more than is shown of a long one.
+    pub(crate) fn underlined(&self, span: &Range<usize>) -> Range<usize> {
+        let end = self.line_end(span.start).min(span.end).max(span.start);
+        let end = self
+            .text
+            .floor_char_boundary(end.min(span.start + 2 * AROUND));
+        span.start..end
+    }
+
+    /// Whether two places can be shown together: they are on lines that are shown as a whole, or near each other.
+    pub(crate) fn together(&self, one: usize, other: usize) -> bool {
+        let (first, last) = (one.min(other), one.max(other));
+        let whole = |at: usize| self.line_end(at) - self.line_start(at) <= LONG;
+        let between = self.text.get(first..last).unwrap_or_default();
+        // Lines between are shown if they are few.
+        let short = |line: &str| line.len() <= LONG;
+        (whole(first) && whole(last) && between.lines().take(8).all(short))
+            || (between.len() < AROUND && !between.contains('\n'))
+    }
+
     /// The lines of a span and as many around it, of long lines only what is near.
     fn excerpt(&self, span: &Range<usize>, before: usize, after: usize) -> Range<usize> {
         let (mut start, mut end) = (self.line_start(span.start), self.line_end(span.end));
-        if end - start > LONG
-            && span.len() < LONG
-            && !self
-                .text
-                .get(span.clone())
-                .is_some_and(|text| text.contains('\n'))
-        {
-            let near = self
-                .text
-                .floor_char_boundary(span.start.saturating_sub(AROUND));
-            let far = self
-                .text
-                .ceil_char_boundary((span.end + AROUND).min(self.text.len()));
-            return start.max(near)..end.min(far);
+        let one_line = self.line_end(span.start) == end;
+        if one_line && end - start > LONG {
+            let near = span.start.saturating_sub(AROUND);
+            let far = (span.end + AROUND).min(end);
+            let near = self.text.floor_char_boundary(near.max(start));
+            return near..self.text.ceil_char_boundary(far);
         }
         for _ in 0..before {
             let above = start.checked_sub(1).map(|end| self.line_start(end));

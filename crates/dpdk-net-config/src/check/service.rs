@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::{Check, port_name};
-use crate::decode::suggestion;
 use crate::problem::Kind;
 use crate::sections::{Network, Protocol, Route};
+use crate::suggest::suggestion;
 
 pub(super) fn check(check: &mut Check<'_>) {
     listeners(check);

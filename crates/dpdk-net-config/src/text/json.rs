@@ -1,5 +1,7 @@
 //! JSON (RFC 8259) becomes a tree.
 
+use std::collections::HashMap;
+
 use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::errors::ParseErrorKind;
@@ -7,7 +9,7 @@ use jsonc_parser::{CollectOptions, ParseOptions};
 
 use super::place;
 use crate::problem::{Kind, Problem};
-use crate::tree::{Entry, Node, Source, Table, Value};
+use crate::tree::{Entry, Node, Place, Source, Table, Value};
 
 pub(super) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Option<Node> {
     let strict = ParseOptions {
@@ -74,19 +76,21 @@ fn tree(source: &Source, value: ast::Value<'_>, problems: &mut Vec<Problem>) -> 
         ),
         ast::Value::Object(object) => {
             let mut table = Table::default();
+            let mut seen: HashMap<String, Place> = HashMap::new();
             for property in object.properties {
                 let key_place = place(property.name.range());
                 let key = property.name.into_string();
                 let node = tree(source, property.value, problems);
-                if let Some(first) = table.get(&key) {
+                if let Some(first) = seen.get(&key) {
                     let problem =
                         Problem::new(Kind::Syntax, format!("the key `{key}` is there twice"))
                             .at(&key_place, "again here")
-                            .also(&first.key_place, "first here")
+                            .also(first, "first here")
                             .help("leave one of them out");
                     problems.push(problem);
                     continue;
                 }
+                seen.insert(key.clone(), key_place.clone());
                 table.entries.push(Entry {
                     key,
                     key_place,

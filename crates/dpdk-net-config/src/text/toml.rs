@@ -23,6 +23,7 @@ pub(super) fn parse(source: &Source, problems: &mut Vec<Problem>) -> Option<Node
     }
     let mut reader = Reader {
         source,
+        ends: text.match_indices('\n').map(|(at, _)| at).collect(),
         broken: BTreeSet::new(),
         problems,
     };
@@ -217,6 +218,8 @@ fn before<'a>(node: &'a Node, key: &str, end: usize) -> Option<&'a Place> {
 
 struct Reader<'a> {
     source: &'a Source,
+    /// Where lines end.
+    ends: Vec<usize>,
     /// Lines with a mistake: values there are not what was meant.
     broken: BTreeSet<usize>,
     problems: &'a mut Vec<Problem>,
@@ -224,8 +227,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn line(&self, at: usize) -> usize {
-        let before = self.source.text().as_bytes().get(..at).unwrap_or_default();
-        before.iter().filter(|byte| **byte == b'\n').count()
+        self.ends.partition_point(|end| *end < at)
     }
 
     fn table(&mut self, table: DeTable<'_>) -> Value {

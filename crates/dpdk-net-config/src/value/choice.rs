@@ -1,6 +1,7 @@
 //! Words of a choice.
 
-use crate::decode::{Reader, nearest, suggestion};
+use crate::decode::Reader;
+use crate::suggest::{nearest, suggestion};
 use crate::tree::{Node, Value};
 
 /// A choice of words.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde_json::{Value as Json, json};
 
 use super::split;
-use crate::decode::{Reader, Setting, nearest};
+use crate::decode::{Reader, Setting};
+use crate::suggest::nearest;
 use crate::tree::{Node, Value};
 
 /// An amount of bytes: `"64 KiB"`, `"2MB"`, `65536`.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::split;
-use crate::decode::{Reader, Setting, nearest};
+use crate::decode::{Reader, Setting};
+use crate::suggest::nearest;
 use crate::tree::{Node, Value};
 
 /// A length of time: `"200 ms"`, `"1.5s"`, `"2 hours"`.

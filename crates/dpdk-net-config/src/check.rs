@@ -5,25 +5,25 @@ mod port;
 mod service;
 mod system;
 
-use crate::decode::Places;
-use crate::problem::Problem;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::places::Places;
+use crate::problem::{Kind, Problem};
 use crate::sections::{Config, Network, Port};
-use crate::tree::Place;
 
 /// Collects what is wrong, with the lines that it is about.
 pub(crate) struct Check<'a> {
     config: &'a Config,
     places: &'a Places,
-    whole: &'a Place,
     problems: &'a mut Vec<Problem>,
 }
 
 /// Looks at all of it.
-pub(crate) fn check(config: &Config, places: &Places, whole: &Place, problems: &mut Vec<Problem>) {
+pub(crate) fn check(config: &Config, places: &Places, problems: &mut Vec<Problem>) {
     let mut check = Check {
         config,
         places,
-        whole,
         problems,
     };
     system::check(&mut check);
@@ -40,8 +40,8 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> &mut Problem {
-        let place = self.place(path).clone();
-        let problem = Problem::new("contradiction", message)
+        let place = self.places.nearest(path).clone();
+        let problem = Problem::new(Kind::Contradiction, message)
             .on(path)
             .at(&place, "")
             .help(help);
@@ -49,6 +49,23 @@ impl Check<'_> {
         // It was pushed just now.
         let last = self.problems.len() - 1;
         &mut self.problems[last]
+    }
+
+    /// Tells that one of several keys of what is at `path` has to be there, or, without keys, what is at `path` itself.
+    fn lack(
+        &mut self,
+        path: &str,
+        keys: &[&str],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let depends = match keys {
+            [] => vec![path.to_owned()],
+            keys => keys.iter().map(|key| format!("{path}.{key}")).collect(),
+        };
+        let problem = self.tell(path, message, help);
+        problem.kind = Kind::MissingKey;
+        problem.depends = depends;
     }
 
     /// Tells that two settings can't be together.
@@ -59,9 +76,10 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let other = self.place(other).clone();
+        let place = self.places.nearest(other).clone();
         let problem = self.tell(one, message, help);
-        problem.also.push((other, "together with this".to_owned()));
+        problem.also.push((place, "together with this".to_owned()));
+        problem.also_about.push(other.to_owned());
     }
 
     /// Tells that something is there a second time.
@@ -72,38 +90,26 @@ impl Check<'_> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let first = self.place(first).clone();
+        let first = self.places.nearest(first).clone();
         let problem = self.tell(again, message, help);
         problem.label = "again here".to_owned();
         problem.also.push((first, "first here".to_owned()));
     }
 
-    /// Where a setting is, or else what it is in.
-    fn place(&self, path: &str) -> &Place {
-        let mut path = path;
-        loop {
-            if let Some(place) = self.places.0.get(path) {
-                return place;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = path.get(..end).unwrap_or_default(),
-                None => return self.whole,
-            }
-        }
-    }
-
     /// Tells of each value that is there a second time: what it is called, and its path, by value.
-    fn unique<K: PartialEq>(
+    fn unique<K: Hash + Eq>(
         &mut self,
         values: Vec<(K, String)>,
         message: impl Fn(&K) -> String,
         help: &str,
     ) {
-        for (index, (value, path)) in values.iter().enumerate() {
-            let before = values.get(..index).unwrap_or_default();
-            if let Some((_, first)) = before.iter().find(|(other, _)| other == value) {
-                let (first, message) = (first.clone(), message(value));
-                self.twice(path, &first, message, help);
+        let mut seen: HashMap<K, String> = HashMap::new();
+        for (value, path) in values {
+            if let Some(first) = seen.get(&value) {
+                let message = message(&value);
+                self.twice(&path, first, message, help);
+            } else {
+                seen.insert(value, path);
             }
         }
     }

@@ -1,23 +1,25 @@
 //! From a tree to settings. Nothing stops at the first mistake: a value that can't be read is told, and what is read is as if it
 //! had not been given, so that the rest can be looked at.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value as Json, json};
 
-use crate::problem::Problem;
+use crate::places::Places;
+use crate::problem::{Kind, Problem};
 use crate::tree::{Node, Place, Table, Value};
 
-/// Where each setting was written, by its path.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Places(pub(crate) BTreeMap<String, Place>);
-
 /// What is found while a tree is read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) problems: Vec<Problem>,
     pub(crate) places: Places,
+    /// Keys that are not known, and what is thought to be meant by them: these may be given after all.
+    pub(crate) meant: Vec<String>,
+    /// Whether there are mistakes of syntax: keys that are missing may be there.
+    broken: bool,
+    /// What the number that is read may be, if it is less than its type can hold.
+    range: Option<(u64, u64)>,
     path: Vec<Step>,
 }
 
@@ -28,6 +30,24 @@ enum Step {
 }
 
 impl Reader {
+    /// One for the tree with this root, of a text with mistakes of syntax or without.
+    pub(crate) fn new(root: &Node, broken: bool) -> Self {
+        Self {
+            problems: Vec::new(),
+            places: Places::new(root),
+            meant: Vec::new(),
+            broken,
+            range: None,
+            path: Vec::new(),
+        }
+    }
+
+    /// Remembers where all values within the one being read are.
+    pub(crate) fn remember_below(&mut self, node: &Node) {
+        let path = self.path();
+        self.places.insert_below(path, node);
+    }
+
     /// The path of what is being read, as in `port[0].mtu`.
     pub(crate) fn path(&self) -> String {
         let mut text = String::new();
@@ -45,10 +65,39 @@ impl Reader {
         text
     }
 
+    /// Whether it is the whole tree that is being read.
+    pub(crate) fn is_root(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// Whether there are mistakes of syntax.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The path without places in lists, as in `port.mtu`.
+    pub(crate) fn generic_path(&self) -> String {
+        let keys = self.path.iter().filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        });
+        keys.collect::<Vec<_>>().join(".")
+    }
+
+    /// Reads an element of the list that is being read.
+    pub(crate) fn element<T>(
+        &mut self,
+        index: usize,
+        node: &Node,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.within(Step::Index(index), &node.place, read)
+    }
+
     fn within<T>(&mut self, step: Step, place: &Place, read: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(step);
         let path = self.path();
-        self.places.0.insert(path, place.clone());
+        self.places.insert(path, place);
         let result = read(self);
         self.path.pop();
         result
@@ -67,18 +116,34 @@ impl Reader {
 
     /// Tells that a value is of the wrong type.
     pub(crate) fn wrong_type(&mut self, node: &Node, expected: &str) {
-        let name = self.name();
-        let message = format!("{name} should be {expected}, not {}", node.value.kind());
-        self.problem(
-            Problem::new("wrong-type", message)
-                .at(&node.place, format!("this is {}", node.value.kind())),
-        );
+        self.wrong_type_but(node, expected, None);
+    }
+
+    /// The same, with what to do about it.
+    pub(crate) fn wrong_type_but(&mut self, node: &Node, expected: &str, help: Option<String>) {
+        if matches!(node.value, Value::Broken) {
+            return;
+        }
+        let help = match &node.value {
+            Value::Null => Some("leave the key out where its default is meant".to_owned()),
+            _ => help,
+        };
+        let (name, kind) = (self.name(), node.value.kind());
+        let message = format!("{name} should be {expected}, not {kind}");
+        let mut problem = Problem::new(Kind::WrongType, message);
+        problem.help = help;
+        self.problem(problem.at(&node.place, format!("this is {kind}")));
+    }
+
+    /// What the number that is read may be: of its type's range what the key allows.
+    pub(crate) fn allowed(&self, min: u64, max: u64) -> (u64, u64) {
+        self.range.unwrap_or((min, max))
     }
 
     /// Tells that a value can't be.
     pub(crate) fn bad_value(&mut self, node: &Node, why: impl fmt::Display, help: Option<String>) {
         let message = format!("{} can't be {}: {why}", self.name(), node.value);
-        let mut problem = Problem::new("bad-value", message).at(&node.place, "");
+        let mut problem = Problem::new(Kind::BadValue, message).at(&node.place, "");
         problem.help = help;
         self.problem(problem);
     }
@@ -140,7 +205,10 @@ impl Attributes {
 
 /// Reads a value that has to be within a range.
 fn ranged<T: Setting>(node: &Node, attributes: &Attributes, reader: &mut Reader) -> Option<T> {
-    let read = T::decode(node, reader)?;
+    reader.range = attributes.range;
+    let read = T::decode(node, reader);
+    reader.range = None;
+    let read = read?;
     match (attributes.range, read.number()) {
         (Some((min, max)), Some(number)) if !(min..=max).contains(&number) => {
             let why = format!("it may be {} to {}", T::show(min), T::show(max));
@@ -209,14 +277,19 @@ pub(crate) mod list {
     pub(crate) fn read<T: Setting>(slot: &Slot<'_>, reader: &mut Reader) -> Option<Of<T>> {
         let read = |node: &Node, reader: &mut Reader| {
             let Value::Array(items) = &node.value else {
-                reader.wrong_type(node, "a list");
+                let help = match &node.value {
+                    Value::Table(_) => format!(
+                        "there may be several: write [[{}]], in JSON a list of objects",
+                        reader.generic_path()
+                    ),
+                    Value::Text(text) => format!("write it in brackets: [\"{text}\"]"),
+                    _ => "lists stand in brackets: [..., ...]".to_owned(),
+                };
+                reader.wrong_type_but(node, "a list", Some(help));
                 return Some(Vec::new());
             };
             let read = |(index, item): (usize, &Node)| {
-                let step = Step::Index(index);
-                reader.within(step, &item.place, |reader| {
-                    ranged(item, slot.attributes, reader)
-                })
+                reader.element(index, item, |reader| ranged(item, slot.attributes, reader))
             };
             // Each is read, also where one before it could not be. A list that lacks one has other places than the file.
             let read: Vec<Option<T>> = items.iter().enumerate().map(read).collect();
@@ -246,9 +319,13 @@ pub(crate) mod need {
         let read = |node: &Node, reader: &mut Reader| ranged(node, slot.attributes, reader);
         slot.read(reader, read, |reader| {
             let (name, key) = (reader.name(), slot.key);
-            let message = format!("{name} has no `{key}`");
-            let problem = Problem::new("missing-key", message);
-            reader.problem(problem.at(&slot.whole.place, format!("`{key}` has to be given here")));
+            let path = join(&reader.path(), key);
+            if !reader.broken && !reader.meant.contains(&path) {
+                let message = format!("{name} has no `{key}`");
+                let problem = Problem::new(Kind::MissingKey, message).on(path);
+                let label = format!("`{key}` has to be given here");
+                reader.problem(problem.at(&slot.whole.place, label));
+            }
             None
         })
     }
@@ -293,11 +370,27 @@ pub(crate) mod sub {
     pub(crate) const NEEDED: bool = false;
 }
 
-/// One key's part of a table's schema.
-pub(crate) fn property(mut schema: Json, docs: &[&str], attributes: &Attributes) -> Json {
-    let docs: Vec<&str> = docs.iter().map(|line| line.trim()).collect();
+/// The lines of a doc comment as one.
+pub(crate) fn prose(docs: &[&str]) -> String {
+    let lines: Vec<&str> = docs.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
+}
+
+/// One key's part of a table's schema. What JSON Schema has no word for begins with `x-`: the default as people write it,
+/// whether a reload makes it effective, the range of what is written as a text with a unit, what that text is, the docs of a
+/// table itself, and the order of its keys.
+pub(crate) fn property(
+    mut schema: Json,
+    docs: &[&str],
+    attributes: &Attributes,
+    show: fn(u64) -> String,
+) -> Json {
     if let Some(schema) = schema.as_object_mut() {
-        schema.insert("description".to_owned(), docs.join(" ").into());
+        // Of a table there is more to say than of the key.
+        let whole = schema.insert("description".to_owned(), prose(docs).into());
+        if let Some(whole) = whole {
+            schema.insert("x-table".to_owned(), whole);
+        }
         if !attributes.default.is_empty() {
             schema.insert("x-default".to_owned(), attributes.default.into());
         }
@@ -305,9 +398,15 @@ pub(crate) fn property(mut schema: Json, docs: &[&str], attributes: &Attributes)
             schema.insert("x-live".to_owned(), true.into());
         }
         let numbers = schema.get("type").is_some_and(|kind| kind == "integer");
-        if let Some((min, max)) = attributes.range.filter(|_| numbers) {
-            schema.insert("minimum".to_owned(), min.into());
-            schema.insert("maximum".to_owned(), max.into());
+        match attributes.range {
+            Some((min, max)) if numbers => {
+                schema.insert("minimum".to_owned(), min.into());
+                schema.insert("maximum".to_owned(), max.into());
+            }
+            Some((min, max)) => {
+                schema.insert("x-range".to_owned(), json!([show(min), show(max)]));
+            }
+            None => {}
         }
     }
     schema
@@ -340,7 +439,7 @@ macro_rules! section {
                 node: &$crate::tree::Node,
                 reader: &mut $crate::decode::Reader,
             ) -> Option<Self> {
-                let table = $crate::decode::table(node, &[$(stringify!($field)),*], reader)?;
+                let table = $crate::table::read(node, &[$(stringify!($field)),*], reader)?;
                 $(
                     let $field = {
                         const ATTRIBUTES: $crate::decode::Attributes = {
@@ -374,14 +473,19 @@ macro_rules! section {
                         };
                         let schema = $crate::decode::$kind::schema::<$ty>();
                         let docs: &[&str] = &[$($field_doc),*];
-                        let property = $crate::decode::property(schema, docs, &ATTRIBUTES);
+                        let property = $crate::decode::property(
+                            schema,
+                            docs,
+                            &ATTRIBUTES,
+                            <$ty as $crate::decode::Setting>::show,
+                        );
                         properties.insert(stringify!($field).to_owned(), property);
                         if $crate::decode::$kind::NEEDED {
                             needed.push(stringify!($field));
                         }
                     }
                 )*
-                $crate::decode::object(&[$($doc),*], properties, &needed)
+                $crate::decode::object(&[$($doc),*], properties, &[$(stringify!($field)),*], &needed)
             }
 
             fn to_json(&self) -> serde_json::Value {
@@ -402,14 +506,15 @@ pub(crate) use section;
 pub(crate) fn object(
     docs: &[&str],
     properties: serde_json::Map<String, Json>,
+    order: &[&str],
     needed: &[&str],
 ) -> Json {
-    let docs: Vec<&str> = docs.iter().map(|line| line.trim()).collect();
     let mut schema = json!({
         "type": "object",
-        "description": docs.join(" "),
+        "description": prose(docs),
         "properties": properties,
         "additionalProperties": false,
+        "x-order": order,
     });
     if let (false, Some(schema)) = (needed.is_empty(), schema.as_object_mut()) {
         schema.insert("required".to_owned(), needed.into());
@@ -417,71 +522,10 @@ pub(crate) fn object(
     schema
 }
 
-/// Reads a table, and tells of keys that nobody knows. `None` where it is no table.
-pub(crate) fn table<'a>(node: &'a Node, known: &[&str], reader: &mut Reader) -> Option<&'a Table> {
-    let Value::Table(table) = &node.value else {
-        reader.wrong_type(node, "a table");
-        return None;
-    };
-    for entry in &table.entries {
-        if known.contains(&entry.key.as_str()) {
-            continue;
-        }
-        let message = match reader.path.is_empty() {
-            true => format!("there is no section `{}`", entry.key),
-            false => format!("{} has no key `{}`", reader.name(), entry.key),
-        };
-        let problem = Problem::new("unknown-key", message)
-            .on(join(&reader.path(), &entry.key))
-            .at(&entry.key_place, "not known")
-            .help(suggestion(&entry.key, known));
-        reader.problem(problem);
-    }
-    Some(table)
-}
-
-fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {
         format!("{path}.{key}")
-    }
-}
-
-/// The nearest of what is known, or all of it.
-pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
-    let distance = |key: &&str| strsim::damerau_levenshtein(&plain(given), &plain(key));
-    let alike = |key: &str| {
-        key.chars()
-            .zip(given.chars())
-            .take_while(|(a, b)| a == b)
-            .count()
-    };
-    let nearest = known
-        .iter()
-        .min_by_key(|key| (distance(key), std::cmp::Reverse(alike(key))));
-    let limit = (given.chars().count() / 3).clamp(1, 4);
-    match nearest {
-        Some(nearest) if distance(nearest) <= limit => format!("did you mean `{nearest}`?"),
-        // A word of it may be enough: `descriptors` for `rx_descriptors`.
-        _ => {
-            let about: Vec<&&str> = known
-                .iter()
-                .filter(|key| {
-                    given.len() > 2
-                        && (plain(key).contains(&plain(given))
-                            || plain(given).contains(&plain(key)))
-                })
-                .collect();
-            match about.as_slice() {
-                [] => format!("known here: {}", known.join(", ")),
-                [one] => format!("did you mean `{one}`?"),
-                some => {
-                    let some: Vec<String> = some.iter().map(|key| format!("`{key}`")).collect();
-                    format!("did you mean one of {}?", some.join(", "))
-                }
-            }
-        }
     }
 }

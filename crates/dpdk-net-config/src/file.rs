@@ -1,18 +1,21 @@
 //! A file that was read, with nothing wrong in it that can be told without the machine.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 use crate::check;
-use crate::decode::{Places, Reader, Setting};
+use crate::decode::{Reader, Setting};
 use crate::environment;
-use crate::problem::{Problem, Problems};
+use crate::places::Places;
+use crate::problem::{Kind, Problem, Problems};
 use crate::sections::Config;
 use crate::spdk;
 use crate::text::{self, Format};
-use crate::tree::{Node, Place, Table, Value};
+use crate::tree::Place;
+use crate::value::Size;
 
 /// The largest file that is read: what people write is a thousandth of it.
 const MOST: u64 = 4 << 20;
@@ -24,7 +27,6 @@ pub struct File {
     path: Option<PathBuf>,
     config: Config,
     places: Places,
-    whole: Place,
 }
 
 impl File {
@@ -35,20 +37,25 @@ impl File {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Problems> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let unreadable = |why: String| {
-            let problem = Problem::new("unreadable", format!("{name} can't be read: {why}"));
-            Problems::new(vec![problem])
-        };
-        let size = std::fs::metadata(path)
-            .map_err(|error| unreadable(error.to_string()))?
-            .len();
-        if size > MOST {
-            return Err(unreadable(format!("it has {size} bytes, more than {MOST}")));
+        let unreadable =
+            |why: String| Problem::new(Kind::Unreadable, format!("{name} can't be read: {why}"));
+        let alone = |problem: Problem| Problems::new(vec![problem]);
+        let mut bytes = Vec::new();
+        // What is no regular file may have no end.
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes))
+            .map_err(|error| alone(unreadable(error.to_string())))?;
+        if bytes.len() as u64 > MOST {
+            let why = format!("it has more than {}", Size(MOST));
+            return Err(alone(unreadable(why)));
         }
-        let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            unreadable(format!("it is not UTF-8, at byte {at}"))
+            let before = error.as_bytes().get(..at).unwrap_or_default();
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            let problem = unreadable(format!("line {line} is not UTF-8"))
+                .help("save it as UTF-8, as TOML and JSON have to be");
+            alone(problem)
         })?;
         // What is not UTF-8 in the environment is none of ours, or becomes a text that is refused.
         let variables = std::env::vars_os().map(|(name, value)| {
@@ -80,37 +87,32 @@ impl File {
             root = spdk::unfold(root, LISTS, &mut problems);
         }
         environment::apply(&mut root, variables, &mut problems);
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(&root, whole_but_broken);
         let config = Config::decode(&root, &mut reader);
-        if whole_but_broken {
-            // Where a line can't be read, keys may be missing that are there.
-            reader
-                .problems
-                .retain(|problem| problem.code != "missing-key");
+        let mut more = Vec::new();
+        if let (Some(config), false) = (&config, whole_but_broken) {
+            check::check(config, &reader.places, &mut more);
         }
+        // What a value that can't be read makes look wrong is not, and a subsystem that can't be may have what is missing.
+        let unread: Vec<&str> = (reader.problems.iter().map(|problem| problem.path.as_str()))
+            .chain(reader.meant.iter().map(String::as_str))
+            .collect();
+        let unfolded = problems.is_empty();
+        more.retain(|more| {
+            (unfolded || more.kind != Kind::MissingKey)
+                && !unread.iter().any(|unread| more.follows_from(unread))
+        });
         problems.append(&mut reader.problems);
-        let whole = start(&root);
-        let Some(config) = config.filter(|_| !whole_but_broken) else {
+        problems.append(&mut more);
+        let config = config.filter(|_| problems.is_empty());
+        let Some(config) = config else {
             return Err(Problems::new(problems));
         };
-        let mut more = Vec::new();
-        check::check(&config, &reader.places, &whole, &mut more);
-        // What a value that can't be read makes look wrong is not.
-        more.retain(|more| {
-            !problems
-                .iter()
-                .any(|problem| is_about(&problem.path, &more.path))
-        });
-        problems.append(&mut more);
-        if !problems.is_empty() {
-            return Err(Problems::new(problems));
-        }
         Ok(Self {
             name: name.to_owned(),
             path: None,
             config,
             places: reader.places,
-            whole,
         })
     }
 
@@ -148,16 +150,7 @@ impl File {
 
     /// Where a setting was written, by its path, as in `port[0].mtu`, or else where the nearest was that it is in.
     pub fn place(&self, path: &str) -> &Place {
-        let mut path = path;
-        loop {
-            if let Some(place) = self.places.0.get(path) {
-                return place;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = path.get(..end).unwrap_or_default(),
-                None => return &self.whole,
-            }
-        }
+        self.places.nearest(path)
     }
 
     /// That the machine refuses a setting, with the line that asks for it: what is wrong, and what to do about it.
@@ -167,7 +160,7 @@ impl File {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Problem {
-        Problem::new("refused", message)
+        Problem::new(Kind::Refused, message)
             .on(path)
             .at(self.place(path), "")
             .help(help)
@@ -200,7 +193,7 @@ impl File {
                 path => format!("app.{path}"),
             };
             let message = format!("`{path}`: {}", error.inner());
-            let problem = Problem::new("bad-value", message)
+            let problem = Problem::new(Kind::BadValue, message)
                 .at(self.place(&path), "")
                 .on(path);
             Problems::new(vec![problem])
@@ -211,23 +204,6 @@ impl File {
     pub fn to_json(&self) -> Json {
         self.config.to_json()
     }
-}
-
-/// The first byte of a file, for what is nowhere in it.
-fn start(root: &Node) -> Place {
-    Place {
-        source: root.place.source.clone(),
-        span: 0..0,
-    }
-}
-
-/// Whether one of two settings is in the other.
-fn is_about(one: &str, other: &str) -> bool {
-    let within = |outer: &str, inner: &str| {
-        let rest = inner.strip_prefix(outer);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    };
-    within(one, other) || within(other, one)
 }
 
 /// Sections that are lists.
@@ -244,29 +220,4 @@ pub fn schema() -> Json {
         schema.insert("title".to_owned(), json!("dpdk-net configuration"));
     }
     schema
-}
-
-impl Reader {
-    /// Remembers where all values within one are that somebody else reads.
-    pub(crate) fn places_below(&mut self, node: &Node) {
-        let path = self.path();
-        self.remember(&path, node);
-    }
-
-    fn remember(&mut self, path: &str, node: &Node) {
-        self.places.0.insert(path.to_owned(), node.place.clone());
-        match &node.value {
-            Value::Table(Table { entries }) => {
-                for entry in entries {
-                    self.remember(&format!("{path}.{}", entry.key), &entry.node);
-                }
-            }
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.remember(&format!("{path}[{index}]"), item);
-                }
-            }
-            _ => {}
-        }
-    }
 }

@@ -44,9 +44,9 @@ fn range(text: &str) -> Result<std::ops::RangeInclusive<u32>, String> {
         let text = text.trim();
         let number = text
             .parse::<u32>()
-            .map_err(|_| format!("`{text}` is no number"))?;
+            .map_err(|_| format!("`{text}` is no lcore's or CPU's number"))?;
         if number >= MOST {
-            return Err(format!("`{number}` is more than there can be"));
+            return Err(format!("`{number}` is more than {}, the last", MOST - 1));
         }
         Ok(number)
     };
@@ -145,20 +145,27 @@ impl Setting for Lcores {
             Value::Text(text) => text.clone(),
             Value::Integer(lcore) => lcore.to_string(),
             Value::Array(items) if !items.is_empty() => {
-                let numbers = items.iter().map(|item| match item.value {
-                    Value::Integer(lcore) => Some(lcore.to_string()),
-                    _ => None,
-                });
-                match numbers.collect::<Option<Vec<String>>>() {
-                    Some(numbers) => numbers.join(","),
-                    None => {
-                        reader.wrong_type(node, "a list of numbers, or a text such as \"0-3,5\"");
-                        return None;
+                let mut numbers = Vec::new();
+                for (index, item) in items.iter().enumerate() {
+                    match item.value {
+                        Value::Integer(lcore) => numbers.push(lcore.to_string()),
+                        _ => reader.element(index, item, |reader| {
+                            reader.wrong_type(item, "the number of an lcore");
+                        }),
                     }
                 }
+                if numbers.len() < items.len() {
+                    return None;
+                }
+                numbers.join(",")
+            }
+            Value::Array(_) => {
+                let help = "leave the key out: then there is one for each CPU";
+                reader.bad_value(node, "it is empty", Some(help.to_owned()));
+                return None;
             }
             _ => {
-                reader.wrong_type(node, "lcores, as in \"0-3,5\"");
+                reader.wrong_type(node, "a list of lcores, as in \"0-3,5\"");
                 return None;
             }
         };
@@ -172,11 +179,12 @@ impl Setting for Lcores {
     fn schema() -> Json {
         json!({
             "anyOf": [
-                { "type": "string" },
+                { "type": "string", "pattern": r"^\s*[0-9(][0-9,@()\s-]*$" },
                 { "type": "integer", "minimum": 0 },
                 { "type": "array", "items": { "type": "integer", "minimum": 0 }, "minItems": 1 },
             ],
             "examples": ["0-3,5", "0@2,1@3"],
+            "x-type": "a list of lcores",
         })
     }
 
@@ -197,12 +205,12 @@ mod tests {
         assert_eq!(shown("(0-1)@(2,3)"), Ok("0@(2,3),1@(2,3)".into()));
         assert_eq!("0@2,1@2,7".parse::<Lcores>().unwrap().cpus(), [2, 7]);
         for (bad, why) in [
-            ("", "`` is no number"),
+            ("", "`` is no"),
             ("3-1", "ends before"),
             ("0,0", "twice"),
             ("0-99999", "more than"),
-            ("0@", "is no number"),
-            ("(0", "is no number"),
+            ("0@", "is no lcore"),
+            ("(0", "is no lcore"),
         ] {
             assert!(
                 shown(bad).is_err_and(|error| error.contains(why)),

@@ -16,10 +16,15 @@ mod environment;
 mod file;
 mod lcores;
 mod machine;
+mod places;
 mod problem;
 mod reload;
+#[cfg(feature = "samples")]
+pub mod samples;
 mod sections;
 mod spdk;
+mod suggest;
+mod table;
 mod text;
 mod tree;
 mod value;

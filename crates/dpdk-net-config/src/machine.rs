@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::decode::suggestion;
+use crate::check::port_name;
 use crate::file::File;
 use crate::problem::Problem;
 use crate::sections::InterfaceDriver;
+use crate::suggest::suggestion;
 use crate::value::Size;
 
 /// A NUMA node.
@@ -129,7 +130,8 @@ impl Machine {
 
     /// Bytes of huge pages that nobody uses.
     pub fn free_hugepages(&self) -> u64 {
-        self.nodes.values().map(|node| node.free_hugepages).sum()
+        let nodes = self.nodes.values().map(|node| node.free_hugepages);
+        nodes.fold(0, u64::saturating_add)
     }
 
     /// Whether memory is to be huge pages: as the file says, or where there are any, or a NIC needs them.
@@ -146,23 +148,26 @@ impl Machine {
         let config = file.config();
         let mut problems = Vec::new();
         if let Some(lcores) = &config.workers.lcores {
-            for cpu in lcores.cpus() {
-                if !self.cpus.contains(&cpu) {
-                    let there: Vec<String> = self.cpus.iter().map(u32::to_string).collect();
-                    let message =
-                        format!("this process may not run on CPU {cpu}, or there is none");
-                    let help = format!(
-                        "it may on {}; several lcores may share one: \"0@0,1@0\"",
-                        there.join(", ")
-                    );
-                    problems.push(file.refuse("workers.lcores", message, help));
-                }
+            let cpus = lcores.cpus().into_iter();
+            let others: Vec<u32> = cpus.filter(|cpu| !self.cpus.contains(cpu)).collect();
+            if !others.is_empty() {
+                let plural = if others.len() == 1 { "" } else { "s" };
+                let message = format!(
+                    "this process may not run on CPU{plural} {}, or there is none",
+                    listed(&others)
+                );
+                let help = format!(
+                    "it may on {}; several lcores may share one: \"0@0,1@0\"",
+                    listed(&self.cpus)
+                );
+                problems.push(file.refuse("workers.lcores", message, help));
             }
         }
         if self.hugepages(file) {
             self.check_memory(file, &mut problems);
         }
         for (index, port) in config.port.iter().enumerate() {
+            let name = port_name(port, index);
             if let Some(pci) = &port.pci {
                 let path = format!("port[{index}].pci");
                 match self.pci.get(pci.as_str()) {
@@ -186,7 +191,7 @@ impl Machine {
             }
             if let Some(interface) = &port.interface {
                 let path = format!("port[{index}].interface");
-                problems.extend(self.check_interface(file, &path, interface, port.driver));
+                problems.extend(self.check_interface(file, &path, interface, port.driver, &name));
             }
             if port.driver == Some(InterfaceDriver::AfXdp) && port.mtu.is_some_and(|mtu| mtu > 3498)
             {
@@ -212,13 +217,21 @@ impl Machine {
         }
         if let Some(log) = &config.log.file {
             let parent = log.parent().filter(|parent| !parent.as_os_str().is_empty());
-            if log.is_dir() || parent.is_some_and(|parent| !parent.is_dir()) {
-                problems.push(file.refuse(
-                    "log.file",
-                    format!("{} can't be written", log.display()),
-                    "its directory has to be there",
-                ));
-            }
+            let log = log.display();
+            let why = match parent {
+                _ if config.log.file.as_ref().is_some_and(|log| log.is_dir()) => {
+                    Some((format!("{log} is a directory"), "name a file in it"))
+                }
+                Some(parent) if !parent.is_dir() => Some((
+                    format!(
+                        "{log} can't be written: there is no directory {}",
+                        parent.display()
+                    ),
+                    "make it, or name another",
+                )),
+                _ => None,
+            };
+            problems.extend(why.map(|(why, help)| file.refuse("log.file", why, help)));
         }
         problems
     }
@@ -229,10 +242,14 @@ impl Machine {
         path: &str,
         interface: &str,
         driver: Option<InterfaceDriver>,
+        port: &str,
     ) -> Option<Problem> {
         if !self.interfaces.contains(interface) {
             let known: Vec<&str> = self.interfaces.iter().map(String::as_str).collect();
-            let message = format!("there is no interface {interface}");
+            let message = match port == interface {
+                true => format!("there is no interface {interface}"),
+                false => format!("there is no interface {interface} for {port}"),
+            };
             return Some(file.refuse(path, message, suggestion(interface, &known)));
         }
         if driver != Some(InterfaceDriver::Pci) {
@@ -253,14 +270,32 @@ impl Machine {
     fn check_memory(&self, file: &File, problems: &mut Vec<Problem>) {
         let dpdk = &file.config().dpdk;
         let free = self.free_hugepages();
-        let remedy = "reserve some, as root: echo 512 > /proc/sys/vm/nr_hugepages (of 2 MiB each); or set hugepages = false";
+        let nic = file
+            .config()
+            .port
+            .iter()
+            .position(|port| port.pci.is_some());
+        // Who needs them can't do without.
+        let or = match nic.is_none() && dpdk.in_memory != Some(true) {
+            true => "; or set hugepages = false",
+            false => "",
+        };
+        let remedy = format!(
+            "reserve some, as root: echo 512 > /proc/sys/vm/nr_hugepages (of 2 MiB each){or}"
+        );
         if free == 0 {
-            let path = if dpdk.hugepages.is_some() {
-                "dpdk.hugepages"
-            } else {
-                "dpdk"
+            let nic = file
+                .config()
+                .port
+                .iter()
+                .position(|port| port.pci.is_some());
+            let path = match (dpdk.hugepages, dpdk.in_memory, nic) {
+                (Some(_), ..) => "dpdk.hugepages".to_owned(),
+                (_, Some(true), _) => "dpdk.in_memory".to_owned(),
+                (.., Some(nic)) => format!("port[{nic}].pci"),
+                _ => "dpdk".to_owned(),
             };
-            problems.push(file.refuse(path, "this machine has no free huge pages", remedy));
+            problems.push(file.refuse(&path, "this machine has no free huge pages", remedy));
             return;
         }
         if let Some(memory) = dpdk.memory
@@ -270,7 +305,7 @@ impl Machine {
                 "{memory} of memory are asked for, and {} of huge pages are free",
                 Size(free)
             );
-            problems.push(file.refuse("dpdk.memory", message, remedy));
+            problems.push(file.refuse("dpdk.memory", message, remedy.as_str()));
         }
         for (node, memory) in dpdk.socket_memory.iter().enumerate() {
             let path = format!("dpdk.socket_memory[{node}]");
@@ -283,7 +318,7 @@ impl Machine {
                     problems.push(file.refuse(
                         &path,
                         message,
-                        format!("there are {}", self.nodes.len()),
+                        format!("known here: {}", listed(self.nodes.keys())),
                     ));
                 }
                 Some(own) if memory.0 > own.free_hugepages => {
@@ -291,7 +326,7 @@ impl Machine {
                         "{memory} are asked for on NUMA node {node}, where {} are free",
                         Size(own.free_hugepages)
                     );
-                    problems.push(file.refuse(&path, message, remedy));
+                    problems.push(file.refuse(&path, message, remedy.as_str()));
                 }
                 _ => {}
             }
@@ -301,6 +336,12 @@ impl Machine {
 
 /// With less, EAL's own structures have no room.
 const LEAST_HUGEPAGES: u64 = 128 << 20;
+
+/// Numbers with commas between.
+fn listed<'a>(numbers: impl IntoIterator<Item = &'a u32>) -> String {
+    let texts: Vec<String> = numbers.into_iter().map(u32::to_string).collect();
+    texts.join(", ")
+}
 
 /// Why DPDK can't have a device, and what to do.
 fn bound(device: &PciDevice, address: &str) -> Option<(String, String)> {
@@ -349,11 +390,15 @@ fn link_name(path: &Path) -> Option<String> {
     )
 }
 
+/// The largest that Linux can have (`CONFIG_NR_CPUS`).
+const LAST_CPU: u32 = 8191;
+
 /// `0-3,8`.
 fn cpu_list(text: &str) -> BTreeSet<u32> {
     let part = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+        let last: u32 = last.trim().parse().ok()?;
+        Some(first.trim().parse().ok()?..=last.min(LAST_CPU))
     };
     text.split(',').filter_map(part).flatten().collect()
 }
@@ -367,7 +412,8 @@ fn free_hugepages(path: &Path) -> u64 {
             .parse()
             .ok()?;
         let free: u64 = read(&path.join("free_hugepages"))?.parse().ok()?;
-        Some(kib * 1024 * free)
+        Some(kib.saturating_mul(1024).saturating_mul(free))
     };
-    entries(path).into_iter().filter_map(size).sum()
+    let sizes = entries(path).into_iter().filter_map(size);
+    sizes.fold(0, u64::saturating_add)
 }

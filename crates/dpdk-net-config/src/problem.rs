@@ -1,6 +1,7 @@
 //! What is wrong with a file, all of it at once, as people want to be told.
 
 use std::fmt;
+use std::sync::Arc;
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode,
@@ -8,10 +9,40 @@ use miette::{
 
 use crate::tree::Place;
 
+/// What sort of mistake something is; [`Problem::kind`] has the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unreadable,
+    Syntax,
+    UnknownKey,
+    MissingKey,
+    WrongType,
+    BadValue,
+    Contradiction,
+    Environment,
+    Refused,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Syntax => "syntax",
+            Self::UnknownKey => "unknown-key",
+            Self::MissingKey => "missing-key",
+            Self::WrongType => "wrong-type",
+            Self::BadValue => "bad-value",
+            Self::Contradiction => "contradiction",
+            Self::Environment => "environment",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One mistake: what, where, and what to do.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    pub(crate) code: &'static str,
+    pub(crate) kind: Kind,
     pub(crate) message: String,
     /// The setting, as in `port[0].mtu`; empty where it is about the text itself.
     pub(crate) path: String,
@@ -20,19 +51,38 @@ pub struct Problem {
     /// Other places that have to do with it, of the same text.
     pub(crate) also: Vec<(Place, String)>,
     pub(crate) help: Option<String>,
+    /// Settings without which there would be no problem, or another: where one of them could not be read, nothing is said.
+    pub(crate) depends: Vec<String>,
+    /// Other settings that it is about.
+    pub(crate) also_about: Vec<String>,
+}
+
+/// Whether a setting is another, or in it.
+fn within(outer: &str, inner: &str) -> bool {
+    let rest = inner.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 impl Problem {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
-            code,
+            kind,
             message: message.into(),
             path: String::new(),
             place: None,
             label: String::new(),
             also: Vec::new(),
             help: None,
+            depends: Vec::new(),
+            also_about: Vec::new(),
         }
+    }
+
+    /// Whether it may be there only because a setting could not be read.
+    pub(crate) fn follows_from(&self, unread: &str) -> bool {
+        within(unread, &self.path)
+            || self.also_about.iter().any(|own| within(unread, own))
+            || (self.depends.iter()).any(|own| within(unread, own) || within(own, unread))
     }
 
     pub(crate) fn at(mut self, place: &Place, label: impl Into<String>) -> Self {
@@ -56,9 +106,29 @@ impl Problem {
         self
     }
 
-    /// The kind of mistake, for programs: `unknown-key`, `wrong-type`, `bad-value`, ...
+    /// Whether another place is shown with its own.
+    fn shows(&self, other: &Place) -> bool {
+        self.place.as_ref().is_some_and(|place| {
+            Arc::ptr_eq(&other.source, &place.source)
+                && place.source.together(place.span.start, other.span.start)
+        })
+    }
+
+    /// The kind of mistake, for programs:
+    ///
+    /// | | |
+    /// |---|---|
+    /// | `unreadable` | there is no text: no such file, no permission, no UTF-8 |
+    /// | `syntax` | the text is no TOML, or no JSON; a key is there twice |
+    /// | `unknown-key` | there is no such section or key |
+    /// | `missing-key` | a key that has to be there, or one of several, is not |
+    /// | `wrong-type` | a text where a number should be, say |
+    /// | `bad-value` | the right type, and a value that this key can't have |
+    /// | `contradiction` | each setting alone may be so, and not beside the others |
+    /// | `environment` | a variable's name leads nowhere, or it is empty |
+    /// | `refused` | the machine can't do what is asked for ([`File::refuse`](crate::File::refuse)) |
     pub fn kind(&self) -> &'static str {
-        self.code
+        self.kind.word()
     }
 
     /// What is wrong.
@@ -96,8 +166,11 @@ impl Diagnostic for Problem {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let help = self.help.as_ref()?;
-        Some(Box::new(help))
+        let mut lines: Vec<String> = self.help.iter().cloned().collect();
+        // A label can't show what is in another text, or far away on a line.
+        let others = self.also.iter().filter(|(other, _)| !self.shows(other));
+        lines.extend(others.map(|(other, label)| format!("{label}: {other}")));
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -108,14 +181,17 @@ impl Diagnostic for Problem {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let place = self.place.as_ref()?;
         let label = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let first = LabeledSpan::new_primary_with_span(label(&self.label), place.span.clone());
-        let also = self.also.iter();
-        let also = also.filter(|(other, _)| std::sync::Arc::ptr_eq(&other.source, &place.source));
-        let also = also
-            .map(move |(other, text)| LabeledSpan::new_with_span(label(text), other.span.clone()));
+        let span = |place: &Place| place.source.underlined(&place.span);
+        let first = LabeledSpan::new_primary_with_span(label(&self.label), span(place));
+        let also = self.also.iter().filter(|(other, _)| self.shows(other));
+        let also =
+            also.map(move |(other, text)| LabeledSpan::new_with_span(label(text), span(other)));
         Some(Box::new(std::iter::once(first).chain(also)))
     }
 }
+
+/// Problems that are shown, and whose causes are gone into: nobody reads more of them at a time.
+pub(crate) const MOST_SHOWN: usize = 100;
 
 /// All that is wrong with a configuration. It is shown with the lines that it is about.
 ///
@@ -147,7 +223,7 @@ impl Problems {
         self.list.len()
     }
 
-    /// As text for a terminal of this width in columns, with colours or without.
+    /// As text for a terminal of this width in columns, with colours or without. Of very many problems, the first hundred.
     pub fn render(&self, colours: bool, width: usize) -> String {
         let theme = if colours {
             GraphicalTheme::unicode()
@@ -158,12 +234,19 @@ impl Problems {
             .with_width(width.max(40))
             .with_links(false);
         let mut text = String::new();
-        for problem in &self.list {
+        for problem in self.list.iter().take(MOST_SHOWN) {
             // Writing to a `String` does not fail.
             let _ = handler.render_report(&mut text, problem);
         }
-        let plural = if self.list.len() == 1 { "" } else { "s" };
-        text.push_str(&format!("{} problem{plural}\n", self.list.len()));
+        let (len, plural) = match self.list.len() {
+            1 => (1, ""),
+            len => (len, "s"),
+        };
+        let shown = match len > MOST_SHOWN {
+            true => format!(", of which these are the first {MOST_SHOWN}"),
+            false => String::new(),
+        };
+        text.push_str(&format!("{len} problem{plural}{shown}\n"));
         text
     }
 }

@@ -11,8 +11,8 @@
 //! an element. What the methods are called is not looked at beyond that: `set_options` and `create`, with the subsystem's name
 //! before it or without.
 
-use crate::decode::suggestion;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
+use crate::suggest::suggestion;
 use crate::tree::{Entry, Node, Place, Table, Value};
 
 /// Whether a file has this layout.
@@ -34,7 +34,7 @@ pub(crate) fn unfold(root: Node, lists: &[&str], problems: &mut Vec<Problem>) ->
         if entry.key != "subsystems" {
             let message = format!("`{}` stands beside `subsystems`", entry.key);
             problems.push(
-                Problem::new("unknown-key", message)
+                Problem::new(Kind::UnknownKey, message)
                     .at(&entry.key_place, "")
                     .help("write it as a subsystem too, or write sections only"),
             );
@@ -42,7 +42,7 @@ pub(crate) fn unfold(root: Node, lists: &[&str], problems: &mut Vec<Problem>) ->
         }
         let Value::Array(subsystems) = entry.node.value else {
             problems.push(
-                Problem::new("wrong-type", "`subsystems` should be a list")
+                Problem::new(Kind::WrongType, "`subsystems` should be a list")
                     .at(&entry.node.place, ""),
             );
             continue;
@@ -67,24 +67,31 @@ fn parts<const N: usize>(
 ) -> Result<[Option<Node>; N], Box<Problem>> {
     let Value::Table(table) = node.value else {
         let message = format!("a table with {} is needed here", known.join(", "));
-        return Err(Problem::new("wrong-type", message)
+        return Err(Problem::new(Kind::WrongType, message)
             .at(&node.place, "")
             .into());
     };
     let mut found = [const { None }; N];
+    let mut unknown = false;
     for entry in table.entries {
         let slot = known.iter().position(|key| *key == entry.key);
         match slot.and_then(|at| found.get_mut(at)) {
             Some(slot) => *slot = Some(entry.node),
-            None => problems.push(
-                Problem::new(
-                    "unknown-key",
-                    format!("there is no `{}` in a subsystem", entry.key),
-                )
-                .at(&entry.key_place, "not known")
-                .help(suggestion(&entry.key, &known)),
-            ),
+            None => {
+                unknown = true;
+                let message = format!("there is no `{}` here", entry.key);
+                let problem = Problem::new(Kind::UnknownKey, message);
+                let help = suggestion(&entry.key, &known);
+                problems.push(problem.at(&entry.key_place, "not known").help(help));
+            }
         }
+    }
+    // What is missing, then, is most likely what is not known.
+    if unknown
+        && found.iter().any(Option::is_none)
+        && let Some(problem) = problems.pop()
+    {
+        return Err(problem.into());
     }
     Ok(found)
 }
@@ -96,13 +103,15 @@ fn text(node: Option<Node>, key: &str, place: &Place) -> Result<(String, Place),
             place,
         }) => Ok((text, place)),
         Some(node) => Err(
-            Problem::new("wrong-type", format!("`{key}` should be a text"))
+            Problem::new(Kind::WrongType, format!("`{key}` should be a text"))
                 .at(&node.place, "")
                 .into(),
         ),
-        None => Err(Problem::new("missing-key", format!("there is no `{key}`"))
-            .at(place, "")
-            .into()),
+        None => Err(
+            Problem::new(Kind::MissingKey, format!("there is no `{key}`"))
+                .at(place, "")
+                .into(),
+        ),
     }
 }
 
@@ -127,7 +136,7 @@ fn one(
         }) => calls,
         Some(node) => {
             return Err(
-                Problem::new("wrong-type", "`config` should be a list of calls")
+                Problem::new(Kind::WrongType, "`config` should be a list of calls")
                     .at(&node.place, "")
                     .into(),
             );
@@ -135,36 +144,50 @@ fn one(
     };
     let is_list = lists.contains(&name.as_str());
     for call in calls {
-        let place = call.place.clone();
-        let [method, params] = parts(call, ["method", "params"], problems)?;
-        let (method, method_place) = text(method, "method", &place)?;
-        let verb = method.strip_prefix(&format!("{name}_")).unwrap_or(&method);
-        let known: &[&str] = if is_list {
-            &["create", "add"]
-        } else {
-            &["set_options", "set"]
-        };
-        if !known.contains(&verb) {
-            problems.push(
-                Problem::new(
-                    "bad-value",
-                    format!("`{method}` is no method of the subsystem `{name}`"),
-                )
-                .at(&method_place, "")
-                .help(format!(
-                    "it is {}_{}",
-                    name,
-                    known.first().copied().unwrap_or_default()
-                )),
-            );
-            continue;
+        if let Err(problem) = one_call(call, (&name, &name_place), is_list, sections, problems) {
+            problems.push(*problem);
         }
-        let params = params.unwrap_or(Node {
-            value: Value::Table(Table::default()),
-            place,
-        });
-        add(sections, &name, &name_place, params, is_list, problems);
     }
+    Ok(())
+}
+
+/// One call of the subsystem with this name.
+fn one_call(
+    call: Node,
+    (name, name_place): (&str, &Place),
+    is_list: bool,
+    sections: &mut Table,
+    problems: &mut Vec<Problem>,
+) -> Result<(), Box<Problem>> {
+    let place = call.place.clone();
+    let [method, params] = parts(call, ["method", "params"], problems)?;
+    let (method, method_place) = text(method, "method", &place)?;
+    let verb = method.strip_prefix(&format!("{name}_")).unwrap_or(&method);
+    let known: &[&str] = if is_list {
+        &["create", "add"]
+    } else {
+        &["set_options", "set"]
+    };
+    if !known.contains(&verb) {
+        problems.push(
+            Problem::new(
+                Kind::BadValue,
+                format!("`{method}` is no method of the subsystem `{name}`"),
+            )
+            .at(&method_place, "")
+            .help(format!(
+                "it is {}_{}",
+                name,
+                known.first().copied().unwrap_or_default()
+            )),
+        );
+        return Ok(());
+    }
+    let params = params.unwrap_or(Node {
+        value: Value::Table(Table::default()),
+        place,
+    });
+    add(sections, name, name_place, params, is_list, problems);
     Ok(())
 }
 
@@ -202,7 +225,7 @@ fn add(
             for new in more.entries {
                 if let Some(first) = table.get(&new.key) {
                     problems.push(
-                        Problem::new("syntax", format!("`{name}.{}` is given twice", new.key))
+                        Problem::new(Kind::Syntax, format!("`{name}.{}` is given twice", new.key))
                             .at(&new.key_place, "again here")
                             .also(&first.key_place, "first here")
                             .help("leave one of them out"),
@@ -212,7 +235,8 @@ fn add(
                 }
             }
         }
-        _ => problems
-            .push(Problem::new("wrong-type", "`params` should be a table").at(&params.place, "")),
+        _ => problems.push(
+            Problem::new(Kind::WrongType, "`params` should be a table").at(&params.place, ""),
+        ),
     }
 }

@@ -4,10 +4,135 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use miette::NamedSource;
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
 /// A text that settings come from: a file, or an environment variable.
-pub(crate) type Source = Arc<NamedSource<String>>;
+#[derive(Debug)]
+pub(crate) struct Text {
+    name: String,
+    text: String,
+}
+
+/// One that many places share.
+pub(crate) type Source = Arc<Text>;
+
+/// The longest line, in bytes, that is shown as a whole.
+const LONG: usize = 240;
+
+/// Bytes that are shown before and behind what a longer line is shown for.
+const AROUND: usize = 60;
+
+impl Text {
+    pub(crate) fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let (name, text) = (name.into(), text.into());
+        Self { name, text }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Line and column of an offset, both from 0; the column in characters.
+    fn line_column(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        let line = before.matches('\n').count();
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count();
+        (line, column)
+    }
+
+    /// Where the line begins that an offset is in.
+    fn line_start(&self, at: usize) -> usize {
+        let before = self.text.get(..at).unwrap_or_default();
+        before.rfind('\n').map_or(0, |at| at + 1)
+    }
+
+    /// Where that line ends, before its line feed.
+    fn line_end(&self, at: usize) -> usize {
+        let after = self.text.get(at..).unwrap_or_default();
+        after.find('\n').map_or(self.text.len(), |end| at + end)
+    }
+
+    /// What of a span is underlined: of its first line, and no more than is shown of a long one.
+    pub(crate) fn underlined(&self, span: &Range<usize>) -> Range<usize> {
+        let end = self.line_end(span.start).min(span.end).max(span.start);
+        let end = self
+            .text
+            .floor_char_boundary(end.min(span.start + 2 * AROUND));
+        span.start..end
+    }
+
+    /// Whether two places can be shown together: they are on lines that are shown as a whole, or near each other.
+    pub(crate) fn together(&self, one: usize, other: usize) -> bool {
+        let (first, last) = (one.min(other), one.max(other));
+        let whole = |at: usize| self.line_end(at) - self.line_start(at) <= LONG;
+        let between = self.text.get(first..last).unwrap_or_default();
+        // Lines between are shown if they are few.
+        let short = |line: &str| line.len() <= LONG;
+        (whole(first) && whole(last) && between.lines().take(8).all(short))
+            || (between.len() < AROUND && !between.contains('\n'))
+    }
+
+    /// The lines of a span and as many around it, of long lines only what is near.
+    fn excerpt(&self, span: &Range<usize>, before: usize, after: usize) -> Range<usize> {
+        let (mut start, mut end) = (self.line_start(span.start), self.line_end(span.end));
+        let one_line = self.line_end(span.start) == end;
+        if one_line && end - start > LONG {
+            let near = span.start.saturating_sub(AROUND);
+            let far = (span.end + AROUND).min(end);
+            let near = self.text.floor_char_boundary(near.max(start));
+            return near..self.text.ceil_char_boundary(far);
+        }
+        for _ in 0..before {
+            let above = start.checked_sub(1).map(|end| self.line_start(end));
+            match above.filter(|above| start - above <= LONG) {
+                Some(above) => start = above,
+                None => break,
+            }
+        }
+        for _ in 0..after {
+            let below = Some(end + 1).filter(|next| *next < self.text.len());
+            match below
+                .map(|next| self.line_end(next))
+                .filter(|below| below - end <= LONG)
+            {
+                Some(below) => end = below,
+                None => break,
+            }
+        }
+        // Its line feed too: what is at the end of a line is shown behind it.
+        start..(end + 1).min(self.text.len())
+    }
+}
+
+impl SourceCode for Text {
+    /// As `str` does it, with columns in characters, and without the whole of a file that is one line.
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let wanted = span.offset()..span.offset() + span.len();
+        if self.text.get(wanted.clone()).is_none() {
+            return Err(MietteError::OutOfBounds);
+        }
+        let shown = match (before, after) {
+            (0, 0) => wanted,
+            _ => self.excerpt(&wanted, before, after),
+        };
+        let (line, column) = self.line_column(shown.start);
+        let data = self.text.as_bytes().get(shown.clone()).unwrap_or_default();
+        let lines = data.iter().filter(|byte| **byte == b'\n').count();
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            data,
+            (shown.start, shown.len()).into(),
+            line,
+            column,
+            lines,
+        )))
+    }
+}
 
 /// Where something was written.
 #[derive(Debug, Clone)]
@@ -19,7 +144,7 @@ pub struct Place {
 impl Place {
     /// The name of the file or the environment variable.
     pub fn source_name(&self) -> &str {
-        self.source.name()
+        &self.source.name
     }
 
     /// Whether it is an environment variable's text.
@@ -29,11 +154,8 @@ impl Place {
 
     /// Line and column, both counted from 1; the column in characters.
     pub fn line_column(&self) -> (usize, usize) {
-        let text = self.source.inner();
-        let before = text.get(..self.span.start).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        (line, column)
+        let (line, column) = self.source.line_column(self.span.start);
+        (line + 1, column + 1)
     }
 }
 
@@ -52,8 +174,11 @@ pub(crate) enum Value {
     Integer(i128),
     Float(f64),
     Text(String),
+    Date(String),
     Array(Vec<Node>),
     Table(Table),
+    /// What could not be read, which has been told already.
+    Broken,
 }
 
 /// A value and where it was written.
@@ -93,10 +218,12 @@ impl Value {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
             Self::Integer(_) => "an integer",
-            Self::Float(_) => "a number",
+            Self::Float(_) => "a floating-point number",
             Self::Text(_) => "a text",
             Self::Array(_) => "a list",
             Self::Table(_) => "a table",
+            Self::Date(_) => "a date or time",
+            Self::Broken => "unreadable",
         }
     }
 
@@ -104,7 +231,7 @@ impl Value {
     pub(crate) fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match self {
-            Self::Null => Json::Null,
+            Self::Null | Self::Broken => Json::Null,
             Self::Bool(bool) => Json::Bool(*bool),
             Self::Integer(integer) => match (i64::try_from(*integer), u64::try_from(*integer)) {
                 (Ok(signed), _) => signed.into(),
@@ -112,7 +239,7 @@ impl Value {
                 _ => Json::String(integer.to_string()),
             },
             Self::Float(float) => (*float).into(),
-            Self::Text(text) => text.as_str().into(),
+            Self::Text(text) | Self::Date(text) => text.as_str().into(),
             Self::Array(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Self::Table(table) => {
                 let entries = table.entries.iter();
@@ -135,6 +262,7 @@ impl fmt::Display for Value {
                 write!(f, "\"{}...\"", start.escape_debug())
             }
             Self::Text(text) => write!(f, "\"{}\"", text.escape_debug()),
+            Self::Array(items) if items.is_empty() => f.write_str("[]"),
             other => f.write_str(other.kind()),
         }
     }

@@ -31,8 +31,8 @@ pub(super) fn check(check: &mut Check<'_>) {
         );
     }
     let mut addresses: Vec<(IpAddr, String)> = Vec::new();
-    for (at, port, network) in config.networks() {
-        one(check, &at, port, network);
+    for (index, (at, port, network)) in config.networks().into_iter().enumerate() {
+        one(check, &at, &format!("port[{index}]"), port, network);
         let own = network.addresses.iter().enumerate();
         addresses.extend(own.map(|(index, cidr)| (cidr.addr, format!("{at}.addresses[{index}]"))));
         for (index, vlan) in network.vlans.iter().enumerate() {
@@ -55,17 +55,25 @@ fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-fn one(check: &mut Check<'_>, at: &str, port: &Port, network: &Network) {
+fn one(check: &mut Check<'_>, at: &str, port_at: &str, port: &Port, network: &Network) {
     let on = |asked: Option<bool>| asked == Some(true);
     let asked = on(network.dhcp4) || on(network.dhcp6) || on(network.slaac);
     let vlans = network.vlans.iter();
     if network.addresses.is_empty() && !asked && vlans.clone().all(|vlan| vlan.addresses.is_empty())
     {
-        check.tell(
+        let keys = ["addresses", "vlans", "dhcp4", "dhcp6", "slaac"];
+        check.lack(
             at,
+            &keys,
             "the port has no address",
             "give it one in [network], addresses = [\"198.18.0.2/24\"], or ask for one: dhcp4 = true, dhcp6 = true or slaac = true",
         );
+        // That of the only port may stand outside.
+        if let (Some(problem), [_]) = (check.problems.last_mut(), check.config.port.as_slice()) {
+            problem
+                .depends
+                .extend(keys.map(|key| format!("network.{key}")));
+        }
     }
     for (index, cidr) in network.addresses.iter().enumerate() {
         usable(check, &format!("{at}.addresses[{index}]"), cidr);
@@ -79,8 +87,9 @@ fn one(check: &mut Check<'_>, at: &str, port: &Port, network: &Network) {
         if let Some(mtu) = vlan.mtu
             && mtu > port_mtu
         {
-            check.tell(
+            check.conflict(
                 &format!("{at}.mtu"),
+                &format!("{port_at}.mtu"),
                 format!("the VLAN's MTU, {mtu}, is larger than the port's, {port_mtu}"),
                 "set the port's `mtu` as well",
             );
@@ -97,23 +106,22 @@ fn one(check: &mut Check<'_>, at: &str, port: &Port, network: &Network) {
     let known = |id: u16| network.vlans.iter().any(|vlan| vlan.id == id);
     for (index, gateway) in network.gateways.iter().enumerate() {
         let path = format!("{at}.gateways[{index}]");
-        reachable(check, &path, network, *gateway, None);
+        reachable(check, &path, (at, network), *gateway, None);
     }
+    let network_at = at;
     for (index, route) in network.routes.iter().enumerate() {
         let at = format!("{at}.routes[{index}]");
         if let Some(vlan) = route.vlan
             && !known(vlan)
         {
-            check.tell(
-                &format!("{at}.vlan"),
-                format!("the port is no member of VLAN {vlan}"),
-                "add it to `vlans`",
-            );
+            no_member(check, network_at, &at, vlan);
+            continue;
         }
         match (route.to, route.via) {
             (Destination::Default, None) => {
-                check.tell(
+                check.lack(
                     &at,
+                    &["via"],
                     "a default route needs a next hop",
                     "add via = \"198.18.0.1\", say",
                 );
@@ -125,7 +133,10 @@ fn one(check: &mut Check<'_>, at: &str, port: &Port, network: &Network) {
                     format!("{to} and {via} are of different families"),
                     "the next hop is of the destination's family",
                 ),
-            (_, Some(via)) => reachable(check, &format!("{at}.via"), network, via, route.vlan),
+            (_, Some(via)) => {
+                let path = format!("{at}.via");
+                reachable(check, &path, (network_at, network), via, route.vlan);
+            }
             _ => {}
         }
     }
@@ -135,17 +146,13 @@ fn one(check: &mut Check<'_>, at: &str, port: &Port, network: &Network) {
             check.tell(
                 &format!("{at}.mac"),
                 format!("{} is no host's MAC address", neighbor.mac),
-                "the first byte of a host's address is even",
+                "the first byte of a host's address is even, and not all are 0",
             );
         }
         if let Some(vlan) = neighbor.vlan
             && !known(vlan)
         {
-            check.tell(
-                &format!("{at}.vlan"),
-                format!("the port is no member of VLAN {vlan}"),
-                "add it to `vlans`",
-            );
+            no_member(check, network_at, &at, vlan);
         }
     }
     let neighbors = network.neighbors.iter().enumerate();
@@ -177,13 +184,19 @@ fn one(check: &mut Check<'_>, at: &str, port: &Port, network: &Network) {
                 "labels of letters, digits and hyphens between dots",
             );
         } else if !on(network.dhcp4) && !on(network.dhcp6) {
-            check.tell(
-                &format!("{at}.hostname"),
-                "`hostname` is of no effect here",
-                "it goes with dhcp4 or dhcp6",
-            );
+            let path = format!("{at}.hostname");
+            let help = "it goes with dhcp4 or dhcp6";
+            let problem = check.tell(&path, "`hostname` is of no effect here", help);
+            problem.depends = vec![format!("{at}.dhcp4"), format!("{at}.dhcp6")];
         }
     }
+}
+
+fn no_member(check: &mut Check<'_>, network_at: &str, at: &str, vlan: u16) {
+    let message = format!("the port is no member of VLAN {vlan}");
+    let help = format!("add [[network.vlans]] with id = {vlan} and its addresses");
+    let problem = check.tell(&format!("{at}.vlan"), message, help);
+    problem.depends = vec![format!("{network_at}.vlans")];
 }
 
 /// RFC 1123 section 2.1.
@@ -225,7 +238,13 @@ fn usable(check: &mut Check<'_>, path: &str, cidr: &Cidr) {
 }
 
 /// Whether a next hop is on the link.
-fn reachable(check: &mut Check<'_>, path: &str, network: &Network, via: IpAddr, vlan: Option<u16>) {
+fn reachable(
+    check: &mut Check<'_>,
+    path: &str,
+    (at, network): (&str, &Network),
+    via: IpAddr,
+    vlan: Option<u16>,
+) {
     if via.is_multicast() || via.is_unspecified() || via.is_loopback() {
         check.tell(
             path,
@@ -255,11 +274,18 @@ fn reachable(check: &mut Check<'_>, path: &str, network: &Network, via: IpAddr, 
         Destination::Network(to) => Some(to),
         Destination::Default => None,
     });
-    let mut on_link = own.chain(vlans).copied().chain(routes);
+    let own: Vec<Cidr> = own.chain(vlans).copied().collect();
+    if own.iter().any(|cidr| cidr.addr == via) {
+        check.tell(
+            path,
+            format!("the next hop {via} is the port's own address"),
+            "take the router's",
+        );
+        return;
+    }
+    let mut on_link = own.iter().copied().chain(routes);
     if !on_link.any(|cidr| cidr.contains(via)) {
-        let family: Vec<String> = network
-            .addresses
-            .iter()
+        let family: Vec<String> = (own.iter())
             .filter(|cidr| cidr.addr.is_ipv4() == via.is_ipv4())
             .map(Cidr::to_string)
             .collect();
@@ -270,6 +296,9 @@ fn reachable(check: &mut Check<'_>, path: &str, network: &Network, via: IpAddr, 
                 all.join(", ")
             ),
         };
-        check.tell(path, format!("the next hop {via} can't be reached"), help);
+        let message = format!("the next hop {via} is on no network of the port");
+        let keys = ["addresses", "vlans", "routes", "dhcp4", "dhcp6", "slaac"];
+        let problem = check.tell(path, message, help);
+        problem.depends = keys.iter().map(|key| format!("{at}.{key}")).collect();
     }
 }

@@ -1,12 +1,13 @@
 //! `[[port]]`: devices, offloads and flow rules.
 
 use super::{Check, port_name};
+use crate::problem::Kind;
 use crate::sections::{FlowDirection, FlowRule, OffloadWish, Port};
 
 pub(super) fn check(check: &mut Check<'_>) {
     let ports = &check.config.port;
     if ports.is_empty() {
-        check.tell("port", "there is no port", "add one: [[port]] with vdev = \"net_tap0\", pci = \"0000:01:00.0\" or interface = \"eth1\"; `dpdk-net devices` lists what there is");
+        check.lack("port", &[], "there is no port", "add one: [[port]] with vdev = \"net_tap0\", pci = \"0000:01:00.0\" or interface = \"eth1\"; `dpdk-net devices` lists what there is");
     }
     for (index, port) in ports.iter().enumerate() {
         let at = format!("port[{index}]");
@@ -16,26 +17,24 @@ pub(super) fn check(check: &mut Check<'_>) {
             flow(check, &format!("{at}.flow[{rule_index}]"), &at, port, rule);
         }
     }
-    let names = ports.iter().enumerate().map(|(index, port)| {
-        let key = ["name", "vdev", "interface", "pci"];
-        let given = [
-            port.name.is_some(),
-            port.vdev.is_some(),
-            port.interface.is_some(),
-            port.pci.is_some(),
-        ];
-        let key = key
-            .into_iter()
-            .zip(given)
-            .find(|(_, given)| *given)
-            .map_or("name", |(key, _)| key);
-        (port_name(port, index), format!("port[{index}].{key}"))
-    });
-    check.unique(
-        names.collect(),
-        |name| format!("there are two ports called {name}"),
-        "give each another name or device",
-    );
+    let names: Vec<(String, usize, &str)> = (ports.iter().enumerate())
+        .map(|(index, port)| (port_name(port, index), index, named_by(port)))
+        .collect();
+    for (at, (name, index, key)) in names.iter().enumerate() {
+        let before = names.get(..at).unwrap_or_default();
+        let first = before.iter().find(|(other, ..)| other == name);
+        // That two ports have the same device is told as that.
+        if let Some((_, first, first_key)) =
+            first.filter(|(.., first)| *key == "name" || key != first)
+        {
+            check.twice(
+                &format!("port[{index}].{key}"),
+                &format!("port[{first}].{first_key}"),
+                format!("there are two ports called {name}"),
+                "give each another name or device",
+            );
+        }
+    }
     let devices = ports.iter().enumerate();
     let pci =
         devices.filter_map(|(index, port)| Some((port.pci.clone()?, format!("port[{index}].pci"))));
@@ -55,6 +54,18 @@ pub(super) fn check(check: &mut Check<'_>) {
     );
 }
 
+/// The key that a port has its name from.
+fn named_by(port: &Port) -> &'static str {
+    let given = [
+        ("name", port.name.is_some()),
+        ("vdev", port.vdev.is_some()),
+        ("interface", port.interface.is_some()),
+        ("pci", port.pci.is_some()),
+    ];
+    let first = given.iter().find(|(_, given)| *given);
+    first.map_or("name", |(key, _)| key)
+}
+
 fn device(check: &mut Check<'_>, at: &str, port: &Port) {
     let given = [
         ("pci", port.pci.is_some()),
@@ -68,8 +79,9 @@ fn device(check: &mut Check<'_>, at: &str, port: &Port) {
         .collect();
     match given.as_slice() {
         [] => {
-            check.tell(
+            check.lack(
                 at,
+                &["pci", "vdev", "interface"],
                 "the port has no device",
                 "say which: pci = \"0000:01:00.0\", vdev = \"net_tap0,iface=tp0\" or interface = \"eth1\"",
             );
@@ -83,11 +95,10 @@ fn device(check: &mut Check<'_>, at: &str, port: &Port) {
         ),
     }
     if port.driver.is_some() && port.interface.is_none() {
-        check.tell(
-            &format!("{at}.driver"),
-            "`driver` is of no effect here",
-            "it goes with `interface`",
-        );
+        let path = format!("{at}.driver");
+        let help = "it goes with `interface`";
+        let problem = check.tell(&path, "`driver` is of no effect here", help);
+        problem.depends = vec![format!("{at}.interface")];
     }
     if let Some(interface) = &port.interface
         && (interface.len() > 15
@@ -104,7 +115,7 @@ fn device(check: &mut Check<'_>, at: &str, port: &Port) {
     {
         check.tell(
             &format!("{at}.mac"),
-            format!("{mac} is the address of a group"),
+            format!("{mac} is no host's MAC address"),
             "the first byte of a host's address is even: 02:... is free for use",
         );
     }
@@ -145,8 +156,9 @@ fn flow(check: &mut Check<'_>, at: &str, port_at: &str, port: &Port, rule: &Flow
         .collect();
     match fates.as_slice() {
         [] => {
-            check.tell(
+            check.lack(
                 at,
+                &["queue", "queues", "discard", "jump", "pass"],
                 "the rule does not say what becomes of packets",
                 "one of queue = 0, queues = [0, 1], discard = true, jump = 1 and pass = true",
             );
@@ -190,11 +202,11 @@ fn flow(check: &mut Check<'_>, at: &str, port_at: &str, port: &Port, rule: &Flow
             "take the one that fits",
         ),
         (None, Some(transport)) if !matches!(*transport, "icmp" | "icmpv6") => {
-            check.tell(
-                &format!("{at}.{transport}"),
-                format!("which IP is {transport} over?"),
-                "add ipv4 = {} or ipv6 = {}",
-            );
+            let message = format!("the rule does not say which IP {transport} is over");
+            let path = format!("{at}.{transport}");
+            let problem = check.tell(&path, message, "add ipv4 = {} or ipv6 = {}");
+            problem.kind = Kind::MissingKey;
+            problem.depends = vec![format!("{at}.ipv4"), format!("{at}.ipv6")];
         }
         _ => {}
     }

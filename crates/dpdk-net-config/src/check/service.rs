@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::{Check, port_name};
-use crate::decode::suggestion;
+use crate::problem::Kind;
 use crate::sections::{Network, Protocol, Route};
+use crate::suggest::suggestion;
 
 pub(super) fn check(check: &mut Check<'_>) {
     listeners(check);
@@ -19,11 +20,10 @@ pub(super) fn check(check: &mut Check<'_>) {
         route(check, &format!("route[{index}]"), one, &listeners);
     }
     if !routes.is_empty() && listeners.is_empty() {
-        check.tell(
-            "route",
-            "there are routes, and nothing to listen on",
-            "add [[listener]] with name = \"http\" and address = \"[::]:80\"",
-        );
+        let help = "add [[listener]] with name = \"http\" and address = \"[::]:80\"";
+        let problem = check.tell("route", "there are routes, and nothing to listen on", help);
+        problem.kind = Kind::MissingKey;
+        problem.depends = vec!["listener".to_owned()];
     }
 }
 
@@ -66,11 +66,13 @@ fn listeners(check: &mut Check<'_>) {
             && !ports.contains(port)
         {
             let known: Vec<&str> = ports.iter().map(String::as_str).collect();
-            check.tell(
-                &format!("listener[{index}].port"),
-                format!("there is no port called {port}"),
-                suggestion(port, &known),
-            );
+            let path = format!("listener[{index}].port");
+            let message = format!("there is no port called {port}");
+            let problem = check.tell(&path, message, suggestion(port, &known));
+            problem.depends = match ports.len() {
+                0 => vec!["port".to_owned()],
+                several => names_of_ports(several),
+            };
             continue;
         }
         let addr = listener.address.0.ip();
@@ -95,12 +97,28 @@ fn listeners(check: &mut Check<'_>) {
                 all.join(", ")
             ),
         };
-        check.tell(
-            &format!("listener[{index}].address"),
-            format!("no port has the address {addr}"),
-            help,
-        );
+        let path = format!("listener[{index}].address");
+        let problem = check.tell(&path, format!("no port has the address {addr}"), help);
+        let keys = ["addresses", "vlans", "dhcp4", "dhcp6", "slaac"];
+        let all = networks
+            .iter()
+            .map(|(at, ..)| at.as_str())
+            .chain(["network"]);
+        problem.depends = all
+            .flat_map(|at| keys.map(|key| format!("{at}.{key}")))
+            .collect();
+        if networks.is_empty() {
+            problem.depends.push("port".to_owned());
+        }
     }
+}
+
+/// Where the names of so many ports stand, whichever of these keys they have.
+fn names_of_ports(ports: usize) -> Vec<String> {
+    let keys = ["name", "vdev", "interface", "pci"];
+    (0..ports)
+        .flat_map(|index| keys.map(|key| format!("port[{index}].{key}")))
+        .collect()
 }
 
 /// Whether a network has the address, or may come to have it.
@@ -131,8 +149,9 @@ fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
         .collect();
     match targets.as_slice() {
         [] => {
-            check.tell(
+            check.lack(
                 at,
+                &["files", "proxy", "redirect", "status"],
                 "the route does not say what is served",
                 "one of files = { root = \"/srv/www\" }, proxy = { upstreams = [\"http://198.18.0.1:8080\"] }, redirect = { to = \"...\" } and status = 404",
             );
@@ -148,11 +167,12 @@ fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
     if let Some(name) = &route.listener
         && !listeners.contains(&name.as_str())
     {
-        check.tell(
-            &format!("{at}.listener"),
-            format!("there is no listener called {name}"),
-            suggestion(name, listeners),
-        );
+        let message = format!("there is no listener called {name}");
+        let help = suggestion(name, listeners);
+        let problem = check.tell(&format!("{at}.listener"), message, help);
+        if listeners.is_empty() {
+            problem.depends = vec!["listener".to_owned()];
+        }
     }
     if let Some(path) = &route.path
         && (!path.starts_with('/')
@@ -174,10 +194,20 @@ fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
             "the name alone, without scheme, port and path",
         );
     }
+    if let Some(status) = route.redirect.as_ref().and_then(|redirect| redirect.status)
+        && ![301, 302, 307, 308].contains(&status)
+    {
+        check.tell(
+            &format!("{at}.redirect.status"),
+            format!("{status} is no status of a redirect"),
+            "301 and 308 are for good, 302 and 307 for this time; 307 and 308 keep the method",
+        );
+    }
     if let Some(proxy) = &route.proxy {
         if proxy.upstreams.is_empty() {
-            check.tell(
+            check.lack(
                 &format!("{at}.proxy"),
+                &["upstreams"],
                 "there is nobody to pass requests on to",
                 "upstreams = [\"http://198.18.0.1:8080\"]",
             );
@@ -198,7 +228,7 @@ fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
 fn bad_upstream(text: &str) -> Option<&'static str> {
     let Some(authority) = text.strip_prefix("http://") else {
         return Some(match text.split_once("://") {
-            Some(("https", _)) => "TLS to upstreams is not there yet",
+            Some(("https", _)) => "upstreams are spoken to without TLS, http://",
             Some(_) => "the scheme is http",
             None => "it has no scheme",
         });

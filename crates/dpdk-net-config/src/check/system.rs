@@ -186,11 +186,13 @@ fn workers(check: &mut Check<'_>) {
         }
     }
     if workers.idle_turns.is_some() && workers.idle != Some(Idle::Yield) {
-        check.tell(
+        let help = "it goes with idle = \"yield\"";
+        let problem = check.tell(
             "workers.idle_turns",
             "`idle_turns` is of no effect here",
-            "it goes with idle = \"yield\"",
+            help,
         );
+        problem.depends = vec!["workers.idle".to_owned()];
     }
 }
 

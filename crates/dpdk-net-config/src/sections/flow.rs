@@ -35,6 +35,8 @@ pub enum Bits<T> {
 trait Operand: Copy + PartialOrd + fmt::Display {
     const WHAT: &'static str;
     const EXAMPLES: &'static str;
+    /// How the reference calls what is matched.
+    const MATCH: &'static str;
 
     fn read(text: &str) -> Option<Self>;
 
@@ -46,12 +48,18 @@ trait Operand: Copy + PartialOrd + fmt::Display {
     fn from_integer(_: i128) -> Option<Self> {
         None
     }
+
+    /// What it may be.
+    fn range() -> String {
+        format!("it should be {}", Self::WHAT)
+    }
 }
 
 macro_rules! number {
-    ($ty:ty) => {
+    ($ty:ty, $match:literal) => {
         impl Operand for $ty {
             const WHAT: &'static str = "a number";
+            const MATCH: &'static str = $match;
             const EXAMPLES: &'static str = "443, \"1000-1999\" or \"0x10/0xf0\" (bits and mask)";
 
             fn read(text: &str) -> Option<Self> {
@@ -64,16 +72,21 @@ macro_rules! number {
             fn from_integer(integer: i128) -> Option<Self> {
                 integer.try_into().ok()
             }
+
+            fn range() -> String {
+                format!("it may be 0 to {}", Self::MAX)
+            }
         }
     };
 }
-number!(u8);
-number!(u16);
+number!(u8, "a number up to 255, bits or a range");
+number!(u16, "a number up to 65535, bits or a range");
 
 macro_rules! address {
     ($ty:ty, $bits:ty, $what:literal, $examples:literal) => {
         impl Operand for $ty {
             const WHAT: &'static str = $what;
+            const MATCH: &'static str = concat!($what, ", a prefix, bits or a range");
             const EXAMPLES: &'static str = $examples;
 
             fn read(text: &str) -> Option<Self> {
@@ -107,6 +120,7 @@ address!(
 
 impl Operand for MacAddr {
     const WHAT: &'static str = "a MAC address";
+    const MATCH: &'static str = "a MAC address, or bits of it";
     const EXAMPLES: &'static str =
         "\"02:00:5e:10:00:01\" or \"01:00:5e:00:00:00/ff:ff:ff:80:00:00\"";
 
@@ -121,7 +135,7 @@ impl<T: Operand> Setting for Bits<T> {
         let read = match &node.value {
             Value::Integer(integer) => match T::from_integer(*integer) {
                 Some(value) => Ok(Self::Exact(value)),
-                None => Err(format!("it should be {}", T::WHAT)),
+                None => Err(T::range()),
             },
             Value::Text(text) => read(text),
             _ => {
@@ -135,8 +149,8 @@ impl<T: Operand> Setting for Bits<T> {
 
     fn schema() -> Json {
         match T::from_integer(0) {
-            Some(_) => json!({ "type": ["integer", "string"], "description": T::EXAMPLES }),
-            None => json!({ "type": "string", "description": T::EXAMPLES }),
+            Some(_) => json!({ "type": ["integer", "string"], "x-type": T::MATCH }),
+            None => json!({ "type": "string", "x-type": T::MATCH }),
         }
     }
 
@@ -168,7 +182,7 @@ fn read<T: Operand>(text: &str) -> Result<Bits<T>, String> {
         }
         return Ok(Bits::Range { first, last });
     }
-    Err(format!("it should be {}", T::WHAT))
+    Err(T::range())
 }
 
 choice! {
@@ -264,7 +278,7 @@ section! {
 }
 
 section! {
-    /// An ICMP or ICMPv6 header.
+    /// An ICMP header.
     pub struct FlowIcmp: Default {
         /// The message's type.
         opt kind: Bits<u8>;

@@ -35,13 +35,13 @@ section! {
         sub tcp: Tcp;
         /// UDP.
         sub udp: Udp;
-        /// Bounds on what strangers can make the stack keep or send.
+        /// Bounds on what strangers can make the stack of each worker keep or send.
         sub limits: Limits;
         /// Lcores, and what runs on them.
         sub workers: Workers;
         /// Named addresses that the application listens on.
         list listener: Listener;
-        /// What `dpdk-net run` serves, the first that fits first.
+        /// What `dpdk-net run` does with requests; of several that fit the first.
         list route: Route;
         /// Figures.
         sub metrics: Metrics;
@@ -60,7 +60,7 @@ impl crate::decode::Setting for Free {
     fn decode(node: &crate::tree::Node, reader: &mut crate::decode::Reader) -> Option<Self> {
         match node.value.to_json() {
             serde_json::Value::Object(table) => {
-                reader.places_below(node);
+                reader.remember_below(node);
                 Some(Self(table))
             }
             _ => {

@@ -1,13 +1,12 @@
 //! `[network]`: addresses, routes, neighbours and names.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use dpdk_net_packet::MacAddr;
-use serde_json::{Value as Json, json};
 
-use crate::decode::{Reader, Setting, section};
-use crate::tree::{Node, Value};
-use crate::value::{Cidr, Destination, Time};
+use crate::decode::section;
+use crate::value::{Cidr, Destination, Time, Written};
 
 section! {
     /// A route.
@@ -37,32 +36,27 @@ section! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NameServer(pub SocketAddr);
 
-impl Setting for NameServer {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let Value::Text(text) = &node.value else {
-            reader.wrong_type(node, "an IP address, as in \"198.18.0.1\"");
-            return None;
-        };
-        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-        match address.or_else(|_| text.parse::<SocketAddr>()) {
-            Ok(address) => Some(Self(address)),
-            Err(_) => {
-                let help =
-                    "as in \"198.18.0.1\", or with a port \"198.18.0.1:5353\", \"[fd00::1]:5353\"";
-                reader.bad_value(node, "it should be an IP address", Some(help.to_owned()));
-                None
-            }
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            SocketAddr::V4(v4) if v4.port() == 53 => v4.ip().fmt(f),
+            SocketAddr::V6(v6) if v6.port() == 53 && v6.scope_id() == 0 => v6.ip().fmt(f),
+            other => other.fmt(f),
         }
     }
+}
 
-    fn schema() -> Json {
-        json!({ "type": "string", "examples": ["198.18.0.1"] })
-    }
+impl Written for NameServer {
+    const WHAT: &'static str = "an IP address";
+    const EXAMPLES: &'static [&'static str] = &["198.18.0.1", "198.18.0.1:5353", "[fd00::1]:5353"];
+    const PATTERN: &'static str = r"^[0-9A-Fa-f:.]+$|^\[[0-9A-Fa-f:.]+(%[0-9]+)?\]:[0-9]{1,5}$";
 
-    fn to_json(&self) -> Json {
-        match self.0.port() {
-            53 => self.0.ip().to_string().into(),
-            _ => self.0.to_string().into(),
+    fn read(text: &str) -> Result<Self, String> {
+        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        match address.or_else(|_| text.parse::<SocketAddr>()) {
+            Ok(address) if address.port() == 0 => Err("its port is 1 to 65535".to_owned()),
+            Ok(address) => Ok(Self(address)),
+            Err(_) => Err("it should be an IP address".to_owned()),
         }
     }
 }
@@ -84,7 +78,7 @@ section! {
 }
 
 section! {
-    /// The interface of a VLAN on the port.
+    /// The interface of a VLAN.
     pub struct VlanNetwork {
         /// The VLAN's id.
         need id: u16 { range: Some((1, 4094)) };
@@ -122,7 +116,7 @@ section! {
         list neighbors: Neighbor { live: true };
         /// VLANs that the port is a member of.
         list vlans: VlanNetwork;
-        /// Names.
+        /// How names are resolved.
         sub dns: Dns;
     }
 }

@@ -1,7 +1,7 @@
 //! `[[port]]`: a device, and how it is set up.
 
 use crate::decode::section;
-use crate::value::{PciAddress, Size, Time, choice};
+use crate::value::{PciAddress, Size, Time, Written, choice};
 use dpdk_net_packet::MacAddr;
 
 use super::flow::FlowRule;
@@ -151,6 +151,16 @@ impl std::fmt::Display for RssKey {
     }
 }
 
+impl Written for RssKey {
+    const WHAT: &'static str = "an RSS key";
+    const EXAMPLES: &'static [&'static str] = &["symmetric"];
+    const PATTERN: &'static str = r"^(driver|microsoft|symmetric|[0-9A-Fa-f: ]+)$";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 section! {
     /// How received packets are spread over several queues.
     pub struct Rss: Default {
@@ -194,7 +204,7 @@ section! {
         opt link_timeout: Time { range: Some((0, 3_600_000_000)), default: "5 s" };
         /// What the NIC does.
         sub offloads: Offloads;
-        /// How packets are spread over the queues.
+        /// How received packets are spread over several queues.
         sub rss: Rss;
         /// Flow rules, made when the port is started.
         list flow: FlowRule;

@@ -1,13 +1,11 @@
 //! `[[listener]]` and `[[route]]`: what is listened on, and what `dpdk-net run` serves there.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use serde_json::{Value as Json, json};
-
-use crate::decode::{Reader, Setting, section};
-use crate::tree::{Node, Value};
-use crate::value::{Size, Time, choice};
+use crate::decode::section;
+use crate::value::{Size, Time, Written, choice};
 
 choice! {
     /// The protocol of a listener.
@@ -33,41 +31,31 @@ choice! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenAddr(pub SocketAddr);
 
-impl Setting for ListenAddr {
-    fn decode(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let Value::Text(text) = &node.value else {
-            reader.wrong_type(node, "an address and a port, as in \"[::]:80\"");
-            return None;
-        };
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Written for ListenAddr {
+    const WHAT: &'static str = "an address and a port";
+    const EXAMPLES: &'static [&'static str] = &["[::]:80", ":80", "198.18.0.2:80"];
+    const PATTERN: &'static str = ":[0-9]{1,5}$";
+
+    fn read(text: &str) -> Result<Self, String> {
         let whole = match text.strip_prefix(':').or_else(|| text.strip_prefix("*:")) {
             Some(port) => format!("[::]:{port}"),
-            None => text.clone(),
+            None => text.to_owned(),
         };
-        let read = whole.parse::<SocketAddr>();
-        match read {
-            Ok(address) if address.port() == 0 => {
-                reader.bad_value(node, "it has no port", Some("as in \"[::]:80\"".to_owned()));
-                None
-            }
-            Ok(address) => Some(Self(address)),
-            Err(_) => {
-                let help = "as in \"[::]:80\" for all addresses, or \"198.18.0.2:80\"; IPv6 addresses stand in brackets";
-                reader.bad_value(
-                    node,
-                    "it should be an IP address and a port",
-                    Some(help.to_owned()),
-                );
-                None
-            }
+        match whole.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => Err("its port is 1 to 65535".to_owned()),
+            Ok(address) => Ok(Self(address)),
+            Err(_) => Err(match text.parse::<IpAddr>() {
+                Ok(IpAddr::V4(ip)) => format!("it has no port: \"{ip}:80\", say"),
+                Ok(IpAddr::V6(ip)) => format!("it has no port: \"[{ip}]:80\", say"),
+                Err(_) => "it should be an IP address and a port".to_owned(),
+            }),
         }
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "examples": ["[::]:80"] })
-    }
-
-    fn to_json(&self) -> Json {
-        self.0.to_string().into()
     }
 }
 
@@ -126,7 +114,7 @@ section! {
 }
 
 section! {
-    /// What `dpdk-net run` does with requests: one of `files`, `proxy`, `redirect` and `status`.
+    /// A route: hosts and paths, and one of `files`, `proxy`, `redirect` and `status`, which says what they get.
     pub struct Route: Default {
         /// The listener, by its name. All by default.
         opt listener: String;
@@ -134,11 +122,11 @@ section! {
         opt host: String;
         /// What the path begins with.
         opt path: String { default: "/" };
-        /// Serve files.
+        /// A directory that is served.
         opt files: Files;
-        /// Pass on.
+        /// Servers that requests are passed on to.
         opt proxy: Proxy;
-        /// Send elsewhere.
+        /// Another address, to which clients are sent.
         opt redirect: Redirect;
         /// Answer with this status alone.
         opt status: u16 { range: Some((200, 599)) };

@@ -131,7 +131,9 @@ impl Reader {
         let (name, kind) = (self.name(), node.value.kind());
         let message = format!("{name} should be {expected}, not {kind}");
         let mut problem = Problem::new(Kind::WrongType, message);
-        problem.help = help;
+        if let Some(help) = help {
+            problem = problem.help(help);
+        }
         self.problem(problem.at(&node.place, format!("this is {kind}")));
     }
 
@@ -144,7 +146,9 @@ impl Reader {
     pub(crate) fn bad_value(&mut self, node: &Node, why: impl fmt::Display, help: Option<String>) {
         let message = format!("{} can't be {}: {why}", self.name(), node.value);
         let mut problem = Problem::new(Kind::BadValue, message).at(&node.place, "");
-        problem.help = help;
+        if let Some(help) = help {
+            problem = problem.help(help);
+        }
         self.problem(problem);
     }
 

@@ -57,6 +57,28 @@ pub struct Problem {
     pub(crate) also_about: Vec<String>,
 }
 
+/// The longest message, in characters: what is longer has a value of the file in it.
+const LONGEST: usize = 800;
+
+/// A text for a terminal: without control characters, which may be in what it quotes, and not too long.
+fn shown(text: String) -> String {
+    let is_plain = |c: char| !c.is_control() || c == '\n';
+    if text.len() <= LONGEST && text.chars().all(is_plain) {
+        return text;
+    }
+    let mut short = String::new();
+    for c in text.chars().take(LONGEST) {
+        match is_plain(c) {
+            true => short.push(c),
+            false => short.extend(c.escape_default()),
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        short.push_str("...");
+    }
+    short
+}
+
 /// Whether a setting is another, or in it.
 fn within(outer: &str, inner: &str) -> bool {
     let rest = inner.strip_prefix(outer);
@@ -67,7 +89,7 @@ impl Problem {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: shown(message.into()),
             path: String::new(),
             place: None,
             label: String::new(),
@@ -97,7 +119,7 @@ impl Problem {
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shown(help.into()));
         self
     }
 

@@ -14,6 +14,8 @@ fn read(text: &str, format: Format, variables: Vec<(String, String)>) -> Option<
             assert!(line >= 1 && column >= 1);
         }
         assert!(!problems.to_string().is_empty() && !problems.render(true, 20).is_empty());
+        let mut messages = problems.iter().map(|problem| problem.message());
+        assert!(messages.all(|message| message.len() < 8_000 && !message.contains('\u{1b}')));
     };
     File::parse("x", text, format, variables).map_err(told).ok()
 }
@@ -274,6 +276,19 @@ fn large_files_are_told_of_as_well() {
         format!("{port}addresses = [{different}]"),
     ] {
         read(&text, Format::Toml, Vec::new());
+    }
+    let long = "x".repeat(MANY);
+    for value in [format!("\"{long}\""), format!("\"198.18.0.2/{long}\"")] {
+        read(
+            &format!("{port}addresses = [{value}]"),
+            Format::Toml,
+            Vec::new(),
+        );
+        read(
+            &format!("{port}\"\\u001b{long}\" = 1"),
+            Format::Toml,
+            Vec::new(),
+        );
     }
     let properties = lines(&|n| format!("\"key{n}\": {n}")).join(", ");
     read(

@@ -35,6 +35,16 @@ impl Failure {
         &self.what
     }
 
+    /// What is wrong was told already.
+    pub(crate) fn told() -> Self {
+        Self::new("", "")
+    }
+
+    /// Whether there is nothing left to tell.
+    pub(crate) fn was_told(&self) -> bool {
+        self.what.is_empty()
+    }
+
     /// The exit code that goes with it.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.usage { 2 } else { 1 }

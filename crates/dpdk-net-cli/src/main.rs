@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod completions;
+mod configured;
 mod demo;
 mod devices;
 mod doctor;
@@ -24,7 +25,8 @@ use crate::output::When;
 /// tokio networking on DPDK: the command-line tool
 ///
 /// dpdk-net runs TCP/IP in user space on a port that DPDK drives. `dpdk-net doctor` says whether this machine
-/// is fit for it, `dpdk-net devices` what there is to drive, and `dpdk-net demo` serves a web site on it.
+/// is fit for it, `dpdk-net devices` what there is to drive, and `dpdk-net demo` serves a web site on it; `dpdk-net run`
+/// serves what a configuration file says.
 #[derive(Debug, Parser)]
 #[command(name = "dpdk-net", version)]
 #[command(after_long_help = AFTER_HELP)]
@@ -43,6 +45,8 @@ Examples:
       Could the demo run here, and if not, what mends it?
   dpdk-net demo
       A web site on a TAP device, with no NIC, no hugepages and no root.
+  dpdk-net check dpdk-net.toml && dpdk-net run dpdk-net.toml
+      A server of static files or a reverse proxy, from a file alone.
 
 `dpdk-net COMMAND --help` has more examples.
 
@@ -51,6 +55,9 @@ Exit code: 0 when all went well, 1 for what the machine or the network refused, 
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(Box<demo::DemoArgs>),
+    Run(configured::RunArgs),
+    Check(configured::CheckArgs),
+    Schema(configured::SchemaArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -67,7 +74,9 @@ fn main() -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            if !failure.was_told() {
+                eprintln!("error: {failure}");
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -79,6 +88,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             start_log(&args.log_level)?;
             demo::run(*args).map(|()| ExitCode::SUCCESS)
         }
+        Command::Run(args) => configured::serve(&args, cli.color),
+        Command::Check(args) => configured::check(&args, cli.color).map(|()| ExitCode::SUCCESS),
+        Command::Schema(args) => configured::schema(&args).map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => {
             devices::run(&args, cli.color.paint()).map(|()| ExitCode::SUCCESS)
         }

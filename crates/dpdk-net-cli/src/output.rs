@@ -52,11 +52,16 @@ impl When {
 
     /// For what this program writes to stdout.
     pub(crate) fn paint(self) -> Paint {
+        self.paint_for(std::io::stdout().is_terminal())
+    }
+
+    /// For what it writes to a terminal, or to something else.
+    pub(crate) fn paint_for(self, terminal: bool) -> Paint {
         match self {
             Self::Always => Paint::on(),
             Self::Never => Paint::off(),
             Self::Auto => Paint {
-                on: std::io::stdout().is_terminal()
+                on: terminal
                     && !is_set("NO_COLOR")
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
             },
@@ -92,6 +97,10 @@ impl Paint {
 
     pub(crate) fn off() -> Self {
         Self { on: false }
+    }
+
+    pub(crate) fn is_on(self) -> bool {
+        self.on
     }
 
     /// The text in that colour: SGR of ECMA-48.

@@ -337,6 +337,7 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
     (PORT, "log.filter", r#""warn,dpdk_net=debug""#),
     (PORT, "log.format", r#""json""#),
     (PORT, "log.file", r#""/var/log/dpdk-net.log""#),
+    (PORT, "log.access", "true"),
     (PORT, "log.dpdk", r#""debug""#),
     (PORT, "app", r#"{ greeting = "hello", workers = [1, 2] }"#),
 ];

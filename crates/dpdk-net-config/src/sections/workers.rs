@@ -113,6 +113,8 @@ section! {
         opt format: LogFormat { default: "text" };
         /// The file that it is appended to. Standard error by default.
         opt file: PathBuf;
+        /// Whether `dpdk-net run` writes a line for each request.
+        opt access: bool { default: "false" };
         /// How much DPDK logs; the filter, where it is `dpdk`, applies on top.
         opt dpdk: LogLevel { default: "notice" };
     }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use dpdk_net_rte::PortControl;
+use dpdk_net_rte::port::{PortInfo, Unconfigured};
+use dpdk_net_rte::{Eal, Port, PortControl};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
@@ -136,6 +137,60 @@ fn outcome<T>(outputs: Vec<Option<T>>, stopped: impl Fn() -> Error) -> Result<Ou
 /// What each queue's program returned, or what ended it before.
 type Outcomes<T> = Vec<Result<T, Error>>;
 
+/// Opens the ports and plans who serves what.
+fn open(
+    eal: &Eal,
+    builders: &[PortBuilder],
+    workers: Option<u16>,
+) -> Result<(Vec<Opened>, QueuePlan), Error> {
+    let opened = builders.iter().map(|builder| bring_up::open(eal, builder));
+    let opened = opened.collect::<Result<Vec<_>, _>>()?;
+    let wanted = builders.iter().zip(&opened);
+    let wanted = wanted.map(|(builder, (_, info))| Wanted {
+        info,
+        name: builder.alias.clone().unwrap_or_else(|| info.name.clone()),
+        queues: builder.queues,
+    });
+    let plan = QueuePlan::new(eal, &wanted.collect::<Vec<_>>(), workers)?;
+    Ok((opened, plan))
+}
+
+/// A port that is not started yet.
+type Opened = (Port<Unconfigured>, PortInfo);
+
+/// Starts EAL and the ports with everything that is wished of them, and ends at once. Who would serve what, and what the ports do.
+#[cfg(feature = "config")]
+pub(super) fn probe(builder: AppBuilder) -> Result<String, Error> {
+    let affinity = Affinity::current().unwrap_or_else(Affinity::all);
+    let builders: Vec<PortBuilder> = std::iter::once(builder.first)
+        .chain(builder.others)
+        .map(|port| port.link_timeout(Duration::ZERO))
+        .collect();
+    builders.iter().try_for_each(bring_up::check)?;
+    let eal = bring_up::start_eal(builder.eal)?;
+    let (opened, plan) = open(&eal, &builders, builder.workers)?;
+    let together = bring_up::Common {
+        eal: &eal,
+        affinity,
+        idle: builder.idle,
+        peers: &builder.peers,
+    };
+    let mut text = plan.to_string();
+    for ((builder, (port, info)), planned) in builders.into_iter().zip(opened).zip(&plan.ports) {
+        let ready = bring_up::ready(&together, builder, port, info, planned.queues)?;
+        text.push_str(&format!("{} ({})\n", ready.name, ready.info.driver));
+        let offloads = ready.port.offloads().to_string();
+        text.extend(offloads.lines().map(|line| format!("  {line}\n")));
+        if planned.queues > 1 {
+            let rss = ready.port.rss().to_string();
+            text.extend(rss.lines().map(|line| format!("  RSS: {line}\n")));
+        }
+        // The queues go before their port.
+        drop((ready.workers, ready.flows));
+    }
+    Ok(text)
+}
+
 pub(super) fn run<F, Fut>(builder: AppBuilder, program: &F) -> Result<Outcomes<Fut::Output>, Error>
 where
     F: Fn(Context) -> Fut + Sync,
@@ -150,17 +205,7 @@ where
         .collect();
     builders.iter().try_for_each(bring_up::check)?;
     let eal = bring_up::start_eal(builder.eal)?;
-    let opened = builders.iter().map(|builder| bring_up::open(&eal, builder));
-    let opened = opened.collect::<Result<Vec<_>, _>>()?;
-    let wanted = builders
-        .iter()
-        .zip(&opened)
-        .map(|(builder, (_, info))| Wanted {
-            info,
-            name: builder.alias.clone().unwrap_or_else(|| info.name.clone()),
-            queues: builder.queues,
-        });
-    let plan = QueuePlan::new(&eal, &wanted.collect::<Vec<_>>(), builder.workers)?;
+    let (opened, plan) = open(&eal, &builders, builder.workers)?;
     let together = bring_up::Common {
         eal: &eal,
         affinity,

@@ -28,7 +28,7 @@ mod subsystem;
 
 pub use builder::AppBuilder;
 #[cfg(feature = "config")]
-pub use configured::ConfiguredApp;
+pub use configured::{ConfiguredApp, Plan};
 pub use context::Context;
 pub use listeners::ListenerConfig;
 pub use port::PortBuilder;

@@ -7,6 +7,7 @@
 mod devices;
 mod explain;
 mod flow;
+mod plan;
 mod settings;
 
 use std::fmt;
@@ -16,9 +17,11 @@ use std::sync::Arc;
 
 use dpdk_net_config::{File, Machine};
 
+use super::fleet;
 use super::log::Log;
 use super::{AppBuilder, Context, Subsystem};
 use crate::error::Error;
+pub use plan::Plan;
 
 /// An application as its file describes it, made by [`App::from_file`](super::App::from_file).
 ///
@@ -78,9 +81,26 @@ impl ConfiguredApp {
         &self.file
     }
 
+    /// What the file comes to on this machine.
+    pub fn plan(&self) -> Plan<'_> {
+        Plan {
+            file: &self.file,
+            machine: &self.machine,
+        }
+    }
+
     /// What EAL will be given.
     pub fn eal_arguments(&self) -> Vec<String> {
         settings::eal(&self.file, &self.machine).arguments()
+    }
+
+    /// Starts EAL and opens the ports, to see whether they have what the file asks for, and goes no further. Who serves which queue,
+    /// as a text. DPDK can be started once in a process.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), as far as it comes.
+    pub fn probe(self) -> Result<String, Error> {
+        fleet::probe(self.builder).map_err(|error| explain::explain(&self.file, error))
     }
 
     /// Adds a part of the application that is started before its programs, and stopped after them.

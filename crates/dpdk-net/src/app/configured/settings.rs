@@ -21,6 +21,17 @@ const MEMORY: u32 = 512;
 /// Idle turns before a worker yields, where the file does not say.
 const IDLE_TURNS: u32 = 64;
 
+/// Sets what is given.
+macro_rules! set {
+    ($($to:expr => $from:expr;)*) => {
+        $(
+            if let Some(given) = $from {
+                $to = given;
+            }
+        )*
+    };
+}
+
 /// The builder that a file stands for.
 pub(super) fn builder(file: &File, machine: &Machine) -> Result<AppBuilder, Error> {
     let config = file.config();
@@ -239,7 +250,24 @@ fn with_network(mut port: PortBuilder, network: &config::Network) -> PortBuilder
         vlan.mtu = settings.mtu;
         port = port.vlan_with(vlan);
     }
+    #[cfg(feature = "resolver")]
+    {
+        port = port.dns(dns(&network.dns));
+    }
     routes(network).into_iter().fold(port, PortBuilder::route)
+}
+
+/// How names are resolved.
+#[cfg(feature = "resolver")]
+pub(in crate::app) fn dns(settings: &config::Dns) -> crate::ResolverConfig {
+    let mut dns = crate::ResolverConfig::with_servers(settings.servers.iter().map(|it| it.0));
+    dns.search = settings.search.clone();
+    set! {
+        dns.hosts => settings.hosts;
+        dns.timeout => settings.timeout.map(|timeout| timeout.0);
+        dns.attempts => settings.attempts.map(usize::from);
+    }
+    dns
 }
 
 /// The routes of a network, gateways among them.
@@ -261,7 +289,7 @@ pub(in crate::app) fn routes(network: &config::Network) -> Vec<Route> {
 }
 
 /// What is wished of each offload that the file speaks of.
-fn offloads(settings: &config::Offloads) -> Vec<(Offload, Wish)> {
+pub(super) fn offloads(settings: &config::Offloads) -> Vec<(Offload, Wish)> {
     let wishes = [
         (Offload::RxIpv4Checksum, settings.rx_ipv4_checksum),
         (Offload::RxTcpChecksum, settings.rx_tcp_checksum),
@@ -329,17 +357,6 @@ fn listener_config(settings: &config::Listener) -> ListenerConfig {
         listener.backlog = backlog;
     }
     listener
-}
-
-/// Sets what is given.
-macro_rules! set {
-    ($($to:expr => $from:expr;)*) => {
-        $(
-            if let Some(given) = $from {
-                $to = given;
-            }
-        )*
-    };
 }
 
 /// What a file tells the stack.

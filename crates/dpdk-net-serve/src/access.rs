@@ -37,6 +37,7 @@ impl Entry {
         let status = response.status().as_u16();
         response.map(|body| {
             Body::new(Logged {
+                expected: body.size_hint().exact(),
                 body,
                 entry: self,
                 status,
@@ -53,6 +54,8 @@ struct Logged {
     entry: Entry,
     status: u16,
     bytes: u64,
+    /// As many as there are, where that is known: what has them all is not asked for more.
+    expected: Option<u64>,
     ended: bool,
 }
 
@@ -96,7 +99,7 @@ impl Drop for Logged {
             path = ?entry.path,
             status = self.status,
             bytes = self.bytes,
-            complete = self.ended || self.body.is_end_stream(),
+            complete = self.ended || self.body.is_end_stream() || self.expected == Some(self.bytes),
             ms = u64::try_from(entry.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         );
     }

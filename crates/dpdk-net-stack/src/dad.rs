@@ -111,10 +111,11 @@ impl Interface {
                     probing.next = Some(now + wait);
                     continue;
                 }
-                address.state = AddressState::Preferred;
+                address.take_into_use(now);
                 settled = true;
             }
-            if probing.announcements_left > 0 && address.state == AddressState::Preferred {
+            let probing = &mut address.probing;
+            if probing.announcements_left > 0 && address.state.is_usable() {
                 if !send_announcement(queue, ends, addr) {
                     probing.next = Some(now + RETRY);
                     continue;
@@ -142,7 +143,7 @@ impl Interface {
                 self.refresh();
                 return true;
             }
-            AddressState::Preferred => {
+            AddressState::Preferred | AddressState::Deprecated => {
                 let last = address.probing.last_defence;
                 if addr.is_ipv4() && last.is_none_or(|at| now - at >= DEFEND_INTERVAL) {
                     address.probing.last_defence = Some(now);

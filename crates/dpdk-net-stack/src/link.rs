@@ -96,7 +96,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let queue = || FrameQueue::new(config.limits.reply_queue, config.limits.reply_queue_bytes);
-        Self {
+        let mut link = Self {
             ifaces: Interfaces::new(config, now),
             neighbors: NeighborCache::new(config),
             replies: queue(),
@@ -106,12 +106,23 @@ impl Link {
             ids: IdSource::new(&config.worker_seed()),
             news: NewsQueue::default(),
             stats: LinkStats::default(),
+        };
+        for neighbor in &config.neighbors {
+            if let Some(at) = link.ifaces.by_vlan(neighbor.vlan) {
+                let addr = neighbor.addr;
+                link.add_neighbor(now, Hop { at, addr }, neighbor.mac);
+            }
         }
+        link
     }
 
-    /// Where a packet goes now; starts resolution or probing where that is due.
+    /// Where a packet of a connection goes now; starts resolution or probing where that is due.
     #[inline]
     pub(crate) fn lookup(&mut self, now: Instant, way: &Way) -> Lookup {
+        // A connection whose address was taken away waits for it to come back, or for its own timeouts, as on Linux.
+        if !(way.src.is_unspecified() || self.ifaces.is_bindable(way.src, way.scope)) {
+            return Lookup::NoRoute;
+        }
         let next = self.ifaces.next_hop(way);
         self.resolve(now, next)
     }
@@ -374,6 +385,9 @@ impl Link {
     /// does not answer are told to `report`.
     pub(crate) fn handle_timeout(&mut self, now: Instant, report: &mut dyn FnMut(ErrorReport)) {
         let due = self.ifaces.next_timeout().is_some_and(|at| at <= now);
+        if due {
+            self.ifaces.end_lifetimes(now);
+        }
         if due && self.ifaces.handle_dad_timeout(now, &mut self.replies) {
             // What was looked up before there was an address to ask from.
             self.neighbors.ask_anew(now);

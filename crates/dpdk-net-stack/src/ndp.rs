@@ -154,7 +154,7 @@ impl Link {
                 return true;
             }
             AddressState::Duplicate => return true,
-            AddressState::Preferred => {}
+            AddressState::Preferred | AddressState::Deprecated => {}
         }
         let (mac, ends, vlan) = (iface.mac, iface.ends(MacAddr::ZERO), iface.vlan);
         if is_probe {

@@ -156,8 +156,8 @@ impl UdpTable {
     ///
     /// Errors: an error that an ICMP message brought, once; `WouldBlock` if the link's queue is full, with an event when
     /// it has room again; `NotConnected` without a destination, `MessageTooLong`, `PermissionDenied` for a broadcast
-    /// without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `InvalidInput` for port 0 or the other
-    /// family.
+    /// without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `AddrNotAvailable` if the local address was
+    /// taken away, `InvalidInput` for port 0 or the other family.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -187,6 +187,14 @@ impl UdpTable {
         let connected = socket.remote.map(|_| socket.local.ip());
         let way = way(socket, &link.ifaces, remote, connected)?;
         let src = way.src;
+        let version = link.ifaces.version();
+        if socket.source_checked != version {
+            // The address that it is bound to may have been taken away.
+            if !link.ifaces.is_bindable(src, way.scope) {
+                return Err(Error::AddrNotAvailable);
+            }
+            socket.source_checked = version;
+        }
         if !socket.broadcast && link.ifaces.is_broadcast(remote.ip()) {
             return Err(Error::PermissionDenied);
         }

@@ -41,8 +41,8 @@ impl Stack {
 
     /// Sends one datagram, to the peer if `to` is `None`.
     ///
-    /// Errors: `WouldBlock`, `NotConnected`, `MessageTooLong`, `NetworkUnreachable`, `PermissionDenied` (broadcast), or
-    /// once what ICMP told of an earlier one.
+    /// Errors: `WouldBlock`, `NotConnected`, `MessageTooLong`, `NetworkUnreachable`, `PermissionDenied` (broadcast),
+    /// `AddrNotAvailable` if the local address was taken away, or once what ICMP told of an earlier one.
     pub fn udp_send(
         &mut self,
         now: Instant,

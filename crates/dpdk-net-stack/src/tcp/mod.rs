@@ -357,6 +357,18 @@ impl Tcp {
         }
     }
 
+    /// The settings that hold now.
+    pub(crate) fn config(&self) -> &TcpConfig {
+        &self.settings.tcp
+    }
+
+    /// Takes other settings, which differ only in what [`TcpConfig::fixed`] lets differ.
+    pub(crate) fn reconfigure(&mut self, tcp: &TcpConfig) {
+        self.challenges.set(tcp.challenge_acks_per_second);
+        self.resets.set(tcp.resets_per_second);
+        self.settings.tcp.clone_from(tcp);
+    }
+
     /// RFC 6528: a clock of 4 microseconds and a keyed hash of the 4-tuple.
     fn initial_sequence(&self, now: Instant, key: &FlowKey) -> u32 {
         let clock = (now.as_nanos() / 4_000) as u32;

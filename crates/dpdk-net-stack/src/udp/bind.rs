@@ -72,6 +72,7 @@ impl UdpTable {
             error: None,
             groups: Vec::new(),
             blocked: false,
+            source_checked: 0,
             pending: Readiness::empty(),
         });
         self.by_port.entry(local.port()).or_default().push(id);

@@ -36,6 +36,8 @@ pub(super) struct Socket {
     pub(super) groups: Vec<(IpAddr, u16)>,
     /// A send was refused for want of room.
     pub(super) blocked: bool,
+    /// The version of our addresses for which it is known that it may send from its own.
+    pub(super) source_checked: u64,
     /// What its event in the queue will say; empty if it is not in the queue.
     pub(super) pending: Readiness,
 }

@@ -389,6 +389,12 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Neighbours that are not asked for, half of `limits.neighbors` at most.
     pub neighbors: Vec<Neighbor>,
+    /// Whether the port itself listens to routers and makes addresses of what they advertise (SLAAC: RFC 4862); for VLANs,
+    /// [`Vlan::slaac`]. Default off.
+    pub slaac: bool,
+    /// Keys the identifiers of the addresses that are made so: with a secret they are stable for a network and tell nothing of
+    /// the machine (RFC 7217); keep it, and have another for each port. Default `None`: they are made of `mac` (RFC 4291).
+    pub slaac_secret: Option<[u8; 16]>,
     /// Keys the flow table, initial sequence numbers and port choice. **Must** come from the system's random source
     /// where strangers can send packets; a fixed seed makes a run repeatable. Default all zero.
     pub seed: [u8; 32],
@@ -430,6 +436,8 @@ impl Config {
             vlans: Vec::new(),
             routes: Vec::new(),
             neighbors: Vec::new(),
+            slaac: false,
+            slaac_secret: None,
             seed: [0; 32],
             worker: 0,
             dad: true,

@@ -140,6 +140,7 @@ impl Interface {
             AddressState::Tentative => {
                 address.state = AddressState::Duplicate;
                 address.probing = Probing::done();
+                self.replace_duplicate(now, addr);
                 self.refresh();
                 return true;
             }
@@ -184,12 +185,13 @@ impl Interfaces {
     }
 
     /// Another worker's stack has given our address `own` up: so it is here, however far its probing has come.
-    pub(crate) fn give_up(&mut self, own: Hop) {
+    pub(crate) fn give_up(&mut self, now: Instant, own: Hop) {
         self.change(own.at, |interface| {
             if let Some(address) = interface.address_mut(own.addr) {
                 address.state = AddressState::Duplicate;
                 address.probing = Probing::done();
             }
+            interface.replace_duplicate(now, own.addr);
             interface.refresh();
         });
         self.refresh();

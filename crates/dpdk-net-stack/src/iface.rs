@@ -4,6 +4,7 @@
 //! joined is in [`multicast`](crate::multicast), duplicate address detection's timing in [`dad`](crate::dad), and who has
 //! which MAC address in [`neighbor`](crate::neighbor).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -16,6 +17,7 @@ use crate::error::Error;
 use crate::lifetime::{Lifetime, Lifetimes};
 use crate::multicast::Multicast;
 use crate::random::Random;
+use crate::slaac::Autoconf;
 use crate::source::{self, Candidate};
 use crate::time::Instant;
 
@@ -80,6 +82,8 @@ pub(crate) struct Address {
     pub(crate) probing: Probing,
     pub(crate) origin: Origin,
     pub(crate) lifetime: Lifetime,
+    /// Identifiers that were tried before this one and are somebody else's.
+    pub(crate) tries: u8,
 }
 
 impl Address {
@@ -110,6 +114,9 @@ pub(crate) struct Interface {
     pub(crate) tci: u16,
     pub(crate) mac: MacAddr,
     pub(crate) mtu: usize,
+    /// What packets of each family may have: less where a server or a router says so.
+    pub(crate) mtu_v4: usize,
+    pub(crate) mtu_v6: usize,
     pub(crate) addresses: Vec<Address>,
     /// The broadcast addresses of its subnets. Kept by [`refresh`](Self::refresh).
     broadcasts: Vec<u32>,
@@ -120,6 +127,8 @@ pub(crate) struct Interface {
     /// When the first lifetime of an address ends.
     lifetime_deadline: Option<Instant>,
     pub(crate) groups: Multicast,
+    /// What its routers advertise, if it listens to them.
+    pub(crate) autoconf: Option<Box<Autoconf>>,
     pub(crate) random: Random,
 }
 
@@ -154,17 +163,23 @@ impl Interface {
         let mut random = Random::new(&seed, "interface");
         let first_probe = dad::first_probe(now, &mut random);
         let groups = Multicast::new(&seed, config.group_reports);
+        let listens = vlan.map_or(config.slaac, |vlan| vlan.slaac);
+        let autoconf = listens.then(|| Box::new(Autoconf::new(config, id, &seed, now)));
+        let mtu = vlan.and_then(|vlan| vlan.mtu).unwrap_or(config.mtu).into();
         let mut interface = Self {
             vlan: id,
             tci: vlan.map_or(0, Vlan::tci),
             mac: config.mac,
-            mtu: usize::from(vlan.and_then(|vlan| vlan.mtu).unwrap_or(config.mtu)),
+            mtu,
+            mtu_v4: mtu,
+            mtu_v6: mtu,
             addresses: Vec::new(),
             broadcasts: Vec::new(),
             dad: config.dad,
             dad_deadline: None,
             lifetime_deadline: None,
             groups,
+            autoconf,
             random,
         };
         for addr in addresses {
@@ -198,6 +213,7 @@ impl Interface {
             probing: Probing::done(),
             origin,
             lifetime,
+            tries: 0,
         };
         if self.dad {
             address.probing = Probing::start(first_probe, addr.addr);
@@ -305,6 +321,26 @@ impl Interface {
         }
     }
 
+    /// The largest IP packet to `dst` that goes onto the link, in bytes.
+    #[inline]
+    pub(crate) fn mtu_for(&self, dst: IpAddr) -> usize {
+        if dst.is_ipv6() {
+            self.mtu_v6
+        } else {
+            self.mtu_v4
+        }
+    }
+
+    /// A link-local address that may be used.
+    pub(crate) fn usable_link_local(&self) -> Option<Ipv6Addr> {
+        let usable = self.addresses.iter().filter(|a| a.state.is_usable());
+        let mut v6 = usable.filter_map(|a| match a.addr.addr {
+            IpAddr::V6(v6) => Some(v6),
+            IpAddr::V4(_) => None,
+        });
+        v6.find(|v6| v6.is_unicast_link_local())
+    }
+
     /// Our address `addr`, whatever its state.
     pub(crate) fn address_mut(&mut self, addr: IpAddr) -> Option<&mut Address> {
         self.addresses.iter_mut().find(|a| a.addr.addr == addr)
@@ -369,7 +405,9 @@ impl Interface {
     /// When something is to be done.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let of_addresses = self.dad_deadline.into_iter().chain(self.lifetime_deadline);
-        of_addresses.chain(self.groups.next_timeout()).min()
+        let of_routers = self.autoconf.as_ref().and_then(|it| it.next_timeout());
+        let all = of_addresses.chain(self.groups.next_timeout());
+        all.chain(of_routers).min()
     }
 }
 

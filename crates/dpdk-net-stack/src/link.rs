@@ -195,7 +195,7 @@ impl Link {
 
     #[inline]
     fn path_mtu_by(&self, now: Instant, at: IfIndex, addr: IpAddr) -> usize {
-        let mtu = self.ifaces.get(at).mtu;
+        let mtu = self.ifaces.get(at).mtu_for(addr);
         if self.path_mtus.is_empty() {
             return mtu;
         }
@@ -387,6 +387,7 @@ impl Link {
         let due = self.ifaces.next_timeout().is_some_and(|at| at <= now);
         if due {
             self.ifaces.end_lifetimes(now);
+            self.ifaces.handle_slaac_timeout(now, &mut self.replies);
         }
         if due && self.ifaces.handle_dad_timeout(now, &mut self.replies) {
             // What was looked up before there was an address to ask from.
@@ -394,7 +395,9 @@ impl Link {
         }
         let (ifaces, replies) = (&self.ifaces, &mut self.replies);
         let mut asked = 0;
+        let mut silent = Vec::new();
         self.neighbors.handle_timeout(now, |due| match due {
+            Due::Silent(hop) => silent.push(hop),
             Due::Ask { hop, unicast } => ask(ifaces, &mut asked, replies, hop, unicast),
             Due::GiveUp { hop, frame } => {
                 let scope = ifaces.get(hop.at).vlan;
@@ -404,6 +407,9 @@ impl Link {
             }
         });
         self.neighbors.stats.requests_sent += asked;
+        for Hop { at, addr } in silent {
+            self.ifaces.note_silent(at, addr);
+        }
         if due {
             self.report_groups(now);
         }

@@ -1,8 +1,9 @@
 //! What received neighbour discovery, MLD and IGMP messages do: RFC 4861 with its rules of validity, RFC 4862's conflict
 //! detection, RFC 9777 and RFC 9776.
 //!
-//! Router advertisements and redirects are counted and otherwise ignored: routes are configured.
+//! What router advertisements do is in [`slaac`](crate::slaac); redirects are counted and otherwise ignored.
 
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
 
 use dpdk_net_packet::icmp::{self, v6};
@@ -15,6 +16,7 @@ use crate::link::{Link, push_frame};
 use crate::multicast::{Heard, Multicast};
 use crate::neighbor::Answer;
 use crate::news::News;
+use crate::slaac::advertisement::Advertisement;
 use crate::time::Instant;
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -108,6 +110,14 @@ impl Link {
                     override_,
                 },
             ),
+            Ok(ndp::Message::RouterAdvertisement(message)) => {
+                // RFC 4861 section 6.1.2.
+                let is_valid = src.is_unicast_link_local();
+                if is_valid {
+                    self.on_router_advertisement(now, at, src, &message);
+                }
+                is_valid
+            }
             Ok(_) => {
                 self.neighbors.stats.router_messages_ignored += 1;
                 true
@@ -119,6 +129,21 @@ impl Link {
         };
         if !valid {
             self.neighbors.stats.ndp_invalid += 1;
+        }
+    }
+
+    fn on_router_advertisement(
+        &mut self,
+        now: Instant,
+        at: IfIndex,
+        router: Ipv6Addr,
+        message: &ndp::RouterAdvertisement<'_>,
+    ) {
+        let heard = Advertisement::read(router, message);
+        if self.on_router(now, at, &heard) {
+            self.tell(at, News::Router(Arc::new(heard)));
+        } else {
+            self.neighbors.stats.router_messages_ignored += 1;
         }
     }
 

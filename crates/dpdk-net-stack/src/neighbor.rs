@@ -50,6 +50,8 @@ pub(crate) enum Found {
 pub(crate) enum Due {
     /// Ask all, or the one given if there is one, for `hop`.
     Ask { hop: Hop, unicast: Option<MacAddr> },
+    /// The neighbour did not answer, and is forgotten.
+    Silent(Hop),
     /// The neighbour did not answer: this frame, whole but for its destination, can't be sent.
     GiveUp { hop: Hop, frame: Vec<u8> },
 }
@@ -378,6 +380,7 @@ impl NeighborCache {
             if entry.requests >= MAX_REQUESTS {
                 self.stats.unreachable += 1;
                 let hop = entry.hop;
+                due(Due::Silent(hop));
                 for frame in self.discard(at) {
                     self.stats.packets_unreachable += 1;
                     due(Due::GiveUp { hop, frame });

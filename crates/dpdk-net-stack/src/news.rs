@@ -1,5 +1,5 @@
 //! What a stack learns of the link and the stacks of other workers have to know: who has which MAC address, that somebody else
-//! has one of our addresses, and which groups are joined.
+//! has one of our addresses, which groups are joined, and what routers advertise.
 //!
 //! ARP and most of neighbour discovery come to one queue, whoever has asked: RSS doesn't spread them. So what comes in here is
 //! told to all others, and has there the effect that it would have had if it had come there, except that nothing is answered
@@ -9,6 +9,7 @@
 //! The queue is bounded, for strangers fill it; what does not fit is counted, and asked for again or told again in time.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use dpdk_net_packet::MacAddr;
@@ -17,6 +18,7 @@ use crate::interfaces::{Hop, IfIndex};
 use crate::link::{Link, push_frame};
 use crate::multicast::Query;
 use crate::neighbor::Answer;
+use crate::slaac::advertisement::Advertisement;
 use crate::stack::Stack;
 use crate::time::Instant;
 
@@ -26,13 +28,13 @@ const MAX_NEWS: usize = 256;
 const MAX_GROUP_NEWS: usize = 2 * crate::multicast::MAX_GROUPS;
 
 /// Something that the other stacks have to know, from [`Stack::poll_neighbor_news`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeighborNews {
     at: IfIndex,
     what: News,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
     /// An ARP reply, or a neighbour advertisement. Whether ARP's was solicited, each has to find out for itself.
     Answer {
@@ -60,6 +62,8 @@ pub(crate) enum News {
     Left(IpAddr),
     /// A router asks for groups.
     Query(Query),
+    /// What a router advertises.
+    Router(Arc<Advertisement>),
 }
 
 /// What has not been taken yet.
@@ -122,11 +126,28 @@ impl Link {
         self.news.on && self.ifaces.is_on_link(hop) && self.neighbors.mac_of(hop) != mac
     }
 
-    fn apply(&mut self, now: Instant, at: IfIndex, what: News) {
+    /// Takes in what a router advertises; `false` if nobody listens.
+    pub(crate) fn on_router(&mut self, now: Instant, at: IfIndex, heard: &Advertisement) -> bool {
+        if !self.ifaces.on_advertisement(now, at, heard) {
+            return false;
+        }
+        self.neighbors.stats.router_advertisements += 1;
+        if let Some(mac) = heard.link {
+            let (addr, tci) = (heard.router.into(), self.ifaces.get(at).tci);
+            let replies = &mut self.replies;
+            self.neighbors
+                .on_asked(now, Hop { at, addr }, mac, |frame| {
+                    push_frame(replies, tci, frame)
+                });
+        }
+        true
+    }
+
+    fn apply(&mut self, now: Instant, at: IfIndex, what: &News) {
         let tci = self.ifaces.get(at).tci;
         let replies = &mut self.replies;
         let send = |frame: &[u8]| push_frame(replies, tci, frame);
-        match what {
+        match *what {
             News::Answer { addr, mac, answer } => {
                 let hop = Hop { at, addr };
                 // As in `on_arp`: solicited is what somebody waits for.
@@ -149,7 +170,7 @@ impl Link {
             News::Conflict { addr, given_up } => {
                 self.neighbors.stats.address_conflicts += 1;
                 if given_up {
-                    self.ifaces.give_up(Hop { at, addr });
+                    self.ifaces.give_up(now, Hop { at, addr });
                 }
             }
             News::Joined(group) => {
@@ -165,6 +186,9 @@ impl Link {
             News::Query(query) => self
                 .ifaces
                 .change(at, |iface| iface.groups.on_query(now, query)),
+            News::Router(ref heard) => {
+                self.on_router(now, at, heard);
+            }
         }
     }
 }
@@ -183,6 +207,6 @@ impl Stack {
     pub fn apply_neighbor_news(&mut self, now: Instant, news: &NeighborNews) {
         self.advance(now);
         self.link.neighbors.stats.news_applied += 1;
-        self.link.apply(now, news.at, news.what);
+        self.link.apply(now, news.at, &news.what);
     }
 }

@@ -189,6 +189,9 @@ impl Interfaces {
             .iter()
             .map(|it| Routed::new(it, named(it).or_else(|| by_gateway(it))));
         let mut routes: Vec<Routed> = configured.chain(on_link.iter().copied()).collect();
+        for (at, interface) in self.iter() {
+            routes.extend(interface.autoconf.iter().flat_map(|it| it.routed(at)));
+        }
         // Stable: of equals the one configured first comes first.
         routes.sort_by_key(|route| (Reverse(route.prefix_len), route.rank));
         routes

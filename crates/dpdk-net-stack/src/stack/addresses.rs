@@ -16,8 +16,12 @@ use crate::iface::{AddressInfo, Origin};
 use crate::interfaces::{Hop, IfIndex};
 use crate::lifetime::{Lifetime, Lifetimes};
 use crate::routes::RouteInfo;
+use crate::slaac::Advertised;
 use crate::stack::Stack;
 use crate::time::{Duration, Instant};
+
+/// What every host takes (RFC 1122 section 3.3.2).
+const LEAST_IPV4_MTU: usize = 576;
 
 impl Stack {
     /// All addresses with what is known of each. Those of the port itself come first.
@@ -27,10 +31,17 @@ impl Stack {
         all.collect()
     }
 
-    /// Changes whenever addresses, their states, or routes do.
+    /// Changes whenever addresses, their states, routes, or what routers say do.
     #[inline]
     pub fn network_version(&self) -> u64 {
         self.link.ifaces.version()
+    }
+
+    /// What routers say on the interface of a VLAN, 0 being the port itself; `None` if it does not listen
+    /// ([`Config::slaac`](crate::Config::slaac)).
+    pub fn advertised(&self, vlan: u16) -> Option<Advertised> {
+        let ifaces = &self.link.ifaces;
+        ifaces.advertised(ifaces.by_vlan(vlan)?)
     }
 
     /// Adds an address to the interface of a VLAN, 0 being the port itself. It is probed first
@@ -75,6 +86,20 @@ impl Stack {
             return Err(Error::AddrNotAvailable);
         }
         ifaces.refresh();
+        Ok(())
+    }
+
+    /// Has IPv4 packets on the interface of a VLAN, 0 being the port itself, be no larger than this, in bytes; `None` is the
+    /// interface's own MTU. It is what DHCP tells (RFC 2132 section 5.1); for IPv6 routers do. Less than 576 is not believed,
+    /// nor more than the interface has.
+    ///
+    /// Errors: `AddrNotAvailable` if there is no such VLAN.
+    pub fn set_ipv4_mtu(&mut self, vlan: u16, mtu: Option<u16>) -> Result<(), Error> {
+        let at = self.interface_of(vlan)?;
+        self.link.ifaces.change(at, |interface| {
+            let told = mtu.map(usize::from).filter(|mtu| *mtu >= LEAST_IPV4_MTU);
+            interface.mtu_v4 = told.map_or(interface.mtu, |told| told.min(interface.mtu));
+        });
         Ok(())
     }
 

@@ -94,7 +94,7 @@ impl HandOver {
         while let Some(news) = stack.poll_neighbor_news() {
             let others = self.peer.shared.mail.iter().enumerate();
             for (_, mailbox) in others.filter(|(worker, _)| *worker != own) {
-                self.counts.news_dropped += u64::from(mailbox.push(news).is_err());
+                self.counts.news_dropped += u64::from(mailbox.push(news.clone()).is_err());
             }
         }
     }

@@ -41,7 +41,7 @@ pub enum AddressState {
 impl AddressState {
     /// Whether packets may be sent from the address and received for it.
     #[inline]
-    pub(crate) const fn is_usable(self) -> bool {
+    pub const fn is_usable(self) -> bool {
         matches!(self, Self::Preferred | Self::Deprecated)
     }
 }

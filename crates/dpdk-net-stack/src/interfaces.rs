@@ -10,7 +10,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dpdk_net_packet::MacAddr;
 
@@ -427,6 +427,10 @@ impl Interfaces {
         };
         if !self.has_vlans() {
             return IfIndex::PORT;
+        }
+        // From no address: see `UdpOptions::unconfigured`.
+        if way.src == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            return self.by_vlan(way.scope).unwrap_or(IfIndex::PORT);
         }
         let at = subnets().or_else(|| self.by_group(way));
         at.unwrap_or(IfIndex::PORT)

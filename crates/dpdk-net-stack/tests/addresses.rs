@@ -7,7 +7,7 @@ use dpdk_net_packet::arp::Operation;
 use dpdk_net_packet::{Network, Parsed, Transport, parse};
 use dpdk_net_stack::{
     AddressState, Config, ConfigError, Duration, Error, IfAddr, Instant, Lifetimes, Neighbor,
-    NeighborState, Origin, Route, Stack, TcpState, UdpOptions, Vlan,
+    NeighborState, Origin, Route, Stack, TcpState, TxMeta, TxSink, UdpOptions, Vlan,
 };
 
 const NOW: Instant = Instant::from_secs(1_000);
@@ -368,4 +368,103 @@ fn what_can_be_changed_is_and_what_cannot_is_refused() {
         stack.reconfigure(&limits, &tcp),
         Err(Error::BadConfig(ConfigError::OutOfRange { .. }))
     ));
+}
+
+/// A DHCP server's frame, to an address and a MAC address.
+fn from_server(to: [u8; 4], to_mac: dpdk_net_packet::MacAddr) -> Vec<u8> {
+    let mut server = Stack::new(config(2), NOW).unwrap();
+    server
+        .set_neighbor(Neighbor::new(Family::V4.host(9), mac(1)))
+        .unwrap();
+    let id = server
+        .udp_bind(UdpOptions::new(Family::V4.at(2, 67)))
+        .unwrap();
+    server
+        .udp_send(NOW, id, b"offer", Some(Family::V4.at(9, 68)))
+        .unwrap();
+    let mut frame = sent(&mut server, NOW).pop().unwrap();
+    frame[..6].copy_from_slice(&to_mac.0);
+    frame[30..34].copy_from_slice(&to);
+    // Neither checksum is right any more.
+    frame[24..26].fill(0);
+    let sum = dpdk_net_packet::checksum::data(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame[40..42].fill(0);
+    frame
+}
+
+fn with_tag(mut frame: Vec<u8>, vlan: u8) -> Vec<u8> {
+    frame.splice(12..12, [0x81, 0, 0, vlan]);
+    frame
+}
+
+#[test]
+fn a_socket_speaks_before_there_is_an_address() {
+    let mut config = Config::new(mac(1))
+        .with_vlan(Vlan::new(5))
+        .with_vlan(Vlan::new(6).with_address(addr("198.51.100.2/24")))
+        .with_route(Route::default_via("198.51.100.1".parse().unwrap()));
+    config.dad = false;
+    let mut stack = Stack::new(config, NOW).unwrap();
+    let all: std::net::SocketAddr = "255.255.255.255:67".parse().unwrap();
+    let ids = [0, 5].map(|vlan| stack.udp_bind(UdpOptions::unconfigured(vlan, 68)).unwrap());
+    assert_eq!(
+        stack.udp_bind(UdpOptions::unconfigured(5, 68)),
+        Err(Error::AddrInUse)
+    );
+    assert_eq!(
+        stack.udp_bind(UdpOptions::unconfigured(7, 68)),
+        Err(Error::AddrNotAvailable)
+    );
+    // One with an address has the same port.
+    let other = stack.udp_bind(UdpOptions::new("198.51.100.2:68".parse().unwrap()));
+    assert!(other.is_ok());
+    sent(&mut stack, NOW);
+    for (id, tag) in ids.into_iter().zip([None, Some(5)]) {
+        let mut frames: Vec<(TxMeta, Vec<u8>)> = Vec::new();
+        stack.udp_send(NOW, id, b"discover", Some(all)).unwrap();
+        stack.poll_transmit(NOW, &mut Tagged(&mut frames));
+        let [(meta, frame)] = &frames[..] else {
+            panic!("{frames:?}")
+        };
+        assert_eq!(meta.vlan_tci, tag);
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(
+            (&frame[26..30], &frame[30..34]),
+            (&[0; 4][..], &[0xff; 4][..])
+        );
+        let far = "198.51.100.1:67".parse().unwrap();
+        let refused = stack.udp_send(NOW, id, b"x", Some(far));
+        assert_eq!(refused, Err(Error::NetworkUnreachable));
+    }
+    let got = |stack: &mut Stack, frame: Vec<u8>| {
+        stack.ingest(NOW, &[frame]);
+        ids.map(|id| stack.udp_recv(id, &mut [0; 64]).is_ok())
+    };
+    let broadcast = dpdk_net_packet::MacAddr::BROADCAST;
+    let to_all = from_server([255; 4], broadcast);
+    assert_eq!(got(&mut stack, to_all.clone()), [true, false]);
+    assert_eq!(got(&mut stack, with_tag(to_all, 5)), [false, true]);
+    // To the address that is offered, and to somebody else's.
+    let offered = from_server([198, 18, 0, 77], mac(1));
+    assert_eq!(got(&mut stack, offered.clone()), [true, false]);
+    assert_eq!(got(&mut stack, with_tag(offered, 5)), [false, true]);
+    let overheard = from_server([198, 18, 0, 77], broadcast);
+    assert_eq!(got(&mut stack, overheard), [false, false]);
+}
+
+/// Keeps what comes with the frames too.
+struct Tagged<'a>(&'a mut Vec<(TxMeta, Vec<u8>)>);
+
+impl TxSink for Tagged<'_> {
+    fn capacity(&mut self) -> usize {
+        64
+    }
+
+    fn send<R>(&mut self, len: usize, meta: TxMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut frame = vec![0; len];
+        let result = fill(&mut frame);
+        self.0.push((meta, frame));
+        result
+    }
 }

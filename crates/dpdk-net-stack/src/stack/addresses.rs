@@ -24,6 +24,11 @@ use crate::time::{Duration, Instant};
 const LEAST_IPV4_MTU: usize = 576;
 
 impl Stack {
+    /// The MAC address of all interfaces.
+    pub fn mac(&self) -> MacAddr {
+        self.link.ifaces.mac()
+    }
+
     /// All addresses with what is known of each. Those of the port itself come first.
     pub fn interface_addresses(&self) -> Vec<AddressInfo> {
         let interfaces = self.link.ifaces.iter();

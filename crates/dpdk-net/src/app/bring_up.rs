@@ -82,6 +82,7 @@ pub(super) fn ready(
     affinity: Affinity,
     queues: impl FnOnce(&Eal, &PortInfo) -> Result<u16, Error>,
 ) -> Result<Ready, Error> {
+    builder.addressing.check()?;
     let (addresses, vlans) = addresses(&builder)?;
     check_networks(&builder, &addresses, &vlans)?;
     if let Some(mtu) = builder.mtu
@@ -143,6 +144,7 @@ pub(super) fn ready(
     stack.addresses = addresses;
     stack.vlans = vlans;
     stack.routes = builder.routes;
+    builder.addressing.configure(&mut stack)?;
     getrandom::fill(&mut stack.seed).map_err(Error::Random)?;
     for tune in builder.tune {
         tune(&mut stack);
@@ -217,7 +219,10 @@ fn addresses(builder: &AppBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
             vlan.addresses.push(address);
         }
     }
-    if addresses.is_empty() && vlans.iter().all(|vlan| vlan.addresses.is_empty()) {
+    if !builder.addressing.brings_some()
+        && addresses.is_empty()
+        && vlans.iter().all(|vlan| vlan.addresses.is_empty())
+    {
         return Err(Error::NoAddress);
     }
     Ok((addresses, vlans))
@@ -234,6 +239,7 @@ fn check_networks(builder: &AppBuilder, addresses: &[IfAddr], vlans: &[Vlan]) ->
     config.addresses = addresses.to_vec();
     config.vlans = vlans.to_vec();
     config.routes = builder.routes.clone();
+    builder.addressing.configure(&mut config)?;
     config
         .validate()
         .map_err(|error| Error::Stack(error.into()))

@@ -10,6 +10,7 @@ use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
 use super::Context;
+use super::addressing::Addressing;
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::peers::PeersConfig;
@@ -54,6 +55,7 @@ pub struct AppBuilder {
     pub(super) peers: PeersConfig,
     pub(super) flow_policy: FlowPolicy,
     pub(super) rebalance: Option<Duration>,
+    pub(super) addressing: Addressing,
 }
 
 impl std::fmt::Debug for AppBuilder {
@@ -95,6 +97,7 @@ impl AppBuilder {
             peers: PeersConfig::default(),
             flow_policy: FlowPolicy::default(),
             rebalance: None,
+            addressing: Addressing::default(),
         }
     }
 
@@ -117,7 +120,8 @@ impl AppBuilder {
     }
 
     /// Adds an address with its prefix length, as text: `198.18.0.2/24`, `fd00::2/64`. At least one is
-    /// needed, here or in a VLAN; an IPv6 link-local one is there by itself. What is malformed is reported by `run`.
+    /// needed, here or in a VLAN, unless it is to come from elsewhere ([`dhcp4`](Self::dhcp4), [`dhcp6`](Self::dhcp6),
+    /// [`slaac`](Self::slaac)); an IPv6 link-local one is there by itself. What is malformed is reported by `run`.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.addresses.push(address.into());
         self
@@ -274,7 +278,8 @@ impl AppBuilder {
 
     /// Brings everything up on this thread, runs `program` to its end, and takes everything down.
     ///
-    /// `program` starts once duplicate address detection has let the addresses pass, after about a second.
+    /// `program` starts once duplicate address detection has let the addresses pass, after about a second, and once those that
+    /// servers or routers are to bring are there ([`address_timeout`](Self::address_timeout)).
     ///
     /// When `program`'s future returns, its tasks are dropped, the connections they held finish by
     /// themselves or are reset after the drain timeout, what is to be sent is sent, and the port is stopped.

@@ -12,6 +12,7 @@ use dpdk_net_rte::port::Offloads;
 use dpdk_net_rte::{Mempool, PortControl};
 use tokio::sync::watch;
 
+use super::addressing::Gathered;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     shutdown: watch::Sender<bool>,
     flow_policy: FlowPolicy,
     mempools: Vec<Mempool>,
+    dns: Gathered,
     /// The handles of all queues, once all are there.
     handles: OnceLock<Vec<Handle>>,
 }
@@ -55,6 +57,7 @@ impl Shared {
             shutdown: watch::Sender::new(false),
             flow_policy,
             mempools,
+            dns: Gathered::default(),
             handles: OnceLock::new(),
         })
     }
@@ -81,6 +84,11 @@ impl Shared {
 
     pub(super) fn port(&self) -> &PortControl {
         &self.port
+    }
+
+    /// What is known of DNS.
+    pub(super) fn dns(&self) -> &Gathered {
+        &self.dns
     }
 
     /// The handles of all queues, by their numbers.
@@ -113,6 +121,10 @@ impl Context {
                 observed: AtomicBool::new(false),
             }),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 
     /// The number of its queue, counted from 0.

@@ -16,6 +16,7 @@ use dpdk_net_stack::MAX_WORKERS;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+use super::addressing::Addressing;
 use super::bring_up::{self, Ready};
 use super::context::Shared;
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
@@ -160,6 +161,7 @@ struct Crew<'a, F> {
     program: &'a F,
     signals: &'a Signals,
     shared: Arc<Shared>,
+    addressing: Addressing,
     gate: Gate,
     queues: u16,
     /// Programs that have not returned yet.
@@ -209,6 +211,7 @@ where
     let drain = builder.drain_timeout;
     let (flow_policy, rebalance) = (builder.flow_policy, builder.rebalance);
     let (workers, queues) = (builder.workers.take(), builder.queues.take());
+    let addressing = builder.addressing.clone();
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
     let plan = RefCell::new(None);
@@ -242,6 +245,7 @@ where
         program,
         signals: &signals,
         shared: Shared::new(port.control(), flow_policy, mempools),
+        addressing,
         gate: Gate::default(),
         queues: plan.queues,
         left: watch::Sender::new(plan.queues.into()),
@@ -321,8 +325,12 @@ where
         return Ok(Vec::new());
     };
     crew.shared.set_handles(all);
+    let first = handles.first().filter(|_| queues.contains(&0));
+    let leases = first.map(|first| crew.addressing.start(&worker, first, &crew.shared));
+    let leases = leases.transpose()?;
     for handle in &handles {
         worker.block_on(settle(handle, crew.signals))?;
+        worker.block_on(crew.addressing.wait(handle, crew.signals))?;
     }
     let rebalancing = crew.rebalancing.lock().take_if(|_| queues.contains(&0));
     if let Some((peers, interval)) = rebalancing {
@@ -340,6 +348,9 @@ where
         programs.push(Box::pin(handle.scope(conduct(crew, context))));
     }
     let ended = worker.block_on(all_of(programs));
+    if let Some(leases) = leases {
+        worker.block_on(leases.end());
+    }
     guard.armed = false;
     let until = ended.iter().filter_map(|ended| ended.deadline).min();
     let heard = ended.iter().map(|ended| ended.heard).max().unwrap_or(0);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dpdk_net_stack::AddressState;
 
+use super::addressing;
 use super::bring_up::{self, Up};
 use super::context::Shared;
 use super::signals::Signals;
@@ -50,6 +51,7 @@ where
 {
     let drain = builder.drain_timeout;
     let flow_policy = builder.flow_policy;
+    let addressing = builder.addressing.clone();
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
     let Up {
@@ -60,10 +62,13 @@ where
     let signals = Signals::listen(affinity)?;
     let shared = Shared::new(port.control(), flow_policy, mempools);
     shared.set_handles(vec![worker.handle().clone()]);
+    let leases = addressing.start(&worker, worker.handle(), &shared)?;
     let context = Context::new(worker.handle().clone(), 0, shared);
 
     worker.block_on(settle(worker.handle(), &signals))?;
+    worker.block_on(addressing.wait(worker.handle(), &signals))?;
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
+    worker.block_on(leases.end());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, &signals, until, ended.heard, |own| own);
     // The queues are back: the port stops and closes with its last owner.
@@ -93,11 +98,12 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
         }
         tokio::time::sleep(LOOK).await;
     }
-    for (address, state) in handle.with(|state| state.stack.address_states()) {
-        if state != AddressState::Duplicate {
+    let given = handle.with(|state| state.stack.interface_addresses());
+    for info in given.iter().filter(|info| addressing::was_given(info)) {
+        if info.state != AddressState::Duplicate {
             continue;
         }
-        let address = address.addr;
+        let address = info.address.addr;
         // The stack made this one itself, and the others work without it.
         if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
             tracing::warn!(%address, "the link-local address is in use by another host: going without");

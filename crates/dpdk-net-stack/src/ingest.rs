@@ -460,13 +460,7 @@ impl Stack {
             return;
         }
         if destination == Destination::Foreign && !self.is_for_others(at, ip, transport) {
-            // What a DHCP server sends to the address that it offers.
-            if let Transport::Udp(datagram) = transport
-                && !dst_mac.is_multicast()
-                && self
-                    .udp
-                    .ingress_unconfigured(self.link.ifaces.get(at).vlan, ip, datagram)
-            {
+            if self.is_for_unconfigured(at, dst_mac, ip, transport) {
                 return;
             }
             self.frames.drop_ip_not_for_us += 1;

@@ -192,7 +192,7 @@ fn leases_of_dnsmasq_are_used_and_given_back() {
                 in_time(serve(&listener)).await;
                 asked.join().unwrap();
             }
-            let mut dns = ctx.dns();
+            let mut dns = ctx.dns_servers();
             let known = in_time(dns.wait_for(|dns| dns.servers.len() == 2))
                 .await
                 .unwrap();
@@ -213,7 +213,9 @@ fn leases_of_dnsmasq_are_used_and_given_back() {
         assert!(log.contains(said), "no {said} in:\n{log}");
     }
     let leases = std::fs::read_to_string(bed.file("leases")).unwrap();
-    assert!(!leases.contains("198.18.0.1"), "{leases}");
+    for given_back in ["198.18.0.1", "fd00::1"] {
+        assert!(!leases.contains(given_back), "{leases}");
+    }
 }
 
 #[test]
@@ -251,33 +253,92 @@ fn two_queues_share_what_one_has_asked_for() {
 }
 
 #[test]
-fn a_lease_of_udhcpd_is_renewed() {
+fn a_lease_of_udhcpd_is_renewed_and_lost_and_had_again() {
     let bed = Bed::tap();
     let (config, leases) = (bed.file("udhcpd.conf"), bed.file("udhcpd.leases"));
     std::fs::write(&leases, b"").unwrap();
     let settings = format!(
         "start 198.18.0.100\nend 198.18.0.150\ninterface {}\nlease_file {leases}\npidfile {}\nmin_lease 10\n\
-         opt subnet 255.255.255.0\nopt router 198.18.0.1\nopt lease 12\n",
+         opt subnet 255.255.255.0\nopt router 198.18.0.1\nopt lease 10\n",
         bed.interface,
         bed.file("udhcpd.pid"),
     );
     std::fs::write(&config, settings).unwrap();
-    let server = bed.kernel.start(&["udhcpd", "-f", &config]).unwrap();
-    let leased = bed
-        .app()
-        .dhcp4(0, v4::Config::new())
-        .run(|ctx| async move {
+    let start = || bed.kernel.start(&["udhcpd", "-f", &config]).unwrap();
+    let server = start();
+    let app = bed.app().dhcp4(0, v4::Config::new());
+    app.run(|ctx| {
+        let start = &start;
+        async move {
             let leased = own(&ctx)[0];
+            assert!(is_leased(&leased), "{leased}");
             // Longer than the lease.
-            for _ in 0..30 {
+            for _ in 0..24 {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 assert_eq!(own(&ctx), [leased], "it is ours all the time");
             }
-            leased
+            let is_default = |ctx: &Context| {
+                let routes = ctx.handle().routes();
+                routes.iter().any(|it| it.route.prefix_len == 0)
+            };
+            assert!(is_default(&ctx));
+            drop(server);
+            in_time(async {
+                while !own(&ctx).is_empty() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
+            assert!(!is_default(&ctx));
+            let server = start();
+            in_time(async {
+                while own(&ctx).is_empty() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
+            assert!(is_default(&ctx));
+            drop(server);
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_address_that_the_kernel_has_is_declined() {
+    let bed = Bed::tap();
+    bed.kernel
+        .add_address(&bed.interface, "198.18.0.100/24")
+        .unwrap();
+    let server = bed.dnsmasq(&["--dhcp-range=198.18.0.100,198.18.0.100,255.255.255.0,120s"]);
+    let app = bed.app().dhcp4(0, v4::Config::new());
+    let app = app.address_timeout(Duration::from_secs(4));
+    let error = app.run(|_| async {}).unwrap_err();
+    assert!(matches!(error, Error::NoLease { .. }), "{error}");
+    let log = server.stderr();
+    assert!(log.contains("DHCPDECLINE"), "{log}");
+}
+
+#[test]
+fn routers_say_what_dhcpv6_is_for() {
+    let bed = Bed::tap();
+    let server = bed.dnsmasq(&[
+        "--dhcp-range=fd00::,ra-stateless,64,120s",
+        "--enable-ra",
+        "--dhcp-option=option6:dns-server,[fd00::53]",
+        "--dhcp-option=option6:domain-search,lab.example",
+    ]);
+    let app = bed.app().slaac(0);
+    app.dhcp6(0, v6::Config::new().mode(v6::Mode::AsRouters))
+        .run(|ctx| async move {
+            let mut dns = ctx.dns_servers();
+            let known = in_time(dns.wait_for(|dns| !dns.search.is_empty())).await;
+            assert_eq!(known.unwrap().servers, ["[fd00::53]:53".parse().unwrap()]);
+            assert!(own(&ctx).iter().all(|addr| !is_leased(addr)));
         })
         .unwrap();
-    assert!(is_leased(&leased), "{leased}");
-    drop(server);
+    let log = server.stderr();
+    assert!(log.contains("DHCPINFORMATION-REQUEST"), "{log}");
 }
 
 #[test]
@@ -322,7 +383,7 @@ fn an_address_of_radvds_prefix_is_made() {
                 let asked = bed.ask(made.into());
                 in_time(serve(&listener)).await;
                 asked.join().unwrap();
-                let mut dns = ctx.dns();
+                let mut dns = ctx.dns_servers();
                 let known = in_time(dns.wait_for(|dns| !dns.servers.is_empty()))
                     .await
                     .unwrap();

@@ -63,7 +63,7 @@ impl Default for Addressing {
 /// Addresses from elsewhere.
 impl AppBuilder {
     /// Has a DHCP server give the interface of a VLAN, 0 being the port itself, an IPv4 address, with routes, the MTU and DNS
-    /// servers ([`Context::dns`](super::Context::dns)). The lease is renewed while the application runs and given back at its
+    /// servers ([`Context::dns_servers`](super::Context::dns_servers)). The lease is renewed while the application runs and given back at its
     /// end. If it is lost the address goes, a warning says so, and the client begins anew; connections wait for the address
     /// to come back, or time out.
     pub fn dhcp4(mut self, vlan: u16, config: v4::Config) -> Self {
@@ -71,8 +71,8 @@ impl AppBuilder {
         self
     }
 
-    /// As [`dhcp4`](Self::dhcp4), of IPv6 addresses or of settings alone
-    /// ([`stateless`](crate::dhcp::v6::Config::stateless)). Routes come from routers: see [`slaac`](Self::slaac).
+    /// As [`dhcp4`](Self::dhcp4), of IPv6 addresses, of settings alone, or of what routers say is to be had
+    /// ([`v6::Mode`]). Routes come from routers: see [`slaac`](Self::slaac), without which they say nothing.
     pub fn dhcp6(mut self, vlan: u16, config: v6::Config) -> Self {
         self.addressing.dhcp6.push((vlan, config));
         self
@@ -113,7 +113,7 @@ impl Context {
     }
 
     /// DNS servers and search list as DHCP servers and routers tell them, now and whatever they become.
-    pub fn dns(&self) -> watch::Receiver<Dns> {
+    pub fn dns_servers(&self) -> watch::Receiver<Dns> {
         self.shared().dns().subscribe()
     }
 
@@ -194,7 +194,7 @@ impl fmt::Display for Tried<'_> {
         let Wanted { vlan, is_v6 } = self.wanted;
         let mut ways = Vec::new();
         if is_v6 {
-            let asks = |(at, config): &(u16, v6::Config)| *at == vlan && !config.stateless;
+            let asks = |(at, config): &(u16, v6::Config)| *at == vlan && config.asks_addresses();
             if self.addressing.slaac.contains(&vlan) {
                 ways.push("SLAAC");
             }
@@ -229,6 +229,16 @@ impl Addressing {
             let all: BTreeSet<&u16> = vlans.iter().collect();
             all.len() < vlans.len()
         };
+        let listens = |vlan: &u16| self.slaac.contains(vlan);
+        let mut follow = self
+            .dhcp6
+            .iter()
+            .filter(|(_, config)| config.mode == v6::Mode::AsRouters);
+        if !follow.all(|(vlan, _)| listens(vlan)) {
+            return Err(bad(
+                "where routers say what DHCPv6 is for, AppBuilder::slaac has them heard",
+            ));
+        }
         if is_twice(self.dhcp4.iter().map(|(vlan, _)| *vlan).collect())
             || is_twice(self.dhcp6.iter().map(|(vlan, _)| *vlan).collect())
         {
@@ -262,7 +272,10 @@ impl Addressing {
 
     fn wanted(&self) -> BTreeSet<Wanted> {
         let v4 = self.dhcp4.iter().map(|(vlan, _)| (*vlan, false));
-        let stateful = self.dhcp6.iter().filter(|(_, config)| !config.stateless);
+        let stateful = self
+            .dhcp6
+            .iter()
+            .filter(|(_, config)| config.asks_addresses());
         let v6 = stateful.map(|(vlan, _)| *vlan);
         let v6 = v6
             .chain(self.slaac.iter().copied())
@@ -331,6 +344,7 @@ impl Addressing {
                 handle: handle.clone(),
                 vlan,
                 stop: stopped.clone(),
+                links: links.clone(),
             };
             let config = v4::Config { mac, ..config };
             tasks.push(worker.spawn_local(handle.scope(client.run(config, seed()?))));
@@ -347,7 +361,7 @@ impl Addressing {
             tasks.push(worker.spawn_local(handle.scope(client.run(config, seed()?))));
         }
         let mut watchers = Vec::new();
-        if !self.dhcp6.is_empty() {
+        if !(self.dhcp4.is_empty() && self.dhcp6.is_empty()) {
             watchers.push(worker.spawn_local(watch_link(shared.clone(), link)));
         }
         if !self.slaac.is_empty() {

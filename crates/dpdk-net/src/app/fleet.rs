@@ -330,7 +330,12 @@ where
     let leases = leases.transpose()?;
     for handle in &handles {
         worker.block_on(settle(handle, crew.signals))?;
-        worker.block_on(crew.addressing.wait(handle, crew.signals))?;
+        if let Err(error) = worker.block_on(crew.addressing.wait(handle, crew.signals)) {
+            if let Some(leases) = leases {
+                worker.block_on(leases.end());
+            }
+            return Err(error);
+        }
     }
     let rebalancing = crew.rebalancing.lock().take_if(|_| queues.contains(&0));
     if let Some((peers, interval)) = rebalancing {

@@ -66,7 +66,10 @@ where
     let context = Context::new(worker.handle().clone(), 0, shared);
 
     worker.block_on(settle(worker.handle(), &signals))?;
-    worker.block_on(addressing.wait(worker.handle(), &signals))?;
+    if let Err(error) = worker.block_on(addressing.wait(worker.handle(), &signals)) {
+        worker.block_on(leases.end());
+        return Err(error);
+    }
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
     worker.block_on(leases.end());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));

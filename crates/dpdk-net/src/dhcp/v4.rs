@@ -215,6 +215,8 @@ enum State {
     Probing(Held),
     /// What was granted is ours. `next` is when something is sent.
     Bound { held: Held, next: Instant },
+    /// Any server is asked whether what was granted still holds.
+    Rebooting { held: Held, retry: Retry },
     /// It is over.
     Stopped,
 }
@@ -271,6 +273,7 @@ impl Client {
             State::Init(at) => Some(*at),
             State::Selecting(retry) | State::Requesting { retry, .. } => Some(retry.at),
             State::Probing(held) => Some(held.until(held.lease.valid)),
+            State::Rebooting { held, retry } => Some(retry.at.min(held.until(held.lease.valid))),
             State::Bound { held, next } => {
                 let end = held.until(held.lease.valid);
                 earlier(Some(*next), Some(end)).filter(|at| *at != Instant::MAX)
@@ -303,8 +306,21 @@ impl Client {
                 self.say(now, MessageType::Request, To::Unconfigured, address, server);
             }
             State::Probing(_) => self.lose(now, Loss::Expired),
-            State::Bound { held, .. } if held.until(held.lease.valid) <= now => {
+            State::Bound { held, .. } | State::Rebooting { held, .. }
+                if held.until(held.lease.valid) <= now =>
+            {
                 self.lose(now, Loss::Expired);
+            }
+            // RFC 2131 section 3.2 (3): nobody says anything to the contrary.
+            State::Rebooting { held, retry } if retry.sent >= REQUESTS => {
+                let held = held.clone();
+                let next = held.until(held.lease.t1);
+                self.state = State::Bound { held, next };
+            }
+            State::Rebooting { held, retry } => {
+                retry.sent(now, &mut self.entropy);
+                let address = Some(held.lease.address);
+                self.say(now, MessageType::Request, To::Unconfigured, address, None);
             }
             State::Bound { held, next } => {
                 let (from, server) = (held.lease.address, held.lease.server);
@@ -359,6 +375,12 @@ impl Client {
                 self.wanted = None;
                 self.begin_anew(now);
             }
+            (State::Rebooting { held, .. }, Kind::Ack(lease))
+                if lease.address == held.lease.address =>
+            {
+                self.renew(lease);
+            }
+            (State::Rebooting { .. }, Kind::Nak) => self.lose(now, Loss::Refused),
             (State::Bound { held, .. }, kind) if now >= held.until(held.lease.t1) => {
                 let is_heard =
                     held.lease.server == heard.server || now >= held.until(held.lease.t2);
@@ -387,6 +409,26 @@ impl Client {
         }
     }
 
+    /// Whether an answer is waited for.
+    pub(crate) fn listens(&self) -> bool {
+        match &self.state {
+            State::Selecting(_) | State::Requesting { .. } | State::Rebooting { .. } => true,
+            State::Bound { held, next } => *next != held.until(held.lease.t1),
+            State::Init(_) | State::Probing(_) | State::Stopped => false,
+        }
+    }
+
+    /// The link was down and is up again: it may be another one (RFC 2131 section 3.2, section 4.4.2).
+    pub(crate) fn link_changed(&mut self, now: Instant) {
+        if let State::Bound { held, .. } | State::Rebooting { held, .. } = &self.state {
+            let held = held.clone();
+            (self.since, self.asked) = (now, now);
+            self.xid = self.entropy.next_u64() as u32;
+            let retry = Retry::now(now);
+            self.state = State::Rebooting { held, retry };
+        }
+    }
+
     /// Somebody else has the address of the lease.
     pub(crate) fn taken(&mut self, now: Instant) {
         let (State::Probing(held) | State::Bound { held, .. }) = &self.state else {
@@ -409,7 +451,7 @@ impl Client {
 
     /// Gives the lease back, and ends.
     pub(crate) fn release(&mut self, now: Instant) {
-        if let State::Bound { held, .. } = &self.state {
+        if let State::Bound { held, .. } | State::Rebooting { held, .. } = &self.state {
             let (from, server) = (held.lease.address, held.lease.server);
             self.xid = self.entropy.next_u64() as u32;
             self.say(
@@ -435,7 +477,9 @@ impl Client {
     }
 
     fn lose(&mut self, now: Instant, loss: Loss) {
-        if let State::Probing(held) | State::Bound { held, .. } = &self.state {
+        if let State::Probing(held) | State::Bound { held, .. } | State::Rebooting { held, .. } =
+            &self.state
+        {
             let address = held.lease.address;
             self.tell(Event::Lost(address, loss));
         }

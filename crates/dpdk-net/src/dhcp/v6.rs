@@ -3,6 +3,7 @@
 //! Addresses are told to be [`Event::Offered`] when a server has granted them, and are to be probed then (RFC 4862): the owner
 //! says what came of it by [`Client::confirmed`] or [`Client::taken`].
 
+mod exchange;
 mod message;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use dhcproto::v6::MessageType;
 use dpdk_net_packet::MacAddr;
 use dpdk_net_stack::{Duration, Instant};
 
+use self::exchange::Exchange;
 use self::message::{Incoming, Outgoing, Verdict};
 use super::{Entropy, earlier};
 
@@ -28,30 +30,22 @@ const FAILED_WAIT: Duration = Duration::from_secs(1);
 /// Messages and events that wait to be taken; more are lost, and messages sent again in time.
 const QUEUE: usize = 8;
 
-/// How a message is sent again (RFC 8415 sections 7.6 and 15). No more often than `most`, if that is not 0.
-#[derive(Debug, Clone, Copy)]
-struct Rules {
-    first: Duration,
-    last: Duration,
-    most: u32,
-}
-
-const fn rules(first: u64, last: u64, most: u32) -> Rules {
-    Rules {
-        first: Duration::from_secs(first),
-        last: Duration::from_secs(last),
-        most,
-    }
-}
-
-const SOLICIT: Rules = rules(1, 3_600, 0);
-const REQUEST: Rules = rules(1, 30, 10);
-const CONFIRM: Rules = rules(1, 4, 0);
-const RENEW: Rules = rules(10, 600, 0);
-const REBIND: Rules = rules(10, 600, 0);
-const INFORMATION: Rules = rules(1, 3_600, 0);
 /// CNF_MAX_RD: for how long it is asked whether addresses still are of this link.
 const CONFIRM_FOR: Duration = Duration::from_secs(10);
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Addresses, and settings with them.
+    #[default]
+    Stateful,
+    /// Settings alone: DNS servers and the search list (RFC 8415 section 6.1).
+    Stateless,
+    /// What routers say is to be had: addresses (the M flag of RFC 4861 section 4.2), settings alone (O), or nothing. The
+    /// first router that says one of both decides.
+    AsRouters,
+}
 
 /// What a client is told at its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,8 +53,8 @@ const CONFIRM_FOR: Duration = Duration::from_secs(10);
 pub struct Config {
     /// The MAC address of the interface. Set by the application.
     pub mac: MacAddr,
-    /// Whether settings alone are asked for, and no addresses (stateless DHCPv6, RFC 8415 section 6.1). Default no.
-    pub stateless: bool,
+    /// What is asked for. Default: addresses.
+    pub mode: Mode,
     /// The identifier of this host (DUID, RFC 8415 section 11): 3 to 130 bytes. Default: one of the MAC address (DUID-LL).
     pub duid: Option<Vec<u8>>,
 }
@@ -71,11 +65,16 @@ impl Config {
         Self::default()
     }
 
-    /// Asks for settings alone.
+    /// Asks for that.
     #[must_use]
-    pub fn stateless(mut self) -> Self {
-        self.stateless = true;
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
+    }
+
+    /// Whether addresses are asked for, whatever routers say.
+    pub(crate) fn asks_addresses(&self) -> bool {
+        self.mode == Mode::Stateful
     }
 
     /// With this identifier.
@@ -173,20 +172,6 @@ pub(crate) enum Loss {
     NotOnLink,
     /// Somebody else has an address.
     Taken,
-}
-
-/// An exchange of messages under way.
-#[derive(Debug, Clone, Copy)]
-struct Exchange {
-    kind: MessageType,
-    rules: Rules,
-    xid: [u8; 3],
-    /// When the first was sent.
-    since: Instant,
-    /// When the next is.
-    next: Instant,
-    wait: Duration,
-    sent: u32,
 }
 
 /// A lease, and since when.
@@ -296,12 +281,12 @@ impl Client {
             return;
         }
         match std::mem::replace(&mut self.state, State::Stopped) {
-            State::Init(_) | State::Informed(_) if self.config.stateless => {
-                let exchange = self.begin(now, MessageType::InformationRequest, INFORMATION);
+            State::Init(_) | State::Informed(_) if !self.config.asks_addresses() => {
+                let exchange = self.begin(now, MessageType::InformationRequest);
                 self.state = State::Informing(self.send(now, exchange, None, &[]));
             }
             State::Init(_) | State::Informed(_) => {
-                let exchange = self.begin(now, MessageType::Solicit, SOLICIT);
+                let exchange = self.begin(now, MessageType::Solicit);
                 self.state = State::Soliciting(self.send(now, exchange, None, &[]), None);
             }
             // The first round is over: the best of those that answered is asked.
@@ -321,14 +306,14 @@ impl Client {
                 self.lose(now, &held, Loss::Expired);
             }
             State::Probing(held) => self.state = State::Probing(held),
-            State::Bound(held) => self.extend(now, held, MessageType::Renew, RENEW),
+            State::Bound(held) => self.extend(now, held, MessageType::Renew),
             State::Extending(exchange, held) => match exchange.kind {
                 MessageType::Renew if now >= held.until(held.lease.t2) => {
-                    self.extend(now, held, MessageType::Rebind, REBIND);
+                    self.extend(now, held, MessageType::Rebind);
                 }
                 // The server that had forgotten us has nothing to say.
                 MessageType::Request if exchange.is_over() => {
-                    self.extend(now, held, MessageType::Rebind, REBIND);
+                    self.extend(now, held, MessageType::Rebind);
                 }
                 // RFC 8415 section 18.2.3: nobody says anything to the contrary.
                 MessageType::Confirm if now >= exchange.since + CONFIRM_FOR => {
@@ -432,7 +417,7 @@ impl Client {
             }
             // It has forgotten us: it may remember when asked.
             (Verdict::NoBinding, _) if is_heard => {
-                let exchange = self.begin(now, MessageType::Request, REQUEST);
+                let exchange = self.begin(now, MessageType::Request);
                 let exchange = self.send(now, exchange, Some(&heard.server), &held.lease.addresses);
                 self.state = State::Extending(exchange, held);
             }
@@ -467,7 +452,7 @@ impl Client {
         if declined.is_empty() {
             return;
         }
-        let exchange = self.begin(now, MessageType::Decline, REQUEST);
+        let exchange = self.begin(now, MessageType::Decline);
         self.send(now, exchange, Some(&held.lease.server), &declined);
         self.failed = self.failed.max(1);
         self.lose(now, &held, Loss::Taken);
@@ -477,7 +462,7 @@ impl Client {
     pub(crate) fn link_changed(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                self.extend(now, held, MessageType::Confirm, CONFIRM);
+                self.extend(now, held, MessageType::Confirm);
             }
             State::Informed(_) => self.state = State::Init(now),
             other => self.state = other,
@@ -488,7 +473,7 @@ impl Client {
     pub(crate) fn release(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                let exchange = self.begin(now, MessageType::Release, REQUEST);
+                let exchange = self.begin(now, MessageType::Release);
                 self.send(
                     now,
                     exchange,
@@ -501,7 +486,7 @@ impl Client {
     }
 
     fn request(&mut self, now: Instant, best: Incoming) {
-        let exchange = self.begin(now, MessageType::Request, REQUEST);
+        let exchange = self.begin(now, MessageType::Request);
         let addresses = best.lease.as_ref().map_or(&[][..], |it| &it.addresses);
         let exchange = self.send(now, exchange, Some(&best.server), addresses);
         self.state = State::Requesting(exchange, best);
@@ -512,8 +497,8 @@ impl Client {
         self.state = State::Probing(Held { lease, since });
     }
 
-    fn extend(&mut self, now: Instant, held: Held, kind: MessageType, rules: Rules) {
-        let exchange = self.begin(now, kind, rules);
+    fn extend(&mut self, now: Instant, held: Held, kind: MessageType) {
+        let exchange = self.begin(now, kind);
         let exchange = self.send_for(now, exchange, &held);
         self.state = State::Extending(exchange, held);
     }
@@ -543,17 +528,9 @@ impl Client {
         self.state = State::Init(now + wait);
     }
 
-    fn begin(&mut self, now: Instant, kind: MessageType, rules: Rules) -> Exchange {
+    fn begin(&mut self, now: Instant, kind: MessageType) -> Exchange {
         let [a, b, c, ..] = self.entropy.next_u64().to_be_bytes();
-        Exchange {
-            kind,
-            rules,
-            xid: [a, b, c],
-            since: now,
-            next: now,
-            wait: Duration::ZERO,
-            sent: 0,
-        }
+        Exchange::new(now, kind, [a, b, c])
     }
 
     /// Sends the message of an exchange, once more.
@@ -586,30 +563,6 @@ impl Client {
         if self.events.len() < QUEUE {
             self.events.push_back(event);
         }
-    }
-}
-
-impl Exchange {
-    /// RFC 8415 section 15.
-    fn sent(&mut self, now: Instant, entropy: &mut Entropy) {
-        let Rules { first, last, .. } = self.rules;
-        let around = |time: Duration, entropy: &mut Entropy| entropy.around(time, time / 10);
-        self.wait = match self.wait {
-            // Section 18.2.1: all servers are to have the whole time for their answer.
-            Duration::ZERO if self.kind == MessageType::Solicit => {
-                first + entropy.below(first / 10)
-            }
-            Duration::ZERO => around(first, entropy),
-            before if before * 2 > last => around(last, entropy),
-            before => before + around(before, entropy),
-        };
-        self.next = now + self.wait;
-        self.sent += 1;
-    }
-
-    /// Whether it was sent as often as it is to be.
-    fn is_over(&self) -> bool {
-        self.rules.most > 0 && self.sent >= self.rules.most
     }
 }
 

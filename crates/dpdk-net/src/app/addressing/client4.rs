@@ -21,6 +21,8 @@ pub(super) struct Task {
     pub(super) vlan: u16,
     /// Says when to give the lease back.
     pub(super) stop: watch::Receiver<bool>,
+    /// Changes when the link has come up again.
+    pub(super) links: watch::Receiver<u64>,
 }
 
 /// The socket, and the address that it is bound to. There is one only while something is under way.
@@ -52,12 +54,10 @@ impl Task {
                     Event::Renewed(renewed, since) => {
                         self.take(&mut client, lease.as_ref(), &renewed, since);
                         lease = Some(renewed);
-                        open = None;
                     }
                     Event::Lost(address, loss) => {
                         self.give_up(address, loss, lease.take());
                         probing = false;
-                        open = None;
                     }
                 }
             }
@@ -66,10 +66,7 @@ impl Task {
                     tracing::debug!(vlan = self.vlan, %error, "DHCPv4: a message was not sent");
                 }
             }
-            if lease.is_some()
-                && !probing
-                && open.as_ref().is_some_and(|it| it.from.is_unspecified())
-            {
+            if !client.listens() {
                 open = None;
             }
             if *self.stop.borrow() {
@@ -90,6 +87,7 @@ impl Task {
                     }
                 }
                 () = sleep(wait) => {}
+                Ok(()) = self.links.changed() => client.link_changed(self.now()),
                 changed = self.stop.changed() => {
                     if changed.is_err() {
                         return;

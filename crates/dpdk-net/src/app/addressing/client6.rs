@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dpdk_net_stack::{AddressState, IfAddr, Instant, Lifetimes};
 use tokio::sync::watch;
@@ -12,10 +13,13 @@ use super::client4::sleep;
 use super::dns::{Dns, Source};
 use super::{LOOK, Stacks};
 use crate::dhcp::v6::{
-    self, CLIENT_PORT, Client, Event, Lease, Loss, SERVER_PORT, SERVERS, Settings,
+    self, CLIENT_PORT, Client, Event, Lease, Loss, Mode, SERVER_PORT, SERVERS, Settings,
 };
 use crate::handle::Handle;
 use crate::net::UdpSocket;
+
+/// How often it is looked whether a router has said what DHCPv6 is for.
+const ROUTERS: Duration = Duration::from_millis(100);
 
 /// The client of one interface.
 pub(super) struct Task {
@@ -32,6 +36,9 @@ impl Task {
     /// Runs until it is stopped.
     pub(super) async fn run(mut self, config: v6::Config, seed: u64) {
         let Some(socket) = self.open().await else {
+            return;
+        };
+        let Some(config) = self.as_routers_say(config).await else {
             return;
         };
         let mut client = Client::new(config, seed, self.now());
@@ -130,6 +137,26 @@ impl Task {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+            }
+        }
+    }
+
+    /// The configuration with what is to be asked for, once a router has said so where it is left to them. `None` if it is to
+    /// stop before.
+    async fn as_routers_say(&mut self, config: v6::Config) -> Option<v6::Config> {
+        if config.mode != Mode::AsRouters {
+            return Some(config);
+        }
+        loop {
+            let heard = self.handle.with(|state| state.stack.advertised(self.vlan));
+            match heard {
+                Some(heard) if heard.managed => return Some(config.mode(Mode::Stateful)),
+                Some(heard) if heard.other => return Some(config.mode(Mode::Stateless)),
+                _ => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ROUTERS) => {}
                 _ = self.stop.wait_for(|stop| *stop) => return None,
             }
         }

@@ -1,10 +1,10 @@
 //! The client against servers of all kinds, in virtual time.
 
+use super::*;
 use dhcproto::v4::{self, DhcpOption, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
-use proptest::prelude::*;
 
-use super::*;
+mod hostile;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const NOW: Instant = Instant::from_secs(1_000);
@@ -406,6 +406,59 @@ fn nobody_can_take_a_lease_that_is_not_being_renewed() {
 }
 
 #[test]
+fn after_the_link_was_down_any_server_is_asked_whether_the_lease_holds() {
+    for (kind, event) in [
+        (Some(MessageType::Ack), None),
+        (
+            Some(MessageType::Nak),
+            Some(Event::Lost(ADDRESS, Loss::Refused)),
+        ),
+        (None, None),
+    ] {
+        let mut client = bound();
+        assert!(!client.listens());
+        client.link_changed(secs(60));
+        let (to, request) = said(&mut client, secs(60), MessageType::Request);
+        assert_eq!(
+            (to, request.ciaddr()),
+            (To::Unconfigured, Ipv4Addr::UNSPECIFIED)
+        );
+        assert_eq!(
+            (requested(&request), server_of(&request)),
+            (Some(ADDRESS), None)
+        );
+        assert!(client.listens());
+        match kind {
+            Some(kind) => hear(&mut client, secs(61), &answer(&request, kind, OTHER)),
+            None => {
+                while client.listens() {
+                    let now = client.next_timeout().unwrap();
+                    sent(&mut client, now);
+                }
+            }
+        }
+        match (client.poll_event(), event) {
+            (Some(Event::Renewed(lease, since)), None) => {
+                assert_eq!((lease.server, since), (OTHER, secs(60)));
+            }
+            (told, expected) => assert_eq!(told, expected),
+        }
+        if kind.is_none() {
+            assert_eq!(
+                client.next_timeout(),
+                Some(secs(1_800)),
+                "it holds as it did"
+            );
+        }
+    }
+    // A link that comes up before there is a lease changes nothing.
+    let mut client = client();
+    said(&mut client, NOW, MessageType::Discover);
+    client.link_changed(secs(1));
+    assert!(sent(&mut client, secs(1)).is_empty());
+}
+
+#[test]
 fn an_address_that_somebody_has_is_declined() {
     let mut client = client();
     let (_, discover) = said(&mut client, NOW, MessageType::Discover);
@@ -578,78 +631,4 @@ fn what_is_for_another_client_is_not_heard() {
     long.resize(2_000, 0);
     client.receive(NOW, &long);
     assert!(sent(&mut client, NOW).is_empty());
-}
-
-/// A message with a right head and anything as options.
-fn any_options() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
-    let code = prop_oneof![
-        Just(1u8),
-        Just(3),
-        Just(6),
-        Just(12),
-        Just(15),
-        Just(26),
-        Just(51),
-        Just(53),
-        Just(54),
-        Just(58),
-        Just(59),
-        Just(61),
-        Just(81),
-        Just(119),
-        Just(121),
-        any::<u8>()
-    ];
-    let value = proptest::collection::vec(any::<u8>(), 0..40);
-    proptest::collection::vec((code, value), 0..12)
-}
-
-proptest! {
-    /// Whatever a server says: nothing breaks, and an address that is ours by that can be one.
-    #[test]
-    fn hostile_messages_do_no_harm(
-        messages in proptest::collection::vec((any_options(), any::<u32>(), 0usize..400), 1..6)
-    ) {
-        let mut client = client();
-        let mut now = NOW;
-        for (options, yiaddr, cut) in messages {
-            client.handle_timeout(now);
-            let head = {
-                let none = Ipv4Addr::UNSPECIFIED;
-                let mut head = v4::Message::new_with_id(
-                    client.xid, none, yiaddr.into(), none, none, &MAC.octets(),
-                );
-                head.set_opcode(Opcode::BootReply);
-                let mut bytes = Vec::new();
-                head.encode(&mut Encoder::new(&mut bytes)).unwrap();
-                bytes.truncate(240);
-                bytes
-            };
-            let mut bytes = head;
-            // Most often what it takes to be heard.
-            if cut % 4 != 0 {
-                bytes.extend([53, 1, [2, 5, 6][cut % 3], 54, 4, 198, 18, 0, 1, 51, 4, 0, 0, 1, 0]);
-            }
-            for (code, value) in options {
-                bytes.extend([code, value.len() as u8]);
-                bytes.extend(value);
-            }
-            bytes.push(255);
-            if cut < 100 {
-                bytes.truncate(bytes.len() - cut.min(bytes.len()));
-            }
-            client.receive(now, &bytes);
-            while let Some(event) = client.poll_event() {
-                if let Event::Offered(lease, _) | Event::Renewed(lease, _) = event {
-                    prop_assert!(!lease.address.is_loopback() && !lease.address.is_multicast());
-                    prop_assert!((1..=32).contains(&lease.prefix_len));
-                    prop_assert!(lease.valid >= Duration::from_secs(10) && lease.t1 <= lease.t2);
-                    prop_assert!(lease.routes.len() <= 130 && lease.search.len() <= 8);
-                    client.confirmed();
-                }
-            }
-            while client.poll_transmit().is_some() {}
-            now += Duration::from_secs(200);
-        }
-    }
 }

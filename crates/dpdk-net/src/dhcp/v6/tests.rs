@@ -425,7 +425,7 @@ fn a_lease_is_given_back_at_the_end() {
 
 #[test]
 fn settings_alone_are_asked_for_and_asked_for_anew() {
-    let (mut client, begin) = client_of(Config::new().stateless());
+    let (mut client, begin) = client_of(Config::new().mode(Mode::Stateless));
     let asked = said(&mut client, begin, MessageType::InformationRequest);
     assert!(asked.opts().get(OptionCode::IANA).is_none());
     let resolver: Ipv6Addr = "fd00:7::53".parse().unwrap();

@@ -116,6 +116,8 @@ pub(crate) struct Interfaces {
     /// Counts the changes of what may be used.
     version: u64,
     pub(crate) routes: Routes,
+    /// An interface has another MTU, of which TCP does not know yet.
+    pub(crate) mtus_changed: bool,
     next_timeout: Option<Instant>,
 }
 
@@ -144,6 +146,7 @@ impl Interfaces {
             broadcasts: Vec::new(),
             version: 0,
             routes: Routes::new(&config.routes),
+            mtus_changed: false,
             next_timeout: None,
         };
         interfaces.refresh();

@@ -97,19 +97,24 @@ impl Link {
             Ok(ndp::Message::NeighborAdvertisement {
                 target,
                 target_link,
+                router,
                 solicited,
                 override_,
-                ..
-            }) => self.on_advertisement(
-                now,
-                dst,
-                (at, target),
-                target_link,
-                Answer {
+            }) => {
+                let answer = Answer {
                     solicited,
                     override_,
-                },
-            ),
+                };
+                let valid = self.on_advertisement(now, dst, (at, target), target_link, answer);
+                // RFC 4861 section 7.2.5: it was a router, and is a host now.
+                if valid
+                    && !router
+                    && let Some(heard) = self.ifaces.no_router(at, target)
+                {
+                    self.hear_router(now, at, heard);
+                }
+                valid
+            }
             Ok(ndp::Message::RouterAdvertisement(message)) => {
                 // RFC 4861 section 6.1.2.
                 let is_valid = src.is_unicast_link_local();
@@ -139,12 +144,16 @@ impl Link {
         router: Ipv6Addr,
         message: &ndp::RouterAdvertisement<'_>,
     ) {
-        let heard = Advertisement::read(router, message);
-        if self.on_router(now, at, &heard) {
-            self.tell(at, News::Router(Arc::new(heard)));
-        } else {
+        if !self.ifaces.may_hear(now, at) {
             self.neighbors.stats.router_messages_ignored += 1;
+            return;
         }
+        self.hear_router(now, at, Advertisement::read(router, message));
+    }
+
+    fn hear_router(&mut self, now: Instant, at: IfIndex, heard: Advertisement) {
+        self.on_router(now, at, &heard);
+        self.tell(at, News::Router(Arc::new(heard)));
     }
 
     /// RFC 4861 sections 7.1.1 and 7.2.3, RFC 4862 section 5.4.3. Whether the message was valid.

@@ -126,11 +126,9 @@ impl Link {
         self.news.on && self.ifaces.is_on_link(hop) && self.neighbors.mac_of(hop) != mac
     }
 
-    /// Takes in what a router advertises; `false` if nobody listens.
-    pub(crate) fn on_router(&mut self, now: Instant, at: IfIndex, heard: &Advertisement) -> bool {
-        if !self.ifaces.on_advertisement(now, at, heard) {
-            return false;
-        }
+    /// Takes in what a router advertises.
+    pub(crate) fn on_router(&mut self, now: Instant, at: IfIndex, heard: &Advertisement) {
+        self.ifaces.on_advertisement(now, at, heard);
         self.neighbors.stats.router_advertisements += 1;
         if let Some(mac) = heard.link {
             let (addr, tci) = (heard.router.into(), self.ifaces.get(at).tci);
@@ -140,7 +138,6 @@ impl Link {
                     push_frame(replies, tci, frame)
                 });
         }
-        true
     }
 
     fn apply(&mut self, now: Instant, at: IfIndex, what: &News) {
@@ -186,9 +183,7 @@ impl Link {
             News::Query(query) => self
                 .ifaces
                 .change(at, |iface| iface.groups.on_query(now, query)),
-            News::Router(ref heard) => {
-                self.on_router(now, at, heard);
-            }
+            News::Router(ref heard) => self.on_router(now, at, heard),
         }
     }
 }

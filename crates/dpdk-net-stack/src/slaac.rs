@@ -488,25 +488,31 @@ impl Interface {
 }
 
 impl Interfaces {
-    /// Takes in what a router advertises on an interface; `false` if it does not listen, or has heard too much of late.
-    pub(crate) fn on_advertisement(
-        &mut self,
-        now: Instant,
-        at: IfIndex,
-        heard: &Advertisement,
-    ) -> bool {
-        let is_taken = self.change(at, |interface| {
+    /// Whether an advertisement that came in by an interface is to be acted upon: it listens, and has not heard too much of
+    /// late.
+    pub(crate) fn may_hear(&mut self, now: Instant, at: IfIndex) -> bool {
+        self.change(at, |interface| {
             let autoconf = interface.autoconf.as_mut();
-            let is_taken = autoconf.is_some_and(|autoconf| autoconf.limit.take(now));
-            if is_taken {
-                interface.on_advertisement(now, heard);
-            }
-            is_taken
+            autoconf.is_some_and(|autoconf| autoconf.limit.take(now))
+        })
+    }
+
+    /// Takes in what a router advertises on an interface.
+    pub(crate) fn on_advertisement(&mut self, now: Instant, at: IfIndex, heard: &Advertisement) {
+        self.mtus_changed |= self.change(at, |interface| {
+            let mtu = interface.mtu_v6;
+            interface.on_advertisement(now, heard);
+            interface.mtu_v6 != mtu
         });
-        if is_taken {
-            self.refresh();
-        }
-        is_taken
+        self.refresh();
+    }
+
+    /// A neighbour says that it is no router: if it was a default router, that is what it would advertise now.
+    pub(crate) fn no_router(&self, at: IfIndex, neighbor: Ipv6Addr) -> Option<Advertisement> {
+        let autoconf = self.get(at).autoconf.as_ref()?;
+        let mut routers = autoconf.defaults.iter();
+        let was_one = routers.any(|it| it.what.router == neighbor);
+        was_one.then(|| Advertisement::withdrawn(neighbor, autoconf.managed, autoconf.other))
     }
 
     /// A neighbour does not answer: where it is a router, others come first.

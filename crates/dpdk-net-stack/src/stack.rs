@@ -222,6 +222,9 @@ impl Stack {
 
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        if core::mem::take(&mut self.link.ifaces.mtus_changed) {
+            self.tcp.set_mtus(&self.link.ifaces);
+        }
     }
 
     /// Tells a socket of an ICMP error, or of a neighbour that does not answer.

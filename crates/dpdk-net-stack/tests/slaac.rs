@@ -501,6 +501,65 @@ fn of_several_routers_the_preferred_one_that_answers_is_taken() {
 }
 
 #[test]
+fn a_router_that_says_it_is_a_host_is_none() {
+    let mut stack = stack();
+    let ra = ra(ROUTER).own_mac().prefix("fd00:7::/64", 86_400, 86_400);
+    hear(&mut stack, NOW, &ra);
+    let says = |router: bool| {
+        let mut message = vec![136, 0, 0, 0, if router { 0xa0 } else { 0x20 }, 0, 0, 0];
+        message.extend(v6(ROUTER).octets());
+        message.extend([2, 1]);
+        message.extend(ra.mac.0);
+        frame_of(ra.mac, (v6(ROUTER), v6(ALL_NODES)), 255, message)
+    };
+    stack.ingest(NOW, &[says(true)]);
+    assert_eq!(stack.advertised(0).unwrap().routers, [v6(ROUTER)]);
+    stack.ingest(NOW, &[says(false)]);
+    assert!(stack.advertised(0).unwrap().routers.is_empty());
+    assert_eq!(made(&stack).len(), 1, "its prefix is what it was");
+}
+
+#[test]
+fn segments_are_offered_to_be_as_large_as_the_link_is_said_to_take() {
+    let mut stack = Stack::new(
+        bare(|config| config.addresses = vec!["198.18.0.1/24".parse().unwrap()]),
+        NOW,
+    )
+    .unwrap();
+    let offered = |stack: &mut Stack, to: &str| {
+        stack.tcp_connect(NOW, None, to.parse().unwrap()).unwrap();
+        let frames = sent(stack, NOW);
+        let mss = frames
+            .iter()
+            .find_map(|frame| match parse(frame).unwrap().network {
+                // The first option of a SYN.
+                Network::Ip(ip, Transport::Tcp(_)) => {
+                    let option = ip.payload().get(20..24)?;
+                    assert_eq!(option[..2], [2, 4]);
+                    Some(u16::from_be_bytes([option[2], option[3]]))
+                }
+                _ => None,
+            });
+        mss.expect("a SYN")
+    };
+    for neighbor in ["198.18.0.2", "fd00:7::2"] {
+        stack
+            .set_neighbor(Neighbor::new(ip(neighbor), mac(2)))
+            .unwrap();
+    }
+    let ra = ra(ROUTER).prefix("fd00:7::/64", 86_400, 86_400);
+    hear(&mut stack, NOW, &ra);
+    assert_eq!(offered(&mut stack, "[fd00:7::2]:80"), 1_440);
+    hear(&mut stack, NOW, &ra.mtu(1_300));
+    assert_eq!(offered(&mut stack, "[fd00:7::2]:81"), 1_240);
+    assert_eq!(offered(&mut stack, "198.18.0.2:80"), 1_460);
+    stack.set_ipv4_mtu(0, Some(1_000)).unwrap();
+    assert_eq!(offered(&mut stack, "198.18.0.2:81"), 960);
+    stack.set_ipv4_mtu(0, None).unwrap();
+    assert_eq!(offered(&mut stack, "198.18.0.2:82"), 1_460);
+}
+
+#[test]
 fn routes_of_routers_are_taken() {
     let mut stack = stack();
     let mut route = vec![24, 2, 32, 0, 0, 0, 0, 60, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0];

@@ -56,20 +56,29 @@ pub(crate) struct Advertisement {
 }
 
 impl Advertisement {
-    /// What `router` says.
-    pub(crate) fn read(router: Ipv6Addr, message: &RouterAdvertisement<'_>) -> Self {
-        let mut heard = Advertisement {
+    /// Of one that is no default router, with these flags, and says nothing else.
+    pub(super) fn withdrawn(router: Ipv6Addr, managed: bool, other: bool) -> Self {
+        Self {
             router,
             link: None,
-            lifetime_secs: message.lifetime_secs(),
-            preference: message.preference(),
-            managed: message.managed(),
-            other: message.other(),
+            lifetime_secs: 0,
+            preference: Preference::Medium,
+            managed,
+            other,
             mtu: None,
             prefixes: Vec::new(),
             routes: Vec::new(),
             resolvers: Vec::new(),
             search: Vec::new(),
+        }
+    }
+
+    /// What `router` says.
+    pub(crate) fn read(router: Ipv6Addr, message: &RouterAdvertisement<'_>) -> Self {
+        let mut heard = Self {
+            lifetime_secs: message.lifetime_secs(),
+            preference: message.preference(),
+            ..Self::withdrawn(router, message.managed(), message.other())
         };
         for option in message.options() {
             match option {

@@ -105,6 +105,7 @@ impl Stack {
             let told = mtu.map(usize::from).filter(|mtu| *mtu >= LEAST_IPV4_MTU);
             interface.mtu_v4 = told.map_or(interface.mtu, |told| told.min(interface.mtu));
         });
+        self.link.ifaces.mtus_changed = true;
         Ok(())
     }
 

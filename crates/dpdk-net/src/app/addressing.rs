@@ -15,7 +15,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dpdk_net_stack::{AddressInfo, Config, IfAddr, Lifetimes, Neighbor, Origin, Route};
+use dpdk_net_stack::{
+    AddressInfo, Config, IfAddr, Lifetimes, Limits, Neighbor, Origin, Route, TcpConfig,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -168,6 +170,23 @@ impl Context {
     /// [`Error::Stack`]: as [`Stack::set_neighbor`](dpdk_net_stack::Stack::set_neighbor).
     pub fn set_neighbor(&self, neighbor: Neighbor) -> Result<(), Error> {
         self.stacks().set_neighbor(neighbor)
+    }
+
+    /// The limits and settings of TCP that hold now.
+    pub fn limits(&self) -> (Limits, TcpConfig) {
+        self.handle().with(|state| {
+            let stack = &state.stack;
+            (stack.limits().clone(), stack.tcp_config().clone())
+        })
+    }
+
+    /// Changes limits and settings of TCP, those that can be while the application runs:
+    /// [`Stack::reconfigure`](dpdk_net_stack::Stack::reconfigure) says which.
+    ///
+    /// # Errors
+    /// [`Error::Stack`] with the first that can't; nothing has changed then.
+    pub fn reconfigure(&self, limits: &Limits, tcp: &TcpConfig) -> Result<(), Error> {
+        self.stacks().reconfigure(limits, tcp)
     }
 
     /// Forgets a neighbour on the link of a VLAN, 0 being the untagged network; `false` if it was not known.

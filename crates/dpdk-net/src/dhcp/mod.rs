@@ -7,7 +7,8 @@
 //! The formats of messages are the `dhcproto` crate's. What comes in is sieved before it is read: options that mean nothing
 //! here, or whose length is not what their kind has, never get to the parser.
 //!
-//! Who drives the clients, and what a lease does to the stacks, is in `app`.
+//! `AppBuilder` drives them ([`AppBuilder::dhcp4`](crate::AppBuilder::dhcp4), [`dhcp6`](crate::AppBuilder::dhcp6)); who builds
+//! workers otherwise drives them likewise, over sockets of its own.
 
 mod names;
 pub mod v4;

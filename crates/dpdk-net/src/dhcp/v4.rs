@@ -15,9 +15,10 @@ use dpdk_net_stack::{Duration, Instant};
 use self::message::{Incoming, Kind, Outgoing};
 use super::{Entropy, earlier};
 
-/// The ports of client and server.
-pub(crate) const CLIENT_PORT: u16 = 68;
-pub(crate) const SERVER_PORT: u16 = 67;
+/// The port of clients.
+pub const CLIENT_PORT: u16 = 68;
+/// The port of servers.
+pub const SERVER_PORT: u16 = 67;
 
 /// Between the first two messages, and the most between any (RFC 2131 section 4.1); each is varied by a second.
 const FIRST_RETRY: Duration = Duration::from_secs(4);
@@ -38,7 +39,7 @@ const QUEUE: usize = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The MAC address of the interface. Set by the application.
+    /// The MAC address of the interface. `AppBuilder` sets it.
     pub mac: MacAddr,
     /// The client identifier, where the server tells clients apart by it (RFC 2132 section 9.14; RFC 4361 has the format).
     /// Default none: the MAC address does.
@@ -124,25 +125,34 @@ pub struct Lease {
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum To {
+#[non_exhaustive]
+pub enum To {
     /// To all, from no address.
     Unconfigured,
     /// To all, from the address of the lease.
     Broadcast(Ipv4Addr),
     /// To the server, from the address of the lease.
-    Server { from: Ipv4Addr, server: Ipv4Addr },
+    Server {
+        /// The address of the lease.
+        from: Ipv4Addr,
+        /// The server.
+        server: Ipv4Addr,
+    },
 }
 
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) to: To,
-    pub(crate) bytes: Vec<u8>,
+pub struct Message {
+    /// To whom, and from where.
+    pub to: To,
+    /// The payload of the datagram, from the client's port to the server's.
+    pub bytes: Vec<u8>,
 }
 
 /// What has become of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+#[non_exhaustive]
+pub enum Event {
     /// An address is ours, if nobody has it: to be probed. The time is when it was asked for.
     Offered(Lease, Instant),
     /// The lease goes on, with these terms. The time is when it was asked for.
@@ -153,7 +163,8 @@ pub(crate) enum Event {
 
 /// Why a lease has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
+#[non_exhaustive]
+pub enum Loss {
     /// No server has renewed it.
     Expired,
     /// A server has said no.
@@ -223,7 +234,7 @@ enum State {
 
 /// A client of one interface.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     config: Config,
     entropy: Entropy,
     state: State,
@@ -242,7 +253,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that begins at once.
-    pub(crate) fn new(config: Config, seed: u64, now: Instant) -> Self {
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         Self {
             config,
             entropy: Entropy::new(seed),
@@ -258,17 +269,17 @@ impl Client {
     }
 
     /// The next message to be sent.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Message> {
+    pub fn poll_transmit(&mut self) -> Option<Message> {
         self.messages.pop_front()
     }
 
     /// What has become of the lease.
-    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+    pub fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Init(at) => Some(*at),
             State::Selecting(retry) | State::Requesting { retry, .. } => Some(retry.at),
@@ -283,7 +294,7 @@ impl Client {
     }
 
     /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_none_or(|at| at > now) {
             return;
         }
@@ -348,7 +359,7 @@ impl Client {
     }
 
     /// Takes in a message that came to the client's port.
-    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) {
+    pub fn receive(&mut self, now: Instant, bytes: &[u8]) {
         let Some(heard) = Incoming::read(bytes, &self.config).filter(|heard| heard.xid == self.xid)
         else {
             return;
@@ -399,7 +410,7 @@ impl Client {
     }
 
     /// The address of the lease has been probed, and nobody has it.
-    pub(crate) fn confirmed(&mut self) {
+    pub fn confirmed(&mut self) {
         if let State::Probing(held) = &self.state {
             let held = held.clone();
             self.wanted = Some(held.lease.address);
@@ -410,7 +421,7 @@ impl Client {
     }
 
     /// Whether an answer is waited for.
-    pub(crate) fn listens(&self) -> bool {
+    pub fn listens(&self) -> bool {
         match &self.state {
             State::Selecting(_) | State::Requesting { .. } | State::Rebooting { .. } => true,
             State::Bound { held, next } => *next != held.until(held.lease.t1),
@@ -419,7 +430,7 @@ impl Client {
     }
 
     /// The link was down and is up again: it may be another one (RFC 2131 section 3.2, section 4.4.2).
-    pub(crate) fn link_changed(&mut self, now: Instant) {
+    pub fn link_changed(&mut self, now: Instant) {
         if let State::Bound { held, .. } | State::Rebooting { held, .. } = &self.state {
             let held = held.clone();
             (self.since, self.asked) = (now, now);
@@ -430,7 +441,7 @@ impl Client {
     }
 
     /// Somebody else has the address of the lease.
-    pub(crate) fn taken(&mut self, now: Instant) {
+    pub fn taken(&mut self, now: Instant) {
         let (State::Probing(held) | State::Bound { held, .. }) = &self.state else {
             return;
         };
@@ -450,7 +461,7 @@ impl Client {
     }
 
     /// Gives the lease back, and ends.
-    pub(crate) fn release(&mut self, now: Instant) {
+    pub fn release(&mut self, now: Instant) {
         if let State::Bound { held, .. } | State::Rebooting { held, .. } = &self.state {
             let (from, server) = (held.lease.address, held.lease.server);
             self.xid = self.entropy.next_u64() as u32;

@@ -17,10 +17,12 @@ use self::exchange::Exchange;
 use self::message::{Incoming, Outgoing, Verdict};
 use super::{Entropy, earlier};
 
-/// The ports of client and server, and the group of all servers and relays.
-pub(crate) const CLIENT_PORT: u16 = 546;
-pub(crate) const SERVER_PORT: u16 = 547;
-pub(crate) const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+/// The port of clients.
+pub const CLIENT_PORT: u16 = 546;
+/// The port of servers.
+pub const SERVER_PORT: u16 = 547;
+/// The group of all servers and relays of a link (RFC 8415 section 7.1).
+pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 
 /// Longest wait before the first message. RFC 8415 section 7.6 has a second (SOL_MAX_DELAY and its like), for links where all
 /// hosts come up together; a tenth is what probes and solicitations wait here.
@@ -51,7 +53,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The MAC address of the interface. Set by the application.
+    /// The MAC address of the interface. `AppBuilder` sets it.
     pub mac: MacAddr,
     /// What is asked for. Default: addresses.
     pub mode: Mode,
@@ -132,6 +134,8 @@ pub struct Settings {
 pub struct Lease {
     /// The addresses.
     pub addresses: Vec<Address>,
+    /// Addresses that are not to be used any more (RFC 8415 section 18.2.10.1).
+    pub withdrawn: Vec<Ipv6Addr>,
     /// The identifier of the server (DUID).
     pub server: Vec<u8>,
     /// When they are renewed at their server, from when they were asked for.
@@ -152,7 +156,8 @@ impl Lease {
 
 /// What has become of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+#[non_exhaustive]
+pub enum Event {
     /// Addresses are ours, if nobody has them: to be probed. The time is when they were asked for.
     Offered(Lease, Instant),
     /// The lease goes on, with these terms; addresses that it does not name end in their time. The time is when it was asked for.
@@ -165,7 +170,8 @@ pub(crate) enum Event {
 
 /// Why a lease has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
+#[non_exhaustive]
+pub enum Loss {
     /// No server has renewed it.
     Expired,
     /// A server says that the addresses are not of this link.
@@ -215,7 +221,7 @@ enum State {
 
 /// A client of one interface.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     config: Config,
     id: Vec<u8>,
     entropy: Entropy,
@@ -228,7 +234,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that begins in a moment.
-    pub(crate) fn new(config: Config, seed: u64, now: Instant) -> Self {
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let mut entropy = Entropy::new(seed);
         let begin = now + entropy.below(FIRST_DELAY);
         Self {
@@ -243,17 +249,17 @@ impl Client {
     }
 
     /// The next message to be sent to all servers.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         self.messages.pop_front()
     }
 
     /// What has become of the lease.
-    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+    pub fn next_timeout(&self) -> Option<Instant> {
         let end = |held: &Held| held.until(held.lease.valid());
         let next = match &self.state {
             State::Init(at) | State::Informed(at) => Some(*at),
@@ -276,7 +282,7 @@ impl Client {
     }
 
     /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         if self.next_timeout().is_none_or(|at| at > now) {
             return;
         }
@@ -332,7 +338,7 @@ impl Client {
     }
 
     /// Takes in a message that came to the client's port.
-    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) {
+    pub fn receive(&mut self, now: Instant, bytes: &[u8]) {
         let Some(heard) = Incoming::read(bytes, &self.id, self.config.association()) else {
             return;
         };
@@ -426,7 +432,7 @@ impl Client {
     }
 
     /// The addresses of the lease have been probed, and nobody has them.
-    pub(crate) fn confirmed(&mut self) {
+    pub fn confirmed(&mut self) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Probing(held) => {
                 self.failed = 0;
@@ -437,7 +443,7 @@ impl Client {
     }
 
     /// Somebody else has an address of the lease.
-    pub(crate) fn taken(&mut self, now: Instant, address: Ipv6Addr) {
+    pub fn taken(&mut self, now: Instant, address: Ipv6Addr) {
         let (State::Probing(held) | State::Bound(held) | State::Extending(_, held)) = &self.state
         else {
             return;
@@ -459,7 +465,7 @@ impl Client {
     }
 
     /// The link was down and is up again: it may be another one (RFC 8415 section 18.2.3).
-    pub(crate) fn link_changed(&mut self, now: Instant) {
+    pub fn link_changed(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
                 self.extend(now, held, MessageType::Confirm);
@@ -470,7 +476,7 @@ impl Client {
     }
 
     /// Gives the lease back, and ends.
-    pub(crate) fn release(&mut self, now: Instant) {
+    pub fn release(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
                 let exchange = self.begin(now, MessageType::Release);

@@ -98,8 +98,13 @@ impl UdpSocket {
         Self::open_with(UdpOptions::new(to_stack(addr)), Family::of(addr))
     }
 
-    /// A socket that speaks by the interface of this VLAN before that has an address: see [`UdpOptions::unconfigured`].
-    pub(crate) fn unconfigured(vlan: u16, port: u16) -> io::Result<Self> {
+    /// A socket that speaks by the interface of this VLAN, 0 being the port itself, before that has an address, as DHCP clients do:
+    /// it sends to 255.255.255.255 from 0.0.0.0, and receives what comes in by that interface alone. See
+    /// [`UdpOptions::unconfigured`].
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn unconfigured(vlan: u16, port: u16) -> io::Result<Self> {
         Self::open_with(UdpOptions::unconfigured(vlan, port), Family::V4)
     }
 

@@ -54,12 +54,13 @@ impl Task {
                 match event {
                     Event::Offered(offered, since) => {
                         self.take(&offered, since);
-                        lease = Some(offered);
-                        probing = true;
+                        tracing::info!(vlan = self.vlan, addresses = ?offered.addresses, "DHCPv6: leased");
+                        (lease, probing) = (Some(offered), true);
                     }
                     Event::Renewed(renewed, since) => {
                         self.take(&renewed, since);
-                        lease = Some(renewed);
+                        // There may be new ones, which are probed.
+                        (lease, probing) = (Some(renewed), true);
                     }
                     Event::Lost(addresses, loss) => {
                         self.give_up(&addresses, loss);
@@ -175,13 +176,16 @@ impl Task {
         if addresses.iter().any(|it| is(&it, AddressState::Tentative)) {
             return true;
         }
-        tracing::info!(vlan = self.vlan, ?addresses, "DHCPv6: leased");
         client.confirmed();
         false
     }
 
     /// Gives the stacks what is leased. What is not named any more ends in its time.
     fn take(&self, lease: &Lease, since: Instant) {
+        for withdrawn in &lease.withdrawn {
+            // One that we do not have is gone all the same.
+            let _ = self.stacks().remove_address(self.vlan, (*withdrawn).into());
+        }
         for leased in &lease.addresses {
             // RFC 8415 section 18.2.10.1: what else is on the link, routers tell.
             let address = IfAddr {

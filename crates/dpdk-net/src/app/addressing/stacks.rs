@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use dpdk_net_stack::{AddressState, Duration, IfAddr, Instant, Lifetimes, Neighbor, Route, Stack};
+use dpdk_net_stack::{
+    AddressState, Duration, IfAddr, Instant, Lifetimes, Limits, Neighbor, Route, Stack, TcpConfig,
+};
 
 use crate::error::Error;
 use crate::handle::Handle;
@@ -81,6 +83,10 @@ impl Stacks<'_> {
         self.0
             .iter()
             .fold(false, |known, handle| known | forget(handle))
+    }
+
+    pub(crate) fn reconfigure(&self, limits: &Limits, tcp: &TcpConfig) -> Result<(), Error> {
+        self.each(|stack, _| stack.reconfigure(limits, tcp))
     }
 
     pub(crate) fn set_ipv4_mtu(&self, vlan: u16, mtu: Option<u16>) -> Result<(), Error> {

@@ -294,6 +294,11 @@ fn lease(association: &IANA, server: &[u8], settings: &Settings) -> Option<Lease
             valid,
         })
     };
+    let ended = told.iter().filter_map(|option| match option {
+        DhcpOption::IAAddr(told) if told.valid_life == 0 => Some(told.addr),
+        _ => None,
+    });
+    let withdrawn: Vec<Ipv6Addr> = ended.take(MAX_ADDRESSES).collect();
     let addresses: Vec<Address> = told
         .iter()
         .filter_map(address)
@@ -312,6 +317,7 @@ fn lease(association: &IANA, server: &[u8], settings: &Settings) -> Option<Lease
     let t1 = t1.max(Duration::from_secs(1));
     Some(Lease {
         addresses,
+        withdrawn,
         server: server.to_vec(),
         t1,
         t2: t2.max(t1),

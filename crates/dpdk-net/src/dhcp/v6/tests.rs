@@ -331,6 +331,24 @@ fn a_renewed_lease_counts_from_when_that_was_asked() {
 }
 
 #[test]
+fn a_server_that_renumbers_withdraws_an_address_and_grants_another() {
+    let (mut client, since) = bound();
+    let now = since + Duration::from_secs(1_800);
+    let renew = said(&mut client, now, MessageType::Renew);
+    let new: Ipv6Addr = "fd00:8::50".parse().unwrap();
+    let both = association([granted(address(), 0, 0), granted(new, 3_600, 7_200)]);
+    let reply = answer_with(&renew, MessageType::Reply, SERVER, [both]);
+    hear(&mut client, now, &reply);
+    let Some(Event::Renewed(lease, _)) = client.poll_event() else {
+        panic!()
+    };
+    assert_eq!(
+        (lease.withdrawn, lease.addresses[0].address),
+        (vec![address()], new)
+    );
+}
+
+#[test]
 fn a_server_that_has_forgotten_us_is_asked_again() {
     let (mut client, since) = bound();
     let now = since + Duration::from_secs(1_800);

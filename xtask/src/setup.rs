@@ -65,6 +65,12 @@ const TEST: &[Package] = &[
     package("python3", "HTTP server that an example fetches from"),
     package("iperf3", "bulk transfer"),
     package("netcat-openbsd", "half-closing TCP client"),
+    package(
+        "dnsmasq-base",
+        "DHCPv4, DHCPv6 and router advertisements that ours are answered by",
+    ),
+    package("udhcpd", "another DHCPv4 server"),
+    package("radvd", "another source of router advertisements"),
     package("procps", "`ps` and `pgrep` in checks for leftovers"),
     package("valgrind", "instruction counts of the benches (callgrind)"),
 ];

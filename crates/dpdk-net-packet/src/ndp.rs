@@ -1,10 +1,17 @@
 //! IPv6 neighbour discovery messages (RFC 4861 section 4), read and written. Rules of validity that need to know the IP
 //! header (a hop limit of 255, who may be source) live in the stack.
 
+mod router;
+
 use core::net::Ipv6Addr;
 
 use crate::icmp::{self, v6};
 use crate::{MacAddr, ParseError};
+
+pub use router::{
+    Labels, Preference, PrefixInformation, Resolvers, RouterAdvertisement, RouterOption,
+    SearchNames, write_router_solicitation,
+};
 
 /// The length of a solicitation or advertisement without options.
 pub const NEIGHBOR_LEN: usize = 24;
@@ -17,7 +24,7 @@ const OPTION_TARGET_LINK: u8 = 2;
 /// A neighbour discovery message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Message {
+pub enum Message<'a> {
     /// Who has `target`?
     NeighborSolicitation {
         /// The address asked for.
@@ -38,15 +45,8 @@ pub enum Message {
         /// Whether it replaces what is known.
         override_: bool,
     },
-    /// A router tells about itself.
-    RouterAdvertisement {
-        /// Hop limit to use, 0 for none given.
-        hop_limit: u8,
-        /// For how many seconds it is a default router, 0 for not.
-        lifetime_secs: u16,
-        /// Its link-layer address.
-        source_link: Option<MacAddr>,
-    },
+    /// A router tells about itself and the link.
+    RouterAdvertisement(RouterAdvertisement<'a>),
     /// A router is asked for.
     RouterSolicitation {
         /// The asker's link-layer address.
@@ -56,9 +56,9 @@ pub enum Message {
     Redirect,
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// Reads a message, its options checked. The caller has found the type to be one of RFC 4861's.
-    pub fn parse(message: icmp::Message<'_>) -> Result<Self, ParseError> {
+    pub fn parse(message: icmp::Message<'a>) -> Result<Self, ParseError> {
         let b = message.bytes();
         let word = message.word();
         let target = || -> Result<Ipv6Addr, ParseError> {
@@ -80,12 +80,7 @@ impl Message {
                 override_: word & 1 << 29 != 0,
             }),
             v6::ROUTER_ADVERTISEMENT => {
-                let options = b.get(16..).ok_or(ParseError::Icmpv6Truncated)?;
-                Ok(Self::RouterAdvertisement {
-                    hop_limit: b[4],
-                    lifetime_secs: u16::from_be_bytes([b[6], b[7]]),
-                    source_link: link_option(options, OPTION_SOURCE_LINK)?,
-                })
+                RouterAdvertisement::parse(b).map(Self::RouterAdvertisement)
             }
             v6::ROUTER_SOLICITATION => Ok(Self::RouterSolicitation {
                 source_link: link_option(&b[8..], OPTION_SOURCE_LINK)?,
@@ -101,19 +96,35 @@ impl Message {
     }
 }
 
-/// The link-layer address option of the kind wanted, all options having been checked (RFC 4861 section 4.6).
-fn link_option(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, ParseError> {
-    let mut found = None;
-    while !options.is_empty() {
-        let len = options.get(1).map_or(0, |units| usize::from(*units) * 8);
-        if len == 0 || len > options.len() {
-            return Err(ParseError::NdpBadOption);
+/// Options, each with its type and length (RFC 4861 section 4.6).
+#[derive(Clone, Copy)]
+struct Options<'a>(&'a [u8]);
+
+impl<'a> Iterator for Options<'a> {
+    type Item = Result<&'a [u8], ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
         }
-        let (option, rest) = options.split_at(len);
+        let len = self.0.get(1).map_or(0, |units| usize::from(*units) * 8);
+        let Some((option, rest)) = self.0.split_at_checked(len).filter(|_| len > 0) else {
+            self.0 = &[];
+            return Some(Err(ParseError::NdpBadOption));
+        };
+        self.0 = rest;
+        Some(Ok(option))
+    }
+}
+
+/// The link-layer address option of the kind wanted, all options having been checked.
+fn link_option(options: &[u8], wanted: u8) -> Result<Option<MacAddr>, ParseError> {
+    let mut found = None;
+    for option in Options(options) {
+        let option = option?;
         if option[0] == wanted && found.is_none() {
             found = MacAddr::from_slice(&option[2..]);
         }
-        options = rest;
     }
     Ok(found)
 }

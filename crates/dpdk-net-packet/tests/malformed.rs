@@ -437,7 +437,9 @@ fn neighbour_discovery_options() {
     let mut solicitation = [0u8; 40];
     let len = ndp::write_solicitation(&mut solicitation, "fd00::1".parse().unwrap(), None);
     assert_eq!(len, 24);
-    let parse = |bytes: &[u8]| ndp::Message::parse(Message::parse(bytes).unwrap());
+    fn parse(bytes: &[u8]) -> Result<ndp::Message<'_>, ParseError> {
+        ndp::Message::parse(Message::parse(bytes).unwrap())
+    }
     assert!(parse(&solicitation[..24]).is_ok());
     // An option of length zero, one that runs over, and a target cut off.
     assert_eq!(parse(&solicitation[..32]), Err(ParseError::NdpBadOption));

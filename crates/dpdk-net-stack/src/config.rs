@@ -1,8 +1,12 @@
 //! What a stack is told at its start: addresses, routes, sizes and limits, each with its default.
 //!
-//! [`Config::validate`] finds all that can't work before a packet moves. Nothing here changes while a stack runs.
+//! [`Config::validate`] finds all that can't work before a packet moves. Addresses, routes and neighbours can be changed
+//! while a stack runs (`Stack::add_address` and the like), limits and TCP's settings as `Stack::reconfigure` says; the rest
+//! stays as it is.
 
 mod error;
+mod neighbor;
+mod ranges;
 mod route;
 mod vlan;
 
@@ -15,12 +19,12 @@ use dpdk_net_packet::MacAddr;
 use dpdk_net_packet::gso::Checksums;
 
 use crate::addr;
-use crate::steer::MAX_WORKERS;
 use crate::tcp::Keepalive;
 use crate::tcp::cc::Algorithm;
 use crate::time::Duration;
 
 pub use error::ConfigError;
+pub use neighbor::Neighbor;
 pub use route::Route;
 pub use vlan::{MAX_VLANS, Vlan};
 
@@ -50,6 +54,15 @@ impl IfAddr {
             });
         }
         Ok(IfAddr { addr, prefix_len })
+    }
+
+    /// Whether an interface can have it.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        IfAddr::new(self.addr, self.prefix_len)?;
+        if !is_interface_address(self.addr) {
+            return Err(ConfigError::NotUnicast(self.addr));
+        }
+        Ok(())
     }
 
     /// Whether `other` is within the prefix of this address.
@@ -374,6 +387,14 @@ pub struct Config {
     pub vlans: Vec<Vlan>,
     /// Routes beside those to the prefixes of all addresses.
     pub routes: Vec<Route>,
+    /// Neighbours that are not asked for, half of `limits.neighbors` at most.
+    pub neighbors: Vec<Neighbor>,
+    /// Whether the port itself listens to routers and makes addresses of what they advertise (SLAAC: RFC 4862); for VLANs,
+    /// [`Vlan::slaac`]. Default off.
+    pub slaac: bool,
+    /// Keys the identifiers of the addresses that are made so: with a secret they are stable for a network and tell nothing of
+    /// the machine (RFC 7217); keep it, and have another for each port. Default `None`: they are made of `mac` (RFC 4291).
+    pub slaac_secret: Option<[u8; 16]>,
     /// Keys the flow table, initial sequence numbers and port choice. **Must** come from the system's random source
     /// where strangers can send packets; a fixed seed makes a run repeatable. Default all zero.
     pub seed: [u8; 32],
@@ -414,6 +435,9 @@ impl Config {
             addresses: Vec::new(),
             vlans: Vec::new(),
             routes: Vec::new(),
+            neighbors: Vec::new(),
+            slaac: false,
+            slaac_secret: None,
             seed: [0; 32],
             worker: 0,
             dad: true,
@@ -449,6 +473,13 @@ impl Config {
         self
     }
 
+    /// Adds a neighbour that is not asked for.
+    #[must_use]
+    pub fn with_neighbor(mut self, neighbor: Neighbor) -> Self {
+        self.neighbors.push(neighbor);
+        self
+    }
+
     /// The seed of what must not be the same on two workers: choices that each makes for itself, such as ports and
     /// identifications. What all have to agree on, such as SYN cookies and initial sequence numbers, comes from `seed` itself.
     pub(crate) fn worker_seed(&self) -> [u8; 32] {
@@ -468,91 +499,14 @@ impl Config {
         }
         vlan::validate(&self.vlans, self.mtu)?;
         self.validate_addresses()?;
+        let has_vlan = |id: u16| id == 0 || self.vlans.iter().any(|known| known.id == id);
         for route in &self.routes {
-            IfAddr::new(route.dest, route.prefix_len)?;
-            if let Some(vlan) = route.vlan
-                && !self.vlans.iter().any(|known| known.id == vlan)
-            {
-                let dest = route.dest;
-                return Err(ConfigError::UnknownVlan { dest, vlan });
-            }
-            if let Some(gateway) = route.gateway
-                && (gateway.is_ipv4() != route.dest.is_ipv4() || !is_interface_address(gateway))
-            {
-                return Err(ConfigError::BadGateway {
-                    dest: route.dest,
-                    gateway,
-                });
-            }
+            route.validate(has_vlan)?;
         }
-        let tcp = &self.tcp;
-        let range = |name, value: usize, min: usize, max: usize| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(ConfigError::OutOfRange {
-                    name,
-                    value: value as u64,
-                    min: min as u64,
-                    max: max as u64,
-                })
-            }
-        };
-        range(
-            "worker",
-            self.worker.into(),
-            0,
-            usize::from(MAX_WORKERS) - 1,
-        )?;
-        range("tcp.recv_buffer", tcp.recv_buffer, 2 * 1024, (1 << 30) - 1)?;
-        range("tcp.send_buffer", tcp.send_buffer, 2 * 1024, 1 << 30)?;
-        range("tcp.recv_window", tcp.recv_window, 2 * 1024, (1 << 30) - 1)?;
-        range("tcp.send_room", tcp.send_room, 2 * 1024, 1 << 30)?;
-        range("tcp.syn_retries", tcp.syn_retries.into(), 0, 30)?;
-        range("tcp.syn_queue", tcp.syn_queue, 1, 1 << 24)?;
-        range("tcp.syn_ack_retries", tcp.syn_ack_retries.into(), 0, 15)?;
-        range("tcp.max_connections", tcp.max_connections, 1, 1 << 28)?;
-        range("tcp.ephemeral_first", tcp.ephemeral_first.into(), 1, 65_535)?;
-        range(
-            "tcp.ephemeral_last",
-            tcp.ephemeral_last.into(),
-            tcp.ephemeral_first.into(),
-            65_535,
-        )?;
-        range(
-            "udp.ephemeral_first",
-            self.udp.ephemeral_first.into(),
-            1,
-            65_535,
-        )?;
-        range(
-            "udp.ephemeral_last",
-            self.udp.ephemeral_last.into(),
-            self.udp.ephemeral_first.into(),
-            65_535,
-        )?;
-        range(
-            "udp.recv_queue_bytes",
-            self.udp.recv_queue_bytes,
-            2 * 1024,
-            1 << 30,
-        )?;
-        let limits = &self.limits;
-        range("limits.neighbors", limits.neighbors, 1, 1 << 20)?;
-        range(
-            "limits.pending_per_neighbor",
-            limits.pending_per_neighbor,
-            1,
-            1 << 16,
-        )?;
-        range("limits.reply_queue", limits.reply_queue, 16, 1 << 20)?;
-        range(
-            "limits.reply_queue_bytes",
-            limits.reply_queue_bytes,
-            64 * 1024,
-            1 << 30,
-        )?;
-        Ok(())
+        for neighbor in &self.neighbors {
+            neighbor.validate(has_vlan)?;
+        }
+        self.validate_ranges()
     }
 
     /// Each address is of one interface only; link-local ones are of their link (RFC 4007 section 4).
@@ -562,10 +516,7 @@ impl Config {
         let of_vlans = of_vlans.flat_map(|v| v.addresses.iter().map(move |a| (v.id, a)));
         let mut seen: Vec<(u16, IpAddr)> = Vec::new();
         for (vlan, &IfAddr { addr, prefix_len }) in own.chain(of_vlans) {
-            IfAddr::new(addr, prefix_len)?;
-            if !is_interface_address(addr) {
-                return Err(ConfigError::NotUnicast(addr));
-            }
+            IfAddr { addr, prefix_len }.validate()?;
             seen.push((if addr::is_link_local(addr) { vlan } else { 0 }, addr));
         }
         seen.sort_unstable();
@@ -576,7 +527,7 @@ impl Config {
     }
 }
 
-fn is_interface_address(addr: IpAddr) -> bool {
+pub(crate) fn is_interface_address(addr: IpAddr) -> bool {
     let broadcast = matches!(addr, IpAddr::V4(v4) if v4.is_broadcast());
     !(addr.is_multicast() || addr.is_unspecified() || addr.is_loopback() || broadcast)
 }

@@ -117,10 +117,11 @@ impl Interface {
                     probing.next = Some(now + wait);
                     continue;
                 }
-                address.state = AddressState::Preferred;
+                address.take_into_use(now);
                 settled = true;
             }
-            if probing.announcements_left > 0 && address.state == AddressState::Preferred {
+            let probing = &mut address.probing;
+            if probing.announcements_left > 0 && address.state.is_usable() {
                 if !send_announcement(queue, ends, addr) {
                     probing.next = Some(now + RETRY);
                     continue;
@@ -145,10 +146,11 @@ impl Interface {
             AddressState::Tentative => {
                 address.state = AddressState::Duplicate;
                 address.probing = Probing::done();
+                self.replace_duplicate(now, addr);
                 self.refresh();
                 return true;
             }
-            AddressState::Preferred => {
+            AddressState::Preferred | AddressState::Deprecated => {
                 let last = address.probing.last_defence;
                 if addr.is_ipv4() && last.is_none_or(|at| now - at >= DEFEND_INTERVAL) {
                     address.probing.last_defence = Some(now);
@@ -189,12 +191,13 @@ impl Interfaces {
     }
 
     /// Another worker's stack has given our address `own` up: so it is here, however far its probing has come.
-    pub(crate) fn give_up(&mut self, own: Hop) {
+    pub(crate) fn give_up(&mut self, now: Instant, own: Hop) {
         self.change(own.at, |interface| {
             if let Some(address) = interface.address_mut(own.addr) {
                 address.state = AddressState::Duplicate;
                 address.probing = Probing::done();
             }
+            interface.replace_duplicate(now, own.addr);
             interface.refresh();
         });
         self.refresh();

@@ -10,7 +10,7 @@ use dpdk_net_packet::icmp::{self, v4, v6};
 use dpdk_net_packet::{IpPacket, ParseError, Protocol, checksum, ethernet, ipv4, ipv6};
 
 use crate::addr;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::emit::IpMeta;
 use crate::error::Error;
 use crate::interfaces::{Destination, IfIndex, Way};
@@ -203,6 +203,12 @@ impl Icmp {
             echoes: RateLimit::new(limits.echo_replies_per_second, seed, "echo replies"),
             stats: IcmpStats::default(),
         }
+    }
+
+    /// Changes the limits on rates.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        self.errors.set(limits.icmp_errors_per_second);
+        self.echoes.set(limits.echo_replies_per_second);
     }
 
     /// Handles a message that came in by `at`, its checksum verified, other than neighbour discovery's and MLD's. Echo is

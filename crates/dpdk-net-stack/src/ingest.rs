@@ -460,6 +460,9 @@ impl Stack {
             return;
         }
         if destination == Destination::Foreign && !self.is_for_others(at, ip, transport) {
+            if self.is_for_unconfigured(at, dst_mac, ip, transport) {
+                return;
+            }
             self.frames.drop_ip_not_for_us += 1;
             return;
         }

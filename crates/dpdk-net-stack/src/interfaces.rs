@@ -6,17 +6,18 @@
 //! prefixes does the source address decide, so that networks with the same addresses stay apart. Link-local addresses,
 //! groups and broadcasts are of one interface, and ARP and neighbour discovery answer for the addresses of theirs alone.
 //!
-//! Routes are those to the on-link prefixes and those configured; the longest prefix wins.
+//! Which routes there are is in [`routes`](crate::routes).
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dpdk_net_packet::MacAddr;
 
 use crate::addr;
-use crate::config::{Config, IfAddr, Route, address_bits, prefix_contains};
+use crate::config::{Config, IfAddr};
 use crate::iface::{AddressState, Interface};
+use crate::routes::{Routed, Routes};
 use crate::source::{self, Candidate};
 use crate::time::Instant;
 
@@ -93,30 +94,6 @@ impl NextHop {
     }
 }
 
-/// A route and the interface that it leads out by.
-#[derive(Debug, Clone, Copy)]
-struct Routed {
-    dest: IpAddr,
-    prefix_len: u8,
-    gateway: Option<IpAddr>,
-    at: IfIndex,
-}
-
-impl Routed {
-    fn new(route: &Route, at: Option<IfIndex>) -> Self {
-        Routed {
-            dest: route.dest,
-            prefix_len: route.prefix_len,
-            gateway: route.gateway,
-            at: at.unwrap_or(IfIndex::PORT),
-        }
-    }
-
-    fn contains(&self, addr: IpAddr) -> bool {
-        prefix_contains(self.dest, self.prefix_len, addr)
-    }
-}
-
 /// From so many on, addresses are sorted and searched by halves.
 const MANY: usize = 8;
 
@@ -138,8 +115,9 @@ pub(crate) struct Interfaces {
     broadcasts: Vec<u32>,
     /// Counts the changes of what may be used.
     version: u64,
-    /// On-link prefixes and configured routes, longest first.
-    routes: Vec<Routed>,
+    pub(crate) routes: Routes,
+    /// An interface has another MTU, of which TCP does not know yet.
+    pub(crate) mtus_changed: bool,
     next_timeout: Option<Instant>,
 }
 
@@ -167,57 +145,12 @@ impl Interfaces {
             bindable: Vec::new(),
             broadcasts: Vec::new(),
             version: 0,
-            routes: Vec::new(),
+            routes: Routes::new(&config.routes),
+            mtus_changed: false,
             next_timeout: None,
         };
-        interfaces.routes = interfaces.make_routes(&config.routes);
         interfaces.refresh();
         interfaces
-    }
-
-    fn make_routes(&self, configured: &[Route]) -> Vec<Routed> {
-        let mut on_link = Vec::new();
-        for (at, interface) in self.iter() {
-            for (address, _) in interface.addresses() {
-                let IfAddr { addr, prefix_len } = address;
-                // A host prefix has nobody else on the link. Where link-local addresses lie, routes don't tell.
-                if prefix_len < address_bits(addr) && !addr::is_link_local(addr) {
-                    on_link.push(Routed {
-                        dest: addr,
-                        prefix_len,
-                        gateway: None,
-                        at,
-                    });
-                }
-            }
-        }
-        let named = |route: &Route| self.by_vlan(route.vlan?);
-        // A gateway is looked for on the prefixes, and where routes say that something is on a link.
-        let direct = configured.iter().filter(|route| route.gateway.is_none());
-        let direct = direct.map(|route| Routed::new(route, named(route)));
-        let reached: Vec<Routed> = direct.chain(on_link.iter().copied()).collect();
-        let way_to = |gateway: IpAddr| {
-            let ways = reached.iter().filter(|way| way.contains(gateway));
-            let longest = ways.reduce(|best, other| {
-                if other.prefix_len > best.prefix_len {
-                    other
-                } else {
-                    best
-                }
-            });
-            longest.map(|way| way.at)
-        };
-        let mut routes: Vec<Routed> = configured
-            .iter()
-            .map(|route| {
-                let by_gateway = || way_to(route.gateway?);
-                Routed::new(route, named(route).or_else(by_gateway))
-            })
-            .collect();
-        routes.extend_from_slice(&on_link);
-        // Stable: of equal prefixes the configured route comes first.
-        routes.sort_by_key(|route| core::cmp::Reverse(route.prefix_len));
-        routes
     }
 
     /// The interface of a VLAN, or of the port itself for 0.
@@ -241,10 +174,7 @@ impl Interfaces {
         let vlan = usize::from(at.0).wrapping_sub(1);
         let interface = self.vlans.get_mut(vlan).unwrap_or(&mut self.port);
         let result = change(interface);
-        let timeouts = self
-            .iter()
-            .filter_map(|(_, interface)| interface.next_timeout());
-        self.next_timeout = timeouts.min();
+        self.schedule();
         result
     }
 
@@ -278,16 +208,35 @@ impl Interfaces {
         self.next_timeout
     }
 
-    /// To be called when the state of an address has changed.
+    fn schedule(&mut self) {
+        let timeouts = self
+            .iter()
+            .filter_map(|(_, interface)| interface.next_timeout());
+        self.next_timeout = timeouts.chain(self.routes.next_timeout()).min();
+    }
+
+    /// Ends what has a lifetime that is over. Whether anything has.
+    pub(crate) fn end_lifetimes(&mut self, now: Instant) -> bool {
+        let mut ended = self.routes.end_lifetimes(now);
+        let all = core::iter::once(&mut self.port).chain(&mut self.vlans);
+        for interface in all {
+            ended |= interface.end_lifetimes(now);
+        }
+        if ended {
+            self.refresh();
+        }
+        ended
+    }
+
+    /// To be called when addresses or routes have changed.
     pub(crate) fn refresh(&mut self) {
         let (mut usable, mut bindable) = (Vec::new(), Vec::new());
         let mut broadcasts = Vec::new();
-        let mut timeouts = Vec::new();
         for (at, interface) in self.iter() {
             for (IfAddr { addr, .. }, state) in interface.addresses() {
                 let bits = addr::to_bits(addr);
                 let is_link_local = addr::is_link_local(addr);
-                if state == AddressState::Preferred && (!is_link_local || at == IfIndex::PORT) {
+                if state.is_usable() && (!is_link_local || at == IfIndex::PORT) {
                     usable.push(bits);
                 }
                 if state != AddressState::Duplicate && !is_link_local {
@@ -295,7 +244,6 @@ impl Interfaces {
                 }
             }
             broadcasts.extend_from_slice(interface.broadcasts());
-            timeouts.extend(interface.next_timeout());
         }
         if usable.len() > MANY {
             usable.sort_unstable();
@@ -305,7 +253,8 @@ impl Interfaces {
         self.may_be_usable = usable.iter().map(bit).fold(0, |all, bit| all | bit);
         self.version += 1;
         (self.usable, self.bindable, self.broadcasts) = (usable, bindable, broadcasts);
-        self.next_timeout = timeouts.into_iter().min();
+        self.refresh_routes();
+        self.schedule();
     }
 
     /// Whether `addr` is an address of ours that may be used: of any interface, but of `at` if it is link-local.
@@ -482,6 +431,10 @@ impl Interfaces {
         if !self.has_vlans() {
             return IfIndex::PORT;
         }
+        // From no address: see `UdpOptions::unconfigured`.
+        if way.src == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            return self.by_vlan(way.scope).unwrap_or(IfIndex::PORT);
+        }
         let at = subnets().or_else(|| self.by_group(way));
         at.unwrap_or(IfIndex::PORT)
     }
@@ -514,7 +467,7 @@ impl Interfaces {
         Some(way)
     }
 
-    fn source_among(&self, way: &Way, only_preferred: bool) -> Option<IpAddr> {
+    fn source_among(&self, way: &Way, only_usable: bool) -> Option<IpAddr> {
         let (out, toward) = match self.next_hop(way) {
             NextHop::Neighbor(hop) => (hop.at, hop.addr),
             other => (other.at(), way.dst),
@@ -531,7 +484,7 @@ impl Interfaces {
         source::choose(
             way.dst,
             toward,
-            candidates.filter(|candidate| candidate.preferred || !only_preferred),
+            candidates.filter(|candidate| candidate.usable || !only_usable),
         )
     }
 }

@@ -24,6 +24,7 @@ mod iface;
 mod ingest;
 mod interfaces;
 mod large;
+mod lifetime;
 mod limit;
 mod link;
 mod multicast;
@@ -32,7 +33,9 @@ mod neighbor;
 mod news;
 mod random;
 mod reassembly;
+mod routes;
 mod sip;
+mod slaac;
 mod source;
 mod stack;
 mod stats;
@@ -47,18 +50,21 @@ mod udp;
 mod wheel;
 
 pub use config::{
-    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MAX_VLANS, MIN_MTU, Route,
-    TcpConfig, UdpConfig, Vlan,
+    ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MAX_VLANS, MIN_MTU,
+    Neighbor, Route, TcpConfig, UdpConfig, Vlan,
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};
 pub use icmp::IcmpStats;
-pub use iface::AddressState;
+pub use iface::{AddressInfo, AddressState, Origin};
 pub use large::{LargeFrame, Piece, Pieces, TxBuffer, TxMemory};
+pub use lifetime::Lifetimes;
 pub use link::LinkStats;
 pub use neighbor::{NeighborInfo, NeighborState, NeighborStats};
 pub use news::NeighborNews;
 pub use reassembly::ReassemblyStats;
+pub use routes::RouteInfo;
+pub use slaac::Advertised;
 pub use stack::Stack;
 pub use stats::{FrameStats, Stats, TcpStats};
 pub use steer::{Binding, MAX_WORKERS, Steering, SteeringStats, SteeringTable, Workers};

@@ -30,6 +30,11 @@ impl RateLimit {
         }
     }
 
+    /// Changes the limit, from the next second on.
+    pub(crate) fn set(&mut self, per_second: u32) {
+        self.per_second = per_second;
+    }
+
     /// Whether one more may be done now; if so it counts.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         if now >= self.until {

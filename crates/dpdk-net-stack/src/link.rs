@@ -96,7 +96,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let queue = || FrameQueue::new(config.limits.reply_queue, config.limits.reply_queue_bytes);
-        Self {
+        let mut link = Self {
             ifaces: Interfaces::new(config, now),
             neighbors: NeighborCache::new(config),
             replies: queue(),
@@ -106,12 +106,23 @@ impl Link {
             ids: IdSource::new(&config.worker_seed()),
             news: NewsQueue::default(),
             stats: LinkStats::default(),
+        };
+        for neighbor in &config.neighbors {
+            if let Some(at) = link.ifaces.by_vlan(neighbor.vlan) {
+                let addr = neighbor.addr;
+                link.add_neighbor(now, Hop { at, addr }, neighbor.mac);
+            }
         }
+        link
     }
 
-    /// Where a packet goes now; starts resolution or probing where that is due.
+    /// Where a packet of a connection goes now; starts resolution or probing where that is due.
     #[inline]
     pub(crate) fn lookup(&mut self, now: Instant, way: &Way) -> Lookup {
+        // A connection whose address was taken away waits for it to come back, or for its own timeouts, as on Linux.
+        if !(way.src.is_unspecified() || self.ifaces.is_bindable(way.src, way.scope)) {
+            return Lookup::NoRoute;
+        }
         let next = self.ifaces.next_hop(way);
         self.resolve(now, next)
     }
@@ -184,7 +195,7 @@ impl Link {
 
     #[inline]
     fn path_mtu_by(&self, now: Instant, at: IfIndex, addr: IpAddr) -> usize {
-        let mtu = self.ifaces.get(at).mtu;
+        let mtu = self.ifaces.get(at).mtu_for(addr);
         if self.path_mtus.is_empty() {
             return mtu;
         }
@@ -391,13 +402,19 @@ impl Link {
     /// does not answer are told to `report`.
     pub(crate) fn handle_timeout(&mut self, now: Instant, report: &mut dyn FnMut(ErrorReport)) {
         let due = self.ifaces.next_timeout().is_some_and(|at| at <= now);
+        if due {
+            self.ifaces.end_lifetimes(now);
+            self.ifaces.handle_slaac_timeout(now, &mut self.replies);
+        }
         if due && self.ifaces.handle_dad_timeout(now, &mut self.replies) {
             // What was looked up before there was an address to ask from.
             self.neighbors.ask_anew(now);
         }
         let (ifaces, replies) = (&self.ifaces, &mut self.replies);
         let mut asked = 0;
+        let mut silent = Vec::new();
         self.neighbors.handle_timeout(now, |due| match due {
+            Due::Silent(hop) => silent.push(hop),
             Due::Ask { hop, unicast } => ask(ifaces, &mut asked, replies, hop, unicast),
             Due::GiveUp { hop, frame } => {
                 let scope = ifaces.get(hop.at).vlan;
@@ -407,6 +424,9 @@ impl Link {
             }
         });
         self.neighbors.stats.requests_sent += asked;
+        for Hop { at, addr } in silent {
+            self.ifaces.note_silent(at, addr);
+        }
         if due {
             self.report_groups(now);
         }

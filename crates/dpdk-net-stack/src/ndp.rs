@@ -1,8 +1,9 @@
 //! What received neighbour discovery, MLD and IGMP messages do: RFC 4861 with its rules of validity, RFC 4862's conflict
 //! detection, RFC 9777 and RFC 9776.
 //!
-//! Router advertisements and redirects are counted and otherwise ignored: routes are configured.
+//! What router advertisements do is in [`slaac`](crate::slaac); redirects are counted and otherwise ignored.
 
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
 
 use dpdk_net_packet::icmp::{self, v6};
@@ -15,6 +16,7 @@ use crate::link::{Link, push_frame};
 use crate::multicast::{Heard, Multicast};
 use crate::neighbor::Answer;
 use crate::news::News;
+use crate::slaac::advertisement::Advertisement;
 use crate::time::Instant;
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -95,19 +97,32 @@ impl Link {
             Ok(ndp::Message::NeighborAdvertisement {
                 target,
                 target_link,
+                router,
                 solicited,
                 override_,
-                ..
-            }) => self.on_advertisement(
-                now,
-                dst,
-                (at, target),
-                target_link,
-                Answer {
+            }) => {
+                let answer = Answer {
                     solicited,
                     override_,
-                },
-            ),
+                };
+                let valid = self.on_advertisement(now, dst, (at, target), target_link, answer);
+                // RFC 4861 section 7.2.5: it was a router, and is a host now.
+                if valid
+                    && !router
+                    && let Some(heard) = self.ifaces.no_router(at, target)
+                {
+                    self.hear_router(now, at, heard);
+                }
+                valid
+            }
+            Ok(ndp::Message::RouterAdvertisement(message)) => {
+                // RFC 4861 section 6.1.2.
+                let is_valid = src.is_unicast_link_local();
+                if is_valid {
+                    self.on_router_advertisement(now, at, src, &message);
+                }
+                is_valid
+            }
             Ok(_) => {
                 self.neighbors.stats.router_messages_ignored += 1;
                 true
@@ -120,6 +135,25 @@ impl Link {
         if !valid {
             self.neighbors.stats.ndp_invalid += 1;
         }
+    }
+
+    fn on_router_advertisement(
+        &mut self,
+        now: Instant,
+        at: IfIndex,
+        router: Ipv6Addr,
+        message: &ndp::RouterAdvertisement<'_>,
+    ) {
+        if !self.ifaces.may_hear(now, at) {
+            self.neighbors.stats.router_messages_ignored += 1;
+            return;
+        }
+        self.hear_router(now, at, Advertisement::read(router, message));
+    }
+
+    fn hear_router(&mut self, now: Instant, at: IfIndex, heard: Advertisement) {
+        self.on_router(now, at, &heard);
+        self.tell(at, News::Router(Arc::new(heard)));
     }
 
     /// RFC 4861 sections 7.1.1 and 7.2.3, RFC 4862 section 5.4.3. Whether the message was valid.
@@ -154,7 +188,7 @@ impl Link {
                 return true;
             }
             AddressState::Duplicate => return true,
-            AddressState::Preferred => {}
+            AddressState::Preferred | AddressState::Deprecated => {}
         }
         let (mac, ends, vlan) = (iface.mac, iface.ends(MacAddr::ZERO), iface.vlan);
         if is_probe {

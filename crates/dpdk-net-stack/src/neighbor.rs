@@ -8,17 +8,20 @@
 //!
 //! The messages themselves are in [`arp`](crate::arp) and [`ndp`](crate::ndp); sending is [`link`](crate::link)'s.
 
+mod info;
+
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 use dpdk_net_packet::MacAddr;
 use hashbrown::HashMap;
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::interfaces::{Hop, IfIndex};
 use crate::random::{HashKey, Random};
 use crate::time::{Duration, Instant};
+
+pub use info::{NeighborInfo, NeighborState, NeighborStats};
 
 /// RetransTimer of RFC 4861 section 10: between two requests.
 pub(crate) const RETRANSMIT: Duration = Duration::from_secs(1);
@@ -30,79 +33,6 @@ const REACHABLE: Duration = Duration::from_secs(30);
 const DELAY_FIRST_PROBE: Duration = Duration::from_secs(5);
 /// Entries looked at to find one to evict.
 const EVICTION_WINDOW: usize = 32;
-
-/// How far the resolution of an address has come (RFC 4861 section 7.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NeighborState {
-    /// Asked for, no answer yet.
-    Incomplete,
-    /// Known to be there a short time ago.
-    Reachable,
-    /// Known once; will be probed when next used.
-    Stale,
-    /// Used while stale: to be probed unless traffic confirms it.
-    Delay,
-    /// Being probed.
-    Probe,
-    /// Entered by hand; never probed nor changed.
-    Static,
-}
-
-/// One neighbour, as told by `Stack::neighbors`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NeighborInfo {
-    /// Its IP address.
-    pub addr: IpAddr,
-    /// The VLAN that it is in, 0 for the untagged network.
-    pub vlan: u16,
-    /// Its MAC address, unless still being asked for.
-    pub mac: Option<MacAddr>,
-    /// How much that is worth.
-    pub state: NeighborState,
-}
-
-/// What happened in the neighbour cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NeighborStats {
-    /// Neighbours that answered for the first time.
-    pub resolved: u64,
-    /// Neighbours given up after three unanswered requests.
-    pub unreachable: u64,
-    /// Entries evicted to make room.
-    pub evicted: u64,
-    /// Packets that had to wait for resolution.
-    pub packets_queued: u64,
-    /// Packets given up because their neighbour did not answer.
-    pub packets_unreachable: u64,
-    /// Packets dropped because too many, or too many bytes, waited.
-    pub packets_overflowed: u64,
-    /// Packets dropped because the reply queue was full when their neighbour answered.
-    pub packets_no_room: u64,
-    /// Requests (ARP, neighbour solicitations) sent.
-    pub requests_sent: u64,
-    /// Answers (ARP replies, neighbour advertisements) sent.
-    pub replies_sent: u64,
-    /// News for other workers' stacks that were dropped, as they were not taken and too many waited already.
-    pub news_dropped: u64,
-    /// News of other workers' stacks.
-    pub news_applied: u64,
-    /// Others seen using, or probing for, one of our addresses.
-    pub address_conflicts: u64,
-    /// ARP packets that contradict themselves: a group as sender, or the like.
-    pub arp_invalid: u64,
-    /// Neighbour discovery or MLD messages that RFC 4861 section 6.1 or 7.1 says to discard: a hop limit below 255, a
-    /// group as target, a wrong source or destination.
-    pub ndp_invalid: u64,
-    /// Neighbour discovery messages with a bad option or too short.
-    pub ndp_malformed: u64,
-    /// Router advertisements and redirects, which are not acted upon.
-    pub router_messages_ignored: u64,
-    /// IGMP messages that make no sense.
-    pub igmp_invalid: u64,
-}
 
 /// What looking a neighbour up has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +50,8 @@ pub(crate) enum Found {
 pub(crate) enum Due {
     /// Ask all, or the one given if there is one, for `hop`.
     Ask { hop: Hop, unicast: Option<MacAddr> },
+    /// The neighbour did not answer, and is forgotten.
+    Silent(Hop),
     /// The neighbour did not answer: this frame, whole but for its destination, can't be sent.
     GiveUp { hop: Hop, frame: Vec<u8> },
 }
@@ -155,6 +87,8 @@ pub(crate) struct NeighborCache {
     free: Vec<u32>,
     timers: BTreeSet<(Instant, u32)>,
     hand: usize,
+    /// Entries made by hand.
+    statics: usize,
     pending_bytes: usize,
     max_entries: usize,
     max_pending: usize,
@@ -171,6 +105,7 @@ impl NeighborCache {
             free: Vec::new(),
             timers: BTreeSet::new(),
             hand: 0,
+            statics: 0,
             pending_bytes: 0,
             max_entries: config.limits.neighbors,
             max_pending: config.limits.pending_per_neighbor,
@@ -178,6 +113,13 @@ impl NeighborCache {
             random: Random::new(&config.worker_seed(), "neighbors"),
             stats: NeighborStats::default(),
         }
+    }
+
+    /// Changes the bounds. Entries over them stay until others need their place.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        self.max_entries = limits.neighbors;
+        self.max_pending = limits.pending_per_neighbor;
+        self.max_pending_bytes = limits.pending_bytes;
     }
 
     /// The MAC address of `hop`, to send something there now.
@@ -355,6 +297,11 @@ impl NeighborCache {
         mac: MacAddr,
         send: impl FnMut(&[u8]) -> bool,
     ) -> bool {
+        // The others need some room too.
+        let is_new = self.state_of(hop) != Some(NeighborState::Static);
+        if is_new && self.statics >= self.max_entries / 2 {
+            return false;
+        }
         let at = match self.index.get(&hop) {
             Some(at) => *at,
             None => match self.create(now, hop) {
@@ -367,23 +314,23 @@ impl NeighborCache {
         };
         entry.mac = mac;
         entry.state = NeighborState::Static;
+        self.statics += usize::from(is_new);
         set_deadline(&mut self.timers, entry, at, None);
         self.flush(at, send);
         true
     }
 
+    fn state_of(&self, hop: Hop) -> Option<NeighborState> {
+        let at = *self.index.get(&hop)? as usize;
+        Some(self.entries.get(at)?.as_ref()?.state)
+    }
+
     /// Whether `hop` has been asked for lately and has not answered yet.
     pub(crate) fn is_asking(&self, hop: Hop) -> bool {
-        self.index
-            .get(&hop)
-            .and_then(|at| self.entries.get(*at as usize))
-            .and_then(Option::as_ref)
-            .is_some_and(|entry| {
-                matches!(
-                    entry.state,
-                    NeighborState::Incomplete | NeighborState::Probe
-                )
-            })
+        matches!(
+            self.state_of(hop),
+            Some(NeighborState::Incomplete | NeighborState::Probe)
+        )
     }
 
     /// The MAC address of `hop`, if it is known.
@@ -433,6 +380,7 @@ impl NeighborCache {
             if entry.requests >= MAX_REQUESTS {
                 self.stats.unreachable += 1;
                 let hop = entry.hop;
+                due(Due::Silent(hop));
                 for frame in self.discard(at) {
                     self.stats.packets_unreachable += 1;
                     due(Due::GiveUp { hop, frame });
@@ -503,8 +451,11 @@ impl NeighborCache {
 
     /// An incomplete entry whose first request is sent by the caller; a place is made for it if need be.
     fn create(&mut self, now: Instant, hop: Hop) -> Option<u32> {
-        if self.index.len() >= self.max_entries {
-            self.evict();
+        // Two at most: after the limit was lowered there are too many for a while.
+        for _ in 0..2 {
+            if self.index.len() >= self.max_entries {
+                self.evict();
+            }
         }
         if self.index.len() >= self.max_entries {
             return None;
@@ -564,6 +515,7 @@ impl NeighborCache {
         let Some(mut entry) = self.entries.get_mut(at as usize).and_then(Option::take) else {
             return VecDeque::new();
         };
+        self.statics -= usize::from(entry.state == NeighborState::Static);
         set_deadline(&mut self.timers, &mut entry, at, None);
         self.index.remove(&entry.hop);
         self.free.push(at);

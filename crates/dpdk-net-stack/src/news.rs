@@ -1,5 +1,5 @@
 //! What a stack learns of the link and the stacks of other workers have to know: who has which MAC address, what a path takes, that
-//! somebody else has one of our addresses, and which groups are joined.
+//! somebody else has one of our addresses, which groups are joined, and what routers advertise.
 //!
 //! ARP and most of neighbour discovery come to one queue, whoever has asked: RSS doesn't spread them. So what comes in here is
 //! told to all others, and has there the effect that it would have had if it had come there, except that nothing is answered
@@ -11,6 +11,7 @@
 //! waits, one change for each address and group at most, where a change that is taken back before it was told cancels out.
 
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -21,6 +22,7 @@ use crate::interfaces::{Hop, IfIndex};
 use crate::link::{Link, push_frame};
 use crate::multicast::Query;
 use crate::neighbor::Answer;
+use crate::slaac::advertisement::Advertisement;
 use crate::stack::Stack;
 use crate::time::Instant;
 
@@ -28,7 +30,7 @@ use crate::time::Instant;
 const MAX_NEWS: usize = 256;
 
 /// Something that the other stacks have to know, from [`Stack::poll_neighbor_news`] or [`Stack::poll_decision`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeighborNews {
     /// Of which worker.
     from: u16,
@@ -46,7 +48,7 @@ impl NeighborNews {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
     /// An ARP reply, or a neighbour advertisement. Whether ARP's was solicited, each has to find out for itself.
     Answer {
@@ -73,6 +75,8 @@ pub(crate) enum News {
     },
     /// A router asks for groups.
     Query(Query),
+    /// What a router advertises.
+    Router(Arc<Advertisement>),
     Decided(Decision),
 }
 
@@ -161,12 +165,26 @@ impl Link {
             && self.neighbors.mac_of(hop) != mac
     }
 
-    fn apply(&mut self, now: Instant, news: NeighborNews) {
-        let NeighborNews { from, at, what } = news;
+    /// Takes in what a router advertises.
+    pub(crate) fn on_router(&mut self, now: Instant, at: IfIndex, heard: &Advertisement) {
+        self.ifaces.on_advertisement(now, at, heard);
+        self.neighbors.stats.router_advertisements += 1;
+        if let Some(mac) = heard.link {
+            let (addr, tci) = (heard.router.into(), self.ifaces.get(at).tci);
+            let replies = &mut self.replies;
+            self.neighbors
+                .on_asked(now, Hop { at, addr }, mac, |frame| {
+                    push_frame(replies, tci, frame)
+                });
+        }
+    }
+
+    fn apply(&mut self, now: Instant, news: &NeighborNews) {
+        let &NeighborNews { from, at, ref what } = news;
         let tci = self.ifaces.get(at).tci;
         let replies = &mut self.replies;
         let send = |frame: &[u8]| push_frame(replies, tci, frame);
-        match what {
+        match *what {
             News::Answer { addr, mac, answer } => {
                 let hop = Hop { at, addr };
                 // As in `on_arp`: solicited is what somebody waits for.
@@ -195,7 +213,7 @@ impl Link {
                 .change(at, |iface| iface.groups.on_query(now, query)),
             News::Decided(Decision::GivenUp(addr)) => {
                 self.neighbors.stats.address_conflicts += 1;
-                self.ifaces.give_up(Hop { at, addr });
+                self.ifaces.give_up(now, Hop { at, addr });
             }
             News::Decided(Decision::Joined(group)) => self.ifaces.change(at, |iface| {
                 iface.groups.join_for_other(now, group, from);
@@ -203,6 +221,7 @@ impl Link {
             News::Decided(Decision::Left(group)) => self.ifaces.change(at, |iface| {
                 iface.groups.leave_for_other(now, group, from);
             }),
+            News::Router(ref heard) => self.on_router(now, at, heard),
         }
     }
 }
@@ -239,7 +258,7 @@ impl Stack {
     pub fn apply_neighbor_news(&mut self, now: Instant, news: &NeighborNews) {
         self.advance(now);
         self.link.neighbors.stats.news_applied += 1;
-        self.link.apply(now, *news);
+        self.link.apply(now, news);
     }
 
     /// Another worker has ended, and can't tell that it has left its groups.

@@ -118,6 +118,11 @@ impl Reassembler {
         }
     }
 
+    /// Changes how many bytes may wait.
+    pub(crate) fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
     /// Takes a fragment in that came by `at`. The whole packet, to be read like one that was received, if it was the last one missing;
     /// its fragment header or fields are gone, and an IPv4 header checksum is right.
     pub(crate) fn insert(

@@ -14,13 +14,15 @@ pub(crate) struct Candidate {
     /// Whether it is of the interface that the packet leaves by.
     pub(crate) own: bool,
     /// Whether it may be used already.
-    pub(crate) preferred: bool,
+    pub(crate) usable: bool,
+    /// Whether it is to be chosen for what is new only if nothing else serves.
+    pub(crate) deprecated: bool,
 }
 
 impl Candidate {
     /// An address of the interface that the packet leaves by, if it may be used.
     pub(crate) fn own(address: &Address) -> Option<Self> {
-        Self::new(address, true).filter(|candidate| candidate.preferred)
+        Self::new(address, true).filter(|candidate| candidate.usable)
     }
 
     /// An address, unless somebody else has it.
@@ -28,7 +30,8 @@ impl Candidate {
         (address.state != AddressState::Duplicate).then_some(Candidate {
             addr: address.addr,
             own,
-            preferred: address.state == AddressState::Preferred,
+            usable: address.state.is_usable(),
+            deprecated: address.state == AddressState::Deprecated,
         })
     }
 }
@@ -42,14 +45,21 @@ pub(crate) fn choose(
     let same_family = candidates.filter(|candidate| candidate.addr.addr.is_ipv4() == dst.is_ipv4());
     let best = match dst {
         IpAddr::V4(_) => {
-            // To ourselves from the same address; of the interface; then whether it is on the subnet, then the longest
+            // To ourselves from the same address; one that is not deprecated; of the interface; then whether it is on the subnet, then the longest
             // prefix.
             let key = |candidate: &Candidate| {
                 let IfAddr { addr, prefix_len } = candidate.addr;
                 let on_link = candidate.addr.contains(toward);
                 let len = if on_link { prefix_len } else { 0 };
-                let Candidate { own, preferred, .. } = *candidate;
-                (addr == dst, own, preferred, on_link, len)
+                let Candidate { own, usable, .. } = *candidate;
+                (
+                    addr == dst,
+                    !candidate.deprecated,
+                    own,
+                    usable,
+                    on_link,
+                    len,
+                )
             };
             same_family.reduce(|best, other| {
                 if key(&other) > key(&best) {
@@ -71,7 +81,7 @@ pub(crate) fn choose(
 }
 
 /// Whether `a` beats `b` as the source for `dst`; a tie keeps `b`. RFC 6724 section 5, with the rules that can make a
-/// difference without temporary, deprecated or home addresses: 1, 2, 5, 6 and 8.
+/// difference without temporary or home addresses: 1, 2, 3, 5, 6 and 8.
 fn is_better(dst: Ipv6Addr, a: &Candidate, b: &Candidate) -> bool {
     let (IpAddr::V6(addr_a), IpAddr::V6(addr_b)) = (a.addr.addr, b.addr.addr) else {
         return false;
@@ -89,12 +99,16 @@ fn is_better(dst: Ipv6Addr, a: &Candidate, b: &Candidate) -> bool {
             scope_b < scope_dst
         };
     }
+    // Rule 3: not deprecated.
+    if a.deprecated != b.deprecated {
+        return b.deprecated;
+    }
     // Rule 5: of the outgoing interface. What is still being probed there comes before what another interface has.
     if a.own != b.own {
         return a.own;
     }
-    if a.preferred != b.preferred {
-        return a.preferred;
+    if a.usable != b.usable {
+        return a.usable;
     }
     // Rule 6: the same label.
     let wanted = label(dst);

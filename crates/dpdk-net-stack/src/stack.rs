@@ -4,7 +4,9 @@
 //! [`Stack::handle_timeout`] when [`Stack::next_timeout`] has come, and [`Stack::poll_event`] until it is empty. After any call
 //! that may make something ready to be sent (ingest, a timeout, a call of a socket) `poll_transmit` is to be called.
 
+mod addresses;
 mod interfaces;
+mod reconfigure;
 mod tcp;
 mod udp;
 mod udp_segments;
@@ -13,7 +15,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::config::{ChecksumOffload, Config};
+use crate::config::{ChecksumOffload, Config, Limits};
 use crate::error::Error;
 use crate::event::Event;
 use crate::icmp::{ErrorReport, Icmp, IcmpError};
@@ -49,6 +51,7 @@ pub struct Stack {
     /// Whether datagrams go before segments this time.
     datagrams_first: bool,
     keepalive: Keepalive,
+    limits: Limits,
 }
 
 /// Frames to ourselves that one call takes in.
@@ -75,6 +78,7 @@ impl Stack {
             now,
             datagrams_first: false,
             keepalive: config.tcp.keepalive,
+            limits: config.limits,
         })
     }
 
@@ -228,6 +232,9 @@ impl Stack {
 
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        if core::mem::take(&mut self.link.ifaces.mtus_changed) {
+            self.tcp.set_mtus(&self.link.ifaces);
+        }
     }
 
     /// Tells a socket of an ICMP error, or of a neighbour that does not answer.

@@ -17,7 +17,7 @@ mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dpdk_net_packet::gso::Checksums;
 use dpdk_net_packet::{IpPacket, Protocol, udp};
@@ -75,6 +75,10 @@ pub struct UdpOptions {
     /// Whether the port may be shared with others that say the same (`SO_REUSEADDR`): groups and broadcasts go to all of
     /// them, other datagrams to the one connected to their sender or else to the one bound last.
     pub reuse_address: bool,
+    /// Speaks by the interface of this VLAN, 0 being the port itself, before it has an address, as DHCP clients do. `local` is
+    /// `0.0.0.0` then. It sends to 255.255.255.255 alone, from 0.0.0.0; it receives what comes in by that interface for all, or
+    /// in a frame for us for an address that is not ours yet. Sockets that are bound otherwise don't stand in its way.
+    pub unconfigured: Option<u16>,
 }
 
 impl UdpOptions {
@@ -84,6 +88,17 @@ impl UdpOptions {
             local,
             only_v6: false,
             reuse_address: false,
+            unconfigured: None,
+        }
+    }
+
+    /// A socket that speaks by the interface of this VLAN before that has an address: see
+    /// [`unconfigured`](Self::unconfigured).
+    pub const fn unconfigured(vlan: u16, port: u16) -> Self {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            unconfigured: Some(vlan),
+            ..Self::new(SocketAddr::new(any, port))
         }
     }
 }
@@ -156,8 +171,8 @@ impl UdpTable {
     ///
     /// Errors: an error that an ICMP message brought, once; `WouldBlock` if the link's queue is full, with an event when
     /// it has room again; `NotConnected` without a destination, `MessageTooLong`, `PermissionDenied` for a broadcast
-    /// without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `InvalidInput` for port 0 or the other
-    /// family.
+    /// without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `AddrNotAvailable` if the local address was
+    /// taken away, `InvalidInput` for port 0 or the other family.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -187,7 +202,17 @@ impl UdpTable {
         let connected = socket.remote.map(|_| socket.local.ip());
         let way = way(socket, &link.ifaces, remote, connected)?;
         let src = way.src;
-        if !socket.broadcast && link.ifaces.is_broadcast(remote.ip()) {
+        let version = link.ifaces.version();
+        if socket.source_checked != version {
+            // The address that it is bound to may have been taken away.
+            if socket.unconfigured.is_none() && !link.ifaces.is_bindable(src, way.scope) {
+                return Err(Error::AddrNotAvailable);
+            }
+            socket.source_checked = version;
+        }
+        if !(socket.broadcast || socket.unconfigured.is_some())
+            && link.ifaces.is_broadcast(remote.ip())
+        {
             return Err(Error::PermissionDenied);
         }
         let max = if remote.is_ipv4() { 65_507 } else { 65_527 };
@@ -315,6 +340,26 @@ impl UdpTable {
             return false;
         };
         self.deliver(id, vlan, from, to.ip(), datagram.payload());
+        true
+    }
+
+    /// A datagram in a frame for us, to an address that is not ours: whether a socket takes it that has none yet.
+    pub(crate) fn ingress_unconfigured(
+        &mut self,
+        vlan: u16,
+        ip: &IpPacket<'_>,
+        datagram: &udp::Datagram<'_>,
+    ) -> bool {
+        let ids = self.by_port.get(&datagram.dst_port()).into_iter().flatten();
+        let speaks = |id: &UdpId| {
+            let socket = self.sockets.get(*id);
+            socket.is_some_and(|socket| socket.unconfigured == Some(vlan))
+        };
+        let Some(id) = ids.copied().find(speaks).filter(|_| !ip.is_v6()) else {
+            return false;
+        };
+        let from = addr::socket_addr(ip.src(), datagram.src_port(), vlan);
+        self.deliver(id, vlan, from, ip.dst(), datagram.payload());
         true
     }
 

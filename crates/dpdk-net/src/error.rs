@@ -40,6 +40,22 @@ pub enum Error {
         "no address was given: add one with AppBuilder::address(\"198.18.0.2/24\"), or in a VLAN with AppBuilder::vlan"
     )]
     NoAddress,
+    /// Servers and routers have brought no address in time (`AppBuilder::address_timeout`).
+    #[error(
+        "no address after {waited:?}, though asked for: {tried}. Look whether a server or a router is on this link, and with tcpdump whether it answers"
+    )]
+    NoLease {
+        /// Which addresses are missing, and what was tried for each.
+        tried: String,
+        /// How long was waited.
+        waited: std::time::Duration,
+    },
+    /// What a DHCP client is to send can't be sent.
+    #[error("a DHCP client can't be started: {why}")]
+    BadDhcp {
+        /// What is wrong, and what would be right.
+        why: &'static str,
+    },
     /// Duplicate address detection (RFC 4862 section 5.4, RFC 5227) found somebody else with the address.
     #[error(
         "the address {address} is in use by another host on the link: give this port another one, or remove it there"
@@ -191,6 +207,7 @@ impl From<Error> for io::Error {
             | Error::BadQueues { .. }
             | Error::BadTarget { .. }
             | Error::BadValue { .. }
+            | Error::BadDhcp { .. }
             | Error::NoAddress => io::ErrorKind::InvalidInput,
             Error::Stopped { .. } => io::ErrorKind::Interrupted,
             Error::NoNameServers { .. } => io::ErrorKind::HostUnreachable,
@@ -198,6 +215,7 @@ impl From<Error> for io::Error {
             Error::NameNotResolved {
                 timed_out: true, ..
             } => io::ErrorKind::TimedOut,
+            Error::NoLease { .. } => io::ErrorKind::TimedOut,
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dpdk_net_stack::TcpConnection;
+use dpdk_net_stack::{RouteInfo, TcpConnection};
 
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State, migrate};
@@ -110,6 +110,11 @@ impl Handle {
     #[cfg(feature = "resolver")]
     pub fn dns(&self) -> &crate::Dns {
         self.shard.names().dns()
+    }
+
+    /// The routes of the shard's stack, in the order of precedence.
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        self.with(|state| state.stack.routes())
     }
 
     /// Refuses new connections from now on (`true`), or takes them again (`false`). Established ones

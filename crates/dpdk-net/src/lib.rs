@@ -51,6 +51,7 @@ pub mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod device;
+pub mod dhcp;
 mod error;
 mod handle;
 mod idle;

@@ -62,10 +62,10 @@ pub enum ConfigError {
         /// How many are possible.
         most: usize,
     },
-    /// A route names a VLAN that there is no interface for.
+    /// A route, or a neighbour, names a VLAN that there is no interface for.
     #[error("the route to {dest} names VLAN {vlan}, which is not configured")]
     UnknownVlan {
-        /// The destination of the route.
+        /// The destination of the route, or the neighbour.
         dest: IpAddr,
         /// The VLAN's id.
         vlan: u16,
@@ -91,6 +91,9 @@ pub enum ConfigError {
     /// A name that no congestion control algorithm has.
     #[error("there is no congestion control algorithm '{0}': cubic, reno and bbr are possible")]
     UnknownCongestionAlgorithm(String),
+    /// A setting that can't be changed while a stack runs.
+    #[error("{0} can't be changed while the stack runs")]
+    NotWhileRunning(&'static str),
     /// A figure outside of what is possible.
     #[error("{name} = {value} is out of range: {min} to {max} is possible")]
     OutOfRange {

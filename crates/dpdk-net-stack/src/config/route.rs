@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::{ConfigError, IfAddr, is_interface_address};
+
 /// A route: the longest prefix that contains a destination wins. Among equal ones that of the interface which has the
 /// packet's source address does, then the one configured first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,5 +39,20 @@ impl Route {
     pub fn on_vlan(mut self, id: u16) -> Self {
         self.vlan = Some(id);
         self
+    }
+
+    /// Whether there can be such a route; `has_vlan` tells the VLANs that there are.
+    pub(crate) fn validate(&self, has_vlan: impl Fn(u16) -> bool) -> Result<(), ConfigError> {
+        let Self { dest, gateway, .. } = *self;
+        IfAddr::new(dest, self.prefix_len)?;
+        if let Some(vlan) = self.vlan.filter(|vlan| !has_vlan(*vlan)) {
+            return Err(ConfigError::UnknownVlan { dest, vlan });
+        }
+        if let Some(gateway) = gateway
+            && (gateway.is_ipv4() != dest.is_ipv4() || !is_interface_address(gateway))
+        {
+            return Err(ConfigError::BadGateway { dest, gateway });
+        }
+        Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub struct Vlan {
     pub addresses: Vec<IfAddr>,
     /// The IP MTU in bytes, 1280 to the port's. Default the port's.
     pub mtu: Option<u16>,
+    /// Whether it listens to routers and makes addresses of what they advertise (SLAAC: RFC 4862). Default off.
+    pub slaac: bool,
 }
 
 impl Vlan {
@@ -35,6 +37,7 @@ impl Vlan {
             priority: 0,
             addresses: Vec::new(),
             mtu: None,
+            slaac: false,
         }
     }
 
@@ -56,6 +59,13 @@ impl Vlan {
     #[must_use]
     pub fn with_mtu(mut self, mtu: u16) -> Self {
         self.mtu = Some(mtu);
+        self
+    }
+
+    /// Has it listen to routers.
+    #[must_use]
+    pub fn with_slaac(mut self) -> Self {
+        self.slaac = true;
         self
     }
 

@@ -1,6 +1,7 @@
 //! What addresses are to a port without VLANs and to one with some, which way packets go, and what they are sent from.
 
 use super::*;
+use crate::config::Route;
 use crate::test_frames::{OUR_MAC, PORT, hop, ip, to};
 
 fn interface(addresses: &[&str], routes: &[(&str, Option<&str>)]) -> Interfaces {

@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 
 use super::*;
+use crate::config::Route;
 use crate::config::Vlan;
 use crate::test_frames::{OUR_MAC, config, ip, to};
 

@@ -61,12 +61,6 @@ impl Stack {
         self.add_vlan_neighbor(0, addr, mac)
     }
 
-    /// As [`add_neighbor`](Self::add_neighbor), in a VLAN. `false` also if there is no such VLAN.
-    pub fn add_vlan_neighbor(&mut self, vlan: u16, addr: IpAddr, mac: MacAddr) -> bool {
-        let at = self.link.ifaces.by_vlan(vlan);
-        at.is_some_and(|at| self.link.add_neighbor(self.now, Hop { at, addr }, mac))
-    }
-
     /// Forgets a neighbour of the untagged network, entered by hand or not; `false` if it was not known.
     pub fn remove_neighbor(&mut self, addr: IpAddr) -> bool {
         self.remove_vlan_neighbor(0, addr)

@@ -2,9 +2,12 @@
 
 use core::net::SocketAddr;
 
+use dpdk_net_packet::{IpPacket, MacAddr, Transport};
+
 use super::Stack;
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
+use crate::interfaces::IfIndex;
 use crate::time::Instant;
 use crate::udp::{UdpOptions, UdpRecv};
 
@@ -41,8 +44,8 @@ impl Stack {
 
     /// Sends one datagram, to the peer if `to` is `None`.
     ///
-    /// Errors: `WouldBlock`, `NotConnected`, `MessageTooLong`, `NetworkUnreachable`, `PermissionDenied` (broadcast), or
-    /// once what ICMP told of an earlier one.
+    /// Errors: `WouldBlock`, `NotConnected`, `MessageTooLong`, `NetworkUnreachable`, `PermissionDenied` (broadcast),
+    /// `AddrNotAvailable` if the local address was taken away, or once what ICMP told of an earlier one.
     pub fn udp_send(
         &mut self,
         now: Instant,
@@ -129,5 +132,23 @@ impl Stack {
     /// UDP sockets.
     pub fn udp_count(&self) -> usize {
         self.udp.len()
+    }
+
+    /// Whether a packet in a frame for us, to an address that is not ours, is for a socket that has none yet: what a DHCP server
+    /// sends to the address that it offers. It has it then.
+    pub(crate) fn is_for_unconfigured(
+        &mut self,
+        at: IfIndex,
+        dst_mac: MacAddr,
+        ip: &IpPacket<'_>,
+        transport: &Transport<'_>,
+    ) -> bool {
+        let vlan = self.link.ifaces.get(at).vlan;
+        match transport {
+            Transport::Udp(datagram) if !dst_mac.is_multicast() => {
+                self.udp.ingress_unconfigured(vlan, ip, datagram)
+            }
+            _ => false,
+        }
     }
 }

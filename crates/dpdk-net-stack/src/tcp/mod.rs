@@ -179,8 +179,8 @@ pub(crate) struct Settings {
     pub(crate) nanos: Nanos,
     /// The port's IP MTU.
     pub(crate) mtu: u16,
-    /// The IP MTUs of those VLANs that have a smaller one, by their ids.
-    vlan_mtus: Vec<(u16, u16)>,
+    /// The IP MTUs of IPv4 and IPv6 on those interfaces that have smaller ones, by the ids of their VLANs.
+    smaller: Vec<(u16, [u16; 2])>,
 }
 
 /// Fields of [`TcpConfig`] in nanoseconds.
@@ -233,8 +233,14 @@ impl Settings {
     /// 6691).
     pub(crate) fn offered_mss(&self, tci: u16, v6: bool) -> u16 {
         let vlan = tci & 0xfff;
-        let own = self.vlan_mtus.iter().find(|(id, _)| *id == vlan);
-        mss_of(own.map_or(self.mtu, |(_, mtu)| *mtu), v6)
+        let own = self.smaller.iter().find(|(id, _)| *id == vlan);
+        mss_of(
+            own.map_or(
+                self.mtu,
+                |(_, [v4_mtu, v6_mtu])| if v6 { *v6_mtu } else { *v4_mtu },
+            ),
+            v6,
+        )
     }
 }
 
@@ -322,10 +328,10 @@ impl Tcp {
                 tcp: tcp.clone(),
                 nanos,
                 mtu: config.mtu,
-                vlan_mtus: config
+                smaller: config
                     .vlans
                     .iter()
-                    .filter_map(|vlan| Some((vlan.id, vlan.mtu?)))
+                    .filter_map(|vlan| Some((vlan.id, [vlan.mtu?; 2])))
                     .collect(),
             },
             checksums: config.tx_checksum_offload.of_tcp(),
@@ -355,6 +361,32 @@ impl Tcp {
             strayed: Workers::NONE,
             stats: TcpStats::default(),
         }
+    }
+
+    /// The settings that hold now.
+    pub(crate) fn config(&self) -> &TcpConfig {
+        &self.settings.tcp
+    }
+
+    /// Takes other settings, which differ only in what [`TcpConfig::fixed`] lets differ.
+    pub(crate) fn reconfigure(&mut self, tcp: &TcpConfig) {
+        self.challenges.set(tcp.challenge_acks_per_second);
+        self.resets.set(tcp.resets_per_second);
+        self.settings.tcp.clone_from(tcp);
+    }
+
+    /// Interfaces have other MTUs: what is offered from now on follows.
+    pub(crate) fn set_mtus(&mut self, ifaces: &Interfaces) {
+        let port = self.settings.mtu;
+        let mtus = ifaces.iter().map(|(_, interface)| {
+            // None is larger than the port's.
+            let own = |mtu: usize| u16::try_from(mtu).unwrap_or(port);
+            (
+                interface.vlan,
+                [own(interface.mtu_v4), own(interface.mtu_v6)],
+            )
+        });
+        self.settings.smaller = mtus.filter(|(_, own)| *own != [port; 2]).collect();
     }
 
     /// RFC 6528: a clock of 4 microseconds and a keyed hash of the 4-tuple.

@@ -40,6 +40,16 @@ impl UdpTable {
         let only_v6 = options.only_v6;
         let mut local = canonical(options.local);
         let (addr, scope) = (local.ip(), addr::scope(local));
+        if let Some(vlan) = options.unconfigured {
+            if addr != IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+                return Err(Error::InvalidInput(
+                    "a socket without an address is bound to 0.0.0.0",
+                ));
+            }
+            if ifaces.by_vlan(vlan).is_none() {
+                return Err(Error::AddrNotAvailable);
+            }
+        }
         if !(addr.is_unspecified()
             || addr.is_multicast() && ifaces.by_vlan(scope).is_some()
             || ifaces.is_bindable(addr, scope)
@@ -53,7 +63,7 @@ impl UdpTable {
         if local.port() == 0 {
             let port = self.ephemeral_port(local, only_v6, suits);
             local.set_port(port.ok_or(Error::AddrNotAvailable)?);
-        } else if !self.is_free(local, only_v6, options.reuse_address) {
+        } else if !self.is_free(local, options) {
             return Err(Error::AddrInUse);
         }
         let id = self.sockets.insert(Socket {
@@ -63,6 +73,7 @@ impl UdpTable {
             only_v6,
             reuse: options.reuse_address,
             broadcast: false,
+            unconfigured: options.unconfigured,
             ttl: 64,
             multicast_ttl: 1,
             multicast_vlan: 0,
@@ -72,6 +83,7 @@ impl UdpTable {
             error: None,
             groups: Vec::new(),
             blocked: false,
+            source_checked: 0,
             pending: Readiness::empty(),
         });
         self.by_port.entry(local.port()).or_default().push(id);
@@ -80,12 +92,14 @@ impl UdpTable {
         Ok(id)
     }
 
-    fn is_free(&self, local: SocketAddr, only_v6: bool, reuse: bool) -> bool {
+    fn is_free(&self, local: SocketAddr, options: &UdpOptions) -> bool {
+        let (only_v6, reuse) = (options.only_v6, options.reuse_address);
         self.by_port
             .get(&local.port())
             .into_iter()
             .flatten()
             .filter_map(|id| self.sockets.get(*id))
+            .filter(|socket| socket.unconfigured == options.unconfigured)
             .all(|socket| (reuse && socket.reuse) || !socket.overlaps(local, only_v6))
     }
 
@@ -103,7 +117,11 @@ impl UdpTable {
         let suitable = ports.clone().take(RETURN_TRIES).filter(|port| suits(*port));
         suitable.chain(ports).find(|port| {
             local.set_port(*port);
-            (!self.by_port.contains_key(port) || self.is_free(local, only_v6, false))
+            let alone = UdpOptions {
+                only_v6,
+                ..UdpOptions::new(local)
+            };
+            (!self.by_port.contains_key(port) || self.is_free(local, &alone))
                 && !self.is_taken_elsewhere(local, only_v6)
         })
     }
@@ -127,6 +145,7 @@ impl UdpTable {
                 .find(|id| {
                     self.sockets.get(*id).is_some_and(|socket| {
                         socket.remote.is_none()
+                            && socket.unconfigured.is_none()
                             && (socket.bound == key
                                 || (key == any_v4
                                     && socket.bound.ip().is_unspecified()

@@ -1,7 +1,7 @@
 //! One UDP socket: what it is bound to, what it takes, where it sends from, and how a datagram lies in its queue.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::addr;
 use crate::error::{Error, NO_SUCH_SCOPE};
@@ -22,6 +22,8 @@ pub(super) struct Socket {
     pub(super) only_v6: bool,
     pub(super) reuse: bool,
     pub(super) broadcast: bool,
+    /// The interface by whose VLAN it speaks without an address.
+    pub(super) unconfigured: Option<u16>,
     pub(super) ttl: u8,
     pub(super) multicast_ttl: u8,
     /// The VLAN by whose interface it sends to groups; 0 leaves it to address and routes.
@@ -36,6 +38,8 @@ pub(super) struct Socket {
     pub(super) groups: Vec<(IpAddr, u16)>,
     /// A send was refused for want of room.
     pub(super) blocked: bool,
+    /// The version of our addresses for which it is known that it may send from its own.
+    pub(super) source_checked: u64,
     /// What its event in the queue will say; empty if it is not in the queue.
     pub(super) pending: Readiness,
 }
@@ -50,6 +54,9 @@ impl Socket {
 
     /// Whether it would take a datagram to `dst` that came in by the interface of this VLAN, addresses compared only.
     pub(super) fn takes(&self, dst: IpAddr, vlan: u16) -> bool {
+        if self.unconfigured.is_some_and(|own| own != vlan) {
+            return false;
+        }
         if self.bound.ip().is_unspecified() {
             match dst {
                 IpAddr::V4(_) => self.takes_v4(),
@@ -110,6 +117,14 @@ pub(super) fn way(
         return Err(Error::InvalidInput(
             "the destination is of another address family than the socket",
         ));
+    }
+    if let Some(scope) = socket.unconfigured {
+        let is_to_all = remote.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let way = Way {
+            src: Ipv4Addr::UNSPECIFIED.into(),
+            ..Way::to(remote.ip(), scope)
+        };
+        return is_to_all.then_some(way).ok_or(Error::NetworkUnreachable);
     }
     let mut scope = addr::scope(remote);
     if ifaces.by_vlan(scope).is_none() {

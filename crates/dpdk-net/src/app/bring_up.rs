@@ -118,6 +118,7 @@ pub(super) fn announce(port: &Port<Started>, info: &PortInfo) {
 
 /// Finds what can't be before anything is started.
 pub(super) fn check(port: &PortBuilder) -> Result<(), Error> {
+    port.addressing.check()?;
     let (addresses, vlans) = addresses(port)?;
     check_networks(port, &addresses, &vlans)?;
     if let Some(mtu) = port.mtu
@@ -204,6 +205,7 @@ pub(super) fn ready(
     stack.addresses = addresses;
     stack.vlans = vlans;
     stack.routes = builder.routes;
+    builder.addressing.configure(&mut stack)?;
     getrandom::fill(&mut stack.seed).map_err(Error::Random)?;
     for tune in builder.tune {
         tune(&mut stack);
@@ -301,7 +303,10 @@ fn addresses(builder: &PortBuilder) -> Result<(Vec<IfAddr>, Vec<Vlan>), Error> {
             vlan.addresses.push(address);
         }
     }
-    if addresses.is_empty() && vlans.iter().all(|vlan| vlan.addresses.is_empty()) {
+    if !builder.addressing.brings_some()
+        && addresses.is_empty()
+        && vlans.iter().all(|vlan| vlan.addresses.is_empty())
+    {
         return Err(Error::NoAddress);
     }
     Ok((addresses, vlans))
@@ -322,6 +327,7 @@ fn check_networks(
     config.addresses = addresses.to_vec();
     config.vlans = vlans.to_vec();
     config.routes = builder.routes.clone();
+    builder.addressing.configure(&mut config)?;
     config
         .validate()
         .map_err(|error| Error::Stack(error.into()))

@@ -13,6 +13,7 @@ use dpdk_net_rte::port::Offloads;
 use dpdk_net_rte::{Mempool, PortControl};
 use tokio::sync::watch;
 
+use super::addressing::Gathered;
 use super::listeners::Listeners;
 use crate::error::Error;
 use crate::handle::Handle;
@@ -69,6 +70,7 @@ pub(super) struct Shared {
     name: String,
     port: PortControl,
     mempools: Vec<Mempool>,
+    dns: Gathered,
     /// The handles of all queues, once all are there.
     handles: OnceLock<Vec<Handle>>,
 }
@@ -85,6 +87,7 @@ impl Shared {
             name,
             port,
             mempools,
+            dns: Gathered::default(),
             handles: OnceLock::new(),
         })
     }
@@ -106,6 +109,11 @@ impl Shared {
 
     pub(super) fn port(&self) -> &PortControl {
         &self.port
+    }
+
+    /// What is known of DNS.
+    pub(super) fn dns(&self) -> &Gathered {
+        &self.dns
     }
 
     /// The handles of all queues, by their numbers.
@@ -144,6 +152,10 @@ impl Context {
                 observed: AtomicBool::new(false),
             }),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 
     /// What the application calls the port that it serves: [`PortBuilder::alias`](crate::PortBuilder::alias), or DPDK's name for it.

@@ -12,6 +12,7 @@ use dpdk_net_rte::{Eal, Port, PortControl};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+use super::addressing::Addressing;
 use super::bring_up;
 use super::context::{Common, Shared};
 use super::control::{Beside, Control};
@@ -84,6 +85,9 @@ struct Crew<'a, F> {
     listeners: Vec<ListenerConfig>,
     /// Taken by the first worker, which starts what is beside the workers.
     beside: Mutex<Option<Beside>>,
+    /// Workers whose addresses can be used and whose sockets listen.
+    ready: watch::Sender<usize>,
+    workers: usize,
     /// Whether programs may start: none until that was done, and then whether it went well.
     may_start: watch::Sender<Option<bool>>,
 }
@@ -91,6 +95,7 @@ struct Crew<'a, F> {
 /// What the workers of one port share.
 struct CrewPort {
     shared: Arc<Shared>,
+    addressing: Addressing,
     /// Who looks at the queues' loads, and how often: the first queue's worker takes it.
     rebalancing: Mutex<Option<(PeersControl, Duration)>>,
 }
@@ -218,6 +223,7 @@ where
     let mut configs: Vec<Vec<Option<WorkerConfig>>> = Vec::new();
     for ((builder, (port, info)), planned) in builders.into_iter().zip(opened).zip(&plan.ports) {
         let rebalance = builder.rebalance;
+        let addressing = builder.addressing.clone();
         let ready = bring_up::ready(&together, builder, port, info, planned.queues)?;
         if rebalance.is_some() && ready.peers.is_none() {
             tracing::warn!(
@@ -232,6 +238,7 @@ where
                 ready.port.control(),
                 ready.mempools,
             ),
+            addressing,
             rebalancing: Mutex::new(ready.peers.zip(rebalance)),
         });
         configs.push(ready.workers.into_iter().map(Some).collect());
@@ -257,6 +264,8 @@ where
             file: builder.file,
             affinity,
         })),
+        ready: watch::Sender::new(0),
+        workers: plan.lcores.len(),
         may_start: watch::Sender::new(None),
     };
     let mut take = |(port, queue): Place| {
@@ -337,8 +346,18 @@ where
         port.shared
             .set_handles(own.map(|(_, handle)| handle.clone()).collect());
     }
-    for handle in &handles {
-        worker.block_on(settle(handle, crew.signals))?;
+    let mut leases = Vec::new();
+    for (&(place, queue), handle) in places.iter().zip(&handles) {
+        let port = crew.ports.get(place).filter(|_| queue == 0);
+        if let Some(port) = port {
+            leases.push(port.addressing.start(&worker, handle, &port.shared)?);
+        }
+    }
+    if let Err(error) = worker.block_on(crew.settle(&places, &handles)) {
+        for running in leases {
+            worker.block_on(running.end());
+        }
+        return Err(error);
     }
     let listening = worker.block_on(crew.listen(&places, &handles))?;
     let Some(control) = worker.block_on(crew.start_beside(&all))? else {
@@ -362,6 +381,9 @@ where
         programs.push(Box::pin(handle.scope(conduct(crew, context))));
     }
     let ended = worker.block_on(all_of(programs));
+    for running in leases {
+        worker.block_on(running.end());
+    }
     guard.armed = false;
     let until = ended.iter().filter_map(|ended| ended.deadline).min();
     let heard = ended.iter().map(|ended| ended.heard).max().unwrap_or(0);
@@ -378,6 +400,17 @@ where
 }
 
 impl<F> Crew<'_, F> {
+    /// Waits until these queues' addresses may be used, and those are there that are asked for.
+    async fn settle(&self, places: &[Place], handles: &[Handle]) -> Result<(), Error> {
+        for ((port, _), handle) in places.iter().zip(handles) {
+            settle(handle, self.signals).await?;
+            if let Some(port) = self.ports.get(*port) {
+                port.addressing.wait(handle, self.signals).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Binds what is to listen on these queues.
     async fn listen(&self, places: &[Place], handles: &[Handle]) -> Result<Vec<Listeners>, Error> {
         let mut all = Vec::new();
@@ -389,12 +422,13 @@ impl<F> Crew<'_, F> {
         Ok(all)
     }
 
-    /// Starts what is beside the workers, on the first of them, which gets it; the others wait until that is done. `None` if it
-    /// failed elsewhere, or the application is to end.
+    /// Starts what is beside the workers once all of them are ready, on the first one that is, which gets it; the others wait until that is
+    /// done. `None` if it failed elsewhere, or the application is to end.
     async fn start_beside(
         &self,
         all: &[(Place, Handle)],
     ) -> Result<Option<Option<Control>>, Error> {
+        self.ready.send_modify(|ready| *ready += 1);
         let beside = self.beside.lock().take();
         let Some(beside) = beside else {
             let mut may_start = self.may_start.subscribe();
@@ -404,6 +438,11 @@ impl<F> Crew<'_, F> {
             };
             return Ok(may.then_some(None));
         };
+        let mut ready = self.ready.subscribe();
+        tokio::select! {
+            _ = ready.wait_for(|ready| *ready == self.workers) => {}
+            () = self.common.requested() => return Ok(None),
+        }
         let contexts = all.iter().filter_map(|((port, queue), handle)| {
             let shared = self.ports.get(*port)?.shared.clone();
             Some(Context::new(

@@ -8,6 +8,8 @@ use dpdk_net_rte::flow::Rule;
 use dpdk_net_rte::port::{Offload, OffloadRequest, RssRequest, Wish};
 use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
+use super::addressing::Addressing;
+
 /// A change to the stack's configuration, made once everything else is known.
 type Tune = Box<dyn FnOnce(&mut Config)>;
 
@@ -35,6 +37,7 @@ pub struct PortBuilder {
     pub(super) rss: RssRequest,
     pub(super) rebalance: Option<Duration>,
     pub(super) rules: Vec<FlowEntry>,
+    pub(super) addressing: Addressing,
     #[cfg(feature = "resolver")]
     pub(super) dns: crate::ResolverConfig,
 }
@@ -69,6 +72,7 @@ impl std::fmt::Debug for PortBuilder {
             rss,
             rebalance,
             rules,
+            addressing,
             #[cfg(feature = "resolver")]
             dns,
         } = self;
@@ -93,6 +97,7 @@ impl std::fmt::Debug for PortBuilder {
             .field("rss", rss)
             .field("rebalance", rebalance)
             .field("rules", rules)
+            .field("addressing", addressing)
             .field("dns", &dns)
             .finish_non_exhaustive()
     }
@@ -129,6 +134,7 @@ impl PortBuilder {
             rss: RssRequest::default(),
             rebalance: None,
             rules: Vec::new(),
+            addressing: Addressing::default(),
             #[cfg(feature = "resolver")]
             dns: crate::ResolverConfig::default(),
         }

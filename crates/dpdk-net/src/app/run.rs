@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dpdk_net_stack::AddressState;
 
+use super::addressing;
 use super::bring_up::{self, Up};
 use super::context::{Common, Shared};
 use super::control::Beside;
@@ -52,6 +53,7 @@ where
 {
     let drain = builder.drain_timeout;
     let flow_policy = builder.flow_policy;
+    let addressing = builder.first.addressing.clone();
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
     let listeners = std::mem::take(&mut builder.listeners);
@@ -72,7 +74,12 @@ where
     let common = Common::new(flow_policy);
     let shared = Shared::new(common, name, port.control(), mempools);
     shared.set_handles(vec![worker.handle().clone()]);
+    let leases = addressing.start(&worker, worker.handle(), &shared)?;
     worker.block_on(settle(worker.handle(), &signals))?;
+    if let Err(error) = worker.block_on(addressing.wait(worker.handle(), &signals)) {
+        worker.block_on(leases.end());
+        return Err(error);
+    }
     let listening = Listeners::bind(&listeners, shared.name(), 0);
     let listening = worker.block_on(worker.handle().scope(listening))?;
     let context = |listeners| Context::new(worker.handle().clone(), 0, shared.clone(), listeners);
@@ -80,6 +87,7 @@ where
     let context = context(listening);
 
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
+    worker.block_on(leases.end());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, &signals, until, ended.heard, |own| own);
     drop(control);
@@ -111,11 +119,12 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
         }
         tokio::time::sleep(LOOK).await;
     }
-    for (address, state) in handle.with(|state| state.stack.address_states()) {
-        if state != AddressState::Duplicate {
+    let given = handle.with(|state| state.stack.interface_addresses());
+    for info in given.iter().filter(|info| addressing::was_given(info)) {
+        if info.state != AddressState::Duplicate {
             continue;
         }
-        let address = address.addr;
+        let address = info.address.addr;
         // The stack made this one itself, and the others work without it.
         if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
             tracing::warn!(%address, "the link-local address is in use by another host: going without");

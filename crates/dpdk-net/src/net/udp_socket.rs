@@ -94,17 +94,26 @@ impl UdpSocket {
         Err(last.unwrap_or_else(no_addresses))
     }
 
-    fn open(addr: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
+        Self::open_with(UdpOptions::new(to_stack(addr)), Family::of(addr))
+    }
+
+    /// A socket that speaks by the interface of this VLAN, 0 being the port itself, before that has an address, as DHCP clients do:
+    /// it sends to 255.255.255.255 from 0.0.0.0, and receives what comes in by that interface alone. See
+    /// [`UdpOptions::unconfigured`].
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn unconfigured(vlan: u16, port: u16) -> io::Result<Self> {
+        Self::open_with(UdpOptions::unconfigured(vlan, port), Family::V4)
+    }
+
+    fn open_with(options: UdpOptions, family: Family) -> io::Result<Self> {
         let shard = Handle::current_shard()?;
-        let id = shard
-            .lock()
-            .stack
-            .udp_bind(UdpOptions::new(to_stack(addr)))
-            .map_err(io_error)?;
-        Ok(Self {
-            socket: Socket::own(shard, id),
-            family: Family::of(addr),
-        })
+        let bound = shard.lock().stack.udp_bind(options);
+        let id = bound.map_err(io_error)?;
+        let socket = Socket::own(shard, id);
+        Ok(Self { socket, family })
     }
 
     /// Sets the peer: `send` goes to it, and only its datagrams are received. May be called again.

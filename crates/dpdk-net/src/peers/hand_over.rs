@@ -120,7 +120,7 @@ impl HandOver {
         while let Some(news) = stack.poll_neighbor_news() {
             let others = shared.mail.iter().enumerate();
             for (_, mailbox) in others.filter(|(worker, _)| *worker != own) {
-                self.counts.news_dropped += u64::from(!mailbox.tell(news));
+                self.counts.news_dropped += u64::from(!mailbox.tell(news.clone()));
             }
         }
         self.tell_decisions(stack);
@@ -131,12 +131,13 @@ impl HandOver {
     fn tell_decisions(&mut self, stack: &mut Stack) {
         while let Some((news, due)) = self.untold.take().or_else(|| {
             let news = stack.poll_decision()?;
-            Some((news, self.concerned(news)))
+            let concerned = self.concerned(&news);
+            Some((news, concerned))
         }) {
             let mail = &self.peer.shared.mail;
             let is_told = |worker: &u16| {
                 let mailbox = mail.get(usize::from(*worker));
-                mailbox.is_none_or(|mailbox| mailbox.tell(news))
+                mailbox.is_none_or(|mailbox| mailbox.tell(news.clone()))
             };
             let left = due.iter().filter(|worker| !is_told(worker));
             let left = left.fold(Workers::NONE, |all, one| all.union(Workers::only(one)));
@@ -148,7 +149,7 @@ impl HandOver {
     }
 
     /// Whom a decision has to be told.
-    fn concerned(&self, news: NeighborNews) -> Workers {
+    fn concerned(&self, news: &NeighborNews) -> Workers {
         let all = if news.is_of_groups() {
             Workers::only(REPORTER)
         } else {

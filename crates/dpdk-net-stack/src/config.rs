@@ -1,8 +1,8 @@
 //! What a stack is told at its start: addresses, routes, sizes and limits, each with its default.
 //!
-//! [`Config::validate`] finds all that can't work before a packet moves. Addresses, routes and neighbours can be changed
-//! while a stack runs (`Stack::add_address` and the like), limits and TCP's settings as `Stack::reconfigure` says; the rest
-//! stays as it is.
+//! [`Config::validate`] finds all that can't work before a packet moves. Addresses, routes and neighbours can be
+//! changed while a stack runs (`Stack::add_address` and the like), limits and TCP's settings as `Stack::reconfigure`
+//! says; the rest stays as it is.
 
 mod error;
 mod neighbor;
@@ -389,11 +389,12 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Neighbours that are not asked for, half of `limits.neighbors` at most.
     pub neighbors: Vec<Neighbor>,
-    /// Whether the port itself listens to routers and makes addresses of what they advertise (SLAAC: RFC 4862); for VLANs,
-    /// [`Vlan::slaac`]. Default off.
+    /// Whether the port itself listens to routers and makes addresses of what they advertise (SLAAC: RFC 4862); for
+    /// VLANs, [`Vlan::slaac`]. Default off.
     pub slaac: bool,
-    /// Keys the identifiers of the addresses that are made so: with a secret they are stable for a network and tell nothing of
-    /// the machine (RFC 7217); keep it, and have another for each port. Default `None`: they are made of `mac` (RFC 4291).
+    /// Keys the identifiers of the addresses that are made so: with a secret they are stable for a network and tell
+    /// nothing of the machine (RFC 7217); keep it, and have another for each port. Default `None`: they are made of
+    /// `mac` (RFC 4291).
     pub slaac_secret: Option<[u8; 16]>,
     /// Keys the flow table, initial sequence numbers and port choice. **Must** come from the system's random source
     /// where strangers can send packets; a fixed seed makes a run repeatable. Default all zero.

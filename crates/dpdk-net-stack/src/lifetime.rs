@@ -5,7 +5,8 @@ use crate::time::{Duration, Instant};
 /// For how long an address may be used, from the moment on in which that is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lifetimes {
-    /// For how long it may be chosen for what is new; then it is deprecated. [`Duration::MAX`] is for ever, 0 is not at all.
+    /// For how long it may be chosen for what is new; then it is deprecated. [`Duration::MAX`] is for ever, 0 is not at
+    /// all.
     pub preferred: Duration,
     /// For how long it may be used at all; then it is removed. [`Duration::MAX`] is for ever.
     pub valid: Duration,

@@ -149,8 +149,9 @@ impl Interfaces {
         for (at, interface) in self.iter() {
             for address in &interface.addresses {
                 let IfAddr { addr, prefix_len } = address.addr;
-                // A host prefix has nobody else on the link. Where link-local addresses lie, routes don't tell. What is on
-                // the link where an address was made from an advertised prefix, the router tells (RFC 5942 section 4).
+                // A host prefix has nobody else on the link. Where link-local addresses lie, routes don't tell. What is
+                // on the link where an address was made from an advertised prefix, the router tells (RFC 5942 section
+                // 4).
                 if prefix_len < address_bits(addr)
                     && !addr::is_link_local(addr)
                     && address.origin != Origin::Advertised

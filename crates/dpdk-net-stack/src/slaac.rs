@@ -1,11 +1,11 @@
-//! Stateless address autoconfiguration of one interface: what its routers advertise (RFC 4861 section 6.3, RFC 4191, RFC
-//! 8106), how they are asked for (RFC 7559), and the addresses that follow (RFC 4862 section 5.5).
+//! Stateless address autoconfiguration of one interface: what its routers advertise (RFC 4861 section 6.3, RFC 4191,
+//! RFC 8106), how they are asked for (RFC 7559), and the addresses that follow (RFC 4862 section 5.5).
 //!
 //! What a router says is read and bounded in [`advertisement`], and told to the other workers' stacks as it is, for it
 //! comes to one queue. An address is made of a prefix and an identifier ([`identifier`]).
 //!
-//! Anybody on the link can advertise: that is the trust which SLAAC has (RFC 6104). What is kept is bounded, so is how often
-//! advertisements are acted upon, and what was there first stays when there is no more room.
+//! Anybody on the link can advertise: that is the trust which SLAAC has (RFC 6104). What is kept is bounded, so is how
+//! often advertisements are acted upon, and what was there first stays when there is no more room.
 
 pub(crate) mod advertisement;
 mod identifier;
@@ -286,8 +286,8 @@ impl Autoconf {
         }))
     }
 
-    /// Those that answer before those that do not, and of those the one first that was found so first: each gets its turn
-    /// (RFC 4861 section 6.3.6). Then by preference (RFC 4191 section 3.2).
+    /// Those that answer before those that do not, and of those the one first that was found so first: each gets its
+    /// turn (RFC 4861 section 6.3.6). Then by preference (RFC 4191 section 3.2).
     fn rank(&self, via: &Via) -> u32 {
         let silent = self.silent.iter().position(|router| *router == via.router);
         let silent = silent.map_or(0, |at| at as u32 + 1);
@@ -410,7 +410,8 @@ impl Interface {
         self.make_address(now, prefix.prefix, 0, advertised);
     }
 
-    /// Adds the address that a prefix and the identifier for it make, after so many identifiers that were somebody else's.
+    /// Adds the address that a prefix and the identifier for it make, after so many identifiers that were somebody
+    /// else's.
     fn make_address(&mut self, now: Instant, prefix: Ipv6Addr, tries: u8, lifetime: Lifetime) {
         let Some(autoconf) = &self.autoconf else {
             return;
@@ -453,7 +454,8 @@ impl Interface {
         }
     }
 
-    /// Forgets what routers no longer advertise, and asks for routers where that is due. Whether anything was forgotten.
+    /// Forgets what routers no longer advertise, and asks for routers where that is due. Whether anything was
+    /// forgotten.
     fn handle_slaac_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
         let source = self.usable_link_local();
         let mac = self.mac;
@@ -488,8 +490,8 @@ impl Interface {
 }
 
 impl Interfaces {
-    /// Whether an advertisement that came in by an interface is to be acted upon: it listens, and has not heard too much of
-    /// late.
+    /// Whether an advertisement that came in by an interface is to be acted upon: it listens, and has not heard too
+    /// much of late.
     pub(crate) fn may_hear(&mut self, now: Instant, at: IfIndex) -> bool {
         self.change(at, |interface| {
             let autoconf = interface.autoconf.as_mut();

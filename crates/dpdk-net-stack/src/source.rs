@@ -45,8 +45,8 @@ pub(crate) fn choose(
     let same_family = candidates.filter(|candidate| candidate.addr.addr.is_ipv4() == dst.is_ipv4());
     let best = match dst {
         IpAddr::V4(_) => {
-            // To ourselves from the same address; one that is not deprecated; of the interface; then whether it is on the subnet, then the longest
-            // prefix.
+            // To ourselves from the same address; one that is not deprecated; of the interface; then whether it is on
+            // the subnet, then the longest prefix.
             let key = |candidate: &Candidate| {
                 let IfAddr { addr, prefix_len } = candidate.addr;
                 let on_link = candidate.addr.contains(toward);

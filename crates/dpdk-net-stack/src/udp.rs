@@ -75,9 +75,10 @@ pub struct UdpOptions {
     /// Whether the port may be shared with others that say the same (`SO_REUSEADDR`): groups and broadcasts go to all of
     /// them, other datagrams to the one connected to their sender or else to the one bound last.
     pub reuse_address: bool,
-    /// Speaks by the interface of this VLAN, 0 being the port itself, before it has an address, as DHCP clients do. `local` is
-    /// `0.0.0.0` then. It sends to 255.255.255.255 alone, from 0.0.0.0; it receives what comes in by that interface for all, or
-    /// in a frame for us for an address that is not ours yet. Sockets that are bound otherwise don't stand in its way.
+    /// Speaks by the interface of this VLAN, 0 being the port itself, before it has an address, as DHCP clients do.
+    /// `local` is `0.0.0.0` then. It sends to 255.255.255.255 alone, from 0.0.0.0; it receives what comes in by that
+    /// interface for all, or in a frame for us for an address that is not ours yet. Sockets that are bound otherwise
+    /// don't stand in its way.
     pub unconfigured: Option<u16>,
 }
 
@@ -169,10 +170,10 @@ impl UdpTable {
 
     /// Sends a datagram to `to`, or to the peer. Returns its length.
     ///
-    /// Errors: an error that an ICMP message brought, once; `WouldBlock` if the link's queue is full, with an event when
-    /// it has room again; `NotConnected` without a destination, `MessageTooLong`, `PermissionDenied` for a broadcast
-    /// without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `AddrNotAvailable` if the local address was
-    /// taken away, `InvalidInput` for port 0 or the other family.
+    /// Errors: an error that an ICMP message brought, once; `WouldBlock` if the link's queue is full, with an event
+    /// when it has room again; `NotConnected` without a destination, `MessageTooLong`, `PermissionDenied` for a
+    /// broadcast without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `AddrNotAvailable` if the local
+    /// address was taken away, `InvalidInput` for port 0 or the other family.
     pub(crate) fn send(
         &mut self,
         now: Instant,

@@ -1,5 +1,5 @@
-//! An application whose addresses come from foreign servers: dnsmasq (DHCPv4, DHCPv6, router advertisements), busybox' udhcpd and
-//! radvd. The kernel is the peer: needs root.
+//! An application whose addresses come from foreign servers: dnsmasq (DHCPv4, DHCPv6, router advertisements), busybox'
+//! udhcpd and radvd. The kernel is the peer: needs root.
 
 mod common;
 

@@ -60,6 +60,9 @@ fn pattern(number: usize) -> Vec<u8> {
 /// Connections that each queue's listener accepted.
 static SERVED: [AtomicUsize; QUEUES as usize] = [const { AtomicUsize::new(0) }; QUEUES as usize];
 
+/// Listeners that are there: what is asked before is refused, with a reset.
+static LISTENING: AtomicUsize = AtomicUsize::new(0);
+
 /// Accepts and echoes until the peer closes, for ever.
 async fn serve(listener: TcpListener, served: &'static AtomicUsize) {
     while let Ok((mut stream, _)) = listener.accept().await {
@@ -175,6 +178,11 @@ fn serve_and_connect(bed: &Bed, queues: u16) -> Outcome {
         let netns = &bed.kernel;
         let kernel_done = &kernel_done;
         scope.spawn(move || {
+            let end = std::time::Instant::now() + PATIENCE;
+            while LISTENING.load(Ordering::Relaxed) < usize::from(queues) {
+                assert!(std::time::Instant::now() < end, "nobody listens");
+                std::thread::sleep(Duration::from_millis(1));
+            }
             for family in Family::BOTH {
                 let address = family.socket(OURS, PORT);
                 for first in (0..connections).step_by(20) {
@@ -197,6 +205,7 @@ fn serve_and_connect(bed: &Bed, queues: u16) -> Outcome {
                 let listener = TcpListener::bind(address).await.unwrap();
                 tokio::task::spawn_local(serve(listener, &SERVED[queue]));
             }
+            LISTENING.fetch_add(1, Ordering::Relaxed);
             for family in Family::BOTH {
                 for number in 0..EACH {
                     let address = family.socket(KERNEL, PORT);

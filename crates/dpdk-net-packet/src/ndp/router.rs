@@ -1,5 +1,5 @@
-//! Router solicitations and advertisements (RFC 4861 sections 4.1 and 4.2) with their options: prefixes, the MTU, routes
-//! (RFC 4191), DNS servers and search lists (RFC 8106).
+//! Router solicitations and advertisements (RFC 4861 sections 4.1 and 4.2) with their options: prefixes, the MTU,
+//! routes (RFC 4191), DNS servers and search lists (RFC 8106).
 
 use core::net::Ipv6Addr;
 
@@ -213,8 +213,8 @@ impl Iterator for Resolvers<'_> {
     }
 }
 
-/// Domain names, each as its labels (RFC 1035 section 3.1), uncompressed. Padding and what follows a malformed name is left
-/// out.
+/// Domain names, each as its labels (RFC 1035 section 3.1), uncompressed. Padding and what follows a malformed name is
+/// left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchNames<'a>(&'a [u8]);
 
@@ -256,8 +256,8 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
-/// Writes a router solicitation, with a source link-layer address option if `source_link` is given, into `buf` without its
-/// checksum, and returns its length: 16 bytes with the option, 8 without. Returns 0 if `buf` is too short.
+/// Writes a router solicitation, with a source link-layer address option if `source_link` is given, into `buf` without
+/// its checksum, and returns its length: 16 bytes with the option, 8 without. Returns 0 if `buf` is too short.
 pub fn write_router_solicitation(buf: &mut [u8], source_link: Option<MacAddr>) -> usize {
     let len = icmp::HEADER_LEN + source_link.map_or(0, |_| LINK_OPTION_LEN);
     let Some(buf) = buf.get_mut(..len) else {

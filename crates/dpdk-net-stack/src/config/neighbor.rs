@@ -6,8 +6,8 @@ use dpdk_net_packet::MacAddr;
 
 use super::{ConfigError, is_interface_address};
 
-/// A neighbour whose MAC address is known without asking. Neither ARP nor neighbour discovery changes that, and it never
-/// expires.
+/// A neighbour whose MAC address is known without asking. Neither ARP nor neighbour discovery changes that, and it
+/// never expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neighbor {
     /// The VLAN that it is in, 0 for the untagged network.

@@ -73,8 +73,8 @@ pub struct NeighborStats {
     pub ndp_malformed: u64,
     /// Router advertisements acted upon, those that came to other workers among them.
     pub router_advertisements: u64,
-    /// Redirects, router solicitations, and advertisements on interfaces that do not listen to them, or more of them than are
-    /// to be believed: not acted upon.
+    /// Redirects, router solicitations, and advertisements on interfaces that do not listen to them, or more of them
+    /// than are to be believed: not acted upon.
     pub router_messages_ignored: u64,
     /// IGMP messages that make no sense.
     pub igmp_invalid: u64,

@@ -148,7 +148,8 @@ fn network(addr: Ipv6Addr, prefix_len: u8) -> Ipv6Addr {
     Ipv6Addr::from_bits(addr.to_bits() & !behind)
 }
 
-/// A domain name as text, if it is one of a host (RFC 1123 section 2.1): what else may be in it is not to reach a resolver.
+/// A domain name as text, if it is one of a host (RFC 1123 section 2.1): what else may be in it is not to reach a
+/// resolver.
 fn name(labels: Labels<'_>) -> Option<Arc<str>> {
     let mut text = String::new();
     for label in labels {

@@ -48,8 +48,8 @@ impl Identifiers {
     }
 }
 
-/// RFC 7217 section 5, with SipHash-2-4 as the pseudorandom function. The interface is told by its VLAN: the MAC address of
-/// a virtual device changes from start to start.
+/// RFC 7217 section 5, with SipHash-2-4 as the pseudorandom function. The interface is told by its VLAN: the MAC
+/// address of a virtual device changes from start to start.
 fn opaque(secret: &[u8; 16], prefix: u64, vlan: u16, counter: [u8; 2]) -> u64 {
     let mut hasher = SipHasher24::new_with_key(secret);
     hasher.write(&prefix.to_be_bytes());

@@ -1,8 +1,8 @@
 //! Addresses, routes and neighbours that change while the stack runs.
 //!
-//! Where several stacks have the same addresses, each is to be told the same. A connection whose address is removed is not
-//! ended: as on Linux nothing is sent from it and nothing received for it, and it goes on if the address comes back before
-//! its timeouts end it.
+//! Where several stacks have the same addresses, each is to be told the same. A connection whose address is removed is
+//! not ended: as on Linux nothing is sent from it and nothing received for it, and it goes on if the address comes back
+//! before its timeouts end it.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -50,11 +50,12 @@ impl Stack {
     }
 
     /// Adds an address to the interface of a VLAN, 0 being the port itself. It is probed first
-    /// ([`Config::dad`](crate::Config::dad)), and its prefix is on the link. An address that the interface has already gets
-    /// this prefix and these lifetimes; one that somebody else had is probed anew.
+    /// ([`Config::dad`](crate::Config::dad)), and its prefix is on the link. An address that the interface has already
+    /// gets this prefix and these lifetimes; one that somebody else had is probed anew.
     ///
     /// Errors: `BadConfig` for what [`Config::validate`](crate::Config::validate) would refuse, an address of another
-    /// interface among it; `AddrNotAvailable` if there is no such VLAN; `NoBufferSpace` past 256 addresses of an interface.
+    /// interface among it; `AddrNotAvailable` if there is no such VLAN; `NoBufferSpace` past 256 addresses of an
+    /// interface.
     pub fn add_address(
         &mut self,
         now: Instant,
@@ -94,9 +95,9 @@ impl Stack {
         Ok(())
     }
 
-    /// Has IPv4 packets on the interface of a VLAN, 0 being the port itself, be no larger than this, in bytes; `None` is the
-    /// interface's own MTU. It is what DHCP tells (RFC 2132 section 5.1); for IPv6 routers do. Less than 576 is not believed,
-    /// nor more than the interface has.
+    /// Has IPv4 packets on the interface of a VLAN, 0 being the port itself, be no larger than this, in bytes; `None`
+    /// is the interface's own MTU. It is what DHCP tells (RFC 2132 section 5.1); for IPv6 routers do. Less than 576 is
+    /// not believed, nor more than the interface has.
     ///
     /// Errors: `AddrNotAvailable` if there is no such VLAN.
     pub fn set_ipv4_mtu(&mut self, vlan: u16, mtu: Option<u16>) -> Result<(), Error> {
@@ -115,10 +116,11 @@ impl Stack {
         self.link.ifaces.route_infos(self.now).collect()
     }
 
-    /// Adds a route that is there for so long, [`Duration::MAX`] being for ever. One that is there already gets this lifetime.
+    /// Adds a route that is there for so long, [`Duration::MAX`] being for ever. One that is there already gets this
+    /// lifetime.
     ///
-    /// Errors: `BadConfig` for what [`Config::validate`](crate::Config::validate) would refuse, `NoBufferSpace` past 1,024
-    /// routes.
+    /// Errors: `BadConfig` for what [`Config::validate`](crate::Config::validate) would refuse, `NoBufferSpace` past
+    /// 1,024 routes.
     pub fn add_route(
         &mut self,
         now: Instant,
@@ -155,16 +157,16 @@ impl Stack {
         Ok(())
     }
 
-    /// Enters a neighbour that is not asked for and never expires, or gives one another MAC address. `false` if there is no
-    /// such VLAN or no room.
+    /// Enters a neighbour that is not asked for and never expires, or gives one another MAC address. `false` if there
+    /// is no such VLAN or no room.
     pub fn add_vlan_neighbor(&mut self, vlan: u16, addr: IpAddr, mac: MacAddr) -> bool {
         self.set_neighbor(Neighbor { vlan, addr, mac }).is_ok()
     }
 
     /// Enters a neighbour that is not asked for and never expires, or gives one another MAC address.
     ///
-    /// Errors: `BadConfig` for what [`Config::validate`](crate::Config::validate) would refuse, `NoBufferSpace` where half of
-    /// the neighbours that there may be ([`Limits::neighbors`](crate::Limits::neighbors)) are such already.
+    /// Errors: `BadConfig` for what [`Config::validate`](crate::Config::validate) would refuse, `NoBufferSpace` where
+    /// half of the neighbours that there may be ([`Limits::neighbors`](crate::Limits::neighbors)) are such already.
     pub fn set_neighbor(&mut self, neighbor: Neighbor) -> Result<(), Error> {
         let ifaces = &self.link.ifaces;
         neighbor.validate(|vlan| ifaces.by_vlan(vlan).is_some())?;

@@ -17,11 +17,12 @@ impl Stack {
 
     /// Changes limits and settings of TCP, all or none of them.
     ///
-    /// Of [`Limits`] all can be changed but `reassembly_timeout`, `reply_queue` and `reply_queue_bytes`. What is lowered
-    /// below what there is frees nothing: it keeps more from coming in. Of [`TcpConfig`] those can be changed that count for
-    /// new connections, for what an application has not set for its own, or for all connections together: `congestion`,
-    /// `nodelay`, `keepalive`, `syn_retries`, `syn_ack_retries`, `connect_timeout`, `user_timeout`, `orphan_timeout`,
-    /// `fin_wait2_timeout`, `max_connections`, `max_orphans`, `challenge_acks_per_second` and `resets_per_second`.
+    /// Of [`Limits`] all can be changed but `reassembly_timeout`, `reply_queue` and `reply_queue_bytes`. What is
+    /// lowered below what there is frees nothing: it keeps more from coming in. Of [`TcpConfig`] those can be changed
+    /// that count for new connections, for what an application has not set for its own, or for all connections
+    /// together: `congestion`, `nodelay`, `keepalive`, `syn_retries`, `syn_ack_retries`, `connect_timeout`,
+    /// `user_timeout`, `orphan_timeout`, `fin_wait2_timeout`, `max_connections`, `max_orphans`,
+    /// `challenge_acks_per_second` and `resets_per_second`.
     ///
     /// Errors: `BadConfig` with `NotWhileRunning` for another value of anything else, or with what is out of range.
     pub fn reconfigure(&mut self, limits: &Limits, tcp: &TcpConfig) -> Result<(), Error> {

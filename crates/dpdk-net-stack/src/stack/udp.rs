@@ -134,8 +134,8 @@ impl Stack {
         self.udp.len()
     }
 
-    /// Whether a packet in a frame for us, to an address that is not ours, is for a socket that has none yet: what a DHCP server
-    /// sends to the address that it offers. It has it then.
+    /// Whether a packet in a frame for us, to an address that is not ours, is for a socket that has none yet: what a
+    /// DHCP server sends to the address that it offers. It has it then.
     pub(crate) fn is_for_unconfigured(
         &mut self,
         at: IfIndex,

@@ -39,6 +39,7 @@ pub(crate) mod segment;
 pub(crate) mod send_buf;
 pub(crate) mod sender;
 pub(crate) mod seq;
+pub(crate) mod settings;
 pub(crate) mod sockopt;
 mod steered;
 pub(crate) mod table;
@@ -48,7 +49,6 @@ pub(crate) mod windowed;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::net::SocketAddr;
 
@@ -68,13 +68,14 @@ use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
 
 use cookie::Cookies;
-use flow::{Flow, FlowFlags, Wait};
+use flow::{FlowFlags, Wait};
 use flows::Flows;
 use listener::{HalfId, Listeners, SynQueue};
 use pool::Pool;
 use ports::PortPicker;
 use receive::Arrived;
 use segment::Control;
+pub(crate) use settings::{Nanos, Settings};
 use sockopt::TcpOptions;
 use table::{FlowKey, FlowRef, FlowTable, Keys, RECENT, Recent};
 use time_wait::{TimeWaitId, TimeWaits};
@@ -169,83 +170,6 @@ enum TimerKey {
     Flow(TcpId),
     Half(HalfId),
     TimeWait(TimeWaitId),
-}
-
-/// What all connections are told at the start.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    tcp: TcpConfig,
-    /// Times of the configuration in nanoseconds, as it takes long to make them from what they are there.
-    pub(crate) nanos: Nanos,
-    /// The port's IP MTU.
-    pub(crate) mtu: u16,
-    /// The IP MTUs of IPv4 and IPv6 on those interfaces that have smaller ones, by the ids of their VLANs.
-    smaller: Vec<(u16, [u16; 2])>,
-}
-
-/// Fields of [`TcpConfig`] in nanoseconds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Nanos {
-    pub(crate) min_rto: u64,
-    pub(crate) max_rto: u64,
-    pub(crate) peer_ack_delay: u64,
-    pub(crate) ack_delay: u64,
-}
-
-impl core::ops::Deref for Settings {
-    type Target = TcpConfig;
-
-    fn deref(&self) -> &TcpConfig {
-        &self.tcp
-    }
-}
-
-impl Settings {
-    /// How long something of this connection may be unacknowledged.
-    fn patience(&self, flow: &Flow) -> Duration {
-        let own = flow.rare.as_ref().and_then(|rare| rare.user_timeout);
-        let patience = own.unwrap_or(self.user_timeout);
-        if flow.has(FlowFlags::ORPHAN) {
-            self.orphan_timeout.min(patience)
-        } else {
-            patience
-        }
-    }
-
-    /// How long a SYN or its answer is waited for that was sent again so often (RFC 6298 sections 2 and 5.5).
-    fn syn_timeout(&self, retries: u8) -> Duration {
-        (self.initial_rto * (1 << retries.min(6))).min(self.max_rto)
-    }
-
-    /// The send buffer that a window of `cwnd` bytes wants: it lets the window fill, and as much again be written
-    /// meanwhile.
-    #[inline]
-    pub(crate) fn full_send(&self, cwnd: u32) -> u32 {
-        cwnd.saturating_mul(2).min(self.send_buffer as u32)
-    }
-
-    /// What the port's MTU leaves for data: no segment has more.
-    pub(crate) fn most_mss(&self, v6: bool) -> u16 {
-        mss_of(self.mtu, v6)
-    }
-
-    /// The MSS to offer where segments come in with this tag, 0 for none: what the interface's MTU leaves for data (RFC
-    /// 6691).
-    pub(crate) fn offered_mss(&self, tci: u16, v6: bool) -> u16 {
-        let vlan = tci & 0xfff;
-        let own = self.smaller.iter().find(|(id, _)| *id == vlan);
-        mss_of(
-            own.map_or(
-                self.mtu,
-                |(_, [v4_mtu, v6_mtu])| if v6 { *v6_mtu } else { *v4_mtu },
-            ),
-            v6,
-        )
-    }
-}
-
-fn mss_of(mtu: u16, v6: bool) -> u16 {
-    mtu - if v6 { 60 } else { 40 }
 }
 
 /// All of TCP. Nothing here is ever searched from end to end on the way of a packet: flows are found through the

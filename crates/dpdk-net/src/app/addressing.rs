@@ -1,8 +1,9 @@
-//! Where an application's addresses come from beside its settings: routers (SLAAC), DHCP servers, and the program while it
-//! runs.
+//! Where an application's addresses come from beside its settings: routers (SLAAC), DHCP servers, and the program while
+//! it runs.
 //!
-//! What is found out is done to the stacks of all queues alike. The DHCP clients ([`dhcp`](crate::dhcp)) are driven by tasks
-//! ([`client4`], [`client6`]) on the first queue's worker; what servers and routers say of DNS is gathered in [`dns`].
+//! What is found out is done to the stacks of all queues alike. The DHCP clients ([`dhcp`](crate::dhcp)) are driven by
+//! tasks ([`client4`], [`client6`]) on the first queue's worker; what servers and routers say of DNS is gathered in
+//! [`dns`].
 
 mod client4;
 mod client6;
@@ -64,10 +65,10 @@ impl Default for Addressing {
 
 /// Addresses from elsewhere.
 impl PortBuilder {
-    /// Has a DHCP server give the interface of a VLAN, 0 being the port itself, an IPv4 address, with routes, the MTU and DNS
-    /// servers ([`Context::dns_servers`](super::Context::dns_servers)). The lease is renewed while the application runs and given back at its
-    /// end. If it is lost the address goes, a warning says so, and the client begins anew; connections wait for the address
-    /// to come back, or time out.
+    /// Has a DHCP server give the interface of a VLAN, 0 being the port itself, an IPv4 address, with routes, the MTU
+    /// and DNS servers ([`Context::dns_servers`](super::Context::dns_servers)). The lease is renewed while the
+    /// application runs and given back at its end. If it is lost the address goes, a warning says so, and the client
+    /// begins anew; connections wait for the address to come back, or time out.
     pub fn dhcp4(mut self, vlan: u16, config: v4::Config) -> Self {
         self.addressing.dhcp4.push((vlan, config));
         self
@@ -80,15 +81,15 @@ impl PortBuilder {
         self
     }
 
-    /// Has the interface of a VLAN, 0 being the port itself, listen to routers: IPv6 addresses, routes, the MTU and DNS servers
-    /// follow what they advertise (RFC 4861, RFC 4862).
+    /// Has the interface of a VLAN, 0 being the port itself, listen to routers: IPv6 addresses, routes, the MTU and DNS
+    /// servers follow what they advertise (RFC 4861, RFC 4862).
     pub fn slaac(mut self, vlan: u16) -> Self {
         self.addressing.slaac.insert(vlan);
         self
     }
 
-    /// Has the addresses that [`slaac`](Self::slaac) makes tell nothing of the machine, and be stable while this secret is the
-    /// same (RFC 7217). Default: they are made of the MAC address.
+    /// Has the addresses that [`slaac`](Self::slaac) makes tell nothing of the machine, and be stable while this secret
+    /// is the same (RFC 7217). Default: they are made of the MAC address.
     pub fn slaac_secret(mut self, secret: [u8; 16]) -> Self {
         self.addressing.slaac_secret = Some(secret);
         self
@@ -101,7 +102,8 @@ impl PortBuilder {
     }
 
     /// How long the program's start waits for the addresses that [`dhcp4`](Self::dhcp4), [`dhcp6`](Self::dhcp6) and
-    /// [`slaac`](Self::slaac) are to bring: one of the family on each interface. Then it is [`Error::NoLease`]. Default: 30 s.
+    /// [`slaac`](Self::slaac) are to bring: one of the family on each interface. Then it is [`Error::NoLease`].
+    /// Default: 30 s.
     pub fn address_timeout(mut self, timeout: Duration) -> Self {
         self.addressing.timeout = timeout;
         self
@@ -158,8 +160,8 @@ impl Context {
             .with(|state| state.stack.interface_addresses())
     }
 
-    /// Adds an address to the interface of a VLAN, 0 being the port itself; it is probed before it is used. One that is there
-    /// already gets these lifetimes.
+    /// Adds an address to the interface of a VLAN, 0 being the port itself; it is probed before it is used. One that is
+    /// there already gets these lifetimes.
     ///
     /// # Errors
     /// [`Error::Stack`]: as [`Stack::add_address`](dpdk_net_stack::Stack::add_address).
@@ -172,8 +174,8 @@ impl Context {
         self.stacks().add_address(vlan, address, lifetimes)
     }
 
-    /// Removes an address from the interface of a VLAN, 0 being the port itself. Connections from it are not ended: they wait for
-    /// it to come back, or for their timeouts, as on Linux.
+    /// Removes an address from the interface of a VLAN, 0 being the port itself. Connections from it are not ended:
+    /// they wait for it to come back, or for their timeouts, as on Linux.
     ///
     /// # Errors
     /// [`Error::Stack`]: as [`Stack::remove_address`](dpdk_net_stack::Stack::remove_address).

@@ -281,8 +281,8 @@ impl AppBuilder {
 
     /// Brings everything up on this thread, runs `program` to its end, and takes everything down.
     ///
-    /// `program` starts once duplicate address detection has let the addresses pass, after about a second, and once those that
-    /// servers or routers are to bring are there ([`address_timeout`](Self::address_timeout)).
+    /// `program` starts once duplicate address detection has let the addresses pass, after about a second, and once
+    /// those that servers or routers are to bring are there ([`address_timeout`](Self::address_timeout)).
     ///
     /// When `program`'s future returns, its tasks are dropped, the connections they held finish by
     /// themselves or are reset after the drain timeout, what is to be sent is sent, and the port is stopped.

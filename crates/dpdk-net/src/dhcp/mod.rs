@@ -1,14 +1,14 @@
 //! DHCP clients, sans-io: [`v4`] (RFC 2131) and [`v6`] (RFC 8415).
 //!
 //! A client reads no clock and has no socket: messages and the time come in as arguments, messages go out by
-//! `poll_transmit`, and what becomes of its lease is told by `poll_event`. `next_timeout` says when `handle_timeout` is due.
-//! So a lease of days is tested in a moment, and a run is repeated from its seed.
+//! `poll_transmit`, and what becomes of its lease is told by `poll_event`. `next_timeout` says when `handle_timeout` is
+//! due. So a lease of days is tested in a moment, and a run is repeated from its seed.
 //!
-//! The formats of messages are the `dhcproto` crate's. What comes in is sieved before it is read: options that mean nothing
-//! here, or whose length is not what their kind has, never get to the parser.
+//! The formats of messages are the `dhcproto` crate's. What comes in is sieved before it is read: options that mean
+//! nothing here, or whose length is not what their kind has, never get to the parser.
 //!
-//! `AppBuilder` drives them ([`AppBuilder::dhcp4`](crate::AppBuilder::dhcp4), [`dhcp6`](crate::AppBuilder::dhcp6)); who builds
-//! workers otherwise drives them likewise, over sockets of its own.
+//! `AppBuilder` drives them ([`AppBuilder::dhcp4`](crate::AppBuilder::dhcp4), [`dhcp6`](crate::AppBuilder::dhcp6)); who
+//! builds workers otherwise drives them likewise, over sockets of its own.
 
 mod names;
 pub mod v4;
@@ -18,8 +18,8 @@ use dpdk_net_stack::{Duration, Instant};
 
 /// What the clients take where chance is to decide: transaction ids and when to send again.
 ///
-/// SplitMix64 of a seed from the operating system. On a shared link everybody hears the ids; they keep apart transactions, and
-/// are no defence.
+/// SplitMix64 of a seed from the operating system. On a shared link everybody hears the ids; they keep apart
+/// transactions, and are no defence.
 #[derive(Debug, Clone)]
 pub(crate) struct Entropy(u64);
 

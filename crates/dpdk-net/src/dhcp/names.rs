@@ -5,8 +5,8 @@ use dhcproto::Name;
 /// Names that are kept of one message.
 pub(super) const MAX_NAMES: usize = 8;
 
-/// The name without a dot at its end, if it is one of a host or of a domain of hosts (RFC 1123 section 2.1): what else may be
-/// in it is not to reach a resolver or a log.
+/// The name without a dot at its end, if it is one of a host or of a domain of hosts (RFC 1123 section 2.1): what else
+/// may be in it is not to reach a resolver or a log.
 pub(super) fn checked(text: &str) -> Option<String> {
     let name = text.trim_end_matches(['\0', '.']);
     let is_label = |label: &str| {

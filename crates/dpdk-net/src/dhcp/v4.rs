@@ -1,7 +1,7 @@
 //! The DHCPv4 client: RFC 2131, with RFC 2132's options, RFC 3442's routes and RFC 6842.
 //!
-//! It takes the first offer that it can use. An address is told to be [`Event::Offered`] when a server has granted it, and is to
-//! be probed then (RFC 5227): the owner says what came of it by [`Client::confirmed`] or [`Client::taken`].
+//! It takes the first offer that it can use. An address is told to be [`Event::Offered`] when a server has granted it,
+//! and is to be probed then (RFC 5227): the owner says what came of it by [`Client::confirmed`] or [`Client::taken`].
 
 mod message;
 
@@ -41,8 +41,8 @@ const QUEUE: usize = 8;
 pub struct Config {
     /// The MAC address of the interface. `AppBuilder` sets it.
     pub mac: MacAddr,
-    /// The client identifier, where the server tells clients apart by it (RFC 2132 section 9.14; RFC 4361 has the format).
-    /// Default none: the MAC address does.
+    /// The client identifier, where the server tells clients apart by it (RFC 2132 section 9.14; RFC 4361 has the
+    /// format). Default none: the MAC address does.
     pub client_id: Option<Vec<u8>>,
     /// A name that the server may enter into DNS (RFC 2132 section 3.14). Default none.
     pub hostname: Option<String>,

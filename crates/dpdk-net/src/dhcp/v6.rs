@@ -1,7 +1,8 @@
-//! The DHCPv6 client: RFC 8415, addresses of one identity association (IA_NA) or settings alone, with RFC 3646's options.
+//! The DHCPv6 client: RFC 8415, addresses of one identity association (IA_NA) or settings alone, with RFC 3646's
+//! options.
 //!
-//! Addresses are told to be [`Event::Offered`] when a server has granted them, and are to be probed then (RFC 4862): the owner
-//! says what came of it by [`Client::confirmed`] or [`Client::taken`].
+//! Addresses are told to be [`Event::Offered`] when a server has granted them, and are to be probed then (RFC 4862):
+//! the owner says what came of it by [`Client::confirmed`] or [`Client::taken`].
 
 mod exchange;
 mod message;
@@ -24,8 +25,8 @@ pub const SERVER_PORT: u16 = 547;
 /// The group of all servers and relays of a link (RFC 8415 section 7.1).
 pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 
-/// Longest wait before the first message. RFC 8415 section 7.6 has a second (SOL_MAX_DELAY and its like), for links where all
-/// hosts come up together; a tenth is what probes and solicitations wait here.
+/// Longest wait before the first message. RFC 8415 section 7.6 has a second (SOL_MAX_DELAY and its like), for links
+/// where all hosts come up together; a tenth is what probes and solicitations wait here.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// How soon it begins anew once that has led to nothing; it doubles.
 const FAILED_WAIT: Duration = Duration::from_secs(1);
@@ -44,8 +45,8 @@ pub enum Mode {
     Stateful,
     /// Settings alone: DNS servers and the search list (RFC 8415 section 6.1).
     Stateless,
-    /// What routers say is to be had: addresses (the M flag of RFC 4861 section 4.2), settings alone (O), or nothing. The
-    /// first router that says one of both decides.
+    /// What routers say is to be had: addresses (the M flag of RFC 4861 section 4.2), settings alone (O), or nothing.
+    /// The first router that says one of both decides.
     AsRouters,
 }
 
@@ -57,7 +58,8 @@ pub struct Config {
     pub mac: MacAddr,
     /// What is asked for. Default: addresses.
     pub mode: Mode,
-    /// The identifier of this host (DUID, RFC 8415 section 11): 3 to 130 bytes. Default: one of the MAC address (DUID-LL).
+    /// The identifier of this host (DUID, RFC 8415 section 11): 3 to 130 bytes. Default: one of the MAC address
+    /// (DUID-LL).
     pub duid: Option<Vec<u8>>,
 }
 
@@ -160,7 +162,8 @@ impl Lease {
 pub enum Event {
     /// Addresses are ours, if nobody has them: to be probed. The time is when they were asked for.
     Offered(Lease, Instant),
-    /// The lease goes on, with these terms; addresses that it does not name end in their time. The time is when it was asked for.
+    /// The lease goes on, with these terms; addresses that it does not name end in their time. The time is when it was
+    /// asked for.
     Renewed(Lease, Instant),
     /// The addresses are to be given up at once.
     Lost(Vec<Ipv6Addr>, Loss),

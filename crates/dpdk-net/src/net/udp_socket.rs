@@ -98,8 +98,8 @@ impl UdpSocket {
         Self::open_with(UdpOptions::new(to_stack(addr)), Family::of(addr))
     }
 
-    /// A socket that speaks by the interface of this VLAN, 0 being the port itself, before that has an address, as DHCP clients do:
-    /// it sends to 255.255.255.255 from 0.0.0.0, and receives what comes in by that interface alone. See
+    /// A socket that speaks by the interface of this VLAN, 0 being the port itself, before that has an address, as DHCP
+    /// clients do: it sends to 255.255.255.255 from 0.0.0.0, and receives what comes in by that interface alone. See
     /// [`UdpOptions::unconfigured`].
     ///
     /// # Errors

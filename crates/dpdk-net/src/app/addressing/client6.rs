@@ -143,8 +143,8 @@ impl Task {
         }
     }
 
-    /// The configuration with what is to be asked for, once a router has said so where it is left to them. `None` if it is to
-    /// stop before.
+    /// The configuration with what is to be asked for, once a router has said so where it is left to them. `None` if it
+    /// is to stop before.
     async fn as_routers_say(&mut self, config: v6::Config) -> Option<v6::Config> {
         if config.mode != Mode::AsRouters {
             return Some(config);

@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dns {
-    /// The servers, those of DHCPv4 first, then DHCPv6's, then routers'. A link-local one has the VLAN of its interface as its
-    /// scope.
+    /// The servers, those of DHCPv4 first, then DHCPv6's, then routers'. A link-local one has the VLAN of its interface
+    /// as its scope.
     pub servers: Vec<SocketAddr>,
     /// Domains to look names up in.
     pub search: Vec<String>,

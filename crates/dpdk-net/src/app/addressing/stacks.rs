@@ -93,8 +93,8 @@ impl Stacks<'_> {
         self.each(|stack, _| stack.set_ipv4_mtu(vlan, mtu))
     }
 
-    /// What has become of an address: in use once it is in all stacks, somebody else's if one says so. `None` if one does not
-    /// have it.
+    /// What has become of an address: in use once it is in all stacks, somebody else's if one says so. `None` if one
+    /// does not have it.
     pub(crate) fn state_of(&self, vlan: u16, addr: IpAddr) -> Option<AddressState> {
         let state = |handle: &Handle| {
             let all = handle.with(|state| state.stack.interface_addresses());

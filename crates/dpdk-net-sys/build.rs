@@ -25,7 +25,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_(get_mtu|get_name_by_port|get_port_by_name|is_valid_port|set_link_down|set_link_up|set_mtu|socket_id)",
     "rte_eth_(from_rings|macaddr_get|stats_reset|xstats_get|xstats_get_names|xstats_reset)",
     "rte_get_(main_lcore|tsc_hz)",
-    "rte_lcore_to_(cpu|socket)_id",
+    "rte_lcore_to_socket_id",
     "rte_log",
     "rte_mbuf_dyn_rx_timestamp_register",
     "rte_mempool_(avail_count|free|in_use_count)",

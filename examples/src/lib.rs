@@ -70,8 +70,24 @@ pub fn log() {
         .init();
 }
 
-/// The README's example compiles.
+/// What is Rust in the README and the documentation compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-#[derive(Debug)]
-pub struct Readme;
+mod documentation {
+    macro_rules! compiles {
+        ($($name:ident: $path:literal;)*) => {$(
+            #[doc = include_str!($path)]
+            pub struct $name;
+        )*};
+    }
+
+    compiles! {
+        Readme: "../../README.md";
+        App: "../../docs/app.md";
+        Devices: "../../docs/devices.md";
+        Names: "../../docs/names.md";
+        Offloads: "../../docs/offloads.md";
+        Queues: "../../docs/queues.md";
+        Relay: "../../docs/relay.md";
+        Vlan: "../../docs/vlan.md";
+    }
+}

@@ -33,13 +33,30 @@ fn lcores_are_listed_with_their_roles_and_places() {
 
     let seven = eal.lcore(LcoreId::new(7)).expect("lcore 7 is there");
     assert_eq!(seven.role(), LcoreRole::Rte);
-    assert_eq!(seven.cpu_id(), Some(0));
+    assert_eq!(seven.cpus(), [0]);
     assert_eq!(seven.state(), LcoreState::Waiting);
     assert!(eal.sockets().any(|socket| socket == seven.socket_id()));
 
     assert!(eal.lcore(LcoreId::new(1)).is_none());
     assert!(eal.lcore(LcoreId::new(LcoreId::LIMIT)).is_none());
     assert!(eal.lcore(LcoreId::new(u32::MAX)).is_none());
+}
+
+#[test]
+fn the_cpus_of_an_lcore_are_those_that_the_list_gives_it() {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let open = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let last = open.and_then(|list| list.trim().rsplit([',', '-']).next()?.parse().ok());
+    let last: u32 = last.expect("a CPU");
+    let eal = common::builder()
+        .lcores(format!("1@0,2@(0,{last}),7@{last}"))
+        .init()
+        .expect("the EAL starts");
+    let several = if last == 0 { vec![0] } else { vec![0, last] };
+    let cpus: Vec<_> = eal.lcores().map(|lcore| lcore.cpus()).collect();
+    assert_eq!(cpus, [vec![0], several, vec![last]]);
 }
 
 #[test]

@@ -190,6 +190,48 @@ both_families! {
         assert_eq!(share(&mut workers, 0), 0);
     }
 
+    fn an_open_connection_takes_up_what_others_know_of_its_path_when_something_is_lost(family) {
+        let mut workers = workers(2, |_| {});
+        let mut hand = Hand::new(family);
+        hand.stack = workers.pop().unwrap();
+        hand.stack.add_neighbor(family.host(2), mac(2));
+        let listener = hand.listen();
+        let id = hand.establish(listener);
+        let data = pattern(4_200);
+        hand.stack.tcp_send(id, &data).unwrap();
+        assert!(hand.out().iter().all(|seg| seg.payload.len() > 1_300));
+        // No router tells this connection. Another worker's socket hears of it.
+        let other = &mut workers[0];
+        other.add_neighbor(family.host(2), mac(2));
+        let socket = other.udp_bind(UdpOptions::new(family.any(9))).unwrap();
+        other.udp_send(NOW, socket, &[7; 1_400], Some(family.at(2, 7))).unwrap();
+        let whole = sent(other);
+        other.ingest(NOW, &[&icmp::too_big(family, &whole[0], 1_300)]);
+        let news = other.poll_neighbor_news().unwrap();
+        hand.stack.apply_neighbor_news(NOW, &news);
+        let mss = if family == Family::V4 { 1_260 } else { 1_240 };
+        let una = hand.ack;
+        let mut got: Vec<u8> = Vec::new();
+        while got.len() < data.len() {
+            assert!(hand.now < NOW + Duration::from_secs(3), "{} bytes", got.len());
+            let mut again = hand.pass(Duration::from_millis(10));
+            while !again.is_empty() {
+                let before = got.len();
+                for seg in &again {
+                    assert!(seg.payload.len() <= mss, "{}", seg.payload.len());
+                    if seg.seq.wrapping_sub(una) as usize == got.len() {
+                        got.extend(&seg.payload);
+                    }
+                }
+                again = hand.acknowledge((got.len() - before) as u32);
+            }
+        }
+        assert!(got == data);
+        assert_eq!(usize::from(hand.stack.tcp_info(id).unwrap().snd_mss), mss);
+        let stats = hand.stack.stats().tcp;
+        assert_eq!((stats.black_holes, stats.tail_loss_probes), (0, 0));
+    }
+
     fn a_group_is_told_when_the_first_socket_joins_and_the_last_one_leaves(family) {
         let mut workers = workers(2, |_| {});
         let group = group(family);

@@ -2,7 +2,7 @@
  * DPDK's inline functions and thread-locals as ordinary functions, plus the
  * log stream. Sections as in shim.h; nothing here decides anything.
  */
-#define _GNU_SOURCE /* fopencookie */
+#define _GNU_SOURCE /* fopencookie, cpu_set_t */
 
 #include <stdbool.h>
 #include <string.h>
@@ -24,6 +24,16 @@ void dn_rte_errno_set(int value)
 uint32_t dn_lcore_id(void)
 {
 	return rte_lcore_id();
+}
+
+uint32_t dn_lcore_next_cpu(uint32_t lcore_id, uint32_t from)
+{
+	rte_cpuset_t cpus = rte_lcore_cpuset(lcore_id);
+
+	for (uint32_t cpu = from; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &cpus))
+			return cpu;
+	return UINT32_MAX;
 }
 
 /* ---- cycles ---- */

@@ -48,6 +48,8 @@ int dn_rte_errno(void);
 void dn_rte_errno_set(int value);
 /* LCORE_ID_ANY (UINT32_MAX) on a thread that is neither an lcore nor registered. */
 uint32_t dn_lcore_id(void);
+/* The first CPU from this one on that an lcore below DN_MAX_LCORE may run on; UINT32_MAX if there is none. */
+uint32_t dn_lcore_next_cpu(uint32_t lcore_id, uint32_t from);
 
 static const uint32_t DN_LCORE_ID_ANY = LCORE_ID_ANY;
 static const uint32_t DN_MAX_LCORE = RTE_MAX_LCORE;

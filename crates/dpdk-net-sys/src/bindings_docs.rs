@@ -549,7 +549,6 @@ unsafe extern "C" {
     pub fn rte_socket_count() -> ::core::ffi::c_uint;
     pub fn rte_socket_id_by_idx(idx: ::core::ffi::c_uint) -> ::core::ffi::c_int;
     pub fn rte_lcore_to_socket_id(lcore_id: ::core::ffi::c_uint) -> ::core::ffi::c_uint;
-    pub fn rte_lcore_to_cpu_id(lcore_id: ::core::ffi::c_int) -> ::core::ffi::c_int;
     pub fn rte_thread_register() -> ::core::ffi::c_int;
     pub fn rte_thread_unregister();
     pub fn rte_get_tsc_hz() -> u64;
@@ -639,6 +638,7 @@ unsafe extern "C" {
     pub fn dn_rte_errno() -> ::core::ffi::c_int;
     pub fn dn_rte_errno_set(value: ::core::ffi::c_int);
     pub fn dn_lcore_id() -> u32;
+    pub fn dn_lcore_next_cpu(lcore_id: u32, from: u32) -> u32;
     pub fn dn_rdtsc() -> u64;
     pub fn dn_log_redirect(sink: dn_log_sink) -> ::core::ffi::c_int;
     pub fn dn_mempool_get_priv(mp: *mut rte_mempool) -> *mut ::core::ffi::c_void;

@@ -165,12 +165,15 @@ impl Lcore {
         SocketId::from_raw(socket as i32)
     }
 
-    /// The CPU it runs on (`rte_lcore_to_cpu_id`), the first of them if it may run on several, or `None` if DPDK does
-    /// not know it, as of a registered thread.
-    pub fn cpu_id(&self) -> Option<u32> {
-        let id = i32::try_from(self.id.0).ok()?;
-        // SAFETY: the EAL is initialised; takes any number and returns -1 for those it does not know.
-        u32::try_from(unsafe { sys::rte_lcore_to_cpu_id(id) }).ok()
+    /// The CPUs that it may run on, by number (`rte_lcore_cpuset`): one, unless `--lcores` lets it float over several.
+    /// They are the kernel's numbers, as in `--lcores` behind the `@`.
+    pub fn cpus(&self) -> Vec<u32> {
+        let next = |from| {
+            // SAFETY: the EAL is initialised and the lcore's number below RTE_MAX_LCORE; takes any CPU's.
+            let cpu = unsafe { sys::dn_lcore_next_cpu(self.id.0, from) };
+            (cpu != u32::MAX).then_some(cpu)
+        };
+        core::iter::successors(next(0), |cpu| next(cpu + 1)).collect()
     }
 
     /// What it is for (`rte_eal_lcore_role`).

@@ -60,6 +60,11 @@ impl Flow {
         false
     }
 
+    /// The IP packet that a full segment makes, in bytes.
+    pub(super) fn largest_packet(&self) -> usize {
+        usize::from(self.mss) + self.overhead().1
+    }
+
     /// Bytes of options on each segment, and of all headers.
     fn overhead(&self) -> (u16, usize) {
         let options = if self.has(FlowFlags::TIMESTAMPS) {

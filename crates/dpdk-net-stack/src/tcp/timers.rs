@@ -144,12 +144,23 @@ impl Tcp {
                         .as_ref()
                         .is_some_and(|busy| busy.sent.is_reneged());
                     self.stats.sack_reneging += u64::from(reneged);
+                    self.adopt_path_mtu(now, link, id);
+                    let Some(flow) = self.flows.get_mut(id) else {
+                        return;
+                    };
                     flow.on_retransmission_timeout(&self.settings, now);
                     self.stats.black_holes += u64::from(flow.suspect_black_hole(&self.settings));
                 }
                 Wait::Probe => {
-                    self.stats.tail_loss_probes += 1;
-                    flow.flags |= FlowFlags::PROBE;
+                    // What was too large is sent again: no need to probe for what became of it.
+                    let narrower = self.adopt_path_mtu(now, link, id);
+                    let Some(flow) = self.flows.get_mut(id) else {
+                        return;
+                    };
+                    if !narrower {
+                        self.stats.tail_loss_probes += 1;
+                        flow.flags |= FlowFlags::PROBE;
+                    }
                     let rto = flow.retransmission_timeout(&self.settings);
                     (flow.wait, flow.wait_until) = (Wait::Retransmit, now + rto);
                 }
@@ -167,6 +178,20 @@ impl Tcp {
         } else {
             self.mark_dirty(id);
         }
+    }
+
+    /// Makes a connection's segments smaller where others have found since that the path takes no more (RFC 1191 section 6.3,
+    /// RFC 8201 section 5.2): asked when something seems lost, as its own ICMP error may have been too. Whether they are smaller.
+    fn adopt_path_mtu(&mut self, now: Instant, link: &Link, id: TcpId) -> bool {
+        let Some(flow) = self.flows.as_it_is(id) else {
+            return false;
+        };
+        let mtu = link.path_mtu(now, &flow.key.way());
+        let too_large = flow.largest_packet() > mtu;
+        if too_large {
+            self.narrow(id, mtu);
+        }
+        too_large
     }
 
     /// The peer has been silent for too long. If ICMP has said why, that is the error (as Linux).

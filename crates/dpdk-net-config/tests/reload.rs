@@ -8,9 +8,25 @@ use toml::{Table, Value};
 
 /// Keys, and sections all of whose keys, a reload makes effective.
 const LIVE: &[&str] = &[
-    "tcp",
-    "udp",
-    "limits",
+    "tcp.congestion",
+    "tcp.nodelay",
+    "tcp.keepalive",
+    "tcp.syn_retries",
+    "tcp.syn_ack_retries",
+    "tcp.connect_timeout",
+    "tcp.user_timeout",
+    "tcp.orphan_timeout",
+    "tcp.fin_wait2_timeout",
+    "tcp.max_connections",
+    "tcp.max_orphans",
+    "tcp.challenge_acks_per_second",
+    "tcp.resets_per_second",
+    "limits.neighbors",
+    "limits.pending_per_neighbor",
+    "limits.pending_bytes",
+    "limits.reassembly_bytes",
+    "limits.icmp_errors_per_second",
+    "limits.echo_replies_per_second",
     "network.dns",
     "network.gateways",
     "network.routes",
@@ -100,7 +116,7 @@ id = 100
 addresses = ["198.18.100.2/24"]
 
 [tcp]
-time_wait = "1 min"
+user_timeout = "1 min"
 "#;
 
 fn change(from: &str, to: &str) -> (Vec<String>, Vec<String>) {
@@ -164,7 +180,7 @@ fn both_kinds_of_changes_are_told_apart() {
     let changes = Changes::between(&parse(FILE), &parse(&new));
     assert_eq!(
         changes.live[0].to_string(),
-        "tcp.time_wait: from \"1 min\" to \"30 s\""
+        "tcp.user_timeout: from \"1 min\" to \"30 s\""
     );
     assert_eq!(
         changes.restart[0].to_string(),

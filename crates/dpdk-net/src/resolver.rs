@@ -1,6 +1,6 @@
 //! Names: which servers are asked for addresses, and asking them over this stack's own sockets.
 //!
-//! [`Dns`] is what workers of an application have in common: the settings, which may change while it runs, and `/etc/hosts`. Each worker
+//! [`Dns`] is what the workers of a port have in common: the settings, which may change while it runs, and `/etc/hosts`. Each worker
 //! has a resolver of its own, with its cache and its sockets, made anew when the settings change. The protocol is hickory-resolver's.
 //!
 //! What does not live here: strings that are addresses, and the call itself (`net/lookup.rs`); in which order addresses are tried
@@ -82,7 +82,7 @@ impl ResolverConfig {
     }
 }
 
-/// How the workers of an application resolve names. Clones are the same one; a change counts from the next lookup on.
+/// How the workers of a port resolve names. Clones are the same one; a change counts from the next lookup on.
 #[derive(Clone, Default)]
 pub struct Dns(Arc<RwLock<Arc<Settings>>>);
 
@@ -98,13 +98,28 @@ impl Dns {
     /// # Errors
     /// [`Error::BadAddress`] for a search domain that is none, [`Error::BadValue`] for a timeout of 0.
     pub fn new(config: ResolverConfig) -> Result<Self, Error> {
-        let settings = Settings::new(config)?;
+        let settings = Settings::new(config, Learnt::default())?;
         Ok(Self(Arc::new(RwLock::new(Arc::new(settings)))))
     }
 
-    /// The settings.
+    /// The settings, without what DHCP servers and routers say.
     pub fn config(&self) -> ResolverConfig {
-        self.0.read().config.clone()
+        self.0.read().configured.clone()
+    }
+
+    /// Takes servers and search domains that others say: they come after those of the settings. A domain that is none is left out.
+    pub fn set_learnt(&self, servers: &[SocketAddr], search: &[String]) {
+        let mut settings = self.0.write();
+        let is_domain = |text: &&String| Name::from_utf8(text).is_ok();
+        let learnt = Learnt {
+            servers: servers.to_vec(),
+            search: search.iter().filter(is_domain).cloned().collect(),
+        };
+        if learnt != settings.learnt
+            && let Ok(new) = Settings::new(settings.configured.clone(), learnt)
+        {
+            *settings = Arc::new(new);
+        }
     }
 
     /// Changes the settings. What was remembered of servers' answers is forgotten, unless nothing has changed.
@@ -113,10 +128,10 @@ impl Dns {
     /// As [`new`](Self::new); the settings are as they were then.
     pub fn change(&self, change: impl FnOnce(&mut ResolverConfig)) -> Result<(), Error> {
         let mut settings = self.0.write();
-        let mut config = settings.config.clone();
+        let mut config = settings.configured.clone();
         change(&mut config);
-        if config != settings.config {
-            *settings = Arc::new(Settings::new(config)?);
+        if config != settings.configured {
+            *settings = Arc::new(Settings::new(config, settings.learnt.clone())?);
         }
         Ok(())
     }
@@ -126,16 +141,37 @@ impl Dns {
     }
 }
 
+/// What DHCP servers and routers say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Learnt {
+    servers: Vec<SocketAddr>,
+    search: Vec<String>,
+}
+
 /// Settings, until they change.
 #[derive(Default)]
 struct Settings {
+    configured: ResolverConfig,
+    learnt: Learnt,
+    /// Both together.
     config: ResolverConfig,
     search: Vec<Name>,
     hosts: OnceCell<Hosts>,
 }
 
 impl Settings {
-    fn new(config: ResolverConfig) -> Result<Self, Error> {
+    fn new(configured: ResolverConfig, learnt: Learnt) -> Result<Self, Error> {
+        let mut config = configured.clone();
+        for server in &learnt.servers {
+            if !config.servers.contains(server) {
+                config.servers.push(*server);
+            }
+        }
+        for domain in &learnt.search {
+            if !config.search.contains(domain) {
+                config.search.push(domain.clone());
+            }
+        }
         let domain = |text: &String| {
             let name = Name::from_utf8(text).map_err(|error| Error::BadAddress {
                 what: "the search domain",
@@ -157,6 +193,8 @@ impl Settings {
         Ok(Self {
             search: config.search.iter().map(domain).collect::<Result<_, _>>()?,
             hosts: OnceCell::new(),
+            configured,
+            learnt,
             config,
         })
     }
@@ -359,6 +397,25 @@ mod tests {
                 .into_iter()
                 .any(is_localhost)
         );
+    }
+
+    #[test]
+    fn what_is_learnt_comes_after_what_is_set_and_goes_by_itself() {
+        let server = |last: u8| SocketAddr::from(([198, 18, 0, last], 53));
+        let dns = Dns::new(ResolverConfig::with_servers([server(1)])).unwrap();
+        dns.set_learnt(
+            &[server(2), server(1)],
+            &["example.net".into(), "a..b".into()],
+        );
+        let used = || dns.current().config.clone();
+        assert_eq!(used().servers, [server(1), server(2)]);
+        assert_eq!(used().search, ["example.net"]);
+        dns.change(|config| config.servers = vec![server(3)])
+            .unwrap();
+        assert_eq!(used().servers, [server(3), server(2), server(1)]);
+        dns.set_learnt(&[], &[]);
+        assert_eq!(used(), dns.config());
+        assert_eq!(used().servers, [server(3)]);
     }
 
     #[test]

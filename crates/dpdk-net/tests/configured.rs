@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use common::kernel::{OURS, kernel_up};
+use common::kernel::{KERNEL, OURS, kernel_up};
 use dpdk_net::app::{Application, Subsystem, SubsystemFuture};
 use dpdk_net::config::Changes;
 use dpdk_net::{App, Error};
@@ -125,7 +125,7 @@ impl Subsystem for Told {
             .unwrap()
             .config()
             .tcp
-            .time_wait
+            .user_timeout
             .unwrap()
             .to_string();
         story(format!(
@@ -155,16 +155,23 @@ fn two_ports_with_three_queues_listeners_and_subsystems_from_one_file() {
             cable.left()
         )
     };
+    let route = |to: u8| {
+        format!(
+            "routes = [{{ to = \"10.{to}.0.0/16\", via = \"{}\" }}]\n",
+            Family::V4.host(KERNEL)
+        )
+    };
     let listeners = "[[listener]]\nname = \"echo\"\naddress = \":7\"\n\
                      [[listener]]\nname = \"lan only\"\naddress = \":8\"\nprotocol = \"udp\"\nport = \"lan\"\n\
                      [[listener]]\nname = \"once\"\naddress = \":9\"\naccept = \"first\"\nport = \"wan\"\n";
-    let tcp = |time_wait: &str| format!("[tcp]\ntime_wait = \"{time_wait}\"\n");
+    let tcp = |user_timeout: &str| format!("[tcp]\nuser_timeout = \"{user_timeout}\"\n");
     let rest = format!(
-        "{}{}{listeners}",
+        "{}@route@{}{listeners}",
         port("wan", OURS, &wan.1, 2),
         port("lan", LAN, &lan.1, 1)
     );
-    let file = Written::new("two.toml", &format!("{}{}{rest}", head(), tcp("1 s")));
+    let rest = |to: u8| rest.replace("@route@", &route(to));
+    let file = Written::new("two.toml", &format!("{}{}{}", head(), tcp("1 s"), rest(8)));
     let app = App::from_file(&file.path).unwrap();
     let app = app
         .subsystem(Told("second", &["first"]))
@@ -184,9 +191,10 @@ fn two_ports_with_three_queues_listeners_and_subsystems_from_one_file() {
         })
     });
     let new = format!(
-        "{}{}{rest}",
+        "{}{}{}",
         head().replace("16\ndrain", "17\ndrain"),
-        tcp("2 s")
+        tcp("2 s"),
+        rest(9)
     );
     let outcome = app.run(async |ctx| {
         story("program");
@@ -240,6 +248,20 @@ fn two_ports_with_three_queues_listeners_and_subsystems_from_one_file() {
         while heard() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // What was heard of is so by now, on all queues of all ports.
+        assert_eq!(ctx.limits().1.user_timeout, Duration::from_secs(2));
+        let routes: Vec<String> = ctx
+            .handle()
+            .routes()
+            .iter()
+            .map(|known| known.route.dest.to_string())
+            .collect();
+        assert_eq!(
+            routes.contains(&"10.9.0.0".to_owned()),
+            port == "wan",
+            "{routes:?}"
+        );
+        assert!(!routes.contains(&"10.8.0.0".to_owned()), "{routes:?}");
         (port, queue)
     });
     for asking in asks {
@@ -259,8 +281,8 @@ fn two_ports_with_three_queues_listeners_and_subsystems_from_one_file() {
             "program",
             "program",
             "program",
-            "first hears of tcp.time_wait: 2 s",
-            "second hears of tcp.time_wait: 2 s",
+            "first hears of port[0].network.routes, tcp.user_timeout: 2 s",
+            "second hears of port[0].network.routes, tcp.user_timeout: 2 s",
             "second stops",
             "first stops",
         ]

@@ -30,8 +30,8 @@ use crate::error::Error;
 use crate::handle::Handle;
 use crate::worker::Worker;
 
-pub use dns::Dns;
 pub(super) use dns::Gathered;
+pub use dns::LearntDns;
 pub(super) use stacks::Stacks;
 
 /// How often it is looked whether there are addresses, and what has become of their probing.
@@ -150,7 +150,7 @@ impl Context {
     }
 
     /// DNS servers and search list as DHCP servers and routers tell them, now and whatever they become.
-    pub fn dns_servers(&self) -> watch::Receiver<Dns> {
+    pub fn dns_servers(&self) -> watch::Receiver<LearntDns> {
         self.shared().dns().subscribe()
     }
 
@@ -417,6 +417,11 @@ impl Addressing {
         let mut watchers = Vec::new();
         if !(self.dhcp4.is_empty() && self.dhcp6.is_empty()) {
             watchers.push(worker.spawn_local(watch_link(shared.clone(), link)));
+        }
+        #[cfg(feature = "resolver")]
+        if self.brings_some() || !self.dhcp6.is_empty() {
+            let learnt = dns::tell_resolver(shared.dns().subscribe(), handle.dns().clone());
+            watchers.push(worker.spawn_local(learnt));
         }
         if !self.slaac.is_empty() {
             let vlans = self.slaac.iter().copied().collect();

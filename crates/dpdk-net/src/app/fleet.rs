@@ -433,6 +433,8 @@ impl<F> Crew<'_, F> {
         let Some(beside) = beside else {
             let mut may_start = self.may_start.subscribe();
             let may = tokio::select! {
+                // The first program to start may end the application before this worker has looked.
+                biased;
                 may = may_start.wait_for(Option::is_some) => matches!(may.as_deref(), Ok(Some(true))),
                 () = self.common.requested() => false,
             };

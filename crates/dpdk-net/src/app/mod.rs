@@ -27,7 +27,7 @@ mod run;
 mod signals;
 mod subsystem;
 
-pub use addressing::Dns;
+pub use addressing::LearntDns;
 pub use builder::AppBuilder;
 #[cfg(feature = "config")]
 pub use configured::{ConfiguredApp, Plan};

@@ -8,7 +8,7 @@ use dpdk_net_stack::{AddressState, IfAddr, Instant, Lifetimes, Route};
 use tokio::sync::watch;
 
 use super::super::context::Shared;
-use super::dns::{Dns, Source};
+use super::dns::{LearntDns, Source};
 use super::{LOOK, Stacks};
 use crate::dhcp::v4::{self, CLIENT_PORT, Client, Event, Lease, Loss, SERVER_PORT, To};
 use crate::handle::Handle;
@@ -166,7 +166,7 @@ impl Task {
             }
         }
         let _ = stacks.set_ipv4_mtu(self.vlan, lease.mtu);
-        let dns = Dns::v4(&lease.resolvers, &lease.search);
+        let dns = LearntDns::v4(&lease.resolvers, &lease.search);
         self.shared.dns().set(Source::Dhcp4(self.vlan), dns);
         true
     }

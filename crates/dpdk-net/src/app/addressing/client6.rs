@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::super::context::Shared;
 use super::client4::sleep;
-use super::dns::{Dns, Source};
+use super::dns::{LearntDns, Source};
 use super::{LOOK, Stacks};
 use crate::dhcp::v6::{
     self, CLIENT_PORT, Client, Event, Lease, Loss, Mode, SERVER_PORT, SERVERS, Settings,
@@ -207,7 +207,7 @@ impl Task {
     }
 
     fn tell(&self, settings: &Settings) {
-        let dns = Dns::v6(&settings.resolvers, &settings.search, self.vlan);
+        let dns = LearntDns::v6(&settings.resolvers, &settings.search, self.vlan);
         self.shared.dns().set(Source::Dhcp6(self.vlan), dns);
     }
 

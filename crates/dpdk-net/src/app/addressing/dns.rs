@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// DNS servers and the search list, as DHCP servers and routers tell them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Dns {
+pub struct LearntDns {
     /// The servers, those of DHCPv4 first, then DHCPv6's, then routers'. A link-local one has the VLAN of its interface
     /// as its scope.
     pub servers: Vec<SocketAddr>,
@@ -28,7 +28,7 @@ pub struct Dns {
     pub search: Vec<String>,
 }
 
-impl Dns {
+impl LearntDns {
     pub(super) fn v4(servers: &[std::net::Ipv4Addr], search: &[String]) -> Self {
         let socket = |server: &std::net::Ipv4Addr| SocketAddr::from((*server, PORT));
         Self {
@@ -77,28 +77,28 @@ pub(super) enum Source {
 /// What all of them say.
 #[derive(Debug)]
 pub(in crate::app) struct Gathered {
-    by_source: Mutex<BTreeMap<Source, Dns>>,
-    all: watch::Sender<Dns>,
+    by_source: Mutex<BTreeMap<Source, LearntDns>>,
+    all: watch::Sender<LearntDns>,
 }
 
 impl Default for Gathered {
     fn default() -> Self {
         Self {
             by_source: Mutex::default(),
-            all: watch::Sender::new(Dns::default()),
+            all: watch::Sender::new(LearntDns::default()),
         }
     }
 }
 
 impl Gathered {
     /// What is known, and whatever it becomes.
-    pub(in crate::app) fn subscribe(&self) -> watch::Receiver<Dns> {
+    pub(in crate::app) fn subscribe(&self) -> watch::Receiver<LearntDns> {
         self.all.subscribe()
     }
 
     /// Takes what one says in place of what it said before.
-    pub(super) fn set(&self, source: Source, dns: Dns) {
-        let mut all = Dns::default();
+    pub(super) fn set(&self, source: Source, dns: LearntDns) {
+        let mut all = LearntDns::default();
         {
             let mut by_source = self.by_source.lock();
             by_source.insert(source, dns);
@@ -113,7 +113,21 @@ impl Gathered {
 
     /// Forgets what one has said.
     pub(super) fn forget(&self, source: Source) {
-        self.set(source, Dns::default());
+        self.set(source, LearntDns::default());
+    }
+}
+
+/// Has names looked up with what is known, as long as it runs.
+#[cfg(feature = "resolver")]
+pub(super) async fn tell_resolver(mut known: watch::Receiver<LearntDns>, resolver: crate::Dns) {
+    loop {
+        {
+            let learnt = known.borrow_and_update();
+            resolver.set_learnt(&learnt.servers, &learnt.search);
+        }
+        if known.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -130,7 +144,7 @@ pub(super) async fn watch_routers(shared: Arc<Shared>, handle: Handle, vlans: Ve
                     resolvers, search, ..
                 } = heard.unwrap_or_default();
                 let search: Vec<String> = search.iter().map(|name| name.to_string()).collect();
-                let dns = Dns::v6(&resolvers, &search, *vlan);
+                let dns = LearntDns::v6(&resolvers, &search, *vlan);
                 shared.dns().set(Source::Routers(*vlan), dns);
             }
         }
@@ -148,10 +162,10 @@ mod tests {
         let mut seen = gathered.subscribe();
         let name = |text: &str| vec![text.to_owned()];
         let v6 = ["fd00::53".parse().unwrap(), "fe80::1".parse().unwrap()];
-        gathered.set(Source::Routers(5), Dns::v6(&v6, &name("lab"), 5));
+        gathered.set(Source::Routers(5), LearntDns::v6(&v6, &name("lab"), 5));
         let v4 = ["198.18.0.53".parse().unwrap()];
-        gathered.set(Source::Dhcp4(0), Dns::v4(&v4, &name("corp")));
-        gathered.set(Source::Dhcp6(0), Dns::v6(&v6[..1], &name("lab"), 0));
+        gathered.set(Source::Dhcp4(0), LearntDns::v4(&v4, &name("corp")));
+        gathered.set(Source::Dhcp6(0), LearntDns::v6(&v6[..1], &name("lab"), 0));
         let servers = ["198.18.0.53:53", "[fd00::53]:53", "[fe80::1%5]:53"];
         let servers: Vec<SocketAddr> = servers.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(seen.borrow_and_update().servers, servers);

@@ -7,6 +7,7 @@
 mod devices;
 mod explain;
 mod flow;
+mod live;
 mod plan;
 mod settings;
 
@@ -69,6 +70,7 @@ impl ConfiguredApp {
         File::refused(machine.check(&file))?;
         let builder = settings::builder(&file, &machine)?;
         let file = Arc::new(file);
+        let builder = builder.subsystem(live::Live::new(file.clone()));
         Ok(Self {
             builder: builder.file(file.clone()),
             file,

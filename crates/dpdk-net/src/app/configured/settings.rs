@@ -5,12 +5,13 @@ use dpdk_net_config::{Config, Destination, File, Idle, Machine, PinPolicy};
 use dpdk_net_rte::log::LogLevel;
 use dpdk_net_rte::port::{Offload, RssKey, RssRequest, RssTypes, Wish};
 use dpdk_net_rte::{Eal, EalBuilder, IovaMode, LcoreId};
-use dpdk_net_stack::{self as stack, CongestionAlgorithm, Ecn, IfAddr, Route, Vlan};
+use dpdk_net_stack::{self as stack, CongestionAlgorithm, Ecn, IfAddr, Neighbor, Route, Vlan};
 
 use super::devices::Device;
 use super::flow;
 use crate::app::figures::Figures;
 use crate::app::{AppBuilder, ListenerConfig, PortBuilder};
+use crate::dhcp::{v4, v6};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::pin::FlowPolicy;
@@ -254,12 +255,34 @@ fn with_network(mut port: PortBuilder, network: &config::Network) -> PortBuilder
     {
         port = port.dns(dns(&network.dns));
     }
+    if network.dhcp4 == Some(true) {
+        let client = v4::Config::new();
+        port = port.dhcp4(
+            0,
+            match &network.hostname {
+                Some(name) => client.hostname(name),
+                None => client,
+            },
+        );
+    }
+    if network.dhcp6 == Some(true) {
+        port = port.dhcp6(0, v6::Config::new());
+    }
+    if network.slaac == Some(true) {
+        port = port.slaac(0);
+    }
+    if let Some(timeout) = network.address_timeout {
+        port = port.address_timeout(timeout.0);
+    }
+    port = neighbors(network)
+        .into_iter()
+        .fold(port, PortBuilder::neighbor);
     routes(network).into_iter().fold(port, PortBuilder::route)
 }
 
 /// How names are resolved.
 #[cfg(feature = "resolver")]
-pub(in crate::app) fn dns(settings: &config::Dns) -> crate::ResolverConfig {
+pub(super) fn dns(settings: &config::Dns) -> crate::ResolverConfig {
     let mut dns = crate::ResolverConfig::with_servers(settings.servers.iter().map(|it| it.0));
     dns.search = settings.search.clone();
     set! {
@@ -270,8 +293,17 @@ pub(in crate::app) fn dns(settings: &config::Dns) -> crate::ResolverConfig {
     dns
 }
 
+/// The neighbours of a network.
+pub(super) fn neighbors(network: &config::Network) -> Vec<Neighbor> {
+    let neighbors = network.neighbors.iter().map(|one| Neighbor {
+        vlan: one.vlan.unwrap_or(0),
+        ..Neighbor::new(one.address, one.mac)
+    });
+    neighbors.collect()
+}
+
 /// The routes of a network, gateways among them.
-pub(in crate::app) fn routes(network: &config::Network) -> Vec<Route> {
+pub(super) fn routes(network: &config::Network) -> Vec<Route> {
     let gateways = network.gateways.iter().copied().map(Route::default_via);
     let routes = network.routes.iter().filter_map(|entry| match entry.to {
         Destination::Default => Some(Route {
@@ -360,7 +392,7 @@ fn listener_config(settings: &config::Listener) -> ListenerConfig {
 }
 
 /// What a file tells the stack.
-pub(in crate::app) fn tune(
+pub(super) fn tune(
     config: &Config,
     network: &config::Network,
 ) -> impl Fn(&mut stack::Config) + use<> {

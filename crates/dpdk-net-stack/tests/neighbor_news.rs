@@ -271,7 +271,7 @@ both_families! {
         // That the first was left, and those of the last that are still there.
         let told: Vec<_> = std::iter::from_fn(|| stack.poll_decision()).collect();
         assert_eq!(told.len(), 1 + 49);
-        assert_ne!(Some(told[0]), joined);
+        assert_ne!(Some(told[0].clone()), joined);
     }
 
     fn a_worker_that_ends_has_left_its_groups(family) {

@@ -230,11 +230,19 @@ impl Stack {
         }
     }
 
+    #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        if core::mem::take(&mut self.link.ifaces.mtus_changed) {
-            self.tcp.set_mtus(&self.link.ifaces);
+        if self.link.ifaces.mtus_changed {
+            self.take_mtus();
         }
+    }
+
+    /// Has TCP follow what routers and DHCP servers say of the link's MTU.
+    #[cold]
+    fn take_mtus(&mut self) {
+        self.link.ifaces.mtus_changed = false;
+        self.tcp.set_mtus(&self.link.ifaces);
     }
 
     /// Tells a socket of an ICMP error, or of a neighbour that does not answer.

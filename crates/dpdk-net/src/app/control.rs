@@ -7,9 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalRuntime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Context;
+use super::run::stopped;
+use super::signals::Signals;
 use super::subsystem::{Application, Subsystem, in_order};
 use crate::affinity::Affinity;
 use crate::error::Error;
@@ -27,8 +29,25 @@ pub(super) struct Beside {
 }
 
 impl Beside {
+    /// Whether SIGHUP is of use to it.
+    pub(super) fn reads_again(&self) -> bool {
+        #[cfg(feature = "config")]
+        return self.file.as_ref().is_some_and(|file| file.path().is_some());
+        #[cfg(not(feature = "config"))]
+        false
+    }
+}
+
+impl Beside {
     /// Starts it, for an application with these contexts. Nothing, where there is nothing to start.
-    pub(super) async fn start(self, contexts: Vec<Context>) -> Result<Option<Control>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Subsystem`]; [`Error::Stopped`] where a signal came before all had started.
+    pub(super) async fn start(
+        self,
+        contexts: Vec<Context>,
+        signals: &Signals,
+    ) -> Result<Option<Control>, Error> {
         if self.subsystems.is_empty() {
             return Ok(None);
         }
@@ -37,8 +56,11 @@ impl Beside {
             #[cfg(feature = "config")]
             self.file,
         );
-        let control = Control::start(self.subsystems, app, self.affinity);
-        control.await.map(Some)
+        let control = Control::start(self.subsystems, app, signals.hangups(), self.affinity);
+        tokio::select! {
+            started = control => started.map(Some),
+            _ = signals.more_than(0) => Err(stopped(signals)),
+        }
     }
 }
 
@@ -55,6 +77,7 @@ impl Control {
     pub(super) fn start(
         subsystems: Vec<Box<dyn Subsystem>>,
         app: Application,
+        hangups: watch::Receiver<u64>,
         affinity: Affinity,
     ) -> impl Future<Output = Result<Self, Error>> {
         let (started, outcome) = oneshot::channel();
@@ -67,7 +90,7 @@ impl Control {
                     .enable_all()
                     .build_local(Default::default());
                 match runtime {
-                    Ok(runtime) => live(&runtime, subsystems, &app, started, stopped),
+                    Ok(runtime) => live(&runtime, subsystems, &app, hangups, started, stopped),
                     Err(error) => drop(started.send(Err(Error::Runtime(error)))),
                 }
             });
@@ -104,6 +127,7 @@ fn live(
     runtime: &LocalRuntime,
     subsystems: Vec<Box<dyn Subsystem>>,
     app: &Application,
+    hangups: watch::Receiver<u64>,
     started: oneshot::Sender<Result<(), Error>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -119,7 +143,11 @@ fn live(
     };
     let failed = runtime.block_on(async {
         for (index, subsystem) in ordered.iter_mut().enumerate() {
-            if let Err(source) = subsystem.start(app).await {
+            let outcome = tokio::select! {
+                outcome = subsystem.start(app) => outcome,
+                _ = &mut stopped => Err("it was stopped before it had started".into()),
+            };
+            if let Err(source) = outcome {
                 let name = subsystem.name().to_owned();
                 return Some((index, Error::Subsystem { name, source }));
             }
@@ -137,7 +165,7 @@ fn live(
     runtime.block_on(async {
         tokio::select! {
             _ = &mut stopped => {}
-            () = reloads(&mut ordered, app) => {}
+            () = reloads(&mut ordered, app, hangups) => {}
         }
         stop(&mut ordered).await;
     });
@@ -156,7 +184,7 @@ async fn stop(ordered: &mut [Box<dyn Subsystem>]) {
 }
 
 #[cfg(not(feature = "config"))]
-async fn reloads(_: &mut [Box<dyn Subsystem>], _: &Application) {
+async fn reloads(_: &mut [Box<dyn Subsystem>], _: &Application, _: watch::Receiver<u64>) {
     std::future::pending().await
 }
 
@@ -169,62 +197,69 @@ mod reload {
     use std::sync::Arc;
 
     use dpdk_net_config::{Changes, File};
-    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::sync::watch;
 
     use super::{Application, Subsystem};
 
-    /// Reads the file anew on each SIGHUP. Without a file the signal is left to who wants it.
-    pub(super) async fn reloads(ordered: &mut [Box<dyn Subsystem>], app: &Application) {
-        let path = app
-            .file()
-            .and_then(|file| file.path().map(ToOwned::to_owned));
-        let Some(path) = path else {
-            return std::future::pending().await;
-        };
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => {
-                tracing::warn!(%error, "SIGHUP can't be caught: the file is not read again");
-                return std::future::pending().await;
-            }
-        };
-        while hangup.recv().await.is_some() {
-            match File::read(&path) {
-                Ok(file) => take_over(ordered, app, Arc::new(file)).await,
-                Err(problems) => {
-                    tracing::error!(
-                        "SIGHUP: nothing has changed, the file has problems\n{problems}"
-                    );
+    /// Reads the file anew on each SIGHUP.
+    pub(super) async fn reloads(
+        ordered: &mut [Box<dyn Subsystem>],
+        app: &Application,
+        mut hangups: watch::Receiver<u64>,
+    ) {
+        let started = app.file();
+        let path = started.as_ref().and_then(|file| file.path());
+        if let (Some(started), Some(path)) = (&started, path) {
+            while hangups.changed().await.is_ok() {
+                match File::read(path) {
+                    Ok(file) => take_over(ordered, app, started, Arc::new(file)).await,
+                    Err(problems) => {
+                        tracing::error!(
+                            "SIGHUP: nothing has changed, the file has problems\n{problems}"
+                        );
+                    }
                 }
             }
         }
         std::future::pending().await
     }
 
-    /// Makes effective what can be.
-    async fn take_over(ordered: &mut [Box<dyn Subsystem>], app: &Application, new: Arc<File>) {
+    /// Makes effective what can be. What takes a restart is told for as long as the file differs from the one that the application
+    /// was started with.
+    async fn take_over(
+        ordered: &mut [Box<dyn Subsystem>],
+        app: &Application,
+        started: &File,
+        new: Arc<File>,
+    ) {
         let Some(old) = app.file() else {
             return;
         };
         let changes = Changes::between(&old, &new);
-        if changes.is_empty() {
-            tracing::info!("SIGHUP: the file says what it said before");
-            return;
+        let restart = Changes::between(started, &new).restart;
+        if changes.live.is_empty() && restart.is_empty() {
+            tracing::info!("SIGHUP: the file says nothing new");
         }
-        for change in &changes.restart {
+        for change in &restart {
             tracing::warn!("SIGHUP: takes a restart: {change}");
         }
+        app.set_file(new);
         if changes.live.is_empty() {
             return;
         }
-        app.set_file(new);
+        let mut failed = false;
         for subsystem in ordered {
             if let Err(error) = subsystem.reload(app, &changes).await {
-                tracing::error!(subsystem = subsystem.name(), %error, "SIGHUP: what has changed was not taken over");
+                failed = true;
+                tracing::error!(subsystem = subsystem.name(), %error, "SIGHUP: not all that has changed was taken over");
             }
         }
         for change in &changes.live {
-            tracing::info!("SIGHUP: {change}");
+            if failed {
+                tracing::warn!("SIGHUP, as far as nothing else was told: {change}");
+            } else {
+                tracing::info!("SIGHUP: {change}");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::addressing::Addressing;
 use super::bring_up;
 use super::context::{Common, Shared};
 use super::control::{Beside, Control};
-use super::listeners::{ListenerConfig, Listeners};
+use super::listeners::{self, ListenerConfig, Listeners};
 use super::queue_plan::{QueuePlan, Wanted};
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
 use super::signals::{Heard, Signals};
@@ -209,8 +209,21 @@ where
         .chain(builder.others)
         .collect();
     builders.iter().try_for_each(bring_up::check)?;
+    listeners::check(&builder.listeners, None)?;
+    let beside = Beside {
+        subsystems: builder.subsystems,
+        #[cfg(feature = "config")]
+        file: builder.file,
+        affinity,
+    };
+    let reads_again = beside.reads_again();
+    #[cfg(feature = "config")]
+    if reads_again {
+        Signals::hold_hangup()?;
+    }
     let eal = bring_up::start_eal(builder.eal)?;
     let (opened, plan) = open(&eal, &builders, builder.workers)?;
+    listeners::check(&builder.listeners, Some(&plan.names()))?;
     let together = bring_up::Common {
         eal: &eal,
         affinity,
@@ -246,7 +259,7 @@ where
         running.push((ready.port, ready.flows));
     }
     tracing::info!("queues:\n{plan}");
-    let signals = Signals::listen(affinity)?;
+    let signals = Signals::listen(affinity, reads_again)?;
     let crew = Crew {
         program,
         signals: &signals,
@@ -258,12 +271,7 @@ where
         unfinished: AtomicUsize::new(plan.lcores.len()),
         drain,
         listeners: builder.listeners,
-        beside: Mutex::new(Some(Beside {
-            subsystems: builder.subsystems,
-            #[cfg(feature = "config")]
-            file: builder.file,
-            affinity,
-        })),
+        beside: Mutex::new(Some(beside)),
         ready: watch::Sender::new(0),
         workers: plan.lcores.len(),
         may_start: watch::Sender::new(None),
@@ -339,7 +347,7 @@ where
     let Some(all) = crew.gate.pass(own.collect(), crew.queues) else {
         // Whoever failed says why.
         guard.armed = false;
-        return Ok(Vec::new());
+        return Ok(places.into_iter().map(|place| (place, None)).collect());
     };
     for (place, port) in crew.ports.iter().enumerate() {
         let own = all.iter().filter(|((port, _), _)| *port == place);
@@ -353,16 +361,23 @@ where
             leases.push(port.addressing.start(&worker, handle, &port.shared)?);
         }
     }
-    if let Err(error) = worker.block_on(crew.settle(&places, &handles)) {
-        for running in leases {
-            worker.block_on(running.end());
+    let prepared = worker.block_on(async {
+        crew.settle(&places, &handles).await?;
+        let listening = crew.listen(&places, &handles).await?;
+        Ok((listening, crew.start_beside(&all).await?))
+    });
+    let (listening, control) = match prepared {
+        Ok((listening, Some(control))) => (listening, control),
+        other => {
+            for running in leases {
+                worker.block_on(running.end());
+            }
+            // Where it failed elsewhere, whoever did says why.
+            return other.map(|_| {
+                guard.armed = false;
+                places.into_iter().map(|place| (place, None)).collect()
+            });
         }
-        return Err(error);
-    }
-    let listening = worker.block_on(crew.listen(&places, &handles))?;
-    let Some(control) = worker.block_on(crew.start_beside(&all))? else {
-        guard.armed = false;
-        return Ok(Vec::new());
     };
     let mut programs = Vec::new();
     for ((&(place, queue), handle), listeners) in places.iter().zip(&handles).zip(listening) {
@@ -437,6 +452,7 @@ impl<F> Crew<'_, F> {
                 biased;
                 may = may_start.wait_for(Option::is_some) => matches!(may.as_deref(), Ok(Some(true))),
                 () = self.common.requested() => false,
+                _ = self.signals.more_than(0) => false,
             };
             return Ok(may.then_some(None));
         };
@@ -444,6 +460,7 @@ impl<F> Crew<'_, F> {
         tokio::select! {
             _ = ready.wait_for(|ready| *ready == self.workers) => {}
             () = self.common.requested() => return Ok(None),
+            _ = self.signals.more_than(0) => return Ok(None),
         }
         let contexts = all.iter().filter_map(|((port, queue), handle)| {
             let shared = self.ports.get(*port)?.shared.clone();
@@ -454,7 +471,7 @@ impl<F> Crew<'_, F> {
                 Listeners::default(),
             ))
         });
-        let started = beside.start(contexts.collect()).await;
+        let started = beside.start(contexts.collect(), self.signals).await;
         self.may_start.send_replace(Some(started.is_ok()));
         started.map(Some)
     }

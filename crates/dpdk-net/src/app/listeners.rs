@@ -57,6 +57,27 @@ impl ListenerConfig {
     }
 }
 
+/// Finds what can't be told apart, and what is for a port that is not there, once those are known.
+pub(super) fn check(configs: &[ListenerConfig], ports: Option<&[String]>) -> Result<(), Error> {
+    for (index, config) in configs.iter().enumerate() {
+        let refuse = |why: String| Error::Listen {
+            name: config.name.clone(),
+            address: config.address,
+            source: io::Error::new(io::ErrorKind::InvalidInput, why),
+        };
+        let mut before = configs.iter().take(index);
+        if before.any(|other| other.name == config.name) {
+            return Err(refuse("another one has this name".to_owned()));
+        }
+        if let (Some(port), Some(ports)) = (&config.port, ports)
+            && !ports.contains(port)
+        {
+            return Err(refuse(format!("there is no port called {port}")));
+        }
+    }
+    Ok(())
+}
+
 /// A socket that nobody has taken yet.
 #[derive(Debug)]
 enum Bound {

@@ -106,6 +106,11 @@ impl QueuePlan {
         })
     }
 
+    /// What the application calls the ports.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.ports.iter().map(|port| port.name.clone()).collect()
+    }
+
     /// Queues of all ports.
     pub(super) fn queues(&self) -> usize {
         self.ports.iter().map(|port| usize::from(port.queues)).sum()

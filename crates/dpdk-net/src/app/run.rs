@@ -11,7 +11,7 @@ use super::addressing;
 use super::bring_up::{self, Up};
 use super::context::{Common, Shared};
 use super::control::Beside;
-use super::listeners::Listeners;
+use super::listeners::{self, Listeners};
 use super::signals::Signals;
 use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
@@ -63,6 +63,11 @@ where
         file: builder.file.take(),
         affinity,
     };
+    #[cfg(feature = "config")]
+    if beside.reads_again() {
+        Signals::hold_hangup()?;
+    }
+    listeners::check(&listeners, None)?;
     let Up {
         worker,
         mempools,
@@ -70,20 +75,27 @@ where
         name,
         flows,
     } = bring_up::bring_up(builder, affinity)?;
-    let signals = Signals::listen(affinity)?;
+    let signals = Signals::listen(affinity, beside.reads_again())?;
     let common = Common::new(flow_policy);
     let shared = Shared::new(common, name, port.control(), mempools);
     shared.set_handles(vec![worker.handle().clone()]);
     let leases = addressing.start(&worker, worker.handle(), &shared)?;
-    worker.block_on(settle(worker.handle(), &signals))?;
-    if let Err(error) = worker.block_on(addressing.wait(worker.handle(), &signals)) {
-        worker.block_on(leases.end());
-        return Err(error);
-    }
-    let listening = Listeners::bind(&listeners, shared.name(), 0);
-    let listening = worker.block_on(worker.handle().scope(listening))?;
     let context = |listeners| Context::new(worker.handle().clone(), 0, shared.clone(), listeners);
-    let control = worker.block_on(beside.start(vec![context(Listeners::default())]))?;
+    let prepared = worker.block_on(async {
+        settle(worker.handle(), &signals).await?;
+        addressing.wait(worker.handle(), &signals).await?;
+        let listening = Listeners::bind(&listeners, shared.name(), 0);
+        let listening = worker.handle().scope(listening).await?;
+        let control = beside.start(vec![context(Listeners::default())], &signals);
+        Ok::<_, Error>((listening, control.await?))
+    });
+    let (listening, control) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            worker.block_on(leases.end());
+            return Err(error);
+        }
+    };
     let context = context(listening);
 
     let ended = worker.block_on(supervise(program, &context, &signals, drain));

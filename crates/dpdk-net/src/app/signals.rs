@@ -6,7 +6,7 @@
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::affinity::Affinity;
@@ -24,13 +24,26 @@ pub(super) struct Heard {
 #[derive(Debug)]
 pub(super) struct Signals {
     heard: watch::Receiver<Heard>,
+    hangups: watch::Receiver<u64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Signals {
-    /// Starts to listen. The thread gets the CPUs of `affinity`, not those of the calling lcore.
-    pub(super) fn listen(affinity: Affinity) -> Result<Self, Error> {
+    /// Has SIGHUP end nobody from now on: who reads a file again on it may get it before anybody listens.
+    #[cfg(feature = "config")]
+    pub(super) fn hold_hangup() -> Result<(), Error> {
+        let runtime = Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.map_err(Error::Runtime)?;
+        let _context = runtime.enter();
+        // What was installed stays.
+        signal(SignalKind::hangup())
+            .map(drop)
+            .map_err(Error::Signals)
+    }
+
+    /// Starts to listen, to SIGHUP too if it is of use. The thread gets the CPUs of `affinity`, not those of the calling lcore.
+    pub(super) fn listen(affinity: Affinity, hangup: bool) -> Result<Self, Error> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .build()
@@ -42,7 +55,13 @@ impl Signals {
                 signal(SignalKind::terminate()).map_err(Error::Signals)?,
             )
         };
+        let mut hangup = {
+            let _context = runtime.enter();
+            let hangup = hangup.then(|| signal(SignalKind::hangup()));
+            hangup.transpose().map_err(Error::Signals)?
+        };
         let (sender, heard) = watch::channel(Heard::default());
+        let (hung_up, hangups) = watch::channel(0);
         let (stop, mut stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("dpdk-net-signal".to_owned())
@@ -53,6 +72,10 @@ impl Signals {
                         let name = tokio::select! {
                             Some(()) = interrupt.recv() => "SIGINT",
                             Some(()) = terminate.recv() => "SIGTERM",
+                            Some(()) = next(&mut hangup) => {
+                                hung_up.send_modify(|count| *count += 1);
+                                continue;
+                            }
                             _ = &mut stopped => return,
                             else => return,
                         };
@@ -68,9 +91,15 @@ impl Signals {
             .map_err(Error::Signals)?;
         Ok(Self {
             heard,
+            hangups,
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// How often SIGHUP was heard, none of which this has seen.
+    pub(super) fn hangups(&self) -> watch::Receiver<u64> {
+        self.hangups.clone()
     }
 
     /// What was heard so far.
@@ -95,6 +124,14 @@ impl Signals {
             // The thread is gone, so no signal will come.
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+/// The next of a signal that may not be listened to.
+async fn next(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 

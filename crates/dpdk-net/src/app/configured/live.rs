@@ -10,6 +10,18 @@ use super::settings;
 use crate::app::{Application, Context, Subsystem, SubsystemFuture};
 use crate::error::Error;
 
+/// Takes over those of the fields that have changed.
+macro_rules! take_over {
+    ($to:ident from $after:expr, where $before:expr, differs; $($field:ident),*) => {{
+        let (before, after) = (&$before, &$after);
+        $(
+            if after.$field != before.$field {
+                $to.$field.clone_from(&after.$field);
+            }
+        )*
+    }};
+}
+
 /// Brings the settings of a file that can change to the stacks.
 pub(super) struct Live {
     /// The file whose settings hold.
@@ -37,68 +49,96 @@ impl Subsystem for Live {
                 return Ok(());
             };
             let old = std::mem::replace(&mut self.applied, new.clone());
-            let networks = old.config().networks().into_iter();
-            let networks = networks.zip(new.config().networks());
-            for (index, ((_, _, old), (_, _, network))) in networks.enumerate() {
+            let mut refused = Vec::new();
+            for (index, (_, _, network)) in new.config().networks().into_iter().enumerate() {
                 let name = new.port_name(index);
                 let mut contexts = app.contexts().iter();
                 let context = contexts.find(|ctx| ctx.queue() == 0 && ctx.port_name() == name);
-                if let Some(context) = context {
-                    apply(context, new.config(), old, network)?;
+                let before = old.config().networks().into_iter().enumerate();
+                let mut before = before.filter(|(index, _)| old.port_name(*index) == name);
+                // A port that is new takes a restart.
+                if let (Some(context), Some((_, (_, _, before)))) = (context, before.next()) {
+                    let port = Port {
+                        context,
+                        old: (old.config(), before),
+                        new: (new.config(), network),
+                    };
+                    port.apply(&mut |error: Error| refused.push(format!("{name}: {error}")));
                 }
             }
-            Ok(())
+            if refused.is_empty() {
+                return Ok(());
+            }
+            Err(refused.join("; ").into())
         })
     }
 }
 
-/// Changes one port. The first thing that is refused is told; what came before it holds.
-fn apply(context: &Context, config: &Config, old: &Network, new: &Network) -> Result<(), Error> {
-    let (before, after) = (settings::routes(old), settings::routes(new));
-    for route in before.iter().filter(|route| !after.contains(route)) {
-        context.remove_route(route)?;
-    }
-    for route in after.iter().filter(|route| !before.contains(route)) {
-        context.add_route(*route)?;
-    }
-    let (before, after) = (settings::neighbors(old), settings::neighbors(new));
-    let is_there = |one: &stack::Neighbor| {
-        after
-            .iter()
-            .any(|other| (other.vlan, other.addr) == (one.vlan, one.addr))
-    };
-    for gone in before.iter().filter(|one| !is_there(one)) {
-        context.remove_neighbor(gone.vlan, gone.addr);
-    }
-    for neighbor in after.iter().filter(|one| !before.contains(one)) {
-        context.set_neighbor(*neighbor)?;
-    }
-    #[cfg(feature = "resolver")]
-    context.dns().change(|dns| *dns = settings::dns(&new.dns))?;
-    reconfigure(context, config, new)
+/// A port whose settings change.
+struct Port<'a> {
+    context: &'a Context,
+    old: (&'a Config, &'a Network),
+    new: (&'a Config, &'a Network),
 }
 
-/// Takes over what is named, and leaves the rest as it is.
-macro_rules! take_over {
-    ($to:ident from $from:expr; $($field:ident),*) => {
-        $($to.$field.clone_from(&$from.$field);)*
-    };
-}
+impl Port<'_> {
+    /// Changes what has changed. What is refused is told, and the rest done all the same.
+    fn apply(&self, refused: &mut impl FnMut(Error)) {
+        let (context, old, new) = (self.context, self.old.1, self.new.1);
+        let (before, after) = (settings::routes(old), settings::routes(new));
+        // The new ones first, so that there is a way at any time.
+        for route in after.iter().filter(|route| !before.contains(route)) {
+            context.add_route(*route).unwrap_or_else(&mut *refused);
+        }
+        for route in before.iter().filter(|route| !after.contains(route)) {
+            // One that is not there was refused when it was to be added.
+            let _ = context.remove_route(route);
+        }
+        let (before, after) = (settings::neighbors(old), settings::neighbors(new));
+        let is_there = |one: &stack::Neighbor| {
+            let mut after = after.iter();
+            after.any(|other| (other.vlan, other.addr) == (one.vlan, one.addr))
+        };
+        for gone in before.iter().filter(|one| !is_there(one)) {
+            context.remove_neighbor(gone.vlan, gone.addr);
+        }
+        for neighbor in after.iter().filter(|one| !before.contains(one)) {
+            context
+                .set_neighbor(*neighbor)
+                .unwrap_or_else(&mut *refused);
+        }
+        #[cfg(feature = "resolver")]
+        {
+            let (before, after) = (settings::dns(&old.dns), settings::dns(&new.dns));
+            let changed = context.dns().change(|dns| {
+                take_over! { dns from after, where before, differs; servers, search, hosts, timeout, attempts }
+            });
+            changed.unwrap_or_else(&mut *refused);
+        }
+        self.reconfigure().unwrap_or_else(refused);
+    }
 
-/// The limits and settings of TCP that can change: those that [`Stack::reconfigure`](stack::Stack::reconfigure) takes.
-fn reconfigure(context: &Context, config: &Config, network: &Network) -> Result<(), Error> {
-    let mut wanted = stack::Config::new(MacAddr::ZERO);
-    settings::tune(config, network)(&mut wanted);
-    let (mut limits, mut tcp) = context.limits();
-    take_over! {
-        limits from wanted.limits;
-        neighbors, pending_per_neighbor, pending_bytes, reassembly_bytes, icmp_errors_per_second,
-        echo_replies_per_second
+    /// The limits and settings of TCP that can change: those that [`Stack::reconfigure`](stack::Stack::reconfigure) takes. What the
+    /// file does not change stays, as somebody else may have.
+    fn reconfigure(&self) -> Result<(), Error> {
+        let tuned = |(config, network): (&Config, &Network)| {
+            let mut tuned = stack::Config::new(MacAddr::ZERO);
+            settings::tune(config, network)(&mut tuned);
+            tuned
+        };
+        let (before, after) = (tuned(self.old), tuned(self.new));
+        let (mut limits, mut tcp) = self.context.limits();
+        take_over! {
+            limits from after.limits, where before.limits, differs;
+            neighbors, pending_per_neighbor, pending_bytes, reassembly_bytes, icmp_errors_per_second,
+            echo_replies_per_second
+        }
+        take_over! {
+            tcp from after.tcp, where before.tcp, differs;
+            congestion, nodelay, keepalive, syn_retries, syn_ack_retries, connect_timeout, user_timeout,
+            orphan_timeout, fin_wait2_timeout, max_connections, max_orphans, challenge_acks_per_second,
+            resets_per_second
+        }
+        self.context.reconfigure(&limits, &tcp)
     }
-    take_over! {
-        tcp from wanted.tcp;
-        congestion, nodelay, keepalive, syn_retries, syn_ack_retries, connect_timeout, user_timeout, orphan_timeout,
-        fin_wait2_timeout, max_connections, max_orphans, challenge_acks_per_second, resets_per_second
-    }
-    context.reconfigure(&limits, &tcp)
 }

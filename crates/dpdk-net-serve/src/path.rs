@@ -66,9 +66,20 @@ impl RequestPath {
     }
 
     /// What remains after `prefix`, which has no slash at its end: nothing, or a path that begins with `/`. `None` if
-    /// the prefix does not fit.
+    /// the prefix does not fit. Parameters of segments (RFC 3986 section 3.3) do not count: `/admin;x` is within `/admin`, as
+    /// there are upstreams that leave them out before they look.
     pub(crate) fn beyond(&self, prefix: &str) -> Option<&[u8]> {
-        let rest = self.0.strip_prefix(prefix.as_bytes())?;
+        let mut rest = self.0.as_slice();
+        for wanted in prefix.split('/').skip(1) {
+            rest = rest.strip_prefix(b"/")?;
+            let end = rest.iter().position(|byte| *byte == b'/');
+            let (segment, after) = rest.split_at(end.unwrap_or(rest.len()));
+            let plain = segment.split(|byte| *byte == b';').next();
+            if segment != wanted.as_bytes() && plain != Some(wanted.as_bytes()) {
+                return None;
+            }
+            rest = after;
+        }
         matches!(rest.first(), None | Some(b'/')).then_some(rest)
     }
 }
@@ -160,6 +171,11 @@ mod tests {
         assert_eq!(path.beyond(""), Some(&b"/a/b"[..]));
         assert_eq!(path.beyond("/a/"), None);
         assert_eq!(RequestPath::parse("/ab").unwrap().beyond("/a"), None);
+        let guarded = RequestPath::parse("/admin;x=1/a;b/c").unwrap();
+        assert_eq!(guarded.beyond("/admin"), Some(&b"/a;b/c"[..]));
+        assert_eq!(guarded.beyond("/admin/a"), Some(&b"/c"[..]));
+        assert_eq!(guarded.beyond("/admin;x=1/a;b"), Some(&b"/c"[..]));
+        assert_eq!(guarded.beyond("/adm"), None);
     }
 
     #[test]

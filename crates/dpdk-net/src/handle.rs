@@ -123,8 +123,8 @@ impl Handle {
         self.with(|state| state.stack.refuse_new(refuse));
     }
 
-    /// Connections that still have something to exchange: all but those in TIME-WAIT.
-    pub(crate) fn unfinished(&self) -> usize {
+    /// How many connections still have something to exchange: all but those in TIME-WAIT. They are not walked through.
+    pub fn connection_count(&self) -> usize {
         self.with(|state| state.stack.tcp_count())
     }
 

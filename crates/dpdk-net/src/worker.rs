@@ -479,7 +479,7 @@ impl Worker {
         let unfinished = || {
             reactors
                 .iter()
-                .map(|(_, handle)| handle.unfinished())
+                .map(|(_, handle)| handle.connection_count())
                 .sum::<usize>()
         };
         if let Some((first, _)) = reactors.first() {

@@ -173,6 +173,8 @@ fn two_ports_with_three_queues_listeners_and_subsystems_from_one_file() {
     let rest = |to: u8| rest.replace("@route@", &route(to));
     let file = Written::new("two.toml", &format!("{}{}{}", head(), tcp("1 s"), rest(8)));
     let app = App::from_file(&file.path).unwrap();
+    // What the file does not say stays as the program has it, whatever changes in the file.
+    let app = app.configure(|builder| builder.stack(|stack| stack.tcp.max_orphans = 7));
     let app = app
         .subsystem(Told("second", &["first"]))
         .subsystem(Told("first", &[]));
@@ -250,6 +252,7 @@ fn two_ports_with_three_queues_listeners_and_subsystems_from_one_file() {
         }
         // What was heard of is so by now, on all queues of all ports.
         assert_eq!(ctx.limits().1.user_timeout, Duration::from_secs(2));
+        assert_eq!(ctx.limits().1.max_orphans == 7, port == "wan");
         let routes: Vec<String> = ctx
             .handle()
             .routes()

@@ -7,21 +7,34 @@ use dpdk_net::config::{Config, File, Problem, Protocol, Route};
 use dpdk_net::net::lookup_host;
 use dpdk_net_serve::{Files, Proxy, Redirect, RouteRule, Site, Status, Target};
 
-/// What of the routes can't be served, as far as that can be told before names are resolved.
+/// What of the routes can't be served, each by itself or beside the others of a listener, as far as that can be told before names
+/// are resolved.
 pub(super) fn check(file: &File) -> Vec<Problem> {
-    let routes = file.config().route.iter().enumerate();
-    let problem = |(index, route): (usize, &Route)| {
+    let config = file.config();
+    let mut problems: Vec<(usize, String)> = Vec::new();
+    for name in served(config) {
+        let routes = config.route.iter().enumerate();
+        let (places, routes): (Vec<usize>, Vec<&Route>) =
+            routes.filter(|(_, route)| is_for(route, name)).unzip();
         // Any address will do: it is not about that.
-        let rule = rule(route, vec![SocketAddr::from(([127, 0, 0, 1], 80))]);
-        let error = Site::new([rule]).check().err()?;
+        let any = || vec![SocketAddr::from(([127, 0, 0, 1], 80))];
+        let site = Site::new(routes.into_iter().map(|route| rule(route, any())));
+        if let Err(error) = site.check() {
+            let place = places.get(error.route).copied().unwrap_or_default();
+            problems.push((place, error.problem));
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    let problem = |(index, why): &(usize, String)| {
         let path = format!("route[{index}]");
-        Some(file.refuse(
+        file.refuse(
             &path,
-            format!("the route can't be served: {}", error.problem),
-            "",
-        ))
+            format!("the route can't be served: {why}"),
+            "tell it from the others by `host` or `path`, or leave it out",
+        )
     };
-    routes.filter_map(problem).collect()
+    problems.iter().map(problem).collect()
 }
 
 /// The names of TCP listeners that routes are for.

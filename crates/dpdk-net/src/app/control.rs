@@ -1,6 +1,6 @@
 //! The control thread: subsystems live on it, and SIGHUP is heard there.
 //!
-//! The workers never wait for it once the programs run.
+//! Once the programs run the workers wait for it only while a subsystem holds the lock of their shard.
 
 use std::future::Future;
 use std::thread::JoinHandle;

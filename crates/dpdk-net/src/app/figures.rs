@@ -77,7 +77,7 @@ fn write(app: &Application) {
             received = stats.worker.rx_frames,
             sent = stats.worker.tx_frames,
             handed_over = stats.worker.handed_over,
-            connections = context.handle().unfinished(),
+            connections = context.handle().connection_count(),
             turns = stats.worker.turns,
             busy_turns = stats.worker.busy_turns,
             "figures"

@@ -214,7 +214,7 @@ async fn arrivals(handle: &Handle) {
 
 /// Waits until no connection is left but those in TIME-WAIT.
 async fn no_connections(handle: &Handle) {
-    while handle.unfinished() > 0 {
+    while handle.connection_count() > 0 {
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -19,6 +19,9 @@ pub type SubsystemFuture<'a> = Pin<Box<dyn Future<Output = SubsystemResult> + 'a
 
 /// A part of an application with a life of its own: figures, a control socket, a capture, or what a user needs.
 ///
+/// A worker waits for a subsystem only while that asks something of its shard: `Context::stats` lists every connection under the shard's
+/// lock, which is for people; figures alone are `Handle::stats`.
+///
 /// All subsystems live on one thread beside the workers, the control thread, with a tokio runtime that has time, I/O and `spawn_local`;
 /// it runs on the CPUs that the process had before EAL pinned anything. A subsystem begins its work in [`start`](Self::start), as a task, say, and
 /// returns. They start one after the other, each after those that it names in [`after`](Self::after) and otherwise in the order in
@@ -42,8 +45,9 @@ pub type SubsystemFuture<'a> = Pin<Box<dyn Future<Output = SubsystemResult> + 'a
 ///             tokio::task::spawn_local(async move {
 ///                 loop {
 ///                     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-///                     let all = app.contexts().iter().map(|ctx| ctx.stats().connections.len());
-///                     println!("{} connections", all.sum::<usize>());
+///                     let handles = app.contexts().iter().map(|ctx| ctx.handle());
+///                     let all: usize = handles.map(|handle| handle.connection_count()).sum();
+///                     println!("{all} connections");
 ///                 }
 ///             });
 ///             Ok(())

@@ -215,6 +215,15 @@ impl Machine {
                 ));
             }
         }
+        if let Some(socket) = &config.control.socket {
+            let parent = socket
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            if parent.is_some_and(|parent| !parent.is_dir()) {
+                let message = format!("there is no directory for {}", socket.display());
+                problems.push(file.refuse("control.socket", message, "make it, or name another"));
+            }
+        }
         if let Some(log) = &config.log.file {
             let parent = log.parent().filter(|parent| !parent.as_os_str().is_empty());
             let log = log.display();

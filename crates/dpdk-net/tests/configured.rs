@@ -372,3 +372,119 @@ fn a_subsystem_that_fails_keeps_the_programs_from_starting() {
     let error = app.run(async |_| panic!("no program starts")).unwrap_err();
     assert_eq!(error.to_string(), "failing did not start: no room");
 }
+
+/// Asks the control socket, line by line, and reads an answer to each.
+fn asked(path: &std::path::Path, questions: &[&str]) -> Vec<serde_json::Value> {
+    use std::io::BufRead;
+    let stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answers = std::io::BufReader::new(stream.try_clone().unwrap());
+    let ask = |question: &&str| {
+        (&stream)
+            .write_all(format!("{question}\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    };
+    questions.iter().map(ask).collect()
+}
+
+#[test]
+fn who_runs_the_application_can_ask_it_and_end_it_by_its_socket() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    // One that a process has left behind is replaced.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let text = format!(
+        "{}[[port]]\nvdev = \"net_null0\"\nqueues = 2\n[network]\naddresses = [\"198.18.0.2/24\"]\nduplicate_detection = false\n\
+         [control]\nsocket = \"{}\"\n",
+        head(),
+        socket.display()
+    );
+    let file = Written::new("control.toml", &text);
+    let path = socket.clone();
+    let asking = std::sync::Mutex::new(Some(move || {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let answers = asked(
+            &path,
+            &[
+                r#"{"command":"version"}"#,
+                r#"{"command":"stats","version":1}"#,
+                r#"{"command":"ports"}"#,
+                r#"{"command":"config"}"#,
+                r#"{"command":"stats","version":2}"#,
+                r#"{"command":"reboot"}"#,
+                "stats",
+                "[]",
+            ],
+        );
+        let oks: Vec<bool> = answers
+            .iter()
+            .map(|answer| answer["ok"].as_bool().unwrap())
+            .collect();
+        assert_eq!(oks, [true, true, true, true, false, false, false, false]);
+        assert_eq!(answers[0]["result"]["pid"], std::process::id());
+        assert_eq!(
+            answers[1]["result"].as_array().unwrap().len(),
+            2,
+            "a queue each"
+        );
+        assert_eq!(answers[2]["result"][0]["addresses"][0], "198.18.0.2");
+        assert_eq!(answers[3]["result"]["settings"]["port"][0]["queues"], 2);
+        for (answer, why) in answers[4..].iter().zip([
+            "version 2",
+            "no command \"reboot\"",
+            "no JSON",
+            "no \"command\"",
+        ]) {
+            let told = answer["error"].as_str().unwrap();
+            assert!(told.contains(why), "{told}");
+        }
+        let long = "x".repeat(64 * 1024);
+        assert!(
+            asked(&path, &[&long])[0]["error"]
+                .as_str()
+                .unwrap()
+                .contains("65536 bytes")
+        );
+        asked(&path, &[r#"{"command":"shutdown"}"#]);
+    }));
+    let app = App::from_file(&file.path).unwrap();
+    let outcome = app.run(async |ctx| {
+        let asking = (ctx.queue() == 0)
+            .then(|| asking.lock().unwrap().take())
+            .flatten();
+        if let Some(asking) = asking {
+            tokio::task::spawn_blocking(asking).await.unwrap();
+        }
+        ctx.shutdown().await;
+    });
+    assert_eq!(outcome.unwrap().len(), 2);
+    assert!(!socket.exists(), "it is gone with the application");
+}
+
+#[test]
+fn a_socket_that_another_process_has_is_left_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let _other = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let text = format!(
+        "{}[[port]]\nvdev = \"net_null0\"\n[network]\naddresses = [\"198.18.0.2/24\"]\nduplicate_detection = false\n\
+         [control]\nsocket = \"{}\"\n",
+        head(),
+        socket.display()
+    );
+    let file = Written::new("control.toml", &text);
+    let error = App::from_file(&file.path)
+        .unwrap()
+        .run(async |_| ())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("another process listens there"),
+        "{error}"
+    );
+    assert!(socket.exists());
+}

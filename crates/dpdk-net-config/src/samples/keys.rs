@@ -334,6 +334,7 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
     (PROXY, "route[0].proxy.response_timeout", r#""30 s""#),
     (PROXY, "route[0].proxy.body_limit", r#""10 MiB""#),
     (PORT, "metrics.log_interval", r#""10 s""#),
+    (PORT, "control.socket", r#""/run/dpdk-net.sock""#),
     (PORT, "log.filter", r#""warn,dpdk_net=debug""#),
     (PORT, "log.format", r#""json""#),
     (PORT, "log.file", r#""/var/log/dpdk-net.log""#),

@@ -18,7 +18,7 @@ pub use network::{Dns, NameServer, Neighbor, Network, RouteEntry, VlanNetwork};
 pub use port::{InterfaceDriver, OffloadWish, Offloads, Port, Rss, RssHash, RssKey};
 pub use service::{AcceptOn, Files, ListenAddr, Listener, Protocol, Proxy, Redirect, Route};
 pub use stack::{Congestion, Ecn, Keepalive, Limits, Tcp, Udp};
-pub use workers::{Idle, Log, LogFormat, LogLevel, Metrics, PinPolicy, Runtime, Workers};
+pub use workers::{Control, Idle, Log, LogFormat, LogLevel, Metrics, PinPolicy, Runtime, Workers};
 
 use crate::decode::section;
 
@@ -45,6 +45,8 @@ section! {
         list route: Route;
         /// Figures.
         sub metrics: Metrics;
+        /// Questions to the running application.
+        sub control: Control;
         /// The log.
         sub log: Log;
         /// Whatever the application wants to be told: any table. dpdk-net does not look into it.

@@ -1,4 +1,4 @@
-//! `[workers]`, `[metrics]` and `[log]`: what runs where, and what is told of it.
+//! `[workers]`, `[metrics]`, `[control]` and `[log]`: what runs where, and what is told of it.
 
 use std::path::PathBuf;
 
@@ -67,6 +67,14 @@ section! {
     pub struct Metrics: Default {
         /// How often the figures of each queue are written to the log. Not at all by default.
         opt log_interval: Time { range: Some((100_000, 86_400_000_000)), live: true };
+    }
+}
+
+section! {
+    /// Questions to the running application.
+    pub struct Control: Default {
+        /// The Unix socket by which they come, for the user that runs it and for root. None by default.
+        opt socket: PathBuf;
     }
 }
 

@@ -16,6 +16,8 @@ mod builder;
 mod configured;
 mod context;
 mod control;
+#[cfg(feature = "config")]
+mod control_socket;
 mod figures;
 mod fleet;
 mod listeners;

@@ -1,0 +1,228 @@
+//! A Unix socket by which who runs the application asks it questions: a line of JSON each way.
+//!
+//! `{"command":"stats"}` is answered with `{"version":1,"ok":true,"result":..}`, anything else with `"ok":false` and an
+//! `error`. Only the user that the application runs as, and root, are heard. What a connection may send, how long it
+//! may be silent and how many there may be is bounded.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::Context;
+use super::subsystem::{Application, Subsystem, SubsystemFuture};
+
+/// The protocol's version: another one where an answer changes its meaning.
+const VERSION: u32 = 1;
+/// The longest question, in bytes.
+const LONGEST: u64 = 64 * 1024;
+/// Connections at a time; further ones wait.
+const CONNECTIONS: usize = 16;
+/// How long a connection may be silent, and an answer may take to be read.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What can be asked.
+const COMMANDS: [&str; 5] = ["config", "ports", "shutdown", "stats", "version"];
+
+/// The socket, while the application runs.
+#[derive(Debug)]
+pub(super) struct ControlSocket {
+    path: PathBuf,
+    /// Whether the file is ours to remove.
+    bound: bool,
+}
+
+impl ControlSocket {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, bound: false }
+    }
+}
+
+impl Subsystem for ControlSocket {
+    fn name(&self) -> &str {
+        "control"
+    }
+
+    fn start<'a>(&'a mut self, app: &'a Application) -> SubsystemFuture<'a> {
+        Box::pin(async move {
+            let listener = bind(&self.path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+            })?;
+            self.bound = true;
+            tokio::task::spawn_local(accept(listener, app.clone()));
+            Ok(())
+        })
+    }
+
+    fn stop(&mut self) -> SubsystemFuture<'_> {
+        Box::pin(async {
+            if std::mem::take(&mut self.bound) {
+                std::fs::remove_file(&self.path)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Binds, in the place of a socket that nobody listens on any more. What else is there is left alone.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process listens there",
+        ));
+    }
+    let kind = std::fs::symlink_metadata(path).map(|known| known.file_type());
+    if kind.is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind)) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    // Who connects before this is told apart by its credentials.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, app: Application) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) if is_ours(&stream) => {
+                let app = app.clone();
+                tokio::task::spawn_local(async move {
+                    // One that broke off has nobody left to tell.
+                    let _ = serve(stream, &app).await;
+                    drop(place);
+                });
+            }
+            Ok(_) => tracing::warn!("somebody else's process was refused at the control socket"),
+            Err(error) => {
+                tracing::warn!(%error, "the control socket accepts nobody for a moment");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Whether the peer is root or the application's own user.
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+}
+
+/// Answers one connection's questions, in their order.
+async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
+    let (rx, mut tx) = stream.into_split();
+    let mut rx = BufReader::new(rx);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut bounded = (&mut rx).take(LONGEST);
+        let read = bounded.read_until(b'\n', &mut line);
+        let Ok(read) = timeout(SILENCE, read).await else {
+            return Ok(());
+        };
+        if read? == 0 {
+            return Ok(());
+        }
+        let whole = line.last() == Some(&b'\n') || (line.len() as u64) < LONGEST;
+        let answer = match whole {
+            true => answer(&line, app),
+            false => Err(format!("a question has at most {LONGEST} bytes")),
+        };
+        let answer = match answer {
+            Ok(result) => json!({ "version": VERSION, "ok": true, "result": result }),
+            Err(error) => json!({ "version": VERSION, "ok": false, "error": error }),
+        };
+        let text = format!("{answer}\n");
+        match timeout(SILENCE, tx.write_all(text.as_bytes())).await {
+            Ok(written) => written?,
+            Err(_) => return Ok(()),
+        }
+        if !whole {
+            return Ok(());
+        }
+    }
+}
+
+/// What a question is answered with, or why it is not.
+fn answer(line: &[u8], app: &Application) -> Result<Value, String> {
+    let question: Value = serde_json::from_slice(line)
+        .map_err(|error| format!("it is no JSON: {error}; as in {{\"command\":\"stats\"}}"))?;
+    let known = || COMMANDS.join(", ");
+    let Some(command) = question.get("command").and_then(Value::as_str) else {
+        return Err(format!("there is no \"command\": one of {}", known()));
+    };
+    if let Some(version) = question.get("version")
+        && version.as_u64() != Some(VERSION.into())
+    {
+        return Err(format!(
+            "version {version} is not spoken here, {VERSION} is"
+        ));
+    }
+    match command {
+        "version" => Ok(json!({
+            "protocol": VERSION,
+            "dpdk_net": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+        })),
+        "config" => match app.file() {
+            Some(file) => Ok(json!({ "name": file.name(), "settings": file.to_json() })),
+            None => Err("the application is not of a file".to_owned()),
+        },
+        "ports" => Ok(app
+            .contexts()
+            .iter()
+            .filter(|ctx| ctx.queue() == 0)
+            .map(port)
+            .collect()),
+        "stats" => Ok(app.contexts().iter().map(queue).collect()),
+        "shutdown" => {
+            app.request_shutdown();
+            Ok(json!({}))
+        }
+        other => Err(format!("there is no command {other:?}: {}", known())),
+    }
+}
+
+fn port(context: &Context) -> Value {
+    let control = context.port();
+    let link = control.link().ok();
+    json!({
+        "port": context.port_name(),
+        "device": control.name(),
+        "mac": control.mac().ok().map(|mac| mac.to_string()),
+        "mtu": control.mtu().ok(),
+        "queues": control.queue_counts().0,
+        "link_up": link.map(|link| link.up),
+        "addresses": context.addresses(),
+    })
+}
+
+fn queue(context: &Context) -> Value {
+    let stats = context.handle().stats();
+    let worker = stats.worker;
+    json!({
+        "port": context.port_name(),
+        "queue": context.queue(),
+        "rx_frames": worker.rx_frames,
+        "tx_frames": worker.tx_frames,
+        "turns": worker.turns,
+        "busy_turns": worker.busy_turns,
+        "tx_ring_full": worker.tx_ring_full,
+        "no_mbufs": worker.no_mbufs,
+        "handed_over": worker.handed_over,
+        "connections": context.handle().connection_count(),
+    })
+}

@@ -1,7 +1,9 @@
 //! What the attributes expand to calls of. Not for use by hand.
 
 use std::future::Future;
+#[cfg(feature = "config")]
 use std::io::IsTerminal;
+#[cfg(feature = "config")]
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 

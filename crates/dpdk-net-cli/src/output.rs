@@ -69,7 +69,7 @@ impl When {
     }
 }
 
-/// https://no-color.org: set and not empty.
+/// <https://no-color.org>: set and not empty.
 fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }

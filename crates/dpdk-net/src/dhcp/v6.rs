@@ -181,6 +181,8 @@ pub enum Loss {
     NotOnLink,
     /// Somebody else has an address.
     Taken,
+    /// The server has taken the last address back.
+    Withdrawn,
 }
 
 /// A lease, and since when.
@@ -291,22 +293,22 @@ impl Client {
         }
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Init(_) | State::Informed(_) if !self.config.asks_addresses() => {
-                let exchange = self.begin(now, MessageType::InformationRequest);
-                self.state = State::Informing(self.send(now, exchange, None, &[]));
+                let exchange = self.begin(now, MessageType::InformationRequest, None);
+                self.state = State::Informing(self.send(now, exchange, &[]));
             }
             State::Init(_) | State::Informed(_) => {
-                let exchange = self.begin(now, MessageType::Solicit);
-                self.state = State::Soliciting(self.send(now, exchange, None, &[]), None);
+                let exchange = self.begin(now, MessageType::Solicit, None);
+                self.state = State::Soliciting(self.send(now, exchange, &[]), None);
             }
             // The first round is over: the best of those that answered is asked.
             State::Soliciting(_, Some(best)) => self.request(now, best),
             State::Soliciting(exchange, None) => {
-                self.state = State::Soliciting(self.send(now, exchange, None, &[]), None);
+                self.state = State::Soliciting(self.send(now, exchange, &[]), None);
             }
             State::Requesting(exchange, _) if exchange.is_over() => self.begin_anew(now),
             State::Requesting(exchange, best) => {
                 let addresses = best.lease.as_ref().map_or(&[][..], |it| &it.addresses);
-                let exchange = self.send(now, exchange, Some(&best.server), addresses);
+                let exchange = self.send(now, exchange, addresses);
                 self.state = State::Requesting(exchange, best);
             }
             State::Probing(held) | State::Bound(held) | State::Extending(_, held)
@@ -315,26 +317,29 @@ impl Client {
                 self.lose(now, &held, Loss::Expired);
             }
             State::Probing(held) => self.state = State::Probing(held),
-            State::Bound(held) => self.extend(now, held, MessageType::Renew),
+            State::Bound(held) => {
+                let server = Some(held.lease.server.clone());
+                self.extend(now, held, MessageType::Renew, server);
+            }
             State::Extending(exchange, held) => match exchange.kind {
                 MessageType::Renew if now >= held.until(held.lease.t2) => {
-                    self.extend(now, held, MessageType::Rebind);
+                    self.extend(now, held, MessageType::Rebind, None);
                 }
                 // The server that had forgotten us has nothing to say.
                 MessageType::Request if exchange.is_over() => {
-                    self.extend(now, held, MessageType::Rebind);
+                    self.extend(now, held, MessageType::Rebind, None);
                 }
                 // RFC 8415 section 18.2.3: nobody says anything to the contrary.
                 MessageType::Confirm if now >= exchange.since + CONFIRM_FOR => {
                     self.state = State::Bound(held);
                 }
                 _ => {
-                    let exchange = self.send_for(now, exchange, &held);
+                    let exchange = self.send(now, exchange, &held.lease.addresses);
                     self.state = State::Extending(exchange, held);
                 }
             },
             State::Informing(exchange) => {
-                self.state = State::Informing(self.send(now, exchange, None, &[]));
+                self.state = State::Informing(self.send(now, exchange, &[]));
             }
             State::Stopped => {}
         }
@@ -357,8 +362,8 @@ impl Client {
         }
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Soliciting(exchange, best) => self.on_found(now, exchange, best, heard),
-            State::Requesting(exchange, asked)
-                if heard.kind == MessageType::Reply && heard.server == asked.server =>
+            State::Requesting(exchange, _)
+                if heard.kind == MessageType::Reply && exchange.is_with(&heard.server) =>
             {
                 match (heard.status, heard.lease) {
                     (Verdict::Success, Some(lease)) => self.grant(lease, exchange.since),
@@ -409,7 +414,10 @@ impl Client {
 
     /// RFC 8415 section 18.2.10.1.
     fn on_extended(&mut self, now: Instant, exchange: Exchange, held: Held, heard: Incoming) {
-        let from_its_server = heard.server == held.lease.server;
+        if !exchange.is_with(&heard.server) {
+            self.state = State::Extending(exchange, held);
+            return;
+        }
         if heard.status == Verdict::NotOnLink && exchange.kind != MessageType::Renew {
             return self.lose(now, &held, Loss::NotOnLink);
         }
@@ -417,21 +425,43 @@ impl Client {
             self.state = State::Bound(held);
             return;
         }
-        let is_heard = exchange.kind == MessageType::Rebind || from_its_server;
+        let forgets = matches!(exchange.kind, MessageType::Renew | MessageType::Rebind);
         match (heard.of_association, heard.lease) {
-            (Verdict::Success, Some(lease)) if is_heard && heard.status == Verdict::Success => {
+            (Verdict::Success, Some(lease)) if heard.status == Verdict::Success => {
                 let since = exchange.since;
                 self.tell(Event::Renewed(lease.clone(), since));
                 self.state = State::Bound(Held { lease, since });
             }
-            // It has forgotten us: it may remember when asked.
-            (Verdict::NoBinding, _) if is_heard => {
-                let exchange = self.begin(now, MessageType::Request);
-                let exchange = self.send(now, exchange, Some(&heard.server), &held.lease.addresses);
-                self.state = State::Extending(exchange, held);
+            (Verdict::Success, None) if heard.status == Verdict::Success => {
+                self.on_withdrawn(now, exchange, held, heard.withdrawn);
+            }
+            // It has forgotten us: it may remember when asked. If it does not, another may.
+            (Verdict::NoBinding, _) if forgets => {
+                self.extend(now, held, MessageType::Request, Some(heard.server));
             }
             _ => self.state = State::Extending(exchange, held),
         }
+    }
+
+    /// Addresses are taken back, and nothing is granted: what was not named goes on as it was.
+    fn on_withdrawn(
+        &mut self,
+        now: Instant,
+        exchange: Exchange,
+        mut held: Held,
+        withdrawn: Vec<Ipv6Addr>,
+    ) {
+        let had = held.lease.addresses.len();
+        let goes_on = |it: &Address| !withdrawn.contains(&it.address);
+        if !held.lease.addresses.iter().any(goes_on) {
+            return self.lose(now, &held, Loss::Withdrawn);
+        }
+        held.lease.addresses.retain(goes_on);
+        if held.lease.addresses.len() < had {
+            held.lease.withdrawn = withdrawn;
+            self.tell(Event::Renewed(held.lease.clone(), held.since));
+        }
+        self.state = State::Extending(exchange, held);
     }
 
     /// The addresses of the lease have been probed, and nobody has them.
@@ -461,8 +491,9 @@ impl Client {
         if declined.is_empty() {
             return;
         }
-        let exchange = self.begin(now, MessageType::Decline);
-        self.send(now, exchange, Some(&held.lease.server), &declined);
+        let server = Some(held.lease.server.clone());
+        let exchange = self.begin(now, MessageType::Decline, server);
+        self.send(now, exchange, &declined);
         self.failed = self.failed.max(1);
         self.lose(now, &held, Loss::Taken);
     }
@@ -471,7 +502,7 @@ impl Client {
     pub fn link_changed(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                self.extend(now, held, MessageType::Confirm);
+                self.extend(now, held, MessageType::Confirm, None);
             }
             State::Informed(_) => self.state = State::Init(now),
             other => self.state = other,
@@ -482,22 +513,19 @@ impl Client {
     pub fn release(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                let exchange = self.begin(now, MessageType::Release);
-                self.send(
-                    now,
-                    exchange,
-                    Some(&held.lease.server),
-                    &held.lease.addresses,
-                );
+                let server = Some(held.lease.server);
+                let exchange = self.begin(now, MessageType::Release, server);
+                self.send(now, exchange, &held.lease.addresses);
             }
             _ => {}
         }
     }
 
     fn request(&mut self, now: Instant, best: Incoming) {
-        let exchange = self.begin(now, MessageType::Request);
+        let server = Some(best.server.clone());
+        let exchange = self.begin(now, MessageType::Request, server);
         let addresses = best.lease.as_ref().map_or(&[][..], |it| &it.addresses);
-        let exchange = self.send(now, exchange, Some(&best.server), addresses);
+        let exchange = self.send(now, exchange, addresses);
         self.state = State::Requesting(exchange, best);
     }
 
@@ -506,17 +534,10 @@ impl Client {
         self.state = State::Probing(Held { lease, since });
     }
 
-    fn extend(&mut self, now: Instant, held: Held, kind: MessageType) {
-        let exchange = self.begin(now, kind);
-        let exchange = self.send_for(now, exchange, &held);
+    fn extend(&mut self, now: Instant, held: Held, kind: MessageType, server: Option<Vec<u8>>) {
+        let exchange = self.begin(now, kind, server);
+        let exchange = self.send(now, exchange, &held.lease.addresses);
         self.state = State::Extending(exchange, held);
-    }
-
-    /// A message about the lease: to its server, if it is one for that alone.
-    fn send_for(&mut self, now: Instant, exchange: Exchange, held: &Held) -> Exchange {
-        let to_its_server = matches!(exchange.kind, MessageType::Renew | MessageType::Request);
-        let server = to_its_server.then_some(&held.lease.server[..]);
-        self.send(now, exchange, server, &held.lease.addresses)
     }
 
     fn lose(&mut self, now: Instant, held: &Held, loss: Loss) {
@@ -537,25 +558,19 @@ impl Client {
         self.state = State::Init(now + wait);
     }
 
-    fn begin(&mut self, now: Instant, kind: MessageType) -> Exchange {
+    fn begin(&mut self, now: Instant, kind: MessageType, server: Option<Vec<u8>>) -> Exchange {
         let [a, b, c, ..] = self.entropy.next_u64().to_be_bytes();
-        Exchange::new(now, kind, [a, b, c])
+        Exchange::new(now, kind, server, [a, b, c])
     }
 
     /// Sends the message of an exchange, once more.
-    fn send(
-        &mut self,
-        now: Instant,
-        mut exchange: Exchange,
-        server: Option<&[u8]>,
-        addresses: &[Address],
-    ) -> Exchange {
+    fn send(&mut self, now: Instant, mut exchange: Exchange, addresses: &[Address]) -> Exchange {
         let asks_addresses = exchange.kind != MessageType::InformationRequest;
         let message = Outgoing {
             kind: exchange.kind,
             xid: exchange.xid,
             client: &self.id,
-            server,
+            server: exchange.server.as_deref(),
             elapsed: now.saturating_duration_since(exchange.since),
             association: asks_addresses.then(|| self.config.association()),
             addresses,

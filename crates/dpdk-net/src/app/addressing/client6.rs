@@ -216,6 +216,7 @@ impl Task {
             Loss::Expired => "no server has renewed them",
             Loss::NotOnLink => "they are not of this link",
             Loss::Taken => "another host has one of them",
+            Loss::Withdrawn => "the server has taken them back",
         };
         tracing::warn!(
             vlan = self.vlan,

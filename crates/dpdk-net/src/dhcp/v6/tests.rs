@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod extending;
+
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const NOW: Instant = Instant::from_secs(1_000);
 const SERVER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1];

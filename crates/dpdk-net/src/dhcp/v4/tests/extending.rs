@@ -227,3 +227,36 @@ fn a_lease_is_given_back_at_the_end() {
     client.release(secs(1));
     assert!(sent(&mut client, secs(1)).is_empty());
 }
+
+#[test]
+fn no_server_has_it_renew_all_the_time() {
+    for (valid, told) in [
+        (10, None),
+        (10, Some((0, 0))),
+        (3_600, Some((0, 1))),
+        (3_600, Some((1, 2))),
+    ] {
+        let (mut client, lease) = bound_with(|message| {
+            let options = message.opts_mut();
+            options.insert(DhcpOption::AddressLeaseTime(valid));
+            if let Some((t1, t2)) = told {
+                options.insert(DhcpOption::Renewal(t1));
+                options.insert(DhcpOption::Rebinding(t2));
+            }
+        });
+        let valid = Duration::from_secs(valid.into());
+        assert_eq!((lease.t1, lease.t2), (valid / 2, valid * 7 / 8));
+        assert!(client.next_timeout().unwrap() >= secs(5));
+        said(&mut client, NOW + lease.t1, MessageType::Request);
+    }
+    // What is told is taken where it can be.
+    let (_, lease) = bound_with(|message| {
+        let options = message.opts_mut();
+        options.insert(DhcpOption::Renewal(5));
+        options.insert(DhcpOption::Rebinding(6));
+    });
+    assert_eq!(
+        (lease.t1, lease.t2),
+        (Duration::from_secs(5), Duration::from_secs(6))
+    );
+}

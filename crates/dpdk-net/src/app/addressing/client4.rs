@@ -142,7 +142,7 @@ impl Task {
         let leased = stacks.lease_address(self.vlan, address, since, lifetimes);
         if let Err(error) = leased {
             tracing::warn!(vlan = self.vlan, %address, %error, "DHCPv4: the address can't be used");
-            let _ = stacks.remove_address(self.vlan, address.addr);
+            let _ = stacks.end_lease(self.vlan, address.addr);
             client.taken(self.now());
             return false;
         }
@@ -157,11 +157,11 @@ impl Task {
         };
         let (old, new) = (before.map(routes).unwrap_or_default(), routes(lease));
         for route in old.iter().filter(|route| !new.contains(route)) {
-            let _ = stacks.remove_route(route);
+            let _ = stacks.end_leased_route(route);
         }
         for route in new {
             // With the lease it ends too: see `give_up`.
-            if let Err(error) = stacks.add_route(route, dpdk_net_stack::Duration::MAX) {
+            if let Err(error) = stacks.lease_route(route) {
                 tracing::warn!(vlan = self.vlan, dest = %route.dest, %error, "DHCPv4: a route can't be used");
             }
         }
@@ -181,7 +181,7 @@ impl Task {
         tracing::warn!(vlan = self.vlan, %address, "DHCPv4: the address is given up: {why}; asking anew");
         let stacks = self.stacks();
         // It may be gone already, its time being over.
-        let _ = stacks.remove_address(self.vlan, address.into());
+        let _ = stacks.end_lease(self.vlan, address.into());
         for route in lease.iter().flat_map(|lease| &lease.routes) {
             let route = Route {
                 dest: route.dest.into(),
@@ -189,7 +189,7 @@ impl Task {
                 gateway: route.gateway.map(Into::into),
                 vlan: Some(self.vlan).filter(|vlan| *vlan != 0),
             };
-            let _ = stacks.remove_route(&route);
+            let _ = stacks.end_leased_route(&route);
         }
         let _ = stacks.set_ipv4_mtu(self.vlan, None);
         self.shared.dns().forget(Source::Dhcp4(self.vlan));

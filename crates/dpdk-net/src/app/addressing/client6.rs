@@ -184,7 +184,7 @@ impl Task {
     fn take(&self, lease: &Lease, since: Instant) {
         for withdrawn in &lease.withdrawn {
             // One that we do not have is gone all the same.
-            let _ = self.stacks().remove_address(self.vlan, (*withdrawn).into());
+            let _ = self.stacks().end_lease(self.vlan, (*withdrawn).into());
         }
         for leased in &lease.addresses {
             // RFC 8415 section 18.2.10.1: what else is on the link, routers tell.
@@ -225,7 +225,7 @@ impl Task {
         );
         for address in addresses {
             // It may be gone already, its time being over.
-            let _ = self.stacks().remove_address(self.vlan, (*address).into());
+            let _ = self.stacks().end_lease(self.vlan, (*address).into());
         }
         self.shared.dns().forget(Source::Dhcp6(self.vlan));
     }

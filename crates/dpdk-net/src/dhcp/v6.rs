@@ -4,6 +4,7 @@
 //! Addresses are told to be [`Event::Offered`] when a server has granted them, and are to be probed then (RFC 4862):
 //! the owner says what came of it by [`Client::confirmed`] or [`Client::taken`].
 
+mod config;
 mod exchange;
 mod message;
 
@@ -11,9 +12,9 @@ use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 
 use dhcproto::v6::MessageType;
-use dpdk_net_packet::MacAddr;
 use dpdk_net_stack::{Duration, Instant};
 
+pub use self::config::{Config, Mode};
 use self::exchange::Exchange;
 use self::message::{Incoming, Outgoing, Verdict};
 use super::{Entropy, earlier};
@@ -35,79 +36,6 @@ const QUEUE: usize = 8;
 
 /// CNF_MAX_RD: for how long it is asked whether addresses still are of this link.
 const CONFIRM_FOR: Duration = Duration::from_secs(10);
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mode {
-    /// Addresses, and settings with them.
-    #[default]
-    Stateful,
-    /// Settings alone: DNS servers and the search list (RFC 8415 section 6.1).
-    Stateless,
-    /// What routers say is to be had: addresses (the M flag of RFC 4861 section 4.2), settings alone (O), or nothing.
-    /// The first router that says one of both decides.
-    AsRouters,
-}
-
-/// What a client is told at its start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Config {
-    /// The MAC address of the interface. `AppBuilder` sets it.
-    pub mac: MacAddr,
-    /// What is asked for. Default: addresses.
-    pub mode: Mode,
-    /// The identifier of this host (DUID, RFC 8415 section 11): 3 to 130 bytes. Default: one of the MAC address
-    /// (DUID-LL).
-    pub duid: Option<Vec<u8>>,
-}
-
-impl Config {
-    /// Asks for addresses, by an identifier made of the MAC address.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks for that.
-    #[must_use]
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Whether addresses are asked for, whatever routers say.
-    pub(crate) fn asks_addresses(&self) -> bool {
-        self.mode == Mode::Stateful
-    }
-
-    /// With this identifier.
-    #[must_use]
-    pub fn duid(mut self, duid: impl Into<Vec<u8>>) -> Self {
-        self.duid = Some(duid.into());
-        self
-    }
-
-    /// Whether it can be sent.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
-        match &self.duid {
-            Some(duid) if !(3..=130).contains(&duid.len()) => Err("a DUID has 3 to 130 bytes"),
-            _ => Ok(()),
-        }
-    }
-
-    fn client_id(&self) -> Vec<u8> {
-        // DUID-LL (RFC 8415 section 11.4): its type, Ethernet's number, the address.
-        let of_mac = || [0, 3, 0, 1].into_iter().chain(self.mac.octets()).collect();
-        self.duid.clone().unwrap_or_else(of_mac)
-    }
-
-    /// RFC 8415 section 12: the same for the same interface, from start to start.
-    fn association(&self) -> u32 {
-        let [_, _, a, b, c, d] = self.mac.octets();
-        u32::from_be_bytes([a, b, c, d])
-    }
-}
 
 /// An address that a server has granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +111,8 @@ pub enum Loss {
     Taken,
     /// The server has taken the last address back.
     Withdrawn,
+    /// None can be used here.
+    Unusable,
 }
 
 /// A lease, and since when.
@@ -496,6 +426,31 @@ impl Client {
         self.send(now, exchange, &declined);
         self.failed = self.failed.max(1);
         self.lose(now, &held, Loss::Taken);
+    }
+
+    /// These addresses of the lease can't be used here, though nobody else has them: they are given back, and if no other
+    /// is left something else is asked for later.
+    pub fn unusable(&mut self, now: Instant, addresses: &[Ipv6Addr]) {
+        let (State::Probing(held) | State::Bound(held) | State::Extending(_, held)) =
+            &mut self.state
+        else {
+            return;
+        };
+        let is_refused = |it: &Address| addresses.contains(&it.address);
+        let all = held.lease.addresses.iter().copied();
+        let (refused, kept): (Vec<_>, Vec<_>) = all.partition(is_refused);
+        if refused.is_empty() {
+            return;
+        }
+        let before = held.clone();
+        held.lease.addresses = kept;
+        let server = Some(before.lease.server.clone());
+        let exchange = self.begin(now, MessageType::Release, server);
+        self.send(now, exchange, &refused);
+        if refused.len() == before.lease.addresses.len() {
+            self.failed = self.failed.max(1);
+            self.lose(now, &before, Loss::Unusable);
+        }
     }
 
     /// The link was down and is up again: it may be another one (RFC 8415 section 18.2.3).

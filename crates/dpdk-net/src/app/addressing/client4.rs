@@ -110,7 +110,8 @@ impl Task {
         let Some(lease) = lease else { return false };
         match self.stacks().state_of(self.vlan, lease.address.into()) {
             Some(AddressState::Tentative) => return true,
-            Some(AddressState::Duplicate) | None => client.taken(self.now()),
+            Some(AddressState::Duplicate) => client.taken(self.now()),
+            None => client.unusable(self.now()),
             _ => {
                 let Lease {
                     address,
@@ -143,7 +144,7 @@ impl Task {
         if let Err(error) = leased {
             tracing::warn!(vlan = self.vlan, %address, %error, "DHCPv4: the address can't be used");
             let _ = stacks.end_lease(self.vlan, address.addr);
-            client.taken(self.now());
+            client.unusable(self.now());
             return false;
         }
         let routes = |lease: &Lease| -> Vec<Route> {
@@ -175,8 +176,9 @@ impl Task {
         let why = match loss {
             Loss::Expired => "no server has renewed it",
             Loss::Refused => "the server has refused it",
-            Loss::Taken => "another host has it, or it can't be used here",
+            Loss::Taken => "another host has it",
             Loss::Replaced => "the server has another one for us",
+            Loss::Unusable => "it can't be used here",
         };
         tracing::warn!(vlan = self.vlan, %address, "DHCPv4: the address is given up: {why}; asking anew");
         let stacks = self.stacks();

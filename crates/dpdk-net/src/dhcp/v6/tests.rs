@@ -8,7 +8,7 @@ use super::*;
 
 mod extending;
 
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
+const MAC: dpdk_net_packet::MacAddr = dpdk_net_packet::MacAddr([2, 0, 0, 0, 0, 7]);
 const NOW: Instant = Instant::from_secs(1_000);
 const SERVER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
 const OTHER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 2];

@@ -260,3 +260,33 @@ fn no_server_has_it_renew_all_the_time() {
         (Duration::from_secs(5), Duration::from_secs(6))
     );
 }
+
+#[test]
+fn an_address_of_no_use_here_is_given_back_and_not_declined() {
+    let mut client = client();
+    let mut now = NOW;
+    for wait in [10, 10, 10, 15, 31, 63] {
+        let (_, discover) = said(&mut client, now, MessageType::Discover);
+        assert_eq!(requested(&discover), None);
+        let offer = answer(&discover, MessageType::Offer, SERVER);
+        hear(&mut client, now, &offer);
+        let (_, request) = said(&mut client, now, MessageType::Request);
+        let ack = answer(&request, MessageType::Ack, SERVER);
+        hear(&mut client, now, &ack);
+        offered(&mut client);
+        client.unusable(now);
+        let lost = Event::Lost(ADDRESS, Loss::Unusable);
+        assert_eq!(client.poll_event(), Some(lost));
+        let (to, release) = said(&mut client, now, MessageType::Release);
+        // Nothing is sent from an address that the stack does not have.
+        assert_eq!((to, release.ciaddr()), (To::Unconfigured, ADDRESS));
+        let about = (requested(&release), server_of(&release));
+        assert_eq!(about, (None, Some(SERVER)));
+        let next = client.next_timeout().unwrap();
+        assert!(next >= now + Duration::from_secs(wait), "{wait}");
+        now = next;
+    }
+    // Without a lease there is nothing to give back.
+    client.unusable(now);
+    assert_eq!(client.poll_event(), None);
+}

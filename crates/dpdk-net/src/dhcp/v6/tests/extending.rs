@@ -97,3 +97,36 @@ fn a_server_that_has_no_binding_is_not_asked_at_the_rate_of_its_answers() {
     // It is asked no more: any other may have a binding.
     said(&mut client, now, MessageType::Rebind);
 }
+
+#[test]
+fn an_address_of_no_use_here_is_given_back_and_not_declined() {
+    let (mut client, since) = bound();
+    client.unusable(since, &["fd00::1".parse().unwrap()]);
+    assert!(sent(&mut client, since).is_empty(), "none of ours");
+    client.unusable(since, &[address()]);
+    let release = said(&mut client, since, MessageType::Release);
+    let about = (server_of(&release), named(&release));
+    assert_eq!(about, (Some(SERVER), vec![address()]));
+    let lost = Event::Lost(vec![address()], Loss::Unusable);
+    assert_eq!(client.poll_event(), Some(lost));
+    assert!(client.next_timeout().unwrap() > since + Duration::from_secs(1));
+}
+
+#[test]
+fn an_address_of_no_use_here_leaves_the_others() {
+    let (mut client, since) = bound();
+    let now = since + Duration::from_secs(1_800);
+    let renew = said(&mut client, now, MessageType::Renew);
+    let second: Ipv6Addr = "fd00:7::51".parse().unwrap();
+    let both = [address(), second].map(|addr| granted(addr, 3_600, 7_200));
+    let reply = answer_with(&renew, MessageType::Reply, SERVER, [association(both)]);
+    hear(&mut client, now, &reply);
+    assert!(matches!(client.poll_event(), Some(Event::Renewed(..))));
+    client.unusable(now, &[second]);
+    let release = said(&mut client, now, MessageType::Release);
+    assert_eq!(named(&release), [second]);
+    assert_eq!(client.poll_event(), None);
+    let now = now + Duration::from_secs(1_800);
+    let renew = said(&mut client, now, MessageType::Renew);
+    assert_eq!(named(&renew), [address()]);
+}

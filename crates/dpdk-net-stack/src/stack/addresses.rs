@@ -49,6 +49,14 @@ impl Stack {
         ifaces.advertised(ifaces.by_vlan(vlan)?)
     }
 
+    /// To be called when the link was down and is up again: it may be another one, and where routers are listened to
+    /// ([`Config::slaac`](crate::Config::slaac)) they are asked for anew (RFC 4861 section 6.3.7). Addresses and routes stay
+    /// for their time.
+    pub fn link_changed(&mut self, now: Instant) {
+        self.advance(now);
+        self.link.ifaces.solicit(now);
+    }
+
     /// Adds an address to the interface of a VLAN, 0 being the port itself. It is probed first
     /// ([`Config::dad`](crate::Config::dad)), and its prefix is on the link. An address that the interface has already
     /// gets this prefix and these lifetimes; one that somebody else had is probed anew.

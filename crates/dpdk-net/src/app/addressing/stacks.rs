@@ -30,6 +30,13 @@ impl Stacks<'_> {
         result
     }
 
+    /// The link has come up again: it may be another one.
+    pub(crate) fn link_changed(&self) {
+        for handle in self.0 {
+            handle.with(|state| state.stack.link_changed(state.now));
+        }
+    }
+
     pub(crate) fn add_address(
         &self,
         vlan: u16,

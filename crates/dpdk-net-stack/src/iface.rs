@@ -52,6 +52,8 @@ impl AddressState {
 pub enum Origin {
     /// Configured, or added by the program.
     Configured,
+    /// From a DHCP server's lease.
+    Leased,
     /// It follows from an address: the route to its prefix.
     OnLink,
     /// Made from what a router advertises (RFC 4861, RFC 4862).
@@ -224,7 +226,7 @@ impl Interface {
     }
 
     /// Adds an address, which is probed first. One that is there gets these lifetimes; if it was found to be somebody
-    /// else's it is probed anew.
+    /// else's it is probed anew. A lease of one that was configured changes nothing of that.
     ///
     /// Errors: `NoBufferSpace` if there is no room for it.
     pub(crate) fn add_address(
@@ -236,7 +238,9 @@ impl Interface {
     ) -> Result<(), Error> {
         let dad = self.dad;
         if let Some(known) = self.address_mut(addr.addr) {
-            (known.addr, known.origin, known.lifetime) = (addr, origin, lifetime);
+            if (known.origin, origin) != (Origin::Configured, Origin::Leased) {
+                (known.addr, known.origin, known.lifetime) = (addr, origin, lifetime);
+            }
             match known.state {
                 AddressState::Duplicate if dad => {
                     let first = dad::first_probe(now, &mut self.random);

@@ -1,7 +1,8 @@
-//! The routing table: routes that were configured, those to the prefixes of addresses, and what routers advertise.
+//! The routing table: routes that were configured, those of DHCP leases, those to the prefixes of addresses, and what
+//! routers advertise.
 //!
-//! The longest prefix wins. Among equal ones configured routes come first, then those to prefixes on the link, then
-//! advertised ones: by routers that answer before those that do not, and by their preference (RFC 4191 section 3.2).
+//! The longest prefix wins. Among equal ones configured routes come first, then leased ones, then those to prefixes on the
+//! link, then advertised ones: by routers that answer before those that do not, and by their preference (RFC 4191 section 3.2).
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -30,11 +31,18 @@ pub struct RouteInfo {
     pub lifetime: Duration,
 }
 
-/// A route that was configured, and until when.
+/// A route that was configured or leased, and until when. The same route may be both: each ends by itself.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Configured {
+struct Given {
     route: Route,
+    origin: Origin,
     until: Instant,
+}
+
+impl Given {
+    fn is(&self, route: &Route, origin: Origin) -> bool {
+        self.origin == origin && self.route == *route
+    }
 }
 
 /// A route and the interface that it leads out by.
@@ -51,14 +59,18 @@ pub(crate) struct Routed {
 }
 
 impl Routed {
-    fn new(configured: &Configured, at: Option<IfIndex>) -> Self {
-        let Configured { route, until } = *configured;
+    fn new(given: &Given, at: Option<IfIndex>) -> Self {
+        let Given {
+            route,
+            origin,
+            until,
+        } = *given;
         Routed {
             dest: route.dest,
             prefix_len: route.prefix_len,
             gateway: route.gateway,
             at: at.unwrap_or(IfIndex::PORT),
-            origin: Origin::Configured,
+            origin,
             rank: 0,
             until,
         }
@@ -73,7 +85,8 @@ impl Routed {
 /// All routes.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    configured: Vec<Configured>,
+    /// Configured ones first.
+    given: Vec<Given>,
     /// What packets are sent by, in the order of precedence. Kept by [`Interfaces::refresh`].
     table: Vec<Routed>,
 }
@@ -81,10 +94,8 @@ pub(crate) struct Routes {
 impl Routes {
     /// These for ever.
     pub(crate) fn new(routes: &[Route]) -> Self {
-        let until = Instant::MAX;
-        let configured = routes.iter().map(|&route| Configured { route, until });
         Self {
-            configured: configured.collect(),
+            given: configured(routes).collect(),
             table: Vec::new(),
         }
     }
@@ -95,55 +106,78 @@ impl Routes {
         self.table.iter()
     }
 
-    /// Adds a route, or gives one that is there another lifetime.
+    /// Adds a route, or gives one that is there from the same origin another lifetime.
     ///
     /// Errors: `NoBufferSpace` if there are too many.
-    pub(crate) fn add(&mut self, route: Route, until: Instant) -> Result<(), Error> {
-        if let Some(known) = self.configured.iter_mut().find(|it| it.route == route) {
+    pub(crate) fn add(
+        &mut self,
+        route: Route,
+        origin: Origin,
+        until: Instant,
+    ) -> Result<(), Error> {
+        if let Some(known) = self.given.iter_mut().find(|it| it.is(&route, origin)) {
             known.until = until;
             return Ok(());
         }
-        if self.configured.len() >= MAX_ROUTES {
+        if self.given.len() >= MAX_ROUTES {
             return Err(Error::NoBufferSpace);
         }
-        self.configured.push(Configured { route, until });
+        self.given.push(Given {
+            route,
+            origin,
+            until,
+        });
+        // Stable.
+        self.given.sort_by_key(|it| it.origin != Origin::Configured);
         Ok(())
     }
 
-    /// Removes a route that was configured. Whether there was one.
-    pub(crate) fn remove(&mut self, route: &Route) -> bool {
-        let before = self.configured.len();
-        self.configured.retain(|it| it.route != *route);
-        self.configured.len() < before
+    /// Removes a route of this origin. Whether there was one.
+    pub(crate) fn remove(&mut self, route: &Route, origin: Origin) -> bool {
+        let before = self.given.len();
+        self.given.retain(|it| !it.is(route, origin));
+        self.given.len() < before
     }
 
-    /// These take the place of all that were configured.
+    /// These take the place of all that were configured. Those of leases stay.
     ///
     /// Errors: `NoBufferSpace` if there are too many; nothing was changed then.
     pub(crate) fn replace(&mut self, routes: &[Route]) -> Result<(), Error> {
-        if routes.len() > MAX_ROUTES {
+        let leased = self.given.iter().copied();
+        let leased = leased.filter(|it| it.origin != Origin::Configured);
+        let given: Vec<Given> = configured(routes).chain(leased).collect();
+        if given.len() > MAX_ROUTES {
             return Err(Error::NoBufferSpace);
         }
-        self.configured = Self::new(routes).configured;
+        self.given = given;
         Ok(())
     }
 
     /// Forgets those whose time is over. Whether there were any.
     pub(crate) fn end_lifetimes(&mut self, now: Instant) -> bool {
-        let before = self.configured.len();
-        self.configured.retain(|it| it.until > now);
-        self.configured.len() < before
+        let before = self.given.len();
+        self.given.retain(|it| it.until > now);
+        self.given.len() < before
     }
 
     /// When the first lifetime ends.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let ends = self.configured.iter().map(|it| it.until);
+        let ends = self.given.iter().map(|it| it.until);
         ends.filter(|at| *at != Instant::MAX).min()
     }
 }
 
+/// These for ever.
+fn configured(routes: &[Route]) -> impl Iterator<Item = Given> + '_ {
+    routes.iter().map(|&route| Given {
+        route,
+        origin: Origin::Configured,
+        until: Instant::MAX,
+    })
+}
+
 impl Interfaces {
-    /// The table that follows from what is configured, from the addresses and from what routers advertise.
+    /// The table that follows from what is configured and leased, from the addresses and from what routers advertise.
     pub(crate) fn make_routes(&self) -> Vec<Routed> {
         let mut on_link = Vec::new();
         for (at, interface) in self.iter() {
@@ -168,10 +202,10 @@ impl Interfaces {
                 }
             }
         }
-        let configured = &self.routes.configured;
-        let named = |it: &Configured| self.by_vlan(it.route.vlan?);
+        let given = &self.routes.given;
+        let named = |it: &Given| self.by_vlan(it.route.vlan?);
         // A gateway is looked for on the prefixes, and where routes say that something is on a link.
-        let direct = configured.iter().filter(|it| it.route.gateway.is_none());
+        let direct = given.iter().filter(|it| it.route.gateway.is_none());
         let direct = direct.map(|it| Routed::new(it, named(it)));
         let reached: Vec<Routed> = direct.chain(on_link.iter().copied()).collect();
         let way_to = |gateway: IpAddr| {
@@ -185,11 +219,11 @@ impl Interfaces {
             });
             longest.map(|way| way.at)
         };
-        let by_gateway = |it: &Configured| way_to(it.route.gateway?);
-        let configured = configured
+        let by_gateway = |it: &Given| way_to(it.route.gateway?);
+        let given = given
             .iter()
             .map(|it| Routed::new(it, named(it).or_else(|| by_gateway(it))));
-        let mut routes: Vec<Routed> = configured.chain(on_link.iter().copied()).collect();
+        let mut routes: Vec<Routed> = given.chain(on_link.iter().copied()).collect();
         for (at, interface) in self.iter() {
             routes.extend(interface.autoconf.iter().flat_map(|it| it.routed(at)));
         }

@@ -146,6 +146,17 @@ impl Autoconf {
         }
     }
 
+    /// Routers are asked for soon, as at the start; what is known of others stays for its time.
+    fn solicit(&mut self, now: Instant) {
+        if self.solicits {
+            let wait = self.random.below(FIRST_SOLICITATION.as_nanos() as u64);
+            self.soliciting = Some(Soliciting {
+                next: now + Duration::from_nanos(wait),
+                interval: Duration::ZERO,
+            });
+        }
+    }
+
     /// When something is to be done.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let via = self.defaults.iter().chain(&self.routes).map(|it| it.until);
@@ -544,6 +555,18 @@ impl Interfaces {
         }
         if ended {
             self.refresh();
+        }
+    }
+
+    /// The link was down and is up again: there may be other routers (RFC 4861 section 6.3.7).
+    pub(crate) fn solicit(&mut self, now: Instant) {
+        let all: Vec<IfIndex> = self.iter().map(|(at, _)| at).collect();
+        for at in all {
+            self.change(at, |interface| {
+                if let Some(autoconf) = &mut interface.autoconf {
+                    autoconf.solicit(now);
+                }
+            });
         }
     }
 

@@ -468,3 +468,77 @@ impl TxSink for Tagged<'_> {
         result
     }
 }
+
+#[test]
+fn what_is_leased_and_what_was_configured_end_each_by_itself() {
+    let own = addr("198.18.0.1/24");
+    let route = Route::default_via("198.18.0.254".parse().unwrap());
+    let mut config = Config::new(mac(1));
+    config.dad = false;
+    config.addresses.push(own);
+    config.routes.push(route);
+    let mut stack = Stack::new(config, NOW).unwrap();
+    let origins = |stack: &Stack| -> Vec<Origin> {
+        let routes = stack.routes().into_iter();
+        let defaults = routes.filter(|it| it.route.prefix_len == 0);
+        defaults.map(|it| it.origin).collect()
+    };
+    let hour = Lifetimes::of(Duration::from_secs(3_600));
+    let info = |stack: &Stack| {
+        let all = stack.interface_addresses();
+        let own = all.iter().find(|it| it.address.addr == own.addr);
+        own.map(|it| (it.origin, it.lifetimes.valid, it.address.prefix_len))
+    };
+    let for_good = Some((Origin::Configured, Duration::MAX, 24));
+
+    // The lease of an address that was configured.
+    stack
+        .lease_address(NOW, 0, addr("198.18.0.1/16"), hour)
+        .unwrap();
+    stack.lease_route(NOW, route, Duration::MAX).unwrap();
+    assert_eq!(info(&stack), for_good);
+    assert_eq!(origins(&stack), [Origin::Configured, Origin::Leased]);
+    assert_eq!(
+        stack.end_lease(NOW, 0, own.addr),
+        Err(Error::AddrNotAvailable)
+    );
+    stack.end_leased_route(&route).unwrap();
+    assert_eq!(
+        (info(&stack), origins(&stack)),
+        (for_good, vec![Origin::Configured])
+    );
+    assert_eq!(
+        stack.end_leased_route(&route),
+        Err(Error::NetworkUnreachable)
+    );
+
+    // A route that was configured goes, and the lease's stays; so it does if all are replaced.
+    stack.lease_route(NOW, route, Duration::MAX).unwrap();
+    stack.remove_route(&route).unwrap();
+    assert_eq!(origins(&stack), [Origin::Leased]);
+    stack.set_routes(&[route]).unwrap();
+    assert_eq!(origins(&stack), [Origin::Configured, Origin::Leased]);
+    stack.set_routes(&[]).unwrap();
+    assert_eq!(origins(&stack), [Origin::Leased]);
+
+    // A leased address that is configured later is there for good, whatever becomes of the lease.
+    stack.remove_address(NOW, 0, own.addr).unwrap();
+    stack.lease_address(NOW, 0, own, hour).unwrap();
+    assert_eq!(
+        info(&stack),
+        Some((Origin::Leased, Duration::from_secs(3_600), 24))
+    );
+    stack.add_address(NOW, 0, own, Lifetimes::FOREVER).unwrap();
+    stack.lease_address(NOW, 0, own, hour).unwrap();
+    run(&mut stack, NOW + Duration::from_secs(4_000));
+    assert_eq!(info(&stack), for_good);
+
+    // A lease alone ends with its time, or when it is given up.
+    stack
+        .remove_address(NOW + Duration::from_secs(4_000), 0, own.addr)
+        .unwrap();
+    let now = NOW + Duration::from_secs(4_000);
+    stack.lease_address(now, 0, own, hour).unwrap();
+    stack.end_lease(now, 0, own.addr).unwrap();
+    assert_eq!(info(&stack), None);
+}

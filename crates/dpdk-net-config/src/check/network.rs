@@ -183,11 +183,11 @@ fn one(check: &mut Check<'_>, at: &str, port_at: &str, port: &Port, network: &Ne
                 format!("`{hostname}` is no host name"),
                 "labels of letters, digits and hyphens between dots",
             );
-        } else if !on(network.dhcp4) && !on(network.dhcp6) {
+        } else if !on(network.dhcp4) {
             let path = format!("{at}.hostname");
-            let help = "it goes with dhcp4 or dhcp6";
+            let help = "it is told to DHCPv4 servers alone: add dhcp4 = true";
             let problem = check.tell(&path, "`hostname` is of no effect here", help);
-            problem.depends = vec![format!("{at}.dhcp4"), format!("{at}.dhcp6")];
+            problem.depends = vec![format!("{at}.dhcp4")];
         }
     }
 }

@@ -102,7 +102,7 @@ section! {
         opt dhcp6: bool { default: "false" };
         /// Whether IPv6 addresses, gateways and name servers are taken from router advertisements.
         opt slaac: bool { default: "false" };
-        /// What DHCP servers are told that this host is called.
+        /// What DHCPv4 servers are told that this host is called. It goes with `dhcp4`.
         opt hostname: String;
         /// How long the program waits at start for addresses that are asked for.
         opt address_timeout: Time { range: Some((1_000, 86_400_000_000)), default: "30 s" };

@@ -49,6 +49,14 @@ impl Stack {
         ifaces.advertised(ifaces.by_vlan(vlan)?)
     }
 
+    /// To be called when the link was down and is up again: it may be another one, and where routers are listened to
+    /// ([`Config::slaac`](crate::Config::slaac)) they are asked for anew (RFC 4861 section 6.3.7). Addresses and routes stay
+    /// for their time.
+    pub fn link_changed(&mut self, now: Instant) {
+        self.advance(now);
+        self.link.ifaces.solicit(now);
+    }
+
     /// Adds an address to the interface of a VLAN, 0 being the port itself. It is probed first
     /// ([`Config::dad`](crate::Config::dad)), and its prefix is on the link. An address that the interface has already
     /// gets this prefix and these lifetimes; one that somebody else had is probed anew.
@@ -63,6 +71,31 @@ impl Stack {
         address: IfAddr,
         lifetimes: Lifetimes,
     ) -> Result<(), Error> {
+        self.enter_address(now, vlan, address, Origin::Configured, lifetimes)
+    }
+
+    /// As [`add_address`](Self::add_address), for an address that a server has leased. One that was configured keeps its
+    /// prefix and lifetimes, and outlives the lease; one that is configured later does so too.
+    ///
+    /// Errors: as [`add_address`](Self::add_address).
+    pub fn lease_address(
+        &mut self,
+        now: Instant,
+        vlan: u16,
+        address: IfAddr,
+        lifetimes: Lifetimes,
+    ) -> Result<(), Error> {
+        self.enter_address(now, vlan, address, Origin::Leased, lifetimes)
+    }
+
+    fn enter_address(
+        &mut self,
+        now: Instant,
+        vlan: u16,
+        address: IfAddr,
+        origin: Origin,
+        lifetimes: Lifetimes,
+    ) -> Result<(), Error> {
         self.advance(now);
         address.validate()?;
         let at = self.interface_of(vlan)?;
@@ -75,7 +108,7 @@ impl Stack {
         }
         let lifetime = Lifetime::from(now, lifetimes);
         ifaces.change(at, |interface| {
-            interface.add_address(now, address, Origin::Configured, lifetime)
+            interface.add_address(now, address, origin, lifetime)
         })?;
         ifaces.refresh();
         Ok(())
@@ -93,6 +126,18 @@ impl Stack {
         }
         ifaces.refresh();
         Ok(())
+    }
+
+    /// Removes an address whose lease has ended, unless it was configured as well.
+    ///
+    /// Errors: `AddrNotAvailable` if there is no such VLAN, or it has no such address from a lease.
+    pub fn end_lease(&mut self, now: Instant, vlan: u16, addr: IpAddr) -> Result<(), Error> {
+        let at = self.interface_of(vlan)?;
+        let mut own = self.link.ifaces.get(at).addresses.iter();
+        if !own.any(|own| own.addr.addr == addr && own.origin == Origin::Leased) {
+            return Err(Error::AddrNotAvailable);
+        }
+        self.remove_address(now, vlan, addr)
     }
 
     /// Has IPv4 packets on the interface of a VLAN, 0 being the port itself, be no larger than this, in bytes; `None`
@@ -127,9 +172,33 @@ impl Stack {
         route: Route,
         lifetime: Duration,
     ) -> Result<(), Error> {
+        self.enter_route(now, route, Origin::Configured, lifetime)
+    }
+
+    /// As [`add_route`](Self::add_route), for a route that came with a lease. It and an equal one that was configured are
+    /// two, of which either may go.
+    ///
+    /// Errors: as [`add_route`](Self::add_route).
+    pub fn lease_route(
+        &mut self,
+        now: Instant,
+        route: Route,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        self.enter_route(now, route, Origin::Leased, lifetime)
+    }
+
+    fn enter_route(
+        &mut self,
+        now: Instant,
+        route: Route,
+        origin: Origin,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
         self.advance(now);
         self.check_route(&route)?;
-        self.link.ifaces.routes.add(route, now + lifetime)?;
+        let routes = &mut self.link.ifaces.routes;
+        routes.add(route, origin, now + lifetime)?;
         self.link.ifaces.refresh();
         Ok(())
     }
@@ -138,14 +207,25 @@ impl Stack {
     ///
     /// Errors: `NetworkUnreachable` if there is no such route.
     pub fn remove_route(&mut self, route: &Route) -> Result<(), Error> {
-        if !self.link.ifaces.routes.remove(route) {
+        self.leave_route(route, Origin::Configured)
+    }
+
+    /// Removes a route that came with a lease.
+    ///
+    /// Errors: `NetworkUnreachable` if there is no such route.
+    pub fn end_leased_route(&mut self, route: &Route) -> Result<(), Error> {
+        self.leave_route(route, Origin::Leased)
+    }
+
+    fn leave_route(&mut self, route: &Route, origin: Origin) -> Result<(), Error> {
+        if !self.link.ifaces.routes.remove(route, origin) {
             return Err(Error::NetworkUnreachable);
         }
         self.link.ifaces.refresh();
         Ok(())
     }
 
-    /// Has these routes in place of all that were configured or added.
+    /// Has these routes in place of all that were configured or added. Those of leases stay.
     ///
     /// Errors: as [`add_route`](Self::add_route); nothing has changed then.
     pub fn set_routes(&mut self, routes: &[Route]) -> Result<(), Error> {

@@ -281,3 +281,34 @@ fn all_workers_follow_what_comes_to_one() {
         assert_eq!(solicitations(&run(worker, secs(100))), []);
     }
 }
+
+#[test]
+fn after_the_link_was_down_routers_are_asked_for_anew() {
+    let vlan = |id| {
+        let mut vlan = Vlan::new(id);
+        vlan.slaac = id == 7;
+        vlan
+    };
+    let config = bare(|config| config.vlans = vec![vlan(7), vlan(8)]);
+    let mut stack = Stack::new(config.clone(), NOW).unwrap();
+    run(&mut stack, secs(1));
+    hear(&mut stack, secs(1), &ra(ROUTER));
+    assert_eq!(stack.advertised(0).unwrap().routers, [v6(ROUTER)]);
+    // On the one link a router is known, on the other they are asked for rarely by now.
+    run(&mut stack, secs(1_001));
+    stack.link_changed(secs(1_001));
+    let until = secs(1_001) + Duration::from_millis(100);
+    assert_eq!(solicitations(&run(&mut stack, until)).len(), 2);
+    // Until one answers, as at the start.
+    assert!(solicitations(&run(&mut stack, secs(1_011))).len() >= 2);
+    hear(&mut stack, secs(1_011), &ra(ROUTER));
+    let asked = solicitations(&run(&mut stack, secs(1_050)));
+    assert!((1..=3).contains(&asked.len()), "{asked:?}");
+
+    // Of several workers one asks.
+    let mut other = config;
+    other.group_reports = false;
+    let mut stack = Stack::new(other, NOW).unwrap();
+    stack.link_changed(secs(1));
+    assert!(solicitations(&run(&mut stack, secs(10))).is_empty());
+}

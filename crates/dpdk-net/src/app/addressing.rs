@@ -415,7 +415,7 @@ impl Addressing {
             tasks.push(worker.spawn_local(handle.scope(client.run(config, seed()?))));
         }
         let mut watchers = Vec::new();
-        if !(self.dhcp4.is_empty() && self.dhcp6.is_empty()) {
+        if !(self.dhcp4.is_empty() && self.dhcp6.is_empty() && self.slaac.is_empty()) {
             watchers.push(worker.spawn_local(watch_link(shared.clone(), link)));
         }
         #[cfg(feature = "resolver")]
@@ -439,7 +439,7 @@ impl Addressing {
 /// How often the link's state is looked at.
 const LINK: Duration = Duration::from_millis(500);
 
-/// Counts how often the link has come up again: it may be another one then.
+/// Tells the stacks when the link has come up again, and counts how often for the clients: it may be another one then.
 async fn watch_link(shared: Arc<Shared>, ups: watch::Sender<u64>) {
     let mut was_up = true;
     loop {
@@ -448,6 +448,7 @@ async fn watch_link(shared: Arc<Shared>, ups: watch::Sender<u64>) {
             continue;
         };
         if link.up && !was_up {
+            Stacks(shared.handles()).link_changed();
             ups.send_modify(|ups| *ups += 1);
         }
         was_up = link.up;

@@ -1,7 +1,8 @@
 //! The DHCPv4 client: RFC 2131, with RFC 2132's options, RFC 3442's routes and RFC 6842.
 //!
 //! It takes the first offer that it can use. An address is told to be [`Event::Offered`] when a server has granted it,
-//! and is to be probed then (RFC 5227): the owner says what came of it by [`Client::confirmed`] or [`Client::taken`].
+//! and is to be probed then (RFC 5227): the owner says what came of it by [`Client::confirmed`], [`Client::taken`] or
+//! [`Client::unusable`].
 
 mod message;
 
@@ -26,7 +27,7 @@ const LAST_RETRY: Duration = Duration::from_secs(64);
 const SPREAD: Duration = Duration::from_secs(1);
 /// How often a server is asked for what it has offered.
 const REQUESTS: u32 = 4;
-/// After a lease was declined (RFC 2131 section 3.1 (5)).
+/// After a lease was declined (RFC 2131 section 3.1 (5)), or given back as it is of no use.
 const DECLINE_WAIT: Duration = Duration::from_secs(10);
 /// How soon it begins anew at the earliest, once that has led to nothing; it doubles.
 const FAILED_WAIT: Duration = Duration::from_secs(1);
@@ -173,6 +174,8 @@ pub enum Loss {
     Taken,
     /// A server has granted another address in its place.
     Replaced,
+    /// It can't be used here.
+    Unusable,
 }
 
 /// When a message is sent again.
@@ -454,26 +457,51 @@ impl Client {
             Some(server),
         );
         self.tell(Event::Lost(address, Loss::Taken));
+        self.begin_after_decline(now);
+    }
+
+    fn begin_after_decline(&mut self, now: Instant) {
         self.wanted = None;
         self.failed = self.failed.saturating_add(1);
         let wait = DECLINE_WAIT.max(self.failed_wait());
         self.state = State::Init(now + wait);
     }
 
+    /// The address of the lease can't be used here, though nobody else has it: it is given back, for to decline it would
+    /// take it from everybody (RFC 2131 section 4.3.3), and something else is asked for later.
+    pub fn unusable(&mut self, now: Instant) {
+        let (State::Probing(held) | State::Bound { held, .. } | State::Rebooting { held, .. }) =
+            &self.state
+        else {
+            return;
+        };
+        let (address, server) = (held.lease.address, held.lease.server);
+        // Nothing can be sent from the address.
+        self.give_back(now, To::Unconfigured, address, server);
+        self.tell(Event::Lost(address, Loss::Unusable));
+        self.begin_after_decline(now);
+    }
+
     /// Gives the lease back, and ends.
     pub fn release(&mut self, now: Instant) {
         if let State::Bound { held, .. } | State::Rebooting { held, .. } = &self.state {
             let (from, server) = (held.lease.address, held.lease.server);
-            self.xid = self.entropy.next_u64() as u32;
-            self.say(
-                now,
-                MessageType::Release,
-                To::Server { from, server },
-                None,
-                Some(server),
-            );
+            self.give_back(now, To::Server { from, server }, from, server);
         }
         self.state = State::Stopped;
+    }
+
+    fn give_back(&mut self, now: Instant, to: To, address: Ipv4Addr, server: Ipv4Addr) {
+        self.xid = self.entropy.next_u64() as u32;
+        let message = Outgoing {
+            kind: MessageType::Release,
+            xid: self.xid,
+            secs: self.secs(now),
+            ciaddr: address,
+            requested: None,
+            server: Some(server),
+        };
+        self.queue(to, &message);
     }
 
     fn renew(&mut self, lease: Lease) {
@@ -533,15 +561,24 @@ impl Client {
             To::Unconfigured => Ipv4Addr::UNSPECIFIED,
             To::Broadcast(from) | To::Server { from, .. } => from,
         };
-        let secs = now.saturating_duration_since(self.since).as_secs();
         let message = Outgoing {
             kind,
             xid: self.xid,
-            secs: u16::try_from(secs).unwrap_or(u16::MAX),
+            secs: self.secs(now),
             ciaddr,
             requested,
             server,
         };
+        self.queue(to, &message);
+    }
+
+    /// Since it began.
+    fn secs(&self, now: Instant) -> u16 {
+        let secs = now.saturating_duration_since(self.since).as_secs();
+        u16::try_from(secs).unwrap_or(u16::MAX)
+    }
+
+    fn queue(&mut self, to: To, message: &Outgoing) {
         if self.messages.len() < QUEUE {
             let bytes = message.encode(&self.config);
             self.messages.push_back(Message { to, bytes });

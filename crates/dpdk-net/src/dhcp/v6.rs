@@ -4,6 +4,7 @@
 //! Addresses are told to be [`Event::Offered`] when a server has granted them, and are to be probed then (RFC 4862):
 //! the owner says what came of it by [`Client::confirmed`] or [`Client::taken`].
 
+mod config;
 mod exchange;
 mod message;
 
@@ -11,9 +12,9 @@ use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 
 use dhcproto::v6::MessageType;
-use dpdk_net_packet::MacAddr;
 use dpdk_net_stack::{Duration, Instant};
 
+pub use self::config::{Config, Mode};
 use self::exchange::Exchange;
 use self::message::{Incoming, Outgoing, Verdict};
 use super::{Entropy, earlier};
@@ -35,79 +36,6 @@ const QUEUE: usize = 8;
 
 /// CNF_MAX_RD: for how long it is asked whether addresses still are of this link.
 const CONFIRM_FOR: Duration = Duration::from_secs(10);
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mode {
-    /// Addresses, and settings with them.
-    #[default]
-    Stateful,
-    /// Settings alone: DNS servers and the search list (RFC 8415 section 6.1).
-    Stateless,
-    /// What routers say is to be had: addresses (the M flag of RFC 4861 section 4.2), settings alone (O), or nothing.
-    /// The first router that says one of both decides.
-    AsRouters,
-}
-
-/// What a client is told at its start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Config {
-    /// The MAC address of the interface. `AppBuilder` sets it.
-    pub mac: MacAddr,
-    /// What is asked for. Default: addresses.
-    pub mode: Mode,
-    /// The identifier of this host (DUID, RFC 8415 section 11): 3 to 130 bytes. Default: one of the MAC address
-    /// (DUID-LL).
-    pub duid: Option<Vec<u8>>,
-}
-
-impl Config {
-    /// Asks for addresses, by an identifier made of the MAC address.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks for that.
-    #[must_use]
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Whether addresses are asked for, whatever routers say.
-    pub(crate) fn asks_addresses(&self) -> bool {
-        self.mode == Mode::Stateful
-    }
-
-    /// With this identifier.
-    #[must_use]
-    pub fn duid(mut self, duid: impl Into<Vec<u8>>) -> Self {
-        self.duid = Some(duid.into());
-        self
-    }
-
-    /// Whether it can be sent.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
-        match &self.duid {
-            Some(duid) if !(3..=130).contains(&duid.len()) => Err("a DUID has 3 to 130 bytes"),
-            _ => Ok(()),
-        }
-    }
-
-    fn client_id(&self) -> Vec<u8> {
-        // DUID-LL (RFC 8415 section 11.4): its type, Ethernet's number, the address.
-        let of_mac = || [0, 3, 0, 1].into_iter().chain(self.mac.octets()).collect();
-        self.duid.clone().unwrap_or_else(of_mac)
-    }
-
-    /// RFC 8415 section 12: the same for the same interface, from start to start.
-    fn association(&self) -> u32 {
-        let [_, _, a, b, c, d] = self.mac.octets();
-        u32::from_be_bytes([a, b, c, d])
-    }
-}
 
 /// An address that a server has granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +109,10 @@ pub enum Loss {
     NotOnLink,
     /// Somebody else has an address.
     Taken,
+    /// The server has taken the last address back.
+    Withdrawn,
+    /// None can be used here.
+    Unusable,
 }
 
 /// A lease, and since when.
@@ -291,22 +223,22 @@ impl Client {
         }
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Init(_) | State::Informed(_) if !self.config.asks_addresses() => {
-                let exchange = self.begin(now, MessageType::InformationRequest);
-                self.state = State::Informing(self.send(now, exchange, None, &[]));
+                let exchange = self.begin(now, MessageType::InformationRequest, None);
+                self.state = State::Informing(self.send(now, exchange, &[]));
             }
             State::Init(_) | State::Informed(_) => {
-                let exchange = self.begin(now, MessageType::Solicit);
-                self.state = State::Soliciting(self.send(now, exchange, None, &[]), None);
+                let exchange = self.begin(now, MessageType::Solicit, None);
+                self.state = State::Soliciting(self.send(now, exchange, &[]), None);
             }
             // The first round is over: the best of those that answered is asked.
             State::Soliciting(_, Some(best)) => self.request(now, best),
             State::Soliciting(exchange, None) => {
-                self.state = State::Soliciting(self.send(now, exchange, None, &[]), None);
+                self.state = State::Soliciting(self.send(now, exchange, &[]), None);
             }
             State::Requesting(exchange, _) if exchange.is_over() => self.begin_anew(now),
             State::Requesting(exchange, best) => {
                 let addresses = best.lease.as_ref().map_or(&[][..], |it| &it.addresses);
-                let exchange = self.send(now, exchange, Some(&best.server), addresses);
+                let exchange = self.send(now, exchange, addresses);
                 self.state = State::Requesting(exchange, best);
             }
             State::Probing(held) | State::Bound(held) | State::Extending(_, held)
@@ -315,26 +247,29 @@ impl Client {
                 self.lose(now, &held, Loss::Expired);
             }
             State::Probing(held) => self.state = State::Probing(held),
-            State::Bound(held) => self.extend(now, held, MessageType::Renew),
+            State::Bound(held) => {
+                let server = Some(held.lease.server.clone());
+                self.extend(now, held, MessageType::Renew, server);
+            }
             State::Extending(exchange, held) => match exchange.kind {
                 MessageType::Renew if now >= held.until(held.lease.t2) => {
-                    self.extend(now, held, MessageType::Rebind);
+                    self.extend(now, held, MessageType::Rebind, None);
                 }
                 // The server that had forgotten us has nothing to say.
                 MessageType::Request if exchange.is_over() => {
-                    self.extend(now, held, MessageType::Rebind);
+                    self.extend(now, held, MessageType::Rebind, None);
                 }
                 // RFC 8415 section 18.2.3: nobody says anything to the contrary.
                 MessageType::Confirm if now >= exchange.since + CONFIRM_FOR => {
                     self.state = State::Bound(held);
                 }
                 _ => {
-                    let exchange = self.send_for(now, exchange, &held);
+                    let exchange = self.send(now, exchange, &held.lease.addresses);
                     self.state = State::Extending(exchange, held);
                 }
             },
             State::Informing(exchange) => {
-                self.state = State::Informing(self.send(now, exchange, None, &[]));
+                self.state = State::Informing(self.send(now, exchange, &[]));
             }
             State::Stopped => {}
         }
@@ -357,8 +292,8 @@ impl Client {
         }
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Soliciting(exchange, best) => self.on_found(now, exchange, best, heard),
-            State::Requesting(exchange, asked)
-                if heard.kind == MessageType::Reply && heard.server == asked.server =>
+            State::Requesting(exchange, _)
+                if heard.kind == MessageType::Reply && exchange.is_with(&heard.server) =>
             {
                 match (heard.status, heard.lease) {
                     (Verdict::Success, Some(lease)) => self.grant(lease, exchange.since),
@@ -409,7 +344,10 @@ impl Client {
 
     /// RFC 8415 section 18.2.10.1.
     fn on_extended(&mut self, now: Instant, exchange: Exchange, held: Held, heard: Incoming) {
-        let from_its_server = heard.server == held.lease.server;
+        if !exchange.is_with(&heard.server) {
+            self.state = State::Extending(exchange, held);
+            return;
+        }
         if heard.status == Verdict::NotOnLink && exchange.kind != MessageType::Renew {
             return self.lose(now, &held, Loss::NotOnLink);
         }
@@ -417,21 +355,43 @@ impl Client {
             self.state = State::Bound(held);
             return;
         }
-        let is_heard = exchange.kind == MessageType::Rebind || from_its_server;
+        let forgets = matches!(exchange.kind, MessageType::Renew | MessageType::Rebind);
         match (heard.of_association, heard.lease) {
-            (Verdict::Success, Some(lease)) if is_heard && heard.status == Verdict::Success => {
+            (Verdict::Success, Some(lease)) if heard.status == Verdict::Success => {
                 let since = exchange.since;
                 self.tell(Event::Renewed(lease.clone(), since));
                 self.state = State::Bound(Held { lease, since });
             }
-            // It has forgotten us: it may remember when asked.
-            (Verdict::NoBinding, _) if is_heard => {
-                let exchange = self.begin(now, MessageType::Request);
-                let exchange = self.send(now, exchange, Some(&heard.server), &held.lease.addresses);
-                self.state = State::Extending(exchange, held);
+            (Verdict::Success, None) if heard.status == Verdict::Success => {
+                self.on_withdrawn(now, exchange, held, heard.withdrawn);
+            }
+            // It has forgotten us: it may remember when asked. If it does not, another may.
+            (Verdict::NoBinding, _) if forgets => {
+                self.extend(now, held, MessageType::Request, Some(heard.server));
             }
             _ => self.state = State::Extending(exchange, held),
         }
+    }
+
+    /// Addresses are taken back, and nothing is granted: what was not named goes on as it was.
+    fn on_withdrawn(
+        &mut self,
+        now: Instant,
+        exchange: Exchange,
+        mut held: Held,
+        withdrawn: Vec<Ipv6Addr>,
+    ) {
+        let had = held.lease.addresses.len();
+        let goes_on = |it: &Address| !withdrawn.contains(&it.address);
+        if !held.lease.addresses.iter().any(goes_on) {
+            return self.lose(now, &held, Loss::Withdrawn);
+        }
+        held.lease.addresses.retain(goes_on);
+        if held.lease.addresses.len() < had {
+            held.lease.withdrawn = withdrawn;
+            self.tell(Event::Renewed(held.lease.clone(), held.since));
+        }
+        self.state = State::Extending(exchange, held);
     }
 
     /// The addresses of the lease have been probed, and nobody has them.
@@ -461,17 +421,43 @@ impl Client {
         if declined.is_empty() {
             return;
         }
-        let exchange = self.begin(now, MessageType::Decline);
-        self.send(now, exchange, Some(&held.lease.server), &declined);
+        let server = Some(held.lease.server.clone());
+        let exchange = self.begin(now, MessageType::Decline, server);
+        self.send(now, exchange, &declined);
         self.failed = self.failed.max(1);
         self.lose(now, &held, Loss::Taken);
+    }
+
+    /// These addresses of the lease can't be used here, though nobody else has them: they are given back, and if no other
+    /// is left something else is asked for later.
+    pub fn unusable(&mut self, now: Instant, addresses: &[Ipv6Addr]) {
+        let (State::Probing(held) | State::Bound(held) | State::Extending(_, held)) =
+            &mut self.state
+        else {
+            return;
+        };
+        let is_refused = |it: &Address| addresses.contains(&it.address);
+        let all = held.lease.addresses.iter().copied();
+        let (refused, kept): (Vec<_>, Vec<_>) = all.partition(is_refused);
+        if refused.is_empty() {
+            return;
+        }
+        let before = held.clone();
+        held.lease.addresses = kept;
+        let server = Some(before.lease.server.clone());
+        let exchange = self.begin(now, MessageType::Release, server);
+        self.send(now, exchange, &refused);
+        if refused.len() == before.lease.addresses.len() {
+            self.failed = self.failed.max(1);
+            self.lose(now, &before, Loss::Unusable);
+        }
     }
 
     /// The link was down and is up again: it may be another one (RFC 8415 section 18.2.3).
     pub fn link_changed(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                self.extend(now, held, MessageType::Confirm);
+                self.extend(now, held, MessageType::Confirm, None);
             }
             State::Informed(_) => self.state = State::Init(now),
             other => self.state = other,
@@ -482,22 +468,19 @@ impl Client {
     pub fn release(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                let exchange = self.begin(now, MessageType::Release);
-                self.send(
-                    now,
-                    exchange,
-                    Some(&held.lease.server),
-                    &held.lease.addresses,
-                );
+                let server = Some(held.lease.server);
+                let exchange = self.begin(now, MessageType::Release, server);
+                self.send(now, exchange, &held.lease.addresses);
             }
             _ => {}
         }
     }
 
     fn request(&mut self, now: Instant, best: Incoming) {
-        let exchange = self.begin(now, MessageType::Request);
+        let server = Some(best.server.clone());
+        let exchange = self.begin(now, MessageType::Request, server);
         let addresses = best.lease.as_ref().map_or(&[][..], |it| &it.addresses);
-        let exchange = self.send(now, exchange, Some(&best.server), addresses);
+        let exchange = self.send(now, exchange, addresses);
         self.state = State::Requesting(exchange, best);
     }
 
@@ -506,17 +489,10 @@ impl Client {
         self.state = State::Probing(Held { lease, since });
     }
 
-    fn extend(&mut self, now: Instant, held: Held, kind: MessageType) {
-        let exchange = self.begin(now, kind);
-        let exchange = self.send_for(now, exchange, &held);
+    fn extend(&mut self, now: Instant, held: Held, kind: MessageType, server: Option<Vec<u8>>) {
+        let exchange = self.begin(now, kind, server);
+        let exchange = self.send(now, exchange, &held.lease.addresses);
         self.state = State::Extending(exchange, held);
-    }
-
-    /// A message about the lease: to its server, if it is one for that alone.
-    fn send_for(&mut self, now: Instant, exchange: Exchange, held: &Held) -> Exchange {
-        let to_its_server = matches!(exchange.kind, MessageType::Renew | MessageType::Request);
-        let server = to_its_server.then_some(&held.lease.server[..]);
-        self.send(now, exchange, server, &held.lease.addresses)
     }
 
     fn lose(&mut self, now: Instant, held: &Held, loss: Loss) {
@@ -537,25 +513,19 @@ impl Client {
         self.state = State::Init(now + wait);
     }
 
-    fn begin(&mut self, now: Instant, kind: MessageType) -> Exchange {
+    fn begin(&mut self, now: Instant, kind: MessageType, server: Option<Vec<u8>>) -> Exchange {
         let [a, b, c, ..] = self.entropy.next_u64().to_be_bytes();
-        Exchange::new(now, kind, [a, b, c])
+        Exchange::new(now, kind, server, [a, b, c])
     }
 
     /// Sends the message of an exchange, once more.
-    fn send(
-        &mut self,
-        now: Instant,
-        mut exchange: Exchange,
-        server: Option<&[u8]>,
-        addresses: &[Address],
-    ) -> Exchange {
+    fn send(&mut self, now: Instant, mut exchange: Exchange, addresses: &[Address]) -> Exchange {
         let asks_addresses = exchange.kind != MessageType::InformationRequest;
         let message = Outgoing {
             kind: exchange.kind,
             xid: exchange.xid,
             client: &self.id,
-            server,
+            server: exchange.server.as_deref(),
             elapsed: now.saturating_duration_since(exchange.since),
             association: asks_addresses.then(|| self.config.association()),
             addresses,

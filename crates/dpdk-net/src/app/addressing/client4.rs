@@ -110,7 +110,8 @@ impl Task {
         let Some(lease) = lease else { return false };
         match self.stacks().state_of(self.vlan, lease.address.into()) {
             Some(AddressState::Tentative) => return true,
-            Some(AddressState::Duplicate) | None => client.taken(self.now()),
+            Some(AddressState::Duplicate) => client.taken(self.now()),
+            None => client.unusable(self.now()),
             _ => {
                 let Lease {
                     address,
@@ -142,8 +143,8 @@ impl Task {
         let leased = stacks.lease_address(self.vlan, address, since, lifetimes);
         if let Err(error) = leased {
             tracing::warn!(vlan = self.vlan, %address, %error, "DHCPv4: the address can't be used");
-            let _ = stacks.remove_address(self.vlan, address.addr);
-            client.taken(self.now());
+            let _ = stacks.end_lease(self.vlan, address.addr);
+            client.unusable(self.now());
             return false;
         }
         let routes = |lease: &Lease| -> Vec<Route> {
@@ -157,11 +158,11 @@ impl Task {
         };
         let (old, new) = (before.map(routes).unwrap_or_default(), routes(lease));
         for route in old.iter().filter(|route| !new.contains(route)) {
-            let _ = stacks.remove_route(route);
+            let _ = stacks.end_leased_route(route);
         }
         for route in new {
             // With the lease it ends too: see `give_up`.
-            if let Err(error) = stacks.add_route(route, dpdk_net_stack::Duration::MAX) {
+            if let Err(error) = stacks.lease_route(route) {
                 tracing::warn!(vlan = self.vlan, dest = %route.dest, %error, "DHCPv4: a route can't be used");
             }
         }
@@ -175,13 +176,14 @@ impl Task {
         let why = match loss {
             Loss::Expired => "no server has renewed it",
             Loss::Refused => "the server has refused it",
-            Loss::Taken => "another host has it, or it can't be used here",
+            Loss::Taken => "another host has it",
             Loss::Replaced => "the server has another one for us",
+            Loss::Unusable => "it can't be used here",
         };
         tracing::warn!(vlan = self.vlan, %address, "DHCPv4: the address is given up: {why}; asking anew");
         let stacks = self.stacks();
         // It may be gone already, its time being over.
-        let _ = stacks.remove_address(self.vlan, address.into());
+        let _ = stacks.end_lease(self.vlan, address.into());
         for route in lease.iter().flat_map(|lease| &lease.routes) {
             let route = Route {
                 dest: route.dest.into(),
@@ -189,7 +191,7 @@ impl Task {
                 gateway: route.gateway.map(Into::into),
                 vlan: Some(self.vlan).filter(|vlan| *vlan != 0),
             };
-            let _ = stacks.remove_route(&route);
+            let _ = stacks.end_leased_route(&route);
         }
         let _ = stacks.set_ipv4_mtu(self.vlan, None);
         self.shared.dns().forget(Source::Dhcp4(self.vlan));

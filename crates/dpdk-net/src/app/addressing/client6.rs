@@ -53,14 +53,16 @@ impl Task {
             while let Some(event) = client.poll_event() {
                 match event {
                     Event::Offered(offered, since) => {
-                        self.take(&offered, since);
-                        tracing::info!(vlan = self.vlan, addresses = ?offered.addresses, "DHCPv6: leased");
-                        (lease, probing) = (Some(offered), true);
+                        let taken = self.take(&mut client, offered, since);
+                        if !taken.addresses.is_empty() {
+                            tracing::info!(vlan = self.vlan, addresses = ?taken.addresses, "DHCPv6: leased");
+                        }
+                        (lease, probing) = (Some(taken), true);
                     }
                     Event::Renewed(renewed, since) => {
-                        self.take(&renewed, since);
                         // There may be new ones, which are probed.
-                        (lease, probing) = (Some(renewed), true);
+                        let taken = self.take(&mut client, renewed, since);
+                        (lease, probing) = (Some(taken), true);
                     }
                     Event::Lost(addresses, loss) => {
                         self.give_up(&addresses, loss);
@@ -176,15 +178,20 @@ impl Task {
         if addresses.iter().any(|it| is(&it, AddressState::Tentative)) {
             return true;
         }
+        let gone = |it: &Ipv6Addr| state(it).is_none();
+        let gone: Vec<Ipv6Addr> = addresses.into_iter().filter(gone).collect();
+        client.unusable(self.now(), &gone);
         client.confirmed();
         false
     }
 
-    /// Gives the stacks what is leased. What is not named any more ends in its time.
-    fn take(&self, lease: &Lease, since: Instant) {
+    /// Gives the stacks what is leased, and tells the client what they refuse. What is not named any more ends in its
+    /// time. The lease with what they have taken.
+    fn take(&self, client: &mut Client, mut lease: Lease, since: Instant) -> Lease {
+        let mut refused = Vec::new();
         for withdrawn in &lease.withdrawn {
             // One that we do not have is gone all the same.
-            let _ = self.stacks().remove_address(self.vlan, (*withdrawn).into());
+            let _ = self.stacks().end_lease(self.vlan, (*withdrawn).into());
         }
         for leased in &lease.addresses {
             // RFC 8415 section 18.2.10.1: what else is on the link, routers tell.
@@ -201,9 +208,14 @@ impl Task {
                 .lease_address(self.vlan, address, since, lifetimes);
             if let Err(error) = taken {
                 tracing::warn!(vlan = self.vlan, %address, %error, "DHCPv6: the address can't be used");
+                let _ = self.stacks().end_lease(self.vlan, address.addr);
+                refused.push(leased.address);
             }
         }
         self.tell(&lease.settings);
+        client.unusable(self.now(), &refused);
+        lease.addresses.retain(|it| !refused.contains(&it.address));
+        lease
     }
 
     fn tell(&self, settings: &Settings) {
@@ -216,6 +228,8 @@ impl Task {
             Loss::Expired => "no server has renewed them",
             Loss::NotOnLink => "they are not of this link",
             Loss::Taken => "another host has one of them",
+            Loss::Withdrawn => "the server has taken them back",
+            Loss::Unusable => "they can't be used here",
         };
         tracing::warn!(
             vlan = self.vlan,
@@ -224,7 +238,7 @@ impl Task {
         );
         for address in addresses {
             // It may be gone already, its time being over.
-            let _ = self.stacks().remove_address(self.vlan, (*address).into());
+            let _ = self.stacks().end_lease(self.vlan, (*address).into());
         }
         self.shared.dns().forget(Source::Dhcp6(self.vlan));
     }

@@ -30,6 +30,13 @@ impl Stacks<'_> {
         result
     }
 
+    /// The link has come up again: it may be another one.
+    pub(crate) fn link_changed(&self) {
+        for handle in self.0 {
+            handle.with(|state| state.stack.link_changed(state.now));
+        }
+    }
+
     pub(crate) fn add_address(
         &self,
         vlan: u16,
@@ -39,7 +46,7 @@ impl Stacks<'_> {
         self.each(|stack, now| stack.add_address(now, vlan, address, lifetimes))
     }
 
-    /// As [`add_address`](Self::add_address), with lifetimes that are counted from `since`.
+    /// A leased address, with lifetimes that are counted from `since`.
     pub(crate) fn lease_address(
         &self,
         vlan: u16,
@@ -56,12 +63,26 @@ impl Stacks<'_> {
                 preferred: left(lifetimes.preferred),
                 valid: left(lifetimes.valid),
             };
-            stack.add_address(now, vlan, address, lifetimes)
+            stack.lease_address(now, vlan, address, lifetimes)
         })
     }
 
     pub(crate) fn remove_address(&self, vlan: u16, addr: IpAddr) -> Result<(), Error> {
         self.each(|stack, now| stack.remove_address(now, vlan, addr))
+    }
+
+    /// One that was configured as well stays.
+    pub(crate) fn end_lease(&self, vlan: u16, addr: IpAddr) -> Result<(), Error> {
+        self.each(|stack, now| stack.end_lease(now, vlan, addr))
+    }
+
+    /// A leased route: it ends with [`end_leased_route`](Self::end_leased_route).
+    pub(crate) fn lease_route(&self, route: Route) -> Result<(), Error> {
+        self.each(|stack, now| stack.lease_route(now, route, Duration::MAX))
+    }
+
+    pub(crate) fn end_leased_route(&self, route: &Route) -> Result<(), Error> {
+        self.each(|stack, _| stack.end_leased_route(route))
     }
 
     pub(crate) fn add_route(&self, route: Route, lifetime: Duration) -> Result<(), Error> {

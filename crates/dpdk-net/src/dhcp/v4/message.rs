@@ -1,6 +1,8 @@
 //! DHCPv4 messages: written, and read as far as they mean something here (RFC 2131 section 2, RFC 2132).
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use dhcproto::v4::{self, DhcpOption, Flags, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
@@ -14,6 +16,11 @@ use crate::dhcp::{names, seconds};
 /// Bytes before the options, the magic cookie included.
 const FIXED: usize = 240;
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
+/// Where the names of a server and of a file are, which may have options instead (RFC 2131 section 4.1).
+const SNAME: Range<usize> = 44..108;
+const FILE: Range<usize> = 108..236;
+const PAD: u8 = 0;
+const END: u8 = 255;
 /// The largest message that is taken: what an Ethernet frame has room for.
 const MAX_LEN: u16 = 1_472;
 /// Servers pad to this; relays may demand it (RFC 1542 section 2.1).
@@ -21,6 +28,8 @@ const MIN_LEN: usize = 300;
 
 /// A lease that is shorter would have us do little else than renew it.
 const MIN_LEASE: Duration = Duration::from_secs(10);
+/// A renewal that is sooner, likewise.
+const MIN_RENEWAL: Duration = Duration::from_secs(5);
 /// DNS servers and routes that are kept.
 const MAX_RESOLVERS: usize = 8;
 const MAX_ROUTES: usize = 64;
@@ -131,30 +140,52 @@ fn is_wanted(code: u8, len: usize) -> bool {
     }
 }
 
-/// The message with those options alone that are read; `None` if it is none.
-fn sieve(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (fixed, mut options) = bytes.split_at_checked(FIXED)?;
-    if fixed.get(FIXED - MAGIC.len()..)? != MAGIC {
-        return None;
-    }
-    let mut sieved = fixed.to_vec();
+/// Adds options to those that were found before: instances of one are parts of it (RFC 3396 section 7). `None` if they
+/// have no end.
+fn gather(mut field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) -> Option<()> {
     loop {
-        let (code, rest) = options.split_first()?;
+        let (code, rest) = field.split_first()?;
         match *code {
-            0 => options = rest,
-            255 => break,
+            PAD => field = rest,
+            END => return Some(()),
             code => {
                 let (len, rest) = rest.split_first()?;
                 let (value, rest) = rest.split_at_checked((*len).into())?;
-                if is_wanted(code, value.len()) {
-                    sieved.extend([code, *len]);
-                    sieved.extend_from_slice(value);
-                }
-                options = rest;
+                options.entry(code).or_default().extend_from_slice(value);
+                field = rest;
             }
         }
     }
-    sieved.push(255);
+}
+
+/// The message with those options alone that are read, each in one place; `None` if it is none.
+fn sieve(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (fixed, field) = bytes.split_at_checked(FIXED)?;
+    if fixed.get(FIXED - MAGIC.len()..)? != MAGIC {
+        return None;
+    }
+    let mut options = BTreeMap::new();
+    gather(field, &mut options)?;
+    let overload = options.get(&u8::from(OptionCode::OptionOverload));
+    let overload = overload.and_then(|value| value.first().copied());
+    // RFC 3396 section 5 has the order.
+    if matches!(overload, Some(1 | 3)) {
+        gather(fixed.get(FILE)?, &mut options)?;
+    }
+    if matches!(overload, Some(2 | 3)) {
+        gather(fixed.get(SNAME)?, &mut options)?;
+    }
+    let mut sieved = fixed.to_vec();
+    sieved.get_mut(SNAME.start..FILE.end)?.fill(0);
+    for (code, value) in options {
+        if is_wanted(code, value.len()) {
+            for part in value.chunks(u8::MAX.into()) {
+                sieved.extend([code, part.len() as u8]);
+                sieved.extend_from_slice(part);
+            }
+        }
+    }
+    sieved.push(END);
     Some(sieved)
 }
 
@@ -272,14 +303,15 @@ fn lease(message: &v4::Message, server: Ipv4Addr) -> Option<Lease> {
 }
 
 /// When a lease is to be renewed, and by whomever: as told where that makes sense, else at half and seven eighths of it
-/// (RFC 2131 section 4.4.5).
+/// (RFC 2131 section 4.4.5). None is sooner than [`MIN_RENEWAL`], half of [`MIN_LEASE`].
 fn renewal(valid: Duration, t1: Option<Duration>, t2: Option<Duration>) -> (Duration, Duration) {
     if valid == Duration::MAX {
         return (Duration::MAX, Duration::MAX);
     }
-    let t2 = t2.filter(|t2| *t2 < valid).unwrap_or(valid * 7 / 8);
-    let t1 = t1.filter(|t1| *t1 < t2).unwrap_or(valid / 2).min(t2);
-    (t1.max(Duration::from_secs(1)), t2)
+    let t2 = t2.filter(|t2| (MIN_RENEWAL..valid).contains(t2));
+    let t2 = t2.unwrap_or(valid * 7 / 8);
+    let t1 = t1.filter(|t1| (MIN_RENEWAL..t2).contains(t1));
+    (t1.unwrap_or(valid / 2).min(t2), t2)
 }
 
 fn prefix_len(mask: Ipv4Addr) -> Option<u8> {

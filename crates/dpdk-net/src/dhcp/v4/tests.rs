@@ -6,6 +6,7 @@ use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 
 mod extending;
 mod hostile;
+mod options;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const NOW: Instant = Instant::from_secs(1_000);

@@ -32,9 +32,11 @@ const fn rules_of(kind: MessageType) -> Rules {
 }
 
 /// An exchange of messages under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Exchange {
     pub(super) kind: MessageType,
+    /// The identifier of the server that is asked; `None` where any may answer.
+    pub(super) server: Option<Vec<u8>>,
     rules: Rules,
     pub(super) xid: [u8; 3],
     /// When the first was sent.
@@ -46,10 +48,16 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// One that begins now, with this transaction id.
-    pub(super) fn new(now: Instant, kind: MessageType, xid: [u8; 3]) -> Self {
+    /// One that begins now, with this server or any, and with this transaction id.
+    pub(super) fn new(
+        now: Instant,
+        kind: MessageType,
+        server: Option<Vec<u8>>,
+        xid: [u8; 3],
+    ) -> Self {
         Self {
             kind,
+            server,
             rules: rules_of(kind),
             xid,
             since: now,
@@ -74,6 +82,11 @@ impl Exchange {
         };
         self.next = now + self.wait;
         self.sent += 1;
+    }
+
+    /// Whether this server is one to hear.
+    pub(super) fn is_with(&self, server: &[u8]) -> bool {
+        self.server.as_deref().is_none_or(|asked| asked == server)
     }
 
     /// Whether it was sent as often as it is to be.

@@ -105,6 +105,8 @@ pub(super) struct Incoming {
     pub(super) of_association: Verdict,
     /// What is granted; nothing if it has no addresses that can be.
     pub(super) lease: Option<Lease>,
+    /// Addresses that are not to be used any more: their valid lifetime is 0 (RFC 8415 section 18.2.10.1).
+    pub(super) withdrawn: Vec<Ipv6Addr>,
     pub(super) settings: Settings,
     /// When settings alone are to be asked for anew.
     pub(super) refresh: Duration,
@@ -224,6 +226,7 @@ impl Incoming {
             DhcpOption::IANA(own) if own.id == association => Some(own),
             _ => None,
         });
+        let withdrawn = own.map_or(Vec::new(), withdrawn);
         Some(Self {
             kind: message.msg_type(),
             xid: message.xid(),
@@ -232,7 +235,8 @@ impl Incoming {
             rapid_commit: options.get(OptionCode::RapidCommit).is_some(),
             status: verdict(options),
             of_association: own.map_or(Verdict::Success, |own| verdict(&own.opts)),
-            lease: own.and_then(|own| lease(own, server, &settings)),
+            lease: own.and_then(|own| lease(own, &withdrawn, server, &settings)),
+            withdrawn,
             settings,
             refresh: refresh(options),
         })
@@ -270,8 +274,23 @@ fn refresh(options: &v6::DhcpOptions) -> Duration {
     told.map_or(REFRESH, |secs| seconds(secs).max(MIN_REFRESH))
 }
 
+/// What an identity association takes back.
+fn withdrawn(association: &IANA) -> Vec<Ipv6Addr> {
+    let told = association.opts.get_all(OptionCode::IAAddr).unwrap_or(&[]);
+    let ended = told.iter().filter_map(|option| match option {
+        DhcpOption::IAAddr(told) if told.valid_life == 0 => Some(told.addr),
+        _ => None,
+    });
+    ended.take(MAX_ADDRESSES).collect()
+}
+
 /// What an identity association grants.
-fn lease(association: &IANA, server: &[u8], settings: &Settings) -> Option<Lease> {
+fn lease(
+    association: &IANA,
+    withdrawn: &[Ipv6Addr],
+    server: &[u8],
+    settings: &Settings,
+) -> Option<Lease> {
     let told = association.opts.get_all(OptionCode::IAAddr).unwrap_or(&[]);
     let address = |option: &DhcpOption| {
         let DhcpOption::IAAddr(told) = option else {
@@ -294,11 +313,6 @@ fn lease(association: &IANA, server: &[u8], settings: &Settings) -> Option<Lease
             valid,
         })
     };
-    let ended = told.iter().filter_map(|option| match option {
-        DhcpOption::IAAddr(told) if told.valid_life == 0 => Some(told.addr),
-        _ => None,
-    });
-    let withdrawn: Vec<Ipv6Addr> = ended.take(MAX_ADDRESSES).collect();
     let addresses: Vec<Address> = told
         .iter()
         .filter_map(address)
@@ -317,7 +331,7 @@ fn lease(association: &IANA, server: &[u8], settings: &Settings) -> Option<Lease
     let t1 = t1.max(Duration::from_secs(1));
     Some(Lease {
         addresses,
-        withdrawn,
+        withdrawn: withdrawn.to_vec(),
         server: server.to_vec(),
         t1,
         t2: t2.max(t1),

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
+mod extending;
+
+const MAC: dpdk_net_packet::MacAddr = dpdk_net_packet::MacAddr([2, 0, 0, 0, 0, 7]);
 const NOW: Instant = Instant::from_secs(1_000);
 const SERVER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
 const OTHER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 2];

@@ -227,3 +227,66 @@ fn a_lease_is_given_back_at_the_end() {
     client.release(secs(1));
     assert!(sent(&mut client, secs(1)).is_empty());
 }
+
+#[test]
+fn no_server_has_it_renew_all_the_time() {
+    for (valid, told) in [
+        (10, None),
+        (10, Some((0, 0))),
+        (3_600, Some((0, 1))),
+        (3_600, Some((1, 2))),
+    ] {
+        let (mut client, lease) = bound_with(|message| {
+            let options = message.opts_mut();
+            options.insert(DhcpOption::AddressLeaseTime(valid));
+            if let Some((t1, t2)) = told {
+                options.insert(DhcpOption::Renewal(t1));
+                options.insert(DhcpOption::Rebinding(t2));
+            }
+        });
+        let valid = Duration::from_secs(valid.into());
+        assert_eq!((lease.t1, lease.t2), (valid / 2, valid * 7 / 8));
+        assert!(client.next_timeout().unwrap() >= secs(5));
+        said(&mut client, NOW + lease.t1, MessageType::Request);
+    }
+    // What is told is taken where it can be.
+    let (_, lease) = bound_with(|message| {
+        let options = message.opts_mut();
+        options.insert(DhcpOption::Renewal(5));
+        options.insert(DhcpOption::Rebinding(6));
+    });
+    assert_eq!(
+        (lease.t1, lease.t2),
+        (Duration::from_secs(5), Duration::from_secs(6))
+    );
+}
+
+#[test]
+fn an_address_of_no_use_here_is_given_back_and_not_declined() {
+    let mut client = client();
+    let mut now = NOW;
+    for wait in [10, 10, 10, 15, 31, 63] {
+        let (_, discover) = said(&mut client, now, MessageType::Discover);
+        assert_eq!(requested(&discover), None);
+        let offer = answer(&discover, MessageType::Offer, SERVER);
+        hear(&mut client, now, &offer);
+        let (_, request) = said(&mut client, now, MessageType::Request);
+        let ack = answer(&request, MessageType::Ack, SERVER);
+        hear(&mut client, now, &ack);
+        offered(&mut client);
+        client.unusable(now);
+        let lost = Event::Lost(ADDRESS, Loss::Unusable);
+        assert_eq!(client.poll_event(), Some(lost));
+        let (to, release) = said(&mut client, now, MessageType::Release);
+        // Nothing is sent from an address that the stack does not have.
+        assert_eq!((to, release.ciaddr()), (To::Unconfigured, ADDRESS));
+        let about = (requested(&release), server_of(&release));
+        assert_eq!(about, (None, Some(SERVER)));
+        let next = client.next_timeout().unwrap();
+        assert!(next >= now + Duration::from_secs(wait), "{wait}");
+        now = next;
+    }
+    // Without a lease there is nothing to give back.
+    client.unusable(now);
+    assert_eq!(client.poll_event(), None);
+}

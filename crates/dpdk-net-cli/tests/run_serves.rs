@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::configured::{KERNEL, OURS, Site, files};
 use common::shell;
@@ -129,6 +129,40 @@ fn sighup_brings_what_can_change_and_a_broken_file_changes_nothing() {
         "SIGHUP: takes a restart: workers.drain_timeout",
     );
 
+    site.process.signal("TERM").unwrap();
+    let status = site.process.wait(PATIENCE).unwrap().expect("it ends");
+    assert!(status.success(), "{status}: {}", site.process.stderr());
+}
+
+#[test]
+fn the_log_is_where_and_what_the_file_says() {
+    let directory = Site::directory();
+    fs::write(directory.path().join("www/a.txt"), "a file\n").unwrap();
+    let log = directory.path().join("net.log");
+    let rest = format!(
+        "[[listener]]\nname = \"http\"\naddress = \"[::]:80\"\n{}[metrics]\nlog_interval = \"100 ms\"\n\
+         [log]\nfile = \"{}\"\nformat = \"json\"\naccess = true\nfilter = \"info,dpdk_net=debug\"\n",
+        files(directory.path()),
+        log.display()
+    );
+    let mut site = Site::begin(directory, &rest, &[]);
+    let end = Instant::now() + PATIENCE;
+    let wait_for = |what: &str| loop {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        if let Some(line) = text.lines().find(|line| line.contains(what)) {
+            return serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        assert!(Instant::now() < end, "no {what}: {text}");
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(wait_for("\"serving\"")["level"], "INFO");
+    shell(&site.kernel, &format!("curl -sSf http://{OURS}/a.txt"));
+    let access = wait_for("\"access\"");
+    let path = access["fields"]["path"].as_str().unwrap();
+    assert!(path.contains("/a.txt"), "{access}");
+    wait_for("\"DEBUG\"");
+    // The figures, again and again.
+    wait_for("\"dpdk_net::app::figures\"");
     site.process.signal("TERM").unwrap();
     let status = site.process.wait(PATIENCE).unwrap().expect("it ends");
     assert!(status.success(), "{status}: {}", site.process.stderr());

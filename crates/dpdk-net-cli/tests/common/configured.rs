@@ -35,6 +35,13 @@ impl Site {
 
     /// Starts it with what is given of listeners and routes, by a command that runs the one behind it, and waits until it serves.
     pub(crate) fn start(directory: tempfile::TempDir, rest: &str, by: &[&str]) -> Self {
+        let mut site = Self::begin(directory, rest, by);
+        site.process.wait_for("serving", START).unwrap();
+        site
+    }
+
+    /// The same without waiting.
+    pub(crate) fn begin(directory: tempfile::TempDir, rest: &str, by: &[&str]) -> Self {
         let (ours, kernel) = (Netns::new().unwrap(), Netns::new().unwrap());
         let cable = Veth::new(Some(&ours), Some(&kernel)).unwrap();
         disable_tx_offloads(Some(&kernel), cable.right()).unwrap();
@@ -45,8 +52,7 @@ impl Site {
         fs::write(&file, head(cable.left()) + rest).unwrap();
         let file = file.to_str().unwrap();
         let command = [by, &[PROGRAM, "run", file]].concat();
-        let mut process = ours.start(&command).unwrap();
-        process.wait_for("serving", START).unwrap();
+        let process = ours.start(&command).unwrap();
         Self {
             process,
             kernel,

@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod activity;
 mod answer;
 mod body;
 mod files;

@@ -14,9 +14,11 @@ use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, timeout_at};
 use tower::Service;
 
+use crate::activity::{Activity, Answering};
 use crate::proxy::Connect;
 use crate::timed::Timed;
 use crate::{Peer, SiteService};
@@ -53,8 +55,9 @@ impl Default for Limits {
     }
 }
 
-/// How long connections on which nothing is asked are kept once the server is to end: a request may be on its way, and its client
-/// can't know that nobody will read it. What is answered meanwhile says that the connection ends (RFC 9112 section 9.6).
+/// How long a connection on which nothing moves is kept once the server is to end: a request may be on its way, and its client
+/// can't know that nobody will read it. What is answered meanwhile says that the connection ends (RFC 9112 section 9.6). Counted
+/// anew from the end of a response that had begun before, and so could not say it.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// hyper's own least for the buffer of a connection.
@@ -96,8 +99,8 @@ impl Ending {
 }
 
 /// Accepts connections and answers their requests, until `shutdown` is ready. Then it accepts those that have come
-/// already, lets every request that has begun be answered, closes idle connections after half a second, as a request may be on
-/// its way, and returns: at the latest [`Limits::drain`] later.
+/// already, lets every request that has begun be answered, closes connections once nothing has moved on them for half a second,
+/// as a request may be on its way, and returns: at the latest [`Limits::drain`] later.
 ///
 /// # Cancel safety
 /// If dropped, no further connection is accepted and open ones are cut.
@@ -123,8 +126,9 @@ pub async fn serve<L, C>(
             phase: phases.clone(),
             _place: place.map(Arc::new),
         };
-        let stream = Timed::new(stream, limits.write_timeout);
-        tokio::spawn(connection(&http, stream, peer, &service, ending));
+        let activity = Arc::new(Activity::default());
+        let stream = Timed::new(stream, limits.write_timeout, activity.clone());
+        tokio::spawn(connection(&http, stream, peer, &service, ending, activity));
     };
 
     tokio::pin!(shutdown);
@@ -138,16 +142,24 @@ pub async fn serve<L, C>(
             () = &mut shutdown => break,
         }
     }
-    // Their clients have a connection, and may have sent a request on it: they would see it reset.
-    while let Ok(place) = room.clone().try_acquire_owned()
-        && let Some((stream, peer)) = listener.accept().now_or_never()
-    {
-        begin(stream, peer, Some(place));
+    // Their clients have a connection, and may have sent a request on it: they would see it reset. All of them, whatever tokio
+    // thinks of a task that does so much at a time.
+    let mut waiting = Vec::new();
+    while let Some(connection) = unconstrained(listener.accept()).now_or_never() {
+        waiting.push(connection);
     }
     drop(listener);
     phase.send_replace(Phase::Draining);
+    let end = Instant::now() + limits.drain;
+    let served = async {
+        for (stream, peer) in waiting {
+            let place = room.clone().acquire_owned().await;
+            begin(stream, peer, place.ok());
+        }
+    };
+    let late = timeout_at(end, served).await.is_err();
     drop(phases);
-    if timeout(limits.drain, phase.closed()).await.is_err() {
+    if late || timeout_at(end, phase.closed()).await.is_err() {
         tracing::info!("requests were cut: they took longer than the drain timeout");
         phase.send_replace(Phase::Ended);
         phase.closed().await;
@@ -161,6 +173,7 @@ fn connection<S, C>(
     peer: SocketAddr,
     service: &SiteService<C>,
     mut ending: Ending,
+    activity: Arc<Activity>,
 ) -> impl Future<Output = ()> + Send + use<S, C>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -168,11 +181,13 @@ where
 {
     let service = service.clone();
     let for_requests = ending.clone();
+    let of_requests = activity.clone();
     let answer = service_fn(move |mut request: Request<Incoming>| {
         let extensions = request.extensions_mut();
         extensions.insert(Peer(peer));
         extensions.insert(for_requests.clone());
         let ending = for_requests.clone();
+        let answering = Answering::new(of_requests.clone());
         let answered = service.clone().call(request);
         async move {
             let mut response = answered.await?;
@@ -180,7 +195,7 @@ where
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok::<_, std::convert::Infallible>(response)
+            Ok::<_, std::convert::Infallible>(response.map(|body| answering.with(body)))
         }
     });
     let connection = http
@@ -188,19 +203,29 @@ where
         .with_upgrades();
     async move {
         tokio::pin!(connection);
-        let drained = async {
-            ending.reaches(Phase::Draining).await;
-            tokio::time::sleep(LAST_REQUEST).await;
+        let mut draining = ending.clone();
+        let quiet = async {
+            draining.reaches(Phase::Draining).await;
+            loop {
+                let before = activity.moved();
+                tokio::time::sleep(LAST_REQUEST).await;
+                if activity.moved() == before && !activity.is_busy() {
+                    return;
+                }
+            }
         };
         let ended = tokio::select! {
+            // First: what has come meanwhile is a request, or the begin of one.
+            biased;
             ended = connection.as_mut() => ended,
-            () = drained => {
+            () = quiet => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = ending.wait() => Ok(()),
                 }
             }
+            () = ending.wait() => Ok(()),
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "connection ended early");

@@ -1,12 +1,15 @@
-//! A stream whose writes may not stall: a peer that stops reading must not hold its connection for ever.
+//! A stream whose writes may not stall: a peer that stops reading must not hold its connection for ever. It tells its
+//! [`Activity`] what moves.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::activity::Activity;
 use crate::stall::Stall;
 
 /// A stream that fails when nothing could be written for a time.
@@ -14,13 +17,15 @@ use crate::stall::Stall;
 pub(crate) struct Timed<S> {
     stream: S,
     stall: Stall,
+    activity: Arc<Activity>,
 }
 
 impl<S> Timed<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
+    pub(crate) fn new(stream: S, limit: Duration, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             stall: Stall::new(limit),
+            activity,
         }
     }
 
@@ -30,6 +35,7 @@ impl<S> Timed<S> {
         written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        self.activity.blocks(written.is_pending());
         if written.is_ready() {
             self.stall.moves();
             return written;
@@ -45,7 +51,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.activity.moves();
+        }
+        read
     }
 }
 
@@ -56,6 +66,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.activity.moves();
+        }
         self.timed(written, cx)
     }
 
@@ -79,6 +92,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if written.is_ready() {
+            self.activity.moves();
+        }
         self.timed(written, cx)
     }
 }
@@ -93,7 +109,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_fails_once_it_has_stalled_and_not_while_it_crawls() {
         let (ours, mut theirs) = tokio::io::duplex(1);
-        let mut ours = Timed::new(ours, Duration::from_secs(30));
+        let mut ours = Timed::new(ours, Duration::from_secs(30), Arc::default());
         let reader = tokio::spawn(async move {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_secs(20)).await;

@@ -4,14 +4,16 @@ mod common;
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::serve::Listener;
 use common::{Server, read_answer, read_head, request, upstream, within};
 use dpdk_net_serve::{Files, Limits, Proxy, RouteRule, Site, SiteService, Status, Target, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 fn hello() -> Site {
     Site::new([RouteRule::new(
@@ -119,6 +121,50 @@ async fn a_request_that_has_begun_is_answered_after_the_end_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_request_after_a_response_that_had_begun_before_the_end_is_answered() {
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (at_upstream, may_finish) = (begun.clone(), finish.clone());
+    let addr = upstream(move |mut stream| {
+        let (begun, finish) = (at_upstream.clone(), may_finish.clone());
+        async move {
+            let head = read_head(&mut stream).await;
+            let part = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nlong ";
+            stream.write_all(part).await.unwrap();
+            if head.starts_with("GET /slow") {
+                begun.notify_one();
+                finish.notified().await;
+            }
+            stream.write_all(b"body").await.unwrap();
+        }
+    })
+    .await;
+    let mut server = Server::proxy(Proxy::new([addr])).await;
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    stream.write_all(ask("/slow").as_bytes()).await.unwrap();
+    within(begun.notified()).await;
+    let head = read_head(&mut stream).await;
+    assert!(!head.to_ascii_lowercase().contains("connection: close"));
+    // One that asks nothing is closed: whoever is quiet by now has been so for long enough.
+    let mut idle = TcpStream::connect(server.addr).await.unwrap();
+    idle.write_all(ask("/..").as_bytes()).await.unwrap();
+    read_head(&mut idle).await;
+    server.stop();
+    let mut rest = Vec::new();
+    within(idle.read_to_end(&mut rest)).await.unwrap();
+
+    finish.notify_one();
+    let mut body = [0; 9];
+    within(stream.read_exact(&mut body)).await.unwrap();
+    assert_eq!(&body, b"long body");
+    stream.write_all(ask("/next").as_bytes()).await.unwrap();
+    let next = read_answer(stream).await;
+    assert_eq!((next.status, next.text()), (200, "long body"));
+    assert_eq!(next.header("connection"), Some("close"));
+    server.ended().await;
+}
+
+#[tokio::test]
 async fn connections_in_the_backlog_are_served_before_the_end() {
     let service = SiteService::new(hello(), TcpStream::connect::<std::net::SocketAddr>).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -141,6 +187,51 @@ async fn connections_in_the_backlog_are_served_before_the_end() {
     .await;
     for client in clients {
         assert_eq!(read_answer(client).await.text(), "hello\n");
+    }
+}
+
+/// Connections that have come already.
+struct Waiting(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Listener for Waiting {
+    type Io = DuplexStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
+        match self.0.recv().await {
+            Some(stream) => (stream, SocketAddr::from(([198, 18, 0, 1], 1))),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::from(([198, 18, 0, 2], 80)))
+    }
+}
+
+#[tokio::test]
+async fn a_long_backlog_is_served_before_the_end_and_no_more_of_it_at_a_time_than_allowed() {
+    let service = SiteService::new(hello(), TcpStream::connect::<SocketAddr>).unwrap();
+    let (arrive, waiting) = mpsc::unbounded_channel();
+    let mut clients = Vec::new();
+    // More than tokio lets a task take at a time, and more than there is room for.
+    for _ in 0..300 {
+        let (mut client, stream) = duplex(4096);
+        let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(ask).await.unwrap();
+        arrive.send(stream).unwrap();
+        clients.push(client);
+    }
+    let limits = Limits {
+        connections: 10,
+        ..Limits::default()
+    };
+    let ready = std::future::ready(());
+    within(serve(Waiting(waiting), service, limits, ready)).await;
+    for mut client in clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nhello\n"), "{answer:?}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod configured;
+
 use std::time::Duration;
 
 use dpdk_net_testkit::bed::{Netns, Output, Process, file_prefix, run};

@@ -41,14 +41,18 @@ struct Inner {
 pub(super) struct Common {
     started: Instant,
     shutdown: watch::Sender<bool>,
+    /// Queues to which connections may still be on their way that they will accept.
+    arriving: watch::Sender<usize>,
     flow_policy: FlowPolicy,
 }
 
 impl Common {
-    pub(super) fn new(flow_policy: FlowPolicy) -> Arc<Self> {
+    /// Of an application with so many queues.
+    pub(super) fn new(flow_policy: FlowPolicy, queues: usize) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
             shutdown: watch::Sender::new(false),
+            arriving: watch::Sender::new(queues),
             flow_policy,
         })
     }
@@ -56,6 +60,19 @@ impl Common {
     /// Waits until the application is to end.
     pub(super) async fn requested(&self) {
         let _ = self.shutdown.subscribe().wait_for(|on| *on).await;
+    }
+
+    /// Nothing is on its way to one queue any more. To be told once of each.
+    pub(super) fn arrived(&self) {
+        self.arriving
+            .send_modify(|queues| *queues = queues.saturating_sub(1));
+    }
+
+    /// Waits until that is so of all queues.
+    pub(super) async fn all_arrived(&self) {
+        let mut arriving = self.arriving.subscribe();
+        // The sender lives as long as this.
+        let _ = arriving.wait_for(|queues| *queues == 0).await;
     }
 
     /// Ends the application as a signal would.
@@ -218,6 +235,10 @@ impl Context {
     /// Whether the application is ending.
     pub fn is_shutting_down(&self) -> bool {
         *self.inner.shared.common.shutdown.borrow()
+    }
+
+    pub(super) fn common(&self) -> &Common {
+        &self.inner.shared.common
     }
 
     pub(super) fn shutdown_observed(&self) -> bool {

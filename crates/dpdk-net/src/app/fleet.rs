@@ -230,7 +230,7 @@ where
         idle: builder.idle,
         peers: &builder.peers,
     };
-    let common = Common::new(builder.flow_policy);
+    let common = Common::new(builder.flow_policy, plan.queues());
     let mut running = Vec::new();
     let mut crew_ports = Vec::new();
     let mut configs: Vec<Vec<Option<WorkerConfig>>> = Vec::new();

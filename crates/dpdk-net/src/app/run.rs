@@ -76,7 +76,7 @@ where
         flows,
     } = bring_up::bring_up(builder, affinity)?;
     let signals = Signals::listen(affinity, beside.reads_again())?;
-    let common = Common::new(flow_policy);
+    let common = Common::new(flow_policy, 1);
     let shared = Shared::new(common, name, port.control(), mempools);
     shared.set_handles(vec![worker.handle().clone()]);
     let leases = addressing.start(&worker, worker.handle(), &shared)?;
@@ -163,6 +163,7 @@ where
     let heard = tokio::select! {
         biased;
         output = &mut program => {
+            context.common().arrived();
             return Ended { output: Some(output), deadline: None, heard: 0 };
         }
         heard = signals.more_than(0) => {
@@ -179,7 +180,7 @@ where
     let deadline = deadline(drain);
     let mut late = pin!(tokio::time::sleep_until(deadline.into()));
     let mut again = pin!(signals.more_than(heard));
-    let mut arrived = pin!(tokio::time::timeout(ARRIVE.min(drain), arrivals(handle)));
+    let mut arrived = pin!(tokio::time::timeout(ARRIVE.min(drain), arrivals(context)));
     let mut output = None;
     // Told later than the stack, which refuses from now on: who was not refused is served.
     let mut told = context.is_shutting_down();
@@ -205,11 +206,15 @@ where
     }
 }
 
-/// Waits until no handshake is under way and no connection waits to be accepted.
-async fn arrivals(handle: &Handle) {
+/// Waits until no handshake is under way and no connection waits to be accepted, on any queue: who is told to end stops listening,
+/// and all are told at once.
+async fn arrivals(context: &Context) {
+    let handle = context.handle();
     while handle.with(|state| state.stack.tcp_half_open() + state.stack.tcp_unaccepted()) > 0 {
         tokio::time::sleep(LOOK).await;
     }
+    context.common().arrived();
+    context.common().all_arrived().await;
 }
 
 /// Waits until no connection is left but those in TIME-WAIT.

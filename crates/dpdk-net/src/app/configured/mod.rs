@@ -5,6 +5,8 @@
 //! `dpdk-net-config`), and running (`fleet.rs`, `control.rs`).
 
 mod devices;
+#[cfg(test)]
+mod effects;
 mod explain;
 mod flow;
 mod live;

@@ -308,3 +308,22 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn all_have_arrived_once_each_queue_has_told() {
+        let common = Common::new(FlowPolicy::Prefer, 2);
+        let mut waiting = std::pin::pin!(common.all_arrived());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        common.arrived();
+        assert!(waiting.as_mut().now_or_never().is_none());
+        common.arrived();
+        assert!(waiting.as_mut().now_or_never().is_some());
+        assert!(common.all_arrived().now_or_never().is_some());
+    }
+}

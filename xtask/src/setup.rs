@@ -56,7 +56,6 @@ const TEST: &[Package] = &[
         "nginx",
         "HTTP server that our clients fetch from (tests start their own instance)",
     ),
-    package("dnsmasq-base", "DNS server that names are looked up at"),
     package("iputils-ping", "ICMP and ICMPv6 echo"),
     package("openssl", "digests, certificates"),
     package("tcpdump", "what is on the wire"),
@@ -67,7 +66,7 @@ const TEST: &[Package] = &[
     package("netcat-openbsd", "half-closing TCP client"),
     package(
         "dnsmasq-base",
-        "DHCPv4, DHCPv6 and router advertisements that ours are answered by",
+        "DNS server that names are looked up at; DHCPv4, DHCPv6 and router advertisements",
     ),
     package("udhcpd", "another DHCPv4 server"),
     package("radvd", "another source of router advertisements"),

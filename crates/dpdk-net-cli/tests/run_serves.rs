@@ -104,11 +104,7 @@ fn sighup_brings_what_can_change_and_a_broken_file_changes_nothing() {
         let got = shell(&site.kernel, &format!("curl -sSf http://{OURS}/a.txt"));
         assert_eq!(got, "a file\n", "it goes on");
     };
-    hear(
-        &mut site,
-        &text,
-        "SIGHUP: the file says what it said before",
-    );
+    hear(&mut site, &text, "SIGHUP: the file says nothing new");
     let changed = text.replace("\"60 s\"", "\"61 s\"");
     hear(&mut site, &changed, "SIGHUP: tcp.user_timeout");
     let broken = changed.replace("user_timeout", "usr_timeout");

@@ -21,7 +21,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("log.filter", "dpdk-net-cli's run_serves"),
     ("log.format", "dpdk-net-cli's run_serves"),
     ("metrics.log_interval", "dpdk-net-cli's run_serves"),
-    ("control.socket", "tests/configured.rs"),
     ("app", "dpdk-net-config's: it is the application's own"),
     (
         "workers.runtime",

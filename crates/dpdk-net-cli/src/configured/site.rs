@@ -117,3 +117,77 @@ fn rule(route: &Route, upstreams: Vec<SocketAddr>) -> RouteRule {
         None => rule,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use dpdk_net::config::Format;
+    use dpdk_net_serve::Target;
+
+    /// The rule that a route of a file becomes.
+    fn made(route: &str) -> RouteRule {
+        let text = format!(
+            "[[port]]\nvdev = \"net_tap0\"\n[network]\naddresses = [\"198.18.0.2/24\"]\n\
+             [[listener]]\nname = \"http\"\naddress = \":80\"\n[[route]]\n{route}\n"
+        );
+        let file = File::parse("site.toml", &text, Format::Toml, []);
+        let file = file.unwrap_or_else(|problems| panic!("{problems}"));
+        rule(
+            &file.config().route[0],
+            vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+        )
+    }
+
+    #[test]
+    fn each_key_of_a_route_is_what_the_server_is_told() {
+        let made_of = made("host = \"a.example\"\npath = \"/x\"\nstatus = 204");
+        assert_eq!(
+            (made_of.host.as_deref(), made_of.path.as_str()),
+            (Some("a.example"), "/x")
+        );
+        assert!(matches!(made_of.target, Target::Status(status) if status.status == 204));
+
+        let Target::Files(files) = made("files = { root = \"/srv\" }").target else {
+            panic!("files are served");
+        };
+        assert_eq!(
+            (files.index.as_deref(), files.listing),
+            (Some("index.html"), false)
+        );
+        let Target::Files(files) =
+            made("files = { root = \"/srv\", index = \"home.html\", listing = true }").target
+        else {
+            panic!("files are served");
+        };
+        assert_eq!(
+            (files.root.to_str(), files.index.as_deref()),
+            (Some("/srv"), Some("home.html"))
+        );
+        assert!(files.listing);
+
+        let upstreams = "upstreams = [\"http://198.18.0.1:8080\"]";
+        let given =
+            "connect_timeout = \"1 s\", response_timeout = \"2 s\", body_limit = \"10 MiB\"";
+        let Target::Proxy(proxy) = made(&format!("proxy = {{ {upstreams}, {given} }}")).target
+        else {
+            panic!("it is passed on");
+        };
+        assert_eq!(proxy.connect_timeout, Duration::from_secs(1));
+        assert_eq!(proxy.response_timeout, Duration::from_secs(2));
+        assert_eq!(proxy.body_limit, Some(10 << 20));
+        let Target::Proxy(proxy) = made(&format!("proxy = {{ {upstreams} }}")).target else {
+            panic!("it is passed on");
+        };
+        assert_eq!(proxy.body_limit, Some(1 << 30), "as the reference says");
+        assert_eq!(proxy.connect_timeout, Duration::from_secs(5));
+        assert_eq!(proxy.response_timeout, Duration::from_secs(60));
+
+        let Target::Redirect(redirect) = made("redirect = { to = \"/new\", status = 302 }").target
+        else {
+            panic!("it is sent elsewhere");
+        };
+        assert_eq!((redirect.to.as_str(), redirect.status), ("/new", 302));
+    }
+}

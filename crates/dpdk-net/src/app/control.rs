@@ -36,9 +36,7 @@ impl Beside {
         #[cfg(not(feature = "config"))]
         false
     }
-}
 
-impl Beside {
     /// Starts it, for an application with these contexts. Nothing, where there is nothing to start.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use proc_macro::TokenStream;
 /// What is wrong with the file, or at start, is written to standard error for people, and the process ends with exit code 1. Else the exit
 /// code is that of what the programs returned, as with any `main`: of the first one that failed, if one did.
 ///
-/// ```ignore
+/// ```no_run
 /// #[dpdk_net::main]
 /// async fn main(ctx: dpdk_net::Context) -> std::io::Result<()> {
 ///     let listener = ctx.listener("http")?;

@@ -44,6 +44,10 @@ impl Bed {
     /// A cable whose near end has a packet socket for each queue. Its far end is there also when we are gone.
     fn cable(queues: u16) -> Self {
         let (kernel, ours) = (Netns::new().unwrap(), Netns::new().unwrap());
+        // The kernel hears what our packet sockets hear, and would make itself the address that we make: of the same prefix
+        // and MAC address.
+        ours.sysctl("net.ipv6.conf.default.disable_ipv6", "1")
+            .unwrap();
         let cable = Veth::new(Some(&ours), Some(&kernel)).unwrap();
         disable_tx_offloads(Some(&kernel), cable.right()).unwrap();
         ours.enter().unwrap();

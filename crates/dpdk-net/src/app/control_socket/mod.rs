@@ -1,8 +1,13 @@
 //! A Unix socket by which who runs the application asks it questions: a line of JSON each way.
 //!
 //! `{"command":"stats"}` is answered with `{"version":1,"ok":true,"result":..}`, anything else with `"ok":false` and an
-//! `error`. Only the user that the application runs as, and root, are heard. What a connection may send, how long it
+//! `error`. Some commands are answered with such a line and then with bytes of their own until one side closes the
+//! connection. Only the user that the application runs as, and root, are heard. What a connection may send, how long it
 //! may be silent and how many there may be is bounded.
+//!
+//! What can be asked is in `command.rs`.
+
+mod command;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::Context;
+use self::command::{Reply, answer};
 use super::subsystem::{Application, Subsystem, SubsystemFuture};
 
 /// The protocol's version: another one where an answer changes its meaning.
@@ -27,9 +32,6 @@ const LONGEST: u64 = 64 * 1024;
 const CONNECTIONS: usize = 16;
 /// How long a connection may be silent, and an answer may take to be read.
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// What can be asked.
-const COMMANDS: [&str; 5] = ["config", "ports", "shutdown", "stats", "version"];
 
 /// The socket, while the application runs.
 #[derive(Debug)]
@@ -137,18 +139,26 @@ async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
             return Ok(());
         }
         let whole = line.last() == Some(&b'\n') || (line.len() as u64) < LONGEST;
-        let answer = match whole {
+        let reply = match whole {
             true => answer(&line, app),
             false => Err(format!("a question has at most {LONGEST} bytes")),
         };
-        let answer = match answer {
-            Ok(result) => json!({ "version": VERSION, "ok": true, "result": result }),
-            Err(error) => json!({ "version": VERSION, "ok": false, "error": error }),
+        let (answer, stream) = match reply {
+            Ok(Reply::Value(result)) => (success(&result), None),
+            Ok(Reply::Stream(result, stream)) => (success(&result), Some(stream)),
+            Err(error) => (
+                json!({ "version": VERSION, "ok": false, "error": error }),
+                None,
+            ),
         };
         let text = format!("{answer}\n");
         match timeout(SILENCE, tx.write_all(text.as_bytes())).await {
             Ok(written) => written?,
             Err(_) => return Ok(()),
+        }
+        if let Some(stream) = stream {
+            let whole = rx.into_inner().reunite(tx).map_err(io::Error::other)?;
+            return stream(whole).await;
         }
         if !whole {
             return Ok(());
@@ -156,73 +166,6 @@ async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
     }
 }
 
-/// What a question is answered with, or why it is not.
-fn answer(line: &[u8], app: &Application) -> Result<Value, String> {
-    let question: Value = serde_json::from_slice(line)
-        .map_err(|error| format!("it is no JSON: {error}; as in {{\"command\":\"stats\"}}"))?;
-    let known = || COMMANDS.join(", ");
-    let Some(command) = question.get("command").and_then(Value::as_str) else {
-        return Err(format!("there is no \"command\": one of {}", known()));
-    };
-    if let Some(version) = question.get("version")
-        && version.as_u64() != Some(VERSION.into())
-    {
-        return Err(format!(
-            "version {version} is not spoken here, {VERSION} is"
-        ));
-    }
-    match command {
-        "version" => Ok(json!({
-            "protocol": VERSION,
-            "dpdk_net": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-        })),
-        "config" => match app.file() {
-            Some(file) => Ok(json!({ "name": file.name(), "settings": file.to_json() })),
-            None => Err("the application is not of a file".to_owned()),
-        },
-        "ports" => Ok(app
-            .contexts()
-            .iter()
-            .filter(|ctx| ctx.queue() == 0)
-            .map(port)
-            .collect()),
-        "stats" => Ok(app.contexts().iter().map(queue).collect()),
-        "shutdown" => {
-            app.request_shutdown();
-            Ok(json!({}))
-        }
-        other => Err(format!("there is no command {other:?}: {}", known())),
-    }
-}
-
-fn port(context: &Context) -> Value {
-    let control = context.port();
-    let link = control.link().ok();
-    json!({
-        "port": context.port_name(),
-        "device": control.name(),
-        "mac": control.mac().ok().map(|mac| mac.to_string()),
-        "mtu": control.mtu().ok(),
-        "queues": control.queue_counts().0,
-        "link_up": link.map(|link| link.up),
-        "addresses": context.addresses(),
-    })
-}
-
-fn queue(context: &Context) -> Value {
-    let stats = context.handle().stats();
-    let worker = stats.worker;
-    json!({
-        "port": context.port_name(),
-        "queue": context.queue(),
-        "rx_frames": worker.rx_frames,
-        "tx_frames": worker.tx_frames,
-        "turns": worker.turns,
-        "busy_turns": worker.busy_turns,
-        "tx_ring_full": worker.tx_ring_full,
-        "no_mbufs": worker.no_mbufs,
-        "handed_over": worker.handed_over,
-        "connections": context.handle().connection_count(),
-    })
+fn success(result: &Value) -> Value {
+    json!({ "version": VERSION, "ok": true, "result": result })
 }

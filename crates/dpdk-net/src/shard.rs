@@ -35,7 +35,7 @@ use slotmap::{Key, SecondaryMap};
 use tokio::task::coop;
 
 use crate::error::{io_error, worker_gone};
-use crate::stats::WorkerStats;
+use crate::stats::{WorkerStats, WorkerThread};
 use crate::wakers::{Side, SocketWakers};
 
 pub(crate) use self::migrate::migrate;
@@ -43,6 +43,7 @@ pub(crate) use self::migrate::migrate;
 /// A worker's stack and the wakers of its sockets. See the module's header for the rules of its lock.
 pub(crate) struct Shard {
     state: Mutex<State>,
+    thread: WorkerThread,
     #[cfg(feature = "resolver")]
     names: crate::resolver::Names,
 }
@@ -83,6 +84,7 @@ impl Shard {
         Arc::new(Self {
             #[cfg(feature = "resolver")]
             names: crate::resolver::Names::new(dns),
+            thread: WorkerThread::current(),
             state: Mutex::new(State {
                 stack,
                 now,
@@ -96,6 +98,11 @@ impl Shard {
                 unnoticed: HashSet::new(),
             }),
         })
+    }
+
+    /// The thread that it was made on, which is its worker's.
+    pub(crate) fn thread(&self) -> WorkerThread {
+        self.thread
     }
 
     /// How names are resolved here. Not behind the lock.

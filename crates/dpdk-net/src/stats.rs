@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use dpdk_net_rte::LcoreId;
 use dpdk_net_rte::port::{Offloads, PortStats};
 use dpdk_net_stack::{Stats as StackStats, TcpConnection};
 
@@ -66,6 +67,37 @@ pub struct ShardStats {
     pub tcp_orphans: usize,
 }
 
+/// The thread that a worker runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerThread {
+    /// The lcore that it is, if it is one.
+    pub lcore: Option<LcoreId>,
+    /// The kernel's id of it: `/proc/self/task/ID`.
+    pub id: i32,
+}
+
+impl WorkerThread {
+    pub(crate) fn current() -> Self {
+        Self {
+            lcore: LcoreId::current(),
+            id: rustix::thread::gettid().as_raw_nonzero().get(),
+        }
+    }
+
+    /// The CPU that it runs on, or ran on last; `None` if the kernel does not tell.
+    pub fn cpu(&self) -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", self.id)).ok()?;
+        last_cpu(&stat)
+    }
+}
+
+/// The field `processor` of proc_pid_stat(5). The second one, a name in parentheses, may have blanks in it.
+fn last_cpu(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(39 - 3)?.parse().ok()
+}
+
 /// How full a mempool is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,4 +130,17 @@ pub struct Snapshot {
     pub connections: Vec<TcpConnection>,
     /// TCP connections that their application let go of and that finish by themselves.
     pub tcp_orphans: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_of_a_thread_is_one_that_it_may_run_on() {
+        let cpu = WorkerThread::current().cpu().unwrap();
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        assert!(allowed.is_set(cpu as usize), "{cpu}");
+        assert_eq!(last_cpu("1 (a) b) S 1"), None);
+    }
 }

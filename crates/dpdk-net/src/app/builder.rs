@@ -135,6 +135,13 @@ impl AppBuilder {
         self.subsystem(Figures::new(Some(interval)))
     }
 
+    /// Has the application answer questions on a Unix socket at `path`, of the user that it runs as and of root: see
+    /// [`control`](crate::control). At [`default_path`](crate::control::default_path) the tool finds it by itself. Default: not done.
+    #[cfg(feature = "control")]
+    pub fn control_socket(self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.subsystem(super::control_socket::ControlSocket::new(path.into()))
+    }
+
     /// The file that the settings are of.
     #[cfg(feature = "config")]
     pub(super) fn file(mut self, file: std::sync::Arc<dpdk_net_config::File>) -> Self {

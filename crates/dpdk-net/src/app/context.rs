@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dpdk_net_rte::flow::Flow;
 use dpdk_net_rte::port::Offloads;
@@ -109,8 +109,13 @@ impl Shared {
         })
     }
 
+    /// How long the application has been running.
+    pub(super) fn uptime(&self) -> Duration {
+        self.common.started.elapsed()
+    }
+
     /// How full the mempools are.
-    fn levels(&self) -> Vec<PoolLevel> {
+    pub(super) fn levels(&self) -> Vec<PoolLevel> {
         let level = |pool: &Mempool| PoolLevel {
             name: pool.name().to_owned(),
             capacity: pool.capacity(),
@@ -297,7 +302,7 @@ impl Context {
     pub fn stats(&self) -> Snapshot {
         let shard = self.inner.handle.stats();
         Snapshot {
-            uptime: self.inner.shared.common.started.elapsed(),
+            uptime: self.inner.shared.uptime(),
             stack: shard.stack,
             worker: shard.worker,
             port: self.inner.shared.port.stats().ok(),

@@ -16,7 +16,7 @@ mod builder;
 mod configured;
 mod context;
 mod control;
-#[cfg(feature = "config")]
+#[cfg(feature = "control")]
 mod control_socket;
 mod figures;
 mod fleet;
@@ -24,6 +24,8 @@ mod listeners;
 #[cfg(feature = "config")]
 mod log;
 mod port;
+#[cfg(feature = "control")]
+mod queue_figures;
 mod queue_plan;
 mod run;
 mod signals;

@@ -108,6 +108,16 @@ impl Application {
         }
     }
 
+    /// One without queues.
+    #[cfg(all(test, feature = "control"))]
+    pub(super) fn nowhere() -> Self {
+        Self::new(
+            Vec::new(),
+            #[cfg(feature = "config")]
+            None,
+        )
+    }
+
     /// Those of all queues, in the order of ports and queues; at least one. They have no listeners.
     pub fn contexts(&self) -> &[Context] {
         &self.contexts

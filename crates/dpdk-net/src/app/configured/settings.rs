@@ -9,7 +9,6 @@ use dpdk_net_stack::{self as stack, CongestionAlgorithm, Ecn, IfAddr, Neighbor, 
 
 use super::devices::Device;
 use super::flow;
-use crate::app::control_socket::ControlSocket;
 use crate::app::figures::Figures;
 use crate::app::{AppBuilder, ListenerConfig, PortBuilder};
 use crate::dhcp::{v4, v6};
@@ -75,7 +74,7 @@ pub(super) fn builder(file: &File, machine: &Machine) -> Result<AppBuilder, Erro
     // There in any case: a reload may want figures.
     builder = builder.subsystem(Figures::new(config.metrics.log_interval.map(|it| it.0)));
     if let Some(path) = &config.control.socket {
-        builder = builder.subsystem(ControlSocket::new(path.clone()));
+        builder = builder.control_socket(path);
     }
     for listener in &config.listener {
         builder = builder.listener(listener_config(listener));

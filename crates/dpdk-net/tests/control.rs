@@ -184,7 +184,7 @@ fn one_connection_too_many_is_told_and_room_comes_back() {
         }
         // Once its end has been seen.
         drop(all.pop());
-        let mut again = || Client::connect(socket).unwrap().ask(&version).is_ok();
+        let again = || Client::connect(socket).unwrap().ask(&version).is_ok();
         while !again() {
             std::thread::yield_now();
         }

@@ -55,6 +55,7 @@ pub mod dhcp;
 mod error;
 mod handle;
 mod idle;
+pub mod metrics;
 pub mod net;
 pub mod peers;
 mod pin;
@@ -76,7 +77,7 @@ pub use idle::IdlePolicy;
 pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 #[cfg(feature = "resolver")]
 pub use resolver::{Dns, ResolverConfig};
-pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats};
+pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerHistograms, WorkerStats};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 
 #[cfg(feature = "config")]

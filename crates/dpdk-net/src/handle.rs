@@ -89,7 +89,9 @@ impl Handle {
         let state = self.shard.lock();
         ShardStats {
             stack: state.stack.stats(),
-            worker: state.worker,
+            worker: state.worker.snapshot(),
+            turns: state.turns.snapshot(),
+            tx_offloads_given_up: state.given_up,
             tcp_connections: state.stack.tcp_count(),
             tcp_orphans: state.stack.tcp_orphans(),
         }
@@ -98,6 +100,11 @@ impl Handle {
     /// The thread that the worker runs on.
     pub fn thread(&self) -> WorkerThread {
         self.shard.thread()
+    }
+
+    /// What the runtime of the worker tells of itself, at the worker's first queue.
+    pub(crate) fn runtime_metrics(&self) -> Option<&tokio::runtime::RuntimeMetrics> {
+        self.shard.runtime().get()
     }
 
     /// Every TCP connection of the shard. The cost grows with their number, and the worker waits

@@ -58,6 +58,7 @@ pub mod dhcp;
 mod error;
 mod handle;
 mod idle;
+pub mod metrics;
 pub mod net;
 pub mod peers;
 mod pin;
@@ -79,7 +80,7 @@ pub use idle::IdlePolicy;
 pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 #[cfg(feature = "resolver")]
 pub use resolver::{Dns, ResolverConfig};
-pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats, WorkerThread};
+pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerHistograms, WorkerStats, WorkerThread};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 
 #[cfg(feature = "config")]

@@ -24,6 +24,8 @@ mod listeners;
 #[cfg(feature = "config")]
 mod log;
 mod port;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 #[cfg(feature = "control")]
 mod queue_figures;
 mod queue_plan;
@@ -38,6 +40,8 @@ pub use configured::{ConfiguredApp, Plan};
 pub use context::Context;
 pub use listeners::ListenerConfig;
 pub use port::PortBuilder;
+#[cfg(feature = "prometheus")]
+pub use prometheus::{PrometheusConfig, Transport};
 pub use subsystem::{Application, Subsystem, SubsystemFuture, SubsystemResult};
 
 /// The entry to an application: [`App::builder`].

@@ -41,6 +41,8 @@ fn figures(stats: &ShardStats) -> Vec<(&'static str, u64)> {
         ("tx_bytes", stack.frames.tx_bytes),
         ("turns", worker.turns),
         ("busy_turns", worker.busy_turns),
+        ("busy_cycles", worker.busy),
+        ("idle_cycles", worker.idle),
         ("timer_runs", worker.timer_runs),
         ("wakes", worker.wakes),
         ("no_mbufs", worker.no_mbufs),

@@ -27,6 +27,7 @@ mod large;
 mod lifetime;
 mod limit;
 mod link;
+pub mod metrics;
 mod multicast;
 mod ndp;
 mod neighbor;

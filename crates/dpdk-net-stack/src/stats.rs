@@ -2,6 +2,7 @@
 //!
 //! Those of ICMP, UDP, neighbours and so on are declared where they are counted; [`Stats`] brings all together.
 
+use crate::counters;
 use crate::icmp::IcmpStats;
 use crate::link::LinkStats;
 use crate::neighbor::NeighborStats;
@@ -28,35 +29,17 @@ pub struct Stats {
     pub reassembly: ReassemblyStats,
 }
 
-macro_rules! counters {
-    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
-        $(#[$outer])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub struct $name {
-            $($(#[$doc])* pub $field: u64,)*
-        }
-
-        impl $name {
-            /// Each counter with its name, in the order of declaration.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($field), self.$field),)*].into_iter()
-            }
-        }
-    };
-}
-
 counters! {
     /// Frames and packets, whatever they carry.
-    FrameStats {
+    pub struct FrameStats, FrameCounters {
         /// Frames taken in.
         rx_frames,
         /// Bytes of these, Ethernet header included.
-        rx_bytes,
+        rx_bytes: Bytes,
         /// Frames handed to the sink.
         tx_frames,
         /// Bytes of these, Ethernet header included.
-        tx_bytes,
+        tx_bytes: Bytes,
         /// Packets looped back to an own address and taken in again.
         looped,
         /// Frames that were for other workers, and are theirs to handle.
@@ -118,7 +101,7 @@ counters! {
 
 counters! {
     /// What TCP has counted.
-    TcpStats {
+    pub struct TcpStats, TcpCounters {
         /// TCP segments taken in, malformed ones not counted.
         rx_segments,
         /// TCP segments sent.
@@ -229,8 +212,8 @@ counters! {
         /// Frames in several segments of memory whose payload was taken where it lies (LRO).
         rx_large,
         /// Payload bytes that applications read.
-        rx_bytes,
+        rx_bytes: Bytes,
         /// Payload bytes that applications wrote.
-        tx_bytes,
+        tx_bytes: Bytes,
     }
 }

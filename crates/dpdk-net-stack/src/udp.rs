@@ -26,6 +26,7 @@ use slotmap::SlotMap;
 
 use crate::addr::{self, canonical};
 use crate::config::Config;
+use crate::counters;
 use crate::emit::IpMeta;
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
@@ -39,28 +40,28 @@ use crate::time::Instant;
 pub use segments::UDP_MAX_SEGMENTS;
 use socket::{RECORD_HEADER, Socket, decode, encode, way};
 
-/// What happened in UDP.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UdpStats {
-    /// Datagrams put into a socket's queue.
-    pub delivered: u64,
-    /// Datagrams for a port that no socket has.
-    pub no_socket: u64,
-    /// Datagrams dropped because the socket's queue was full.
-    pub queue_full: u64,
-    /// Datagrams handed to the link.
-    pub sent: u64,
-    /// Datagrams among them that were handed over several at once (UDP segmentation).
-    pub sent_segmented: u64,
-    /// Datagrams that the application received together with others before them (UDP GRO).
-    pub received_coalesced: u64,
-    /// Sends refused because the link's queue was full.
-    pub send_blocked: u64,
-    /// ICMP errors told to a connected socket.
-    pub errors_delivered: u64,
-    /// ICMP errors that match no connected socket.
-    pub errors_unmatched: u64,
+counters! {
+    /// What happened in UDP.
+    pub struct UdpStats, UdpCounters {
+        /// Datagrams put into a socket's queue.
+        delivered,
+        /// Datagrams for a port that no socket has.
+        no_socket,
+        /// Datagrams dropped because the socket's queue was full.
+        queue_full,
+        /// Datagrams handed to the link.
+        sent,
+        /// Datagrams among them that were handed over several at once (UDP segmentation).
+        sent_segmented,
+        /// Datagrams that the application received together with others before them (UDP GRO).
+        received_coalesced,
+        /// Sends refused because the link's queue was full.
+        send_blocked,
+        /// ICMP errors told to a connected socket.
+        errors_delivered,
+        /// ICMP errors that match no connected socket.
+        errors_unmatched,
+    }
 }
 
 /// How a UDP socket is bound.
@@ -140,7 +141,7 @@ pub(crate) struct UdpTable {
     /// What of datagrams' checksums is made here.
     checksums: Checksums,
     steered: Option<Steered>,
-    pub(crate) stats: UdpStats,
+    pub(crate) stats: UdpCounters,
 }
 
 impl UdpTable {
@@ -159,7 +160,7 @@ impl UdpTable {
             ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),
             checksums: config.tx_checksum_offload.of_udp(),
             steered: None,
-            stats: UdpStats::default(),
+            stats: UdpCounters::default(),
         }
     }
 

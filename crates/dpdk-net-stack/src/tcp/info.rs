@@ -10,7 +10,7 @@ use super::sender::Phase;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::TcpId;
-use crate::stats::TcpStats;
+use crate::stats::TcpCounters;
 use crate::time::{Duration, Instant};
 
 /// A connection in the list of all.
@@ -203,7 +203,7 @@ impl Flow {
 
     /// Counts a segment that is sent again.
     #[cold]
-    pub(crate) fn count_again(&self, stats: &mut TcpStats, segments: u32) {
+    pub(crate) fn count_again(&self, stats: &mut TcpCounters, segments: u32) {
         let segments = u64::from(segments);
         stats.retransmits += segments;
         match self.sender.as_ref().map(|sender| sender.phase) {

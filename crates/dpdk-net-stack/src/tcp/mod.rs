@@ -62,7 +62,7 @@ use crate::large::TxMemory;
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
-use crate::stats::TcpStats;
+use crate::stats::TcpCounters;
 use crate::steer::{Steered, Workers};
 use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
@@ -208,7 +208,7 @@ pub(crate) struct Tcp {
     /// Whether segments may be given to other workers now, and to whom the present one is to be given.
     pub(crate) may_stray: bool,
     pub(crate) strayed: Workers,
-    pub(crate) stats: TcpStats,
+    pub(crate) stats: TcpCounters,
 }
 
 /// The keys of all that the table leads to.
@@ -283,7 +283,7 @@ impl Tcp {
             steered: None,
             may_stray: false,
             strayed: Workers::NONE,
-            stats: TcpStats::default(),
+            stats: TcpCounters::default(),
         }
     }
 

@@ -175,7 +175,7 @@ impl Rig {
 
     /// Recoveries and timeouts that were found to be in vain: by timestamps, by DSACK, by F-RTO.
     pub(super) fn undone(&self) -> [u64; 3] {
-        let stats = &self.tcp.stats;
+        let stats = self.tcp.stats.snapshot();
         [
             stats.undone_by_timestamp,
             stats.undone_by_dsack,

@@ -424,6 +424,11 @@ impl NeighborCache {
             })
     }
 
+    /// Whether packets wait for a neighbour's answer.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_bytes > 0
+    }
+
     /// Neighbours known or asked for.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

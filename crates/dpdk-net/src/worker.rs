@@ -466,16 +466,16 @@ impl Worker {
     /// sockets; connections then have `grace` to finish by themselves, are reset after it, and the last
     /// frames are flushed. TIME-WAIT is not waited for.
     pub fn shutdown(self, grace: Duration) -> Drained {
-        self.shutdown_until(grace, |finished| finished)
+        self.drain_until(grace, |finished| finished).end()
     }
 
     /// As [`shutdown`](Self::shutdown), but the grace ends when `ends` says so, which is told whether the connections have
-    /// finished.
-    pub(crate) fn shutdown_until(
+    /// finished, and the stacks are still there after it.
+    pub(crate) fn drain_until(
         self,
         grace: Duration,
         mut ends: impl FnMut(bool) -> bool,
-    ) -> Drained {
+    ) -> Remains {
         let Self {
             runtime,
             queues,
@@ -499,31 +499,72 @@ impl Worker {
             // Not waiting for blocking threads: the port would stand still meanwhile.
             runtime.shutdown_background();
         }
-        let unfinished = || {
-            reactors
-                .iter()
-                .map(|(_, handle)| handle.connection_count())
-                .sum::<usize>()
+        let mut remains = Remains {
+            reactors,
+            reset: 0,
+            flushed: true,
         };
-        if let Some((first, _)) = reactors.first() {
-            let clock = first.borrow().clock;
-            run_until(&clock, grace, || {
-                for (reactor, _) in &reactors {
-                    reactor.borrow_mut().turn();
-                }
-                ends(unfinished() == 0)
-            });
-        }
-        let reset = unfinished();
-        let mut flushed = true;
-        for (reactor, handle) in &reactors {
+        remains.turn_until(grace, |all| ends(all.connections() == 0));
+        remains.reset = remains.connections();
+        for (_, handle) in &remains.reactors {
             handle.with(|state| {
                 let now = state.now;
                 state.stack.reset_all(now);
             });
-            flushed &= reactor.borrow_mut().flush();
         }
-        Drained { reset, flushed }
+        remains.flush();
+        remains
+    }
+}
+
+/// A worker without its runtime, all of whose connections have ended. Sockets can still be made.
+pub(crate) struct Remains {
+    reactors: Vec<(Rc<RefCell<Reactor>>, Handle)>,
+    reset: usize,
+    flushed: bool,
+}
+
+impl Remains {
+    fn connections(&self) -> usize {
+        let all = self.reactors.iter();
+        all.map(|(_, handle)| handle.connection_count()).sum()
+    }
+
+    /// Serves the queues until `done`, for no longer than this.
+    fn turn_until(&self, limit: Duration, mut done: impl FnMut(&Self) -> bool) {
+        let Some((first, _)) = self.reactors.first() else {
+            return;
+        };
+        let clock = first.borrow().clock;
+        run_until(&clock, limit, || {
+            for (reactor, _) in &self.reactors {
+                reactor.borrow_mut().turn();
+            }
+            done(self)
+        });
+    }
+
+    fn flush(&mut self) {
+        for (reactor, _) in &self.reactors {
+            self.flushed &= reactor.borrow_mut().flush();
+        }
+    }
+
+    /// Waits until no packet waits for a neighbour's MAC address, for no longer than this.
+    pub(crate) fn wait_for_neighbors(&self, limit: Duration) {
+        self.turn_until(limit, |all| {
+            let mut handles = all.reactors.iter().map(|(_, handle)| handle);
+            !handles.any(|handle| handle.with(|state| state.stack.awaits_neighbors()))
+        });
+    }
+
+    /// Sends what is left to be sent, and ends the queues.
+    pub(crate) fn end(mut self) -> Drained {
+        self.flush();
+        Drained {
+            reset: self.reset,
+            flushed: self.flushed,
+        }
     }
 }
 

@@ -16,6 +16,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod arp;
+#[cfg(feature = "alloc")]
+pub mod bpf;
 pub mod checksum;
 mod error;
 pub mod ethernet;
@@ -29,6 +31,8 @@ pub mod ipv6;
 mod mac;
 pub mod ndp;
 mod parse;
+#[cfg(feature = "alloc")]
+pub mod pcapng;
 pub mod tcp;
 pub mod toeplitz;
 pub mod udp;

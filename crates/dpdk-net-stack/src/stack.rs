@@ -8,6 +8,7 @@ mod addresses;
 mod interfaces;
 mod reconfigure;
 mod tcp;
+mod tcp_trace;
 mod udp;
 mod udp_segments;
 

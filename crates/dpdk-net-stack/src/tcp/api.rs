@@ -11,6 +11,7 @@ use super::flow::{Flow, FlowFlags};
 use super::flows::Flows;
 use super::info::TcpConnection;
 use super::pool::Pool;
+use super::trace::CloseReason;
 use super::{Nanos, Tcp, TcpState};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
@@ -354,7 +355,10 @@ impl Tcp {
         match state {
             TcpState::Closed => self.reap(id),
             // As Linux: nobody is told.
-            TcpState::SynSent => self.free(id),
+            TcpState::SynSent => {
+                self.ends(now, id, CloseReason::GivenUp, None);
+                self.free(id);
+            }
             TcpState::TimeWait => self.retire(now, id),
             // RFC 2525 section 2.17: the peer must learn that its data was not read.
             _ if unread || hard => self.abort(now, link, id, None),

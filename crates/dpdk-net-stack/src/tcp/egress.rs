@@ -107,6 +107,7 @@ impl Tcp {
         if self.send_control(now, link, &reset) == Err(Error::NoBufferSpace) {
             return false;
         }
+        // Its trace has told of the RST when the connection ended.
         if orphan {
             self.free(id);
         } else if let Some(flow) = self.flows.get_mut(id) {
@@ -158,6 +159,7 @@ impl Tcp {
         let tci = flow.tci;
         let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
+        let traces = &mut self.traces;
         let mut ask = |flow: &mut Flow, segments: usize| {
             let segments = u32::try_from(segments).unwrap_or(u32::MAX);
             let next = flow.next_segment(now, settings, pool, segments);
@@ -170,6 +172,11 @@ impl Tcp {
                     }
                 }
                 Next::Syn(_) => stats.tx_segments += 1,
+            }
+            if flow.has(FlowFlags::TRACED)
+                && let Some(trace) = traces.of(flow)
+            {
+                trace.sent(now, flow, &next);
             }
             next
         };
@@ -255,6 +262,9 @@ impl Tcp {
         if flow.rare.is_some() && flow.is_writable_again() {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
+        }
+        if flow.has(FlowFlags::TRACED) {
+            self.observe(now, id);
         }
         self.set_timer(id, retry);
         if retry == Instant::MAX

@@ -174,7 +174,7 @@ impl Flow {
         }
     }
 
-    fn ca_state(&self) -> CaState {
+    pub(crate) fn ca_state(&self) -> CaState {
         let Some(sender) = &self.sender else {
             return CaState::Open;
         };

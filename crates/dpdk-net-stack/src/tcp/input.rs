@@ -11,6 +11,7 @@ use super::flow::{Flow, FlowFlags, Wait, coarse_clock};
 use super::options::{SegmentOptions, SynOptions, window_scale_for};
 use super::receive::{Context, More};
 use super::table::{FlowKey, FlowRef};
+use super::trace::{CloseReason, DropReason, TraceData};
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
@@ -40,6 +41,19 @@ enum Refusal {
     Reset,
     /// Data for which there is no application any more.
     NoReader,
+}
+
+impl Refusal {
+    fn reason(&self) -> DropReason {
+        match self {
+            Refusal::Drop => DropReason::Unexpected,
+            Refusal::Challenge => DropReason::Challenged,
+            Refusal::Answer => DropReason::OutOfWindow,
+            Refusal::Old => DropReason::OldTimestamp,
+            Refusal::Reset => DropReason::Reset,
+            Refusal::NoReader => DropReason::NoReader,
+        }
+    }
 }
 
 impl Tcp {
@@ -101,6 +115,12 @@ impl Tcp {
         };
         let state = flow.state;
         flow.segments_in = flow.segments_in.wrapping_add(1 + more.len() as u32);
+        if flow.has(FlowFlags::TRACED)
+            && let Some(trace) = self.traces.of(flow)
+        {
+            let pieces = more.iter().map(|(data, _)| data.len());
+            trace.received(now, flow, (ecn, segment), pieces);
+        }
         match state {
             TcpState::Closed => return,
             TcpState::TimeWait => return self.flow_in_time_wait(now, link, id, segment),
@@ -112,7 +132,8 @@ impl Tcp {
             return self.refuse_segment(now, link, id, segment, refusal);
         }
         let mut ready = Readiness::empty();
-        if state == TcpState::SynReceived {
+        let both_opened = state == TcpState::SynReceived;
+        if both_opened {
             // Both had sent a SYN; ours is acknowledged now.
             flow.established(now, segment);
             ready |= Readiness::CONNECTED | Readiness::WRITABLE;
@@ -189,8 +210,14 @@ impl Tcp {
         if confirm {
             link.confirm(now, &flow.key.way());
         }
+        if flow.has(FlowFlags::TRACED) {
+            self.observe(now, id);
+        }
+        if both_opened {
+            self.report_established(id, false);
+        }
         match after {
-            TcpState::Closed => self.finish(id, None),
+            TcpState::Closed => self.finish(now, id, CloseReason::Fin, None),
             TcpState::TimeWait => self.enter_time_wait(now, link, id),
             _ => {}
         }
@@ -206,6 +233,7 @@ impl Tcp {
         segment: &Segment<'_>,
         refusal: Refusal,
     ) {
+        self.record(now, id, |_| TraceData::Dropped(refusal.reason()));
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
@@ -252,7 +280,7 @@ impl Tcp {
                     TcpState::SynReceived => Some(Error::ConnectionRefused),
                     _ => Some(Error::ConnectionReset),
                 };
-                self.finish(id, error);
+                self.finish(now, id, CloseReason::ResetByPeer, error);
             }
             Refusal::NoReader => {
                 self.stats.orphans_reset += 1;
@@ -283,7 +311,8 @@ impl Tcp {
         if flags.rst() {
             if flags.ack() {
                 self.stats.rx_resets += 1;
-                self.finish(id, Some(Error::ConnectionRefused));
+                let reason = CloseReason::ResetByPeer;
+                self.finish(now, id, reason, Some(Error::ConnectionRefused));
             }
             return;
         }
@@ -343,6 +372,12 @@ impl Tcp {
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
         link.confirm(now, &flow.key.way());
+        if flow.has(FlowFlags::TRACED) {
+            self.observe(now, id);
+        }
+        if flags.ack() {
+            self.report_established(id, false);
+        }
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
@@ -358,6 +393,7 @@ impl Tcp {
         let ack = flow.ack(now);
         self.stats.challenge_acks += 1;
         let _ = self.send_control(now, link, &ack);
+        self.record(now, id, |flow| TraceData::Sent(ack.traced(flow.rcv_shift)));
     }
 
     /// An ICMP error about a segment of ours (RFC 5927: only if it quotes one that is in flight).
@@ -388,7 +424,8 @@ impl Tcp {
         };
         // Hard only while connecting: RFC 1122 section 4.2.3.9 wants established ones to live on (RFC 5927 section 5.2).
         if flow.has(FlowFlags::CONNECTING) {
-            self.finish(id, Some(error));
+            let reason = CloseReason::Failed(error.clone());
+            self.finish(now, id, reason, Some(error));
         } else {
             let since = flow.snd_una;
             flow.rare().soft_error = Some((error, since));

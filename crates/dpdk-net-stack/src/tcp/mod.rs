@@ -3,7 +3,8 @@
 //! A connection is a [`Flow`]. A segment comes in through [`input`], which knows the states, and goes on to [`ack`] with
 //! its acknowledgment and to [`receive`] with its data; what is sent is decided in [`output`], when [`egress`] has
 //! room. What the sender thinks of the path is in [`sender`], [`scoreboard`], [`rtt`] and [`cc`]; how connections
-//! come to be in [`open`] and [`handshake`], their deadlines in [`timers`]; what applications call in [`api`].
+//! come to be in [`open`] and [`handshake`], their deadlines in [`timers`]; what applications call in [`api`]. What is told of
+//! connections to those who watch is in [`info`], [`report`] and [`trace`].
 
 pub(crate) mod ack;
 pub(crate) mod api;
@@ -31,6 +32,7 @@ pub(crate) mod ports;
 pub(crate) mod rare;
 pub(crate) mod receive;
 pub(crate) mod recv_buf;
+pub(crate) mod report;
 #[cfg(test)]
 mod rig;
 pub(crate) mod rtt;
@@ -45,6 +47,7 @@ mod steered;
 pub(crate) mod table;
 pub(crate) mod time_wait;
 pub(crate) mod timers;
+pub(crate) mod trace;
 pub(crate) mod windowed;
 
 use alloc::boxed::Box;
@@ -74,11 +77,13 @@ use listener::{HalfId, Listeners, SynQueue};
 use pool::Pool;
 use ports::PortPicker;
 use receive::Arrived;
+use report::Reports;
 use segment::Control;
 pub(crate) use settings::{Nanos, Settings};
 use sockopt::TcpOptions;
 use table::{FlowKey, FlowRef, FlowTable, Keys, RECENT, Recent};
 use time_wait::{TimeWaitId, TimeWaits};
+use trace::{CloseReason, TraceData, Traces};
 
 /// The states of RFC 9293 section 3.3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -208,6 +213,8 @@ pub(crate) struct Tcp {
     /// Whether segments may be given to other workers now, and to whom the present one is to be given.
     pub(crate) may_stray: bool,
     pub(crate) strayed: Workers,
+    traces: Traces,
+    reports: Reports,
     pub(crate) stats: TcpCounters,
 }
 
@@ -283,6 +290,8 @@ impl Tcp {
             steered: None,
             may_stray: false,
             strayed: Workers::NONE,
+            traces: Traces::default(),
+            reports: Reports::default(),
             stats: TcpCounters::default(),
         }
     }
@@ -491,7 +500,8 @@ impl Tcp {
     }
 
     /// The connection is over: its 4-tuple is free, and what was received stays until the application lets go.
-    fn finish(&mut self, id: TcpId, error: Option<Error>) {
+    fn finish(&mut self, now: Instant, id: TcpId, reason: CloseReason, error: Option<Error>) {
+        self.ends(now, id, reason, error.as_ref());
         let Some(key) = self.flows.get(id).map(|flow| flow.key) else {
             return;
         };
@@ -540,6 +550,7 @@ impl Tcp {
         {
             let reset = flow.reset(now);
             self.stats.tx_resets += 1;
+            self.record(now, id, |_| TraceData::Sent(reset.traced(0)));
             if self.send_control(now, link, &reset) == Err(Error::NoBufferSpace)
                 && let Some(flow) = self.flows.get_mut(id)
             {
@@ -547,6 +558,10 @@ impl Tcp {
                 self.mark_dirty(id);
             }
         }
-        self.finish(id, error);
+        let reason = match error {
+            Some(Error::TimedOut) => CloseReason::TimedOut,
+            _ => CloseReason::Aborted,
+        };
+        self.finish(now, id, reason, error);
     }
 }

@@ -63,6 +63,12 @@ impl Tcp {
         }
     }
 
+    /// Counts a segment for one of our addresses that was malformed, or whose checksum was wrong.
+    pub(crate) fn count_in_error(&mut self) {
+        self.stats.rx_segments += 1;
+        self.stats.rx_errors += 1;
+    }
+
     /// A segment of a connection, the bytes behind the IP header. `false`, and nothing is done, if it is not just what
     /// was expected: then it is one for [`flow_segment`](Self::flow_segment).
     #[inline(never)]

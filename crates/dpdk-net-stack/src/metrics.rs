@@ -65,6 +65,10 @@ impl Unit {
     }
 }
 
+/// Without the feature nothing is left of what counts.
+#[cfg(not(feature = "metrics"))]
+const _: () = assert!(size_of::<Count>() + size_of::<Histogram>() == 0);
+
 /// What is known of a figure beside its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
@@ -76,7 +80,8 @@ pub struct Metric {
     pub unit: Unit,
     /// How it behaves.
     pub kind: Kind,
-    /// The name that `nstat` of Linux prints for it, where the same thing is counted.
+    /// The name that `nstat` of Linux prints for it, where the same thing is counted. Where Linux counts IPv6 apart (`Ip6..`, `Udp6..`,
+    /// `Icmp6..`), it is that of IPv4, and this is both.
     pub linux: Option<&'static str>,
 }
 

@@ -156,7 +156,7 @@ impl Tcp {
             To::Pending(_) | To::NoRoute => MacAddr::ZERO,
         };
         let macs = (dst, link.ifaces.mac());
-        let tci = flow.tci;
+        let (tci, state) = (flow.tci, flow.state);
         let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let traces = &mut self.traces;
@@ -263,7 +263,11 @@ impl Tcp {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
-        if flow.has(FlowFlags::TRACED) {
+        let (after, traced) = (flow.state, flow.has(FlowFlags::TRACED));
+        if after != state {
+            self.flows.moved(state, after);
+        }
+        if traced {
             self.observe(now, id);
         }
         self.set_timer(id, retry);

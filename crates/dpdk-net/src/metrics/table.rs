@@ -114,12 +114,16 @@ pub(super) const DROP: &str = "drop_";
 
 /// What [`FrameStats`] calls packets of other workers begins with this, but for one that is not by reason.
 pub(super) const STRAYS: &str = "strays_";
-pub(super) const STRAYS_TAKEN: &str = "strays_taken";
+const STRAYS_TAKEN: &str = "strays_taken";
 
-/// Whether a metric of [`FrameStats`] is a metric of its own, and no cause or reason.
+/// Whether a metric of [`FrameStats`] is a reason why packets are handed over.
+pub(super) fn is_reason(metric: &Metric) -> bool {
+    metric.name.starts_with(STRAYS) && metric.name != STRAYS_TAKEN
+}
+
+/// Whether it is a metric of its own, and no reason or cause.
 pub(super) fn is_own(metric: &Metric) -> bool {
-    let reason = metric.name.starts_with(STRAYS) && metric.name != STRAYS_TAKEN;
-    !(reason || metric.name.starts_with(DROP))
+    !is_reason(metric) && !metric.name.starts_with(DROP)
 }
 
 /// A metric that there may be: what it is and which labels its samples have.

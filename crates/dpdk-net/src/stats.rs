@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use dpdk_net_rte::port::{Offloads, PortStats};
-use dpdk_net_stack::{Stats as StackStats, TcpConnection, counters, histograms};
+use dpdk_net_stack::{
+    Gauges, ListenerInfo, Stats as StackStats, TcpConnection, TcpHistograms, counters, histograms,
+};
 
 counters! {
     /// What a worker's loop did since it started. All are counts.
@@ -86,6 +88,14 @@ pub struct ShardStats {
     pub tcp_connections: usize,
     /// TCP connections that their application let go of and that finish by themselves.
     pub tcp_orphans: usize,
+}
+
+/// All that a registry tells of a shard, read in one critical section.
+pub(crate) struct ShardFigures {
+    pub(crate) stats: ShardStats,
+    pub(crate) gauges: Gauges,
+    pub(crate) tcp: TcpHistograms,
+    pub(crate) listeners: Vec<ListenerInfo>,
 }
 
 /// How full a mempool is.

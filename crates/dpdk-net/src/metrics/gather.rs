@@ -1,6 +1,7 @@
 //! Reading all figures of an application: each shard's lock is taken once, and nothing is computed under it.
 
 use dpdk_net_rte::port::{PortStats, QueueStats};
+use dpdk_net_stack::ListenerInfo;
 use dpdk_net_stack::metrics::Metric;
 
 use super::family::{Families, Labels};
@@ -8,10 +9,13 @@ use super::table::*;
 use crate::handle::Handle;
 use crate::peers::PeersControl;
 use crate::rte::{Mempool, PortControl};
-use crate::stats::ShardStats;
+use crate::stats::{ShardFigures, ShardStats};
 
 /// Values of a driver's own that are told, of each port: some count a great many by queue.
 const XSTATS: usize = 2_048;
+
+/// Listeners that are told, of each queue.
+const LISTENERS: usize = 256;
 
 /// A port of a running application, as far as its figures go.
 pub(crate) struct Source<'a> {
@@ -51,10 +55,11 @@ impl Source<'_> {
         for (queue, handle) in (0..).zip(self.handles) {
             let labels = vec![port.clone(), ("queue", queue.to_string())];
             let queue = self.port.queue_stats(queue).unwrap_or_default();
-            let shard = handle.stats();
-            queue_figures(&labels, &queue, &shard, out);
-            worker_figures(&labels, handle, &shard, out);
+            let shard = handle.figures();
+            queue_figures(&labels, &queue, &shard.stats, out);
+            worker_figures(&labels, handle, &shard.stats, out);
             stack_figures(&labels, &shard, out);
+            listener_figures(&labels, &shard.listeners, out);
         }
     }
 
@@ -151,25 +156,50 @@ fn worker_figures(labels: &Labels, handle: &Handle, shard: &ShardStats, out: &mu
     }
 }
 
-fn stack_figures(labels: &Labels, shard: &ShardStats, out: &mut Families) {
-    let stack = &shard.stack;
+fn stack_figures(labels: &Labels, shard: &ShardFigures, out: &mut Families) {
+    let (stack, gauges) = (&shard.stats.stack, &shard.gauges);
     for (metric, count) in stack.frames.metrics().filter(|(it, _)| is_own(it)) {
         out.add(FRAMES, metric, labels.clone(), count);
+    }
+    for (state, count) in gauges.tcp_states.metrics() {
+        let mut labels = labels.clone();
+        labels.push(("state", state.name.to_owned()));
+        out.add(TCP, &TCP_CONNECTIONS, labels, count);
+    }
+    for (metric, histogram) in shard.tcp.metrics() {
+        out.add(TCP, metric, labels.clone(), histogram);
     }
     let mut all = |group, figures: &mut dyn Iterator<Item = (&'static Metric, u64)>| {
         for (metric, value) in figures {
             out.add(group, metric, labels.clone(), value);
         }
     };
+    all(TCP, &mut gauges.tcp.metrics());
     all(TCP, &mut stack.tcp.metrics());
-    let connections = [
-        (&TCP_CONNECTIONS, shard.tcp_connections as u64),
-        (&TCP_ORPHANS, shard.tcp_orphans as u64),
-    ];
-    all(TCP, &mut connections.into_iter());
+    all(UDP, &mut gauges.udp.metrics());
     all(UDP, &mut stack.udp.metrics());
     all(ICMP, &mut stack.icmp.metrics());
+    all(NEIGHBORS, &mut gauges.neighbors.metrics());
     all(NEIGHBORS, &mut stack.neighbors.metrics());
+    all(LINK, &mut gauges.link.metrics());
     all(LINK, &mut stack.link.metrics());
+    all(REASSEMBLY, &mut gauges.reassembly.metrics());
     all(REASSEMBLY, &mut stack.reassembly.metrics());
+}
+
+fn listener_figures(labels: &Labels, listeners: &[ListenerInfo], out: &mut Families) {
+    // One that listens for IPv4 and one for IPv6 alone are told apart by their addresses.
+    for listener in listeners.iter().take(LISTENERS) {
+        let figures: [(&'static Metric, u64); 4] = [
+            (&LISTENER_ACCEPT_QUEUE, listener.accept_queue as u64),
+            (&LISTENER_BACKLOG, listener.backlog as u64),
+            (&LISTENER_HALF_OPEN, listener.half_open as u64),
+            (&LISTENER_DROPPED, listener.dropped),
+        ];
+        for (metric, value) in figures {
+            let mut labels = labels.clone();
+            labels.push(("listener", listener.local.to_string()));
+            out.add(LISTENER, metric, labels, value);
+        }
+    }
 }

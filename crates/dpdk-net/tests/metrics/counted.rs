@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use dpdk_net::Context;
 use dpdk_net::metrics::Family;
 use dpdk_net::net as ours;
+use dpdk_net::rte::port::{Offload, Wish};
 use dpdk_net_testkit::addr::Family as IpFamily;
 use dpdk_net_testkit::bed::{Netns, Process};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
@@ -188,7 +189,13 @@ fn counters_are_what_the_kernel_saw_to_the_packet() {
         ])
         .unwrap();
     tcpdump.wait_for("listening on", PATIENCE).unwrap();
-    let kernel = app_facing_kernel(eal).run(async |ctx| {
+    // What the NIC is given whole, for it to cut, is one packet to us and several to the other end.
+    let app = [Offload::Tso, Offload::TsoIpv6]
+        .into_iter()
+        .fold(app_facing_kernel(eal), |app, offload| {
+            app.offload(offload, Wish::Off)
+        });
+    let kernel = app.run(async |ctx| {
         serve(ctx.clone()).await;
         let asking = netns.spawn(kernel_side);
         while !asking.is_finished() {

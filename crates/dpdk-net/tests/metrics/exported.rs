@@ -46,7 +46,10 @@ type Described = (String, Option<Unit>);
 
 /// What a recorder has been told, by name and labels; and what was described.
 #[derive(Default, Clone)]
-struct Told(Arc<Mutex<BTreeMap<String, f64>>>, Arc<Mutex<Vec<Described>>>);
+struct Told(
+    Arc<Mutex<BTreeMap<String, f64>>>,
+    Arc<Mutex<Vec<Described>>>,
+);
 
 struct Cell(Told, String);
 

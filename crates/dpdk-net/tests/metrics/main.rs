@@ -8,6 +8,7 @@ mod counted;
 mod exported;
 mod exposition;
 mod names;
+mod ops;
 mod scraped;
 
 use dpdk_net::metrics::{Family, Value};

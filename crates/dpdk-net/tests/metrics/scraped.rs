@@ -362,7 +362,10 @@ fn the_stack_itself_serves_figures_of_all_queues_as_a_file_says() {
         1.0
     );
     assert_eq!(
-        told.sum("dpdk_net_tcp_connections", &[("port", "wan")]),
+        told.sum(
+            "dpdk_net_tcp_connections",
+            &[("port", "wan"), ("state", "established")]
+        ),
         1.0
     );
     assert_eq!(

@@ -53,6 +53,7 @@ pub mod axum;
 mod device;
 pub mod dhcp;
 mod error;
+mod events;
 mod handle;
 mod idle;
 pub mod net;
@@ -62,6 +63,7 @@ mod pin;
 mod resolver;
 mod shard;
 mod stats;
+pub mod trace;
 mod wakers;
 mod worker;
 

@@ -20,6 +20,7 @@ use crate::handle::Handle;
 use crate::net::{TcpListener, UdpSocket};
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::{PoolLevel, Snapshot};
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// A running application: its shutdown, its figures, its worker and port. Cheap to clone, `Send` and
 /// `Sync`.
@@ -291,6 +292,14 @@ impl Context {
     /// Which of the port's offloads are on, and why others are not.
     pub fn offloads(&self) -> Offloads {
         self.inner.shared.port.offloads()
+    }
+
+    /// Traces connections of all queues of this port.
+    ///
+    /// # Errors
+    /// As [`Handle::trace`].
+    pub fn trace(&self, options: &TraceOptions) -> io::Result<ConnectionTracer> {
+        ConnectionTracer::of(self.handles().iter().map(Handle::shard), options)
     }
 
     /// A snapshot of all figures. Lists every connection: for people, not for a loop.

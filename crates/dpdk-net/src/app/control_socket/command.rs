@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
 
 use super::VERSION;
+use super::trace::trace;
 use crate::app::Context;
 use crate::app::subsystem::Application;
 
@@ -16,7 +17,6 @@ pub(super) enum Reply {
     /// One line.
     Value(Value),
     /// One line, and then what this writes to the connection, which is over when it ends.
-    #[expect(dead_code, reason = "captures and traces are answered so")]
     Stream(Value, Box<dyn FnOnce(UnixStream) -> Streaming>),
 }
 
@@ -24,7 +24,7 @@ pub(super) enum Reply {
 pub(super) type Streaming = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
 /// The question that a command is called with: its members, `command` among them.
-type Question = Map<String, Value>;
+pub(super) type Question = Map<String, Value>;
 
 /// A command: its name, what it is for, and what it does. An error says what is wrong with the question.
 struct Command {
@@ -59,6 +59,11 @@ const COMMANDS: &[Command] = &[
         name: "stats",
         help: "what each queue has counted",
         run: stats,
+    },
+    Command {
+        name: "trace",
+        help: "connections as they go, segment by segment, as qlog",
+        run: trace,
     },
     Command {
         name: "version",

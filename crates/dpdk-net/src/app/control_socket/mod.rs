@@ -8,6 +8,7 @@
 //! What can be asked is in `command.rs`.
 
 mod command;
+mod trace;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;

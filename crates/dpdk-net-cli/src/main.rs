@@ -13,6 +13,8 @@ mod failure;
 mod machine;
 mod man;
 mod output;
+mod plot;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,8 @@ enum Command {
     Schema(configured::SchemaArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
+    Trace(trace::TraceArgs),
+    Plot(plot::PlotArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -98,6 +102,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let ready = doctor::run(&args, cli.color.paint())?;
             Ok(ExitCode::from(u8::from(!ready)))
         }
+        Command::Trace(args) => trace::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {
             completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
         }

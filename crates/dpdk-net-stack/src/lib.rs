@@ -72,7 +72,7 @@ pub use strays::{Stray, StrayFrame};
 pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
 pub use tcp::parcel::{ImportError, TcpParcel};
-pub use tcp::report::{TcpReport, TcpReported, TcpTotals};
+pub use tcp::report::{Reports, TcpReport, TcpReported, TcpTotals};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
 pub use tcp::trace::{
     CloseReason, DropReason, MAX_TRACE_EVENTS, MAX_TRACES, QlogConnection, ReceivedSegment,

@@ -77,7 +77,7 @@ use listener::{HalfId, Listeners, SynQueue};
 use pool::Pool;
 use ports::PortPicker;
 use receive::Arrived;
-use report::Reports;
+use report::Waiting;
 use segment::Control;
 pub(crate) use settings::{Nanos, Settings};
 use sockopt::TcpOptions;
@@ -214,7 +214,7 @@ pub(crate) struct Tcp {
     pub(crate) may_stray: bool,
     pub(crate) strayed: Workers,
     traces: Traces,
-    reports: Reports,
+    reports: Waiting,
     pub(crate) stats: TcpStats,
 }
 
@@ -291,7 +291,7 @@ impl Tcp {
             may_stray: false,
             strayed: Workers::NONE,
             traces: Traces::default(),
-            reports: Reports::default(),
+            reports: Waiting::default(),
             stats: TcpStats::default(),
         }
     }

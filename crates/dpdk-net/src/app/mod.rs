@@ -32,6 +32,8 @@ mod queue_plan;
 mod run;
 mod signals;
 mod subsystem;
+#[cfg(feature = "control")]
+mod telemetry;
 
 pub use addressing::LearntDns;
 pub use builder::AppBuilder;

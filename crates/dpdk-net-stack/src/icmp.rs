@@ -23,9 +23,9 @@ counters! {
     /// What happened with ICMP and ICMPv6.
     pub struct IcmpStats, IcmpCounters {
         /// Echo requests taken in.
-        echo_requests,
+        echo_requests = "IcmpInEchos",
         /// Echo replies sent.
-        echo_replies_sent,
+        echo_replies_sent = "IcmpOutEchoReps",
         /// Echo requests to a group or broadcast, not answered (RFC 1122 section 3.2.2.6).
         echo_ignored,
         /// Errors taken in that quote a packet well enough to tell a socket.

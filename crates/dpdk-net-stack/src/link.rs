@@ -41,15 +41,15 @@ counters! {
     /// What was sent, or could not be.
     pub struct LinkStats, LinkCounters {
         /// Packets for which there is no route.
-        no_route,
+        no_route = "IpOutNoRoutes",
         /// Packets dropped because the queue of frames to send was full.
         queue_full,
         /// Packets sent as fragments.
-        fragmented,
+        fragmented = "IpFragOKs",
         /// Fragments sent.
-        fragments_sent,
+        fragments_sent = "IpFragCreates",
         /// Packets too large to be sent and not to be fragmented.
-        too_big,
+        too_big = "IpFragFails",
         /// Packets sent to one of our own addresses.
         looped,
     }

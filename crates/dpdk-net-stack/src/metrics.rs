@@ -76,7 +76,8 @@ pub struct Metric {
     pub unit: Unit,
     /// How it behaves.
     pub kind: Kind,
-    /// The name that `nstat` of Linux prints for it, where the same thing is counted.
+    /// The name that `nstat` of Linux prints for it, where the same thing is counted. Where Linux counts IPv6 apart (`Ip6..`, `Udp6..`,
+    /// `Icmp6..`), it is that of IPv4, and this is both.
     pub linux: Option<&'static str>,
 }
 

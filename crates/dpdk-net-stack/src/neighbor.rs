@@ -403,6 +403,11 @@ impl NeighborCache {
         }
     }
 
+    /// Bytes of packets that wait for neighbours.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
     /// All neighbours, in no order. `vlan` tells the VLAN's id of an interface.
     pub(crate) fn iter(
         &self,

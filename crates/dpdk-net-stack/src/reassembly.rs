@@ -28,13 +28,13 @@ counters! {
     /// What happened in reassembly.
     pub struct ReassemblyStats, ReassemblyCounters {
         /// Fragments taken in.
-        fragments,
+        fragments = "IpReasmReqds",
         /// Packets made whole.
-        reassembled,
+        reassembled = "IpReasmOKs",
         /// Packets given up because their time ran out.
-        timed_out,
+        timed_out = "IpReasmTimeout",
         /// Packets given up because fragments overlapped.
-        overlapping,
+        overlapping = "IpExtReasmOverlaps",
         /// Packets given up because fragments disagree on the packet's length.
         inconsistent,
         /// Packets given up because they would be longer than 65,535 bytes.
@@ -215,8 +215,12 @@ impl Reassembler {
         }
     }
 
-    /// Packets in the making.
-    #[cfg(test)]
+    /// Bytes that they are charged with.
+    pub(crate) fn bytes(&self) -> usize {
+        self.charged
+    }
+
+    /// Packets in the making, and those given up whose time is not up.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }

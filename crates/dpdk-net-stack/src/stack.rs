@@ -22,7 +22,7 @@ use crate::icmp::{ErrorReport, Icmp, IcmpError};
 use crate::large::{LargeFrame, TxMemory};
 use crate::link::Link;
 use crate::reassembly::Reassembler;
-use crate::stats::{FrameCounters, Stats};
+use crate::stats::{FrameCounters, Stats, TcpHistograms};
 use crate::steer::{Steered, Steering};
 use crate::strays::Strays;
 use crate::tcp::{Keepalive, Tcp};
@@ -228,6 +228,11 @@ impl Stack {
             link: self.link.stats.snapshot(),
             reassembly: self.reassembler.stats.snapshot(),
         }
+    }
+
+    /// Distributions that TCP has measured.
+    pub fn tcp_histograms(&self) -> TcpHistograms {
+        self.tcp.distributions.snapshot()
     }
 
     #[inline]

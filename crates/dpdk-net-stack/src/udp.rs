@@ -38,6 +38,7 @@ use crate::steer::{Steered, unspecified};
 use crate::time::Instant;
 
 pub use segments::UDP_MAX_SEGMENTS;
+pub use socket::UdpSocketInfo;
 use socket::{RECORD_HEADER, Socket, decode, encode, way};
 
 counters! {
@@ -45,18 +46,20 @@ counters! {
     pub struct UdpStats, UdpCounters {
         /// Datagrams put into a socket's queue.
         delivered,
+        /// Datagrams that applications have received.
+        received = "UdpInDatagrams",
         /// Datagrams for a port that no socket has.
-        no_socket,
+        no_socket = "UdpNoPorts",
         /// Datagrams dropped because the socket's queue was full.
-        queue_full,
+        queue_full = "UdpRcvbufErrors",
         /// Datagrams handed to the link.
-        sent,
+        sent = "UdpOutDatagrams",
         /// Datagrams among them that were handed over several at once (UDP segmentation).
         sent_segmented,
         /// Datagrams that the application received together with others before them (UDP GRO).
         received_coalesced,
         /// Sends refused because the link's queue was full.
-        send_blocked,
+        send_blocked = "UdpSndbufErrors",
         /// ICMP errors told to a connected socket.
         errors_delivered,
         /// ICMP errors that match no connected socket.
@@ -286,6 +289,7 @@ impl UdpTable {
     /// Errors: `WouldBlock`, and an error that an ICMP message brought, once.
     pub(crate) fn recv(&mut self, id: UdpId, buf: &mut [u8]) -> Result<UdpRecv, Error> {
         let received = self.peek(id, buf)?;
+        self.stats.received += 1;
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.queue.pop();
         }
@@ -396,7 +400,10 @@ impl UdpTable {
                 self.stats.delivered += 1;
                 notify(&mut self.events, id, socket, Readiness::READABLE);
             }
-            None => self.stats.queue_full += 1,
+            None => {
+                socket.drops += 1;
+                self.stats.queue_full += 1;
+            }
         }
     }
 
@@ -514,6 +521,15 @@ impl UdpTable {
     /// Sockets that there are.
     pub(crate) fn len(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// So many after `after`: ids are in the order of the places that sockets have.
+    pub(crate) fn infos(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
+        let after = self.sockets.iter().skip_while(|(id, _)| Some(*id) <= after);
+        after
+            .take(most)
+            .map(|(id, socket)| (id, socket.info()))
+            .collect()
     }
 }
 

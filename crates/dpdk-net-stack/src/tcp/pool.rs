@@ -71,6 +71,16 @@ impl Pool {
         given
     }
 
+    /// Connections that have buffers, or had lately.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.len()
+    }
+
+    /// Bytes by which buffers may have grown beyond their first size.
+    pub(crate) fn grown(&self) -> usize {
+        self.all_growth - self.growth
+    }
+
     /// Bytes by which buffers may still grow.
     #[cfg(test)]
     pub(crate) fn growth(&self) -> usize {

@@ -13,6 +13,7 @@ use super::flow::{Flow, FlowFlags};
 use super::pool::Pool;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::event::{Readiness, TcpId};
+use crate::metrics::Histogram;
 use crate::stats::TcpCounters;
 use crate::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ pub(crate) struct Context<'a> {
     /// Payload bytes of each of the segments that the NIC coalesced into this one; 0 if it did not tell.
     pub(crate) lro_segment: u16,
     pub(crate) stats: &'a mut TcpCounters,
+    pub(crate) rtts: &'a mut Histogram,
 }
 
 /// The payload of a segment in the buffer that it came in.

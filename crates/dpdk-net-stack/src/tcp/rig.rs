@@ -119,6 +119,7 @@ impl Rig {
             arrived: None,
             lro_segment: 0,
             stats: &mut self.tcp.stats,
+            rtts: &mut self.tcp.distributions.rtt,
         };
         let segment = Acknowledgment {
             seq: 0,

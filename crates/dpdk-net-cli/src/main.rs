@@ -14,6 +14,8 @@ mod machine;
 mod man;
 mod output;
 mod plot;
+mod running;
+mod ss;
 mod trace;
 
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ enum Command {
     Schema(configured::SchemaArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
+    Ss(Box<ss::SsArgs>),
     Trace(trace::TraceArgs),
     Plot(plot::PlotArgs),
     Completions(completions::CompletionsArgs),
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let ready = doctor::run(&args, cli.color.paint())?;
             Ok(ExitCode::from(u8::from(!ready)))
         }
+        Command::Ss(args) => ss::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Trace(args) => trace::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {

@@ -1,27 +1,29 @@
 //! `dpdk-net trace`: connections of a running process, as they go.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use dpdk_net::control::ControlError;
 use serde_json::{Map, Value, json};
-use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
 
 use crate::failure::{Failure, Result};
+use crate::running::Which;
 
 const AFTER_HELP: &str = "\
 Examples:
-  dpdk-net trace --socket /run/app.sock --port 443 --connections 1 -w conn.qlog
+  dpdk-net trace --port 443 --connections 1 -w conn.qlog
       The next connection of port 443, or one that there is, from now to its end.
-  dpdk-net trace --socket /run/app.sock --peer 198.18.0.1 --new --for 30s -w peer.qlog
+  dpdk-net trace --peer 198.18.0.1 --new --for 30s -w peer.qlog
       Connections with that host that begin within half a minute.
   dpdk-net plot conn.qlog
       A picture of what was traced.
 
-A process has the socket that its file names as `[control] socket`. Ctrl-C ends a trace; what has been written is whole.
+Ctrl-C ends a trace; what has been written is whole.
 
 Exit code: 0 when all went well, 1 when the process cannot be asked or the file not be written, 2 for a mistake on the command
 line.";
@@ -32,9 +34,8 @@ line.";
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct TraceArgs {
-    /// The process's control socket
-    #[arg(long, value_name = "PATH", env = "DPDK_NET_SOCKET")]
-    socket: PathBuf,
+    #[command(flatten)]
+    which: Which,
 
     /// Where the trace goes; `-` is stdout
     #[arg(short, long, value_name = "FILE")]
@@ -120,79 +121,43 @@ fn question(args: &TraceArgs) -> Value {
 
 /// Traces until it is over.
 pub(crate) fn run(args: &TraceArgs) -> Result {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}"), ""))?;
-    runtime.block_on(trace(args))
-}
-
-async fn trace(args: &TraceArgs) -> Result {
-    let stream = UnixStream::connect(&args.socket)
-        .await
-        .map_err(|error| refused(&args.socket, &error))?;
-    let broken = |error: std::io::Error| {
-        let name = args.socket.display();
-        Failure::new(
-            format!("the process behind {name} does not answer: {error}"),
-            "",
-        )
+    let (_, mut stream) = match args.which.connect()?.stream(&question(args)) {
+        Err(ControlError::Refused(why)) => return Err(Failure::usage(why, "")),
+        answered => answered?,
     };
-    let (rx, mut tx) = stream.into_split();
-    let mut rx = BufReader::new(rx);
-    tx.write_all(format!("{}\n", question(args)).as_bytes())
-        .await
-        .map_err(broken)?;
-    let mut answer = Vec::new();
-    (&mut rx)
-        .take(1 << 20)
-        .read_until(b'\n', &mut answer)
-        .await
-        .map_err(broken)?;
-    let answer: Value = serde_json::from_slice(&answer)
-        .map_err(|error| broken(std::io::Error::new(ErrorKind::InvalidData, error)))?;
-    if answer.get("ok") != Some(&Value::Bool(true)) {
-        let why = answer
-            .get("error")
-            .and_then(Value::as_str)
-            .unwrap_or("it does not say why");
-        return Err(Failure::usage(format!("the process refuses: {why}"), ""));
-    }
     let name = args.write.display();
-    let unwritten =
-        |error: std::io::Error| Failure::new(format!("{name} cannot be written: {error}"), "");
-    let mut file: Box<dyn AsyncWrite + Unpin> = match args.write.as_os_str() == "-" {
-        true => Box::new(tokio::io::stdout()),
-        false => Box::new(File::create(&args.write).await.map_err(unwritten)?),
+    let unwritten = |error| Failure::new(format!("{name} cannot be written: {error}"), "");
+    let mut file: Box<dyn Write> = match args.write.as_os_str() == "-" {
+        true => Box::new(std::io::stdout()),
+        false => Box::new(File::create(&args.write).map_err(unwritten)?),
     };
+    let other = stream.get_ref().try_clone();
+    let other =
+        other.map_err(|error| Failure::new(format!("no signal can be heard: {error}"), ""))?;
+    std::thread::spawn(move || end_on_ctrl_c(&other));
     let mut counts = Counts::default();
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        let read = tokio::select! {
-            read = rx.read(&mut buffer) => read.map_err(broken)?,
-            _ = tokio::signal::ctrl_c() => break,
+        let read = match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            // The application has ended.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) => {
+                return Err(Failure::new(
+                    format!("the trace has broken off: {error}"),
+                    "",
+                ));
+            }
         };
         let piece = buffer.get(..read).unwrap_or_default();
-        if piece.is_empty() {
-            break;
-        }
         counts.take(piece);
-        match file.write_all(piece).await {
+        match file.write_all(piece) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written.map_err(unwritten)?,
         }
     }
-    // What is in hand of the last event may be half of it.
-    if !counts.partial.is_empty() {
-        drop(tx);
-        rx.read_until(b'\n', &mut counts.partial)
-            .await
-            .map_err(broken)?;
-        let rest = counts.partial.split_off(counts.written);
-        counts.take(&rest);
-        file.write_all(&rest).await.map_err(unwritten)?;
-    }
-    file.flush().await.map_err(unwritten)?;
+    file.flush().map_err(unwritten)?;
     let Counts {
         events,
         connections,
@@ -203,18 +168,22 @@ async fn trace(args: &TraceArgs) -> Result {
     Ok(())
 }
 
-fn refused(path: &Path, error: &std::io::Error) -> Failure {
-    let name = path.display();
-    let remedy = match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            "no process listens there; it has the socket that its file names as `[control] socket`"
-        }
-        ErrorKind::PermissionDenied => {
-            "only the user that the process runs as, and root, may ask it"
-        }
-        _ => "",
+/// Tells the application on Ctrl-C that it is enough: it closes the connection when all that is under way has been written. The
+/// second time nothing more is waited for.
+fn end_on_ctrl_c(stream: &UnixStream) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
+        return;
     };
-    Failure::new(format!("{name} cannot be connected to: {error}"), remedy)
+    for how in [Shutdown::Write, Shutdown::Both] {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_err() {
+            return;
+        }
+        // It fails where the connection is closed already.
+        let _ = stream.shutdown(how);
+    }
 }
 
 /// What has been written.
@@ -223,9 +192,8 @@ struct Counts {
     connections: usize,
     events: usize,
     missed: u64,
-    /// The beginning of a line whose end has not come, all of which has been written.
+    /// The beginning of a line whose end has not come.
     partial: Vec<u8>,
-    written: usize,
 }
 
 impl Counts {
@@ -237,7 +205,6 @@ impl Counts {
                 self.line(&line);
             }
         }
-        self.written = self.partial.len();
     }
 
     fn line(&mut self, line: &[u8]) {

@@ -19,6 +19,7 @@ mod emit;
 mod error;
 mod event;
 mod fragment;
+mod gauges;
 mod icmp;
 mod iface;
 mod ingest;
@@ -27,6 +28,7 @@ mod large;
 mod lifetime;
 mod limit;
 mod link;
+pub mod metrics;
 mod multicast;
 mod ndp;
 mod neighbor;
@@ -55,6 +57,9 @@ pub use config::{
 };
 pub use error::Error;
 pub use event::{Event, ListenerId, Readiness, TcpId, UdpId};
+pub use gauges::{
+    Gauges, LinkGauges, NeighborGauges, ReassemblyGauges, TcpGauges, TcpStates, UdpGauges,
+};
 pub use icmp::IcmpStats;
 pub use iface::{AddressInfo, AddressState, Origin};
 pub use large::{LargeFrame, Piece, Pieces, TxBuffer, TxMemory};
@@ -66,11 +71,12 @@ pub use reassembly::ReassemblyStats;
 pub use routes::RouteInfo;
 pub use slaac::Advertised;
 pub use stack::Stack;
-pub use stats::{FrameStats, Stats, TcpStats};
+pub use stats::{FrameStats, Stats, TcpHistograms, TcpStats};
 pub use steer::{Binding, MAX_WORKERS, Steering, SteeringStats, SteeringTable, Workers};
 pub use strays::{Stray, StrayFrame};
 pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
+pub use tcp::listener::ListenerInfo;
 pub use tcp::parcel::{ImportError, TcpParcel};
 pub use tcp::report::{Reports, TcpReport, TcpReported, TcpTotals};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
@@ -82,4 +88,4 @@ pub use tcp::trace::{
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};
 pub use tx::{TxMeta, TxSink};
-pub use udp::{UDP_MAX_SEGMENTS, UdpOptions, UdpRecv, UdpStats};
+pub use udp::{UDP_MAX_SEGMENTS, UdpOptions, UdpRecv, UdpSocketInfo, UdpStats};

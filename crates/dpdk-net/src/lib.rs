@@ -37,6 +37,7 @@
 //!
 //! # Features
 //! - `config`, on by default: [`App::from_file`].
+//! - `control`, on by default: [`AppBuilder::control_socket`], and its client.
 //! - `axum`: `axum::serve` takes our `TcpListener`.
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
@@ -50,12 +51,15 @@ mod affinity;
 pub mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(feature = "control")]
+pub mod control;
 mod device;
 pub mod dhcp;
 mod error;
 mod events;
 mod handle;
 mod idle;
+pub mod metrics;
 pub mod net;
 pub mod peers;
 mod pin;
@@ -78,7 +82,7 @@ pub use idle::IdlePolicy;
 pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 #[cfg(feature = "resolver")]
 pub use resolver::{Dns, ResolverConfig};
-pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats};
+pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerHistograms, WorkerStats, WorkerThread};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 
 #[cfg(feature = "config")]

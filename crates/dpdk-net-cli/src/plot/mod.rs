@@ -18,7 +18,7 @@ use crate::output;
 
 const AFTER_HELP: &str = "\
 Examples:
-  dpdk-net trace --socket /run/app.sock --port 80 -w conn.qlog && dpdk-net plot conn.qlog -o conn.svg
+  dpdk-net trace --port 80 -w conn.qlog && dpdk-net plot conn.qlog -o conn.svg
       Traces connections of port 80 and plots the one that moved most.
   dpdk-net plot conn.qlog --list
       The connections in the file.

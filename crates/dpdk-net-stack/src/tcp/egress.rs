@@ -156,7 +156,7 @@ impl Tcp {
             To::Pending(_) | To::NoRoute => MacAddr::ZERO,
         };
         let macs = (dst, link.ifaces.mac());
-        let tci = flow.tci;
+        let (tci, state) = (flow.tci, flow.state);
         let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let traces = &mut self.traces;
@@ -263,8 +263,12 @@ impl Tcp {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
+        let after = flow.state;
         if flow.has(FlowFlags::TRACED) {
             self.observe(now, id);
+        }
+        if after != state {
+            self.flows.moved(state, after);
         }
         self.set_timer(id, retry);
         if retry == Instant::MAX

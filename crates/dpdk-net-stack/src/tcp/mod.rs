@@ -18,6 +18,7 @@ pub(crate) mod egress;
 pub(crate) mod fast;
 pub(crate) mod flow;
 pub(crate) mod flows;
+mod gauges;
 pub(crate) mod handshake;
 pub(crate) mod header;
 pub(crate) mod info;
@@ -65,7 +66,7 @@ use crate::large::TxMemory;
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
-use crate::stats::TcpStats;
+use crate::stats::{TcpCounters, TcpDistributions};
 use crate::steer::{Steered, Workers};
 use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
@@ -215,7 +216,8 @@ pub(crate) struct Tcp {
     pub(crate) strayed: Workers,
     traces: Traces,
     reports: Waiting,
-    pub(crate) stats: TcpStats,
+    pub(crate) stats: TcpCounters,
+    pub(crate) distributions: TcpDistributions,
 }
 
 /// The keys of all that the table leads to.
@@ -292,7 +294,8 @@ impl Tcp {
             strayed: Workers::NONE,
             traces: Traces::default(),
             reports: Waiting::default(),
-            stats: TcpStats::default(),
+            stats: TcpCounters::default(),
+            distributions: TcpDistributions::default(),
         }
     }
 
@@ -502,9 +505,15 @@ impl Tcp {
     /// The connection is over: its 4-tuple is free, and what was received stays until the application lets go.
     fn finish(&mut self, now: Instant, id: TcpId, reason: CloseReason, error: Option<Error>) {
         self.ends(now, id, reason, error.as_ref());
-        let Some(key) = self.flows.get(id).map(|flow| flow.key) else {
+        let Some((key, state)) = self.flows.get(id).map(|flow| (flow.key, flow.state)) else {
             return;
         };
+        match state {
+            TcpState::SynSent | TcpState::SynReceived => self.stats.attempt_fails += 1,
+            TcpState::Established | TcpState::CloseWait => self.stats.established_resets += 1,
+            _ => {}
+        }
+        self.flows.moved(state, TcpState::Closed);
         self.leave(&key, FlowRef::Conn(id));
         let Some(flow) = self.flows.get_mut(id) else {
             return;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dpdk_net_config::{Changes, File};
 
 use super::Context;
+use crate::metrics::Registry;
 use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// What a subsystem's work gives in the end.
@@ -109,6 +110,16 @@ impl Application {
         }
     }
 
+    /// One without queues.
+    #[cfg(all(test, feature = "control"))]
+    pub(super) fn nowhere() -> Self {
+        Self::new(
+            Vec::new(),
+            #[cfg(feature = "config")]
+            None,
+        )
+    }
+
     /// Those of all queues, in the order of ports and queues; at least one. They have no listeners.
     pub fn contexts(&self) -> &[Context] {
         &self.contexts
@@ -132,6 +143,15 @@ impl Application {
     pub fn trace(&self, options: &TraceOptions) -> std::io::Result<ConnectionTracer> {
         let handles = self.contexts.iter().map(Context::handle);
         ConnectionTracer::of(handles.map(crate::Handle::shard), options)
+    }
+
+    /// All its figures. Nothing but collectors of its own where there is no context.
+    pub fn metrics(&self) -> Registry {
+        let first = self.contexts.first();
+        first.map_or_else(
+            || Registry::new(Vec::new()),
+            |context| context.metrics().clone(),
+        )
     }
 
     /// Ends the application as a signal would.

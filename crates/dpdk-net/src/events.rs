@@ -10,7 +10,6 @@ use dpdk_net_stack::{Reports, TcpReport, TcpReported};
 pub(crate) const TCP: &str = "dpdk_net::tcp";
 /// The target of events of UDP sockets.
 pub(crate) const UDP: &str = "dpdk_net::udp";
-
 /// The target of events of neighbours.
 const NEIGHBOR: &str = "dpdk_net::neighbor";
 

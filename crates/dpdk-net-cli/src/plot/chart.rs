@@ -137,7 +137,7 @@ impl Panel {
         let mut x = self.x.end;
         for (class, label) in legend.iter().rev() {
             svg.text("mark", (x, self.top() - 8.0), Anchor::End, label);
-            x -= 6.0 * label.chars().count() as f64 + 8.0;
+            x -= 6.5 * label.chars().count() as f64 + 8.0;
             let y = self.top() - 12.0;
             svg.path(class, &format!("M{:.1} {y:.1}H{x:.1}", x - 18.0));
             x -= 30.0;

@@ -280,10 +280,11 @@ impl ConnectionTracer {
         mut each: impl FnMut(&mut TracedConnection, &TraceEvent, Instant) -> bool,
     ) -> bool {
         let (mut goes_on, mut room) = (false, true);
+        // Before anything is looked for: what takes the last of it meanwhile is found the next time.
+        let waits = self.budget.left() > 0;
         for index in 0..self.sources.len() {
             self.find_new(index);
             let (reference, buffer, missed) = (self.reference, &mut self.buffer, &mut self.missed);
-            let waits = self.budget.left() > 0;
             let Some(source) = self.sources.get_mut(index) else {
                 continue;
             };

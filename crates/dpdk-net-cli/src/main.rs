@@ -13,8 +13,10 @@ mod failure;
 mod machine;
 mod man;
 mod output;
+mod plot;
 mod running;
 mod ss;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -63,6 +65,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Ss(Box<ss::SsArgs>),
+    Trace(trace::TraceArgs),
+    Plot(plot::PlotArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -102,6 +106,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!ready)))
         }
         Command::Ss(args) => ss::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Trace(args) => trace::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {
             completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
         }

@@ -78,7 +78,7 @@ pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
 pub use tcp::listener::ListenerInfo;
 pub use tcp::parcel::{ImportError, TcpParcel};
-pub use tcp::report::{TcpReport, TcpReported, TcpTotals};
+pub use tcp::report::{Reports, TcpReport, TcpReported, TcpTotals};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
 pub use tcp::trace::{
     CloseReason, DropReason, MAX_TRACE_EVENTS, MAX_TRACES, QlogConnection, ReceivedSegment,

@@ -19,6 +19,7 @@ use dpdk_net_stack::{NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo};
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State, migrate};
 use crate::stats::{ShardFigures, ShardStats, WorkerThread};
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 thread_local! {
     static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
@@ -176,6 +177,14 @@ impl Handle {
     /// How many connections still have something to exchange: all but those in TIME-WAIT. They are not walked through.
     pub fn connection_count(&self) -> usize {
         self.with(|state| state.stack.tcp_count())
+    }
+
+    /// Traces connections of this worker.
+    ///
+    /// # Errors
+    /// `InvalidInput` for options with numbers that can't be; `OutOfMemory` where 16 tracers wait for new connections already.
+    pub fn trace(&self, options: &TraceOptions) -> io::Result<ConnectionTracer> {
+        ConnectionTracer::of([&self.shard], options)
     }
 
     pub(crate) fn shard(&self) -> &Arc<Shard> {

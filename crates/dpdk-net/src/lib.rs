@@ -59,6 +59,7 @@ pub mod control;
 mod device;
 pub mod dhcp;
 mod error;
+mod events;
 mod handle;
 mod idle;
 pub mod metrics;
@@ -69,6 +70,7 @@ mod pin;
 mod resolver;
 mod shard;
 mod stats;
+pub mod trace;
 mod wakers;
 mod worker;
 

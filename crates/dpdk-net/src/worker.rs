@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::affinity::Affinity;
 use crate::device::Device;
 use crate::error::Error;
+use crate::events;
 use crate::handle::Handle;
 use crate::idle::IdlePolicy;
 use crate::peers::HandOver;
@@ -54,6 +55,8 @@ pub struct Reactor {
     /// What it has of other workers, if there are any.
     hand_over: Option<Box<HandOver>>,
     shard: Arc<Shard>,
+    /// The number of its queue.
+    queue: u16,
     clock: TscClock,
     /// Wakers between their removal from the shard and their wake; kept for its allocation.
     wake: Vec<Waker>,
@@ -87,6 +90,7 @@ impl Reactor {
             Some(peer) => peer.clock(),
             None => TscClock::new(&config.eal),
         };
+        let queue = config.queues.rx.id();
         let mut device = Device::new(
             config.queues,
             config.mempool,
@@ -114,6 +118,7 @@ impl Reactor {
                 #[cfg(feature = "resolver")]
                 config.dns,
             ),
+            queue,
             clock,
             wake: Vec::new(),
             idle: config.idle,
@@ -137,6 +142,8 @@ impl Reactor {
         let taken = self.hand_over.as_mut().map_or(0, |others| others.take());
         let cycles = tsc::now();
         let now = Instant::from_nanos(self.clock.at(cycles));
+        let heard = events::are_wanted();
+        let mut reports = None;
         let due;
         {
             let mut guard = self.shard.lock();
@@ -172,6 +179,10 @@ impl Reactor {
                 state.stack.handle_timeout(now);
             }
             state.collect_wakers(&mut self.wake);
+            state.stack.want_reports(heard);
+            if state.stack.has_reports() {
+                reports = Some(state.stack.take_reports());
+            }
 
             let worker = &mut state.worker;
             let counts = output.take_counts();
@@ -213,6 +224,9 @@ impl Reactor {
             }
         }
         let sent = self.device.transmit(now.as_nanos());
+        if let Some(reports) = reports {
+            events::tell(reports, self.queue);
+        }
         if let Some(others) = &mut self.hand_over {
             if others.has_strays() {
                 let (received, pool) = self.device.strays();

@@ -1,13 +1,12 @@
-//! Traces of connections, and what is told of all of them to a log.
+//! Traces of connections, and reports for a log.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::Stack;
 use crate::error::Error;
 use crate::event::TcpId;
-use crate::tcp::report::TcpReport;
+use crate::tcp::report::Reports;
 use crate::tcp::trace::{TraceBudget, TraceEvent, TraceFilter, TraceId, TraceWatchId};
 
 /// Traces: at most 256 at a time. A connection has one at most. What is recorded waits until
@@ -73,21 +72,26 @@ impl Stack {
         self.tcp.stop_trace(self.now, trace);
     }
 
-    /// Whether to keep [reports](Self::tcp_reports) from now on. At first none are kept.
+    /// Whether to keep [reports](Self::take_reports) from now on. At first none are kept.
     #[inline]
-    pub fn want_tcp_reports(&mut self, wanted: bool) {
+    pub fn want_reports(&mut self, wanted: bool) {
         self.tcp.want_reports(wanted);
+        self.link.tells_silent = wanted;
     }
 
     /// Whether there are reports to be taken.
     #[inline]
-    pub fn has_tcp_reports(&self) -> bool {
-        self.tcp.has_reports()
+    pub fn has_reports(&self) -> bool {
+        self.tcp.has_reports() || !self.link.silent.is_empty()
     }
 
-    /// Takes what became of connections, oldest first, and how many reports there was no room for since the last time: at most
-    /// 1,024 wait.
-    pub fn tcp_reports(&mut self) -> (VecDeque<TcpReport>, u64) {
-        self.tcp.take_reports()
+    /// Takes what became of connections and neighbours since the last time.
+    pub fn take_reports(&mut self) -> Reports {
+        let (connections, lost) = self.tcp.take_reports();
+        Reports {
+            connections,
+            silent_neighbors: core::mem::take(&mut self.link.silent),
+            lost,
+        }
     }
 }

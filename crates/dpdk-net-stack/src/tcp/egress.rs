@@ -263,12 +263,12 @@ impl Tcp {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
-        let (after, traced) = (flow.state, flow.has(FlowFlags::TRACED));
+        let after = flow.state;
+        if flow.has(FlowFlags::TRACED) {
+            self.observe(now, id);
+        }
         if after != state {
             self.flows.moved(state, after);
-        }
-        if traced {
-            self.observe(now, id);
         }
         self.set_timer(id, retry);
         if retry == Instant::MAX

@@ -78,7 +78,7 @@ use listener::{HalfId, Listeners, SynQueue};
 use pool::Pool;
 use ports::PortPicker;
 use receive::Arrived;
-use report::Reports;
+use report::Waiting;
 use segment::Control;
 pub(crate) use settings::{Nanos, Settings};
 use sockopt::TcpOptions;
@@ -215,7 +215,7 @@ pub(crate) struct Tcp {
     pub(crate) may_stray: bool,
     pub(crate) strayed: Workers,
     traces: Traces,
-    reports: Reports,
+    reports: Waiting,
     pub(crate) stats: TcpCounters,
     pub(crate) distributions: TcpDistributions,
 }
@@ -293,7 +293,7 @@ impl Tcp {
             may_stray: false,
             strayed: Workers::NONE,
             traces: Traces::default(),
-            reports: Reports::default(),
+            reports: Waiting::default(),
             stats: TcpCounters::default(),
             distributions: TcpDistributions::default(),
         }

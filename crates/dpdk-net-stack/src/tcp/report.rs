@@ -1,8 +1,9 @@
-//! What becomes of connections, for a log: established, failed, closed. The stack writes none; its owner takes these, and says
-//! whether anybody is interested. At most [`MOST`] of them wait.
+//! What becomes of connections and neighbours, for a log: established, failed, closed, silent. The stack writes none; its owner takes
+//! these, and says whether anybody is interested. At most [`MOST`] of connections wait.
 
 use alloc::collections::VecDeque;
-use core::net::SocketAddr;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 use super::fast::Tab;
 use super::flow::{Flow, FlowFlags};
@@ -14,6 +15,18 @@ use crate::time::{Duration, Instant};
 
 /// Reports that may wait to be taken.
 const MOST: usize = 1024;
+
+/// What there is to tell, oldest first.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Reports {
+    /// What became of connections; at most 1,024 wait.
+    pub connections: VecDeque<TcpReport>,
+    /// Neighbours that did not answer and were forgotten, and the ids of their VLANs (0 for none); at most 64 wait.
+    pub silent_neighbors: Vec<(IpAddr, u16)>,
+    /// Connections of which there was no room to tell.
+    pub lost: u64,
+}
 
 /// What became of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,14 +82,14 @@ pub struct TcpTotals {
 
 /// Reports that wait to be taken.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(super) struct Waiting {
     /// Whether anybody is interested.
     wanted: bool,
     waiting: VecDeque<TcpReport>,
     lost: u64,
 }
 
-impl Reports {
+impl Waiting {
     fn push(&mut self, flow: &Flow, what: TcpReported) {
         if self.waiting.len() >= MOST {
             self.lost += 1;

@@ -165,6 +165,13 @@ impl AppBuilder {
         self.subsystem(super::control_socket::ControlSocket::new(path.into()))
     }
 
+    /// Adds `/dpdk_net/queues` and `/dpdk_net/stats` to what DPDK's own telemetry is asked by `dpdk-telemetry.py`, where EAL serves that
+    /// ([`no_telemetry`](dpdk_net_rte::EalBuilder::no_telemetry)). Default: not done; in a file, done.
+    #[cfg(feature = "control")]
+    pub fn dpdk_telemetry(self) -> Self {
+        self.subsystem(super::telemetry::Telemetry::default())
+    }
+
     /// The file that the settings are of.
     #[cfg(feature = "config")]
     pub(super) fn file(mut self, file: std::sync::Arc<dpdk_net_config::File>) -> Self {

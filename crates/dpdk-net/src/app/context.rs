@@ -22,6 +22,7 @@ use crate::net::{TcpListener, UdpSocket};
 use crate::peers::PeersControl;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::{PoolLevel, Snapshot};
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// A running application: its shutdown, its figures, its worker and port. Cheap to clone, `Send` and
 /// `Sync`.
@@ -326,6 +327,14 @@ impl Context {
     /// Which of the port's offloads are on, and why others are not.
     pub fn offloads(&self) -> Offloads {
         self.inner.shared.port.offloads()
+    }
+
+    /// Traces connections of all queues of this port.
+    ///
+    /// # Errors
+    /// As [`Handle::trace`].
+    pub fn trace(&self, options: &TraceOptions) -> io::Result<ConnectionTracer> {
+        ConnectionTracer::of(self.handles().iter().map(Handle::shard), options)
     }
 
     /// All figures of the application, of every port and queue.

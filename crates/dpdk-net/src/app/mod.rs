@@ -20,6 +20,7 @@ mod control;
 mod control_socket;
 mod figures;
 mod fleet;
+mod links;
 mod listeners;
 #[cfg(feature = "config")]
 mod log;
@@ -32,6 +33,8 @@ mod queue_plan;
 mod run;
 mod signals;
 mod subsystem;
+#[cfg(feature = "control")]
+mod telemetry;
 
 pub use addressing::LearntDns;
 pub use builder::AppBuilder;

@@ -11,6 +11,7 @@ use dpdk_net_config::{Changes, File};
 
 use super::Context;
 use crate::metrics::Registry;
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// What a subsystem's work gives in the end.
 pub type SubsystemResult = Result<(), Box<dyn StdError + Send + Sync>>;
@@ -133,6 +134,15 @@ impl Application {
     #[cfg(feature = "config")]
     pub(super) fn set_file(&self, file: Arc<File>) {
         *self.file.write() = Some(file);
+    }
+
+    /// Traces connections of all queues of all ports.
+    ///
+    /// # Errors
+    /// As [`Handle::trace`](crate::Handle::trace).
+    pub fn trace(&self, options: &TraceOptions) -> std::io::Result<ConnectionTracer> {
+        let handles = self.contexts.iter().map(Context::handle);
+        ConnectionTracer::of(handles.map(crate::Handle::shard), options)
     }
 
     /// All its figures. Nothing but collectors of its own where there is no context.

@@ -259,3 +259,14 @@ impl CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_takes_no_more_memory_than_is_said() {
+        // `Stack::tcp_trace`, `TraceOptions::events` and docs/tracing.md have the figure.
+        assert!(size_of::<TraceEvent>() <= 80, "{}", size_of::<TraceEvent>());
+    }
+}

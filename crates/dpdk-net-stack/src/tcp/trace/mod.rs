@@ -105,14 +105,11 @@ impl Tcp {
         };
         let (local, peer) = (flow.key.local(), flow.key.remote());
         let waits = |watch: &Watch| watch.filter.matches(local, peer) && watch.budget.take();
-        let watches = self.traces.watches.iter();
-        let Some((watch, events)) = watches
-            .filter(|(_, watch)| waits(watch))
-            .map(|(watch, it)| (watch, it.events))
-            .next()
-        else {
+        let mut watches = self.traces.watches.iter();
+        let Some((watch, it)) = watches.find(|(_, watch)| waits(watch)) else {
             return;
         };
+        let events = it.events;
         let begun = self.begin_trace(now, id, events);
         if let Some(watch) = self.traces.watches.get_mut(watch) {
             match begun {

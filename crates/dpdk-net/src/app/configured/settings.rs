@@ -81,6 +81,9 @@ pub(super) fn builder(file: &File, machine: &Machine) -> Result<AppBuilder, Erro
     if let Some(listen) = config.metrics.listen {
         builder = builder.prometheus(prometheus(listen.0, &config.metrics));
     }
+    if config.dpdk.telemetry != Some(false) {
+        builder = builder.dpdk_telemetry();
+    }
     for listener in &config.listener {
         builder = builder.listener(listener_config(listener));
     }

@@ -17,7 +17,6 @@ pub(super) enum Reply {
     /// One line.
     Value(Value),
     /// One line, and then what this writes to the connection, which is over when it ends.
-    #[expect(dead_code, reason = "captures and traces are answered so")]
     Stream(Value, Box<dyn FnOnce(UnixStream) -> Streaming>),
 }
 
@@ -48,6 +47,7 @@ pub(super) const COMMANDS: &[Command] = &[
     commands::shutdown::SHUTDOWN,
     commands::ss::SS,
     commands::stats::STATS,
+    commands::trace::TRACE,
     commands::version::VERSION,
 ];
 

@@ -3,13 +3,16 @@
 use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dpdk-net");
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 11] = [
     "demo",
     "run",
     "check",
     "schema",
     "devices",
     "doctor",
+    "ss",
+    "stats",
+    "top",
     "completions",
     "man",
 ];

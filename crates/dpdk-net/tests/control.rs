@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dpdk_net::control::{Client, ControlError};
-use dpdk_net::net::{TcpListener, TcpStream};
+use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
 use dpdk_net::rte::Eal;
 use dpdk_net::{App, AppBuilder};
 use serde_json::{Value, json};
@@ -41,6 +41,9 @@ fn asked(connections: usize, ask: impl FnOnce(&Path) + Send + 'static) {
     builder(&socket)
         .run(async move |_| {
             let listener = TcpListener::bind(format!("{OURS}:80")).await.unwrap();
+            let _udp = UdpSocket::bind(format!("{OURS}:53")).await.unwrap();
+            let connected = UdpSocket::bind(format!("{OURS}:54")).await.unwrap();
+            connected.connect("198.18.0.1:55").await.unwrap();
             let mut open = Vec::new();
             for _ in 0..connections {
                 let to = listener.local_addr().unwrap();
@@ -108,6 +111,43 @@ fn each_connection_is_in_one_page_and_filters_choose() {
         // One that has gone meanwhile, or never was: no error, and the end comes.
         let beyond = json!({ "command": "ss", "after": "9.1" });
         assert_eq!(sockets(&mut client, &beyond).len(), 0);
+    });
+}
+
+#[test]
+fn listeners_and_udp_sockets_are_listed_too() {
+    asked(0, |socket| {
+        let mut client = Client::connect(socket).unwrap();
+        let mut of = |question: Value| sockets(&mut client, &question);
+        let listeners = of(json!({ "command": "ss", "sockets": "listen" }));
+        assert_eq!(listeners.len(), 1);
+        assert_eq!(listeners[0]["local"], format!("{OURS}:80"));
+        assert_eq!(
+            (&listeners[0]["state"], &listeners[0]["recv_queue"]),
+            (&json!("listening"), &json!(0))
+        );
+        assert!(listeners[0]["send_queue"].as_u64().unwrap() > 0);
+        let udp = of(json!({ "command": "ss", "sockets": "udp", "limit": 1 }));
+        let of_states = |state: &str| {
+            let all = udp.iter().filter(|it| it["state"] == state);
+            all.map(|it| (it["local"].clone(), it["peer"].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(udp.len(), 2);
+        assert_eq!(
+            of_states("closed"),
+            [(json!(format!("{OURS}:53")), Value::Null)]
+        );
+        assert_eq!(
+            of_states("established"),
+            [(json!(format!("{OURS}:54")), json!("198.18.0.1:55"))]
+        );
+        let one = of(json!({ "command": "ss", "sockets": "udp", "local": ":53" }));
+        assert_eq!(one.len(), 1);
+        assert_eq!(
+            of(json!({ "command": "ss", "sockets": "listen", "local": ":81" })).len(),
+            0
+        );
     });
 }
 

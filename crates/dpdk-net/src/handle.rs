@@ -20,7 +20,7 @@ use dpdk_net_stack::{
 
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State, migrate};
-use crate::stats::{ShardStats, WorkerThread};
+use crate::stats::{ShardFigures, ShardStats, WorkerThread};
 
 thread_local! {
     static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
@@ -88,7 +88,20 @@ impl Handle {
 
     /// A snapshot of the stack's and the worker's figures, taken in one critical section.
     pub fn stats(&self) -> ShardStats {
-        let state = self.shard.lock();
+        Self::stats_of(&self.shard.lock())
+    }
+
+    /// All that a registry tells, taken in one critical section: as long however many connections there are.
+    pub(crate) fn figures(&self) -> ShardFigures {
+        self.with(|state| ShardFigures {
+            stats: Self::stats_of(state),
+            gauges: state.stack.gauges(),
+            tcp: state.stack.tcp_histograms(),
+            listeners: state.stack.listeners(),
+        })
+    }
+
+    fn stats_of(state: &State) -> ShardStats {
         ShardStats {
             stack: state.stack.stats(),
             worker: state.worker.snapshot(),

@@ -115,7 +115,6 @@ pub(crate) fn runtime_directory() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::fake::Fake;
-    use super::*;
 
     #[test]
     fn files_are_read_below_the_root() {

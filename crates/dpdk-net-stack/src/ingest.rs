@@ -449,6 +449,7 @@ impl Stack {
             }
             Network::Other(_) => self.frames.drop_ethernet_unknown_type += 1,
         }
+        self.take_mtus();
     }
 
     fn ip(

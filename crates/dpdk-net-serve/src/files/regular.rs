@@ -102,19 +102,22 @@ impl Beside {
 }
 
 impl Inner {
-    /// The file, or the form of it with one more extension.
-    fn open(&self, asked: &Path) -> io::Result<Opened> {
-        let asked = asked.file_name().and_then(|name| name.to_str());
-        let extension = asked.and_then(|asked| asked.strip_prefix(&self.name));
-        let extension = extension.ok_or(io::ErrorKind::NotFound)?;
-        if extension.is_empty() {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            let file = file.take().ok_or(io::ErrorKind::NotFound)?;
-            return Ok(Opened::new(file, self.metadata.clone()));
-        }
+    /// What a name that was asked for has beyond the file's own.
+    fn extension<'a>(&self, asked: &'a Path) -> Option<&'a str> {
+        asked.file_name()?.to_str()?.strip_prefix(&self.name)
+    }
+
+    fn take(&self) -> io::Result<Opened> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = file.take().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Opened::new(file, self.metadata.clone()))
+    }
+
+    /// Opens the form of the file with one more extension. Blocking.
+    fn form(&self, extension: &str) -> io::Result<Opened> {
         let mut path = self.path.clone().into_os_string();
         path.push(extension);
-        // A form that is a link to elsewhere is none: then the file is served as it is.
+        // One that is a link to elsewhere is none: then the file is served as it is.
         let file = self.root.at(Path::new(&path))?;
         let file = file.ok_or(io::ErrorKind::NotFound)?;
         let metadata = file.metadata()?;
@@ -122,13 +125,6 @@ impl Inner {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(Opened::new(file, metadata))
-    }
-
-    fn metadata(&self, asked: &Path) -> io::Result<Metadata> {
-        if asked.file_name() == Some(self.name.as_ref()) {
-            return Ok(self.metadata.clone());
-        }
-        self.open(asked).map(|opened| opened.metadata)
     }
 }
 
@@ -142,12 +138,19 @@ impl Backend for Beside {
 
     fn open(&self, path: PathBuf) -> Later<Opened> {
         let inner = self.0.clone();
-        Box::pin(blocking(move || inner.open(&path)))
+        match inner.extension(&path).map(str::to_owned) {
+            Some(none) if none.is_empty() => Box::pin(ready(inner.take())),
+            Some(more) => Box::pin(blocking(move || inner.form(&more))),
+            None => Box::pin(ready(Err(io::ErrorKind::NotFound.into()))),
+        }
     }
 
     fn metadata(&self, path: PathBuf) -> Later<Metadata> {
-        let inner = self.0.clone();
-        Box::pin(blocking(move || inner.metadata(&path)))
+        if self.0.extension(&path) == Some("") {
+            return Box::pin(ready(Ok(self.0.metadata.clone())));
+        }
+        let opened = self.open(path);
+        Box::pin(async move { Ok(opened.await?.metadata) })
     }
 }
 

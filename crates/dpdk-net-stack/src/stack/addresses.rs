@@ -154,6 +154,7 @@ impl Stack {
             interface.mtu_v4 = told.map_or(interface.mtu, |told| told.min(interface.mtu));
         });
         self.link.ifaces.mtus_changed = true;
+        self.take_mtus();
         Ok(())
     }
 

@@ -204,8 +204,10 @@ pub(crate) struct Tcp {
     orphans: usize,
     refuse_new: bool,
     pool: Pool,
-    /// Connections of segments that came lately, to be found without hashing.
+    /// Connections of segments that came lately, to be found without hashing: by the version of our addresses by which the local
+    /// address is one of them and the remote one is not.
     recent: Box<[Recent; RECENT]>,
+    vetted: u64,
     /// The payload of the segment that is being dealt with, where it can be kept in the buffer that it came in.
     pub(crate) arrived: Option<Arrived>,
     /// Payload bytes of each of the segments that were coalesced into it, if the NIC told.
@@ -287,6 +289,7 @@ impl Tcp {
             refuse_new: false,
             pool: Pool::new(tcp.buffer_growth),
             recent: Box::new([Recent::default(); RECENT]),
+            vetted: 0,
             arrived: None,
             lro_segment: 0,
             steered: None,
@@ -337,13 +340,26 @@ impl Tcp {
         (self.isn_key.hash_one((key.local(), key.remote())) >> 32) as u32
     }
 
+    /// Forgets who was recent by other addresses than there are now. To be called before any of them is looked for.
+    #[inline(always)]
+    pub(crate) fn vet_recent(&mut self, ifaces: &Interfaces) {
+        if self.vetted != ifaces.version() {
+            self.forget_recent(ifaces.version());
+        }
+    }
+
+    #[cold]
+    fn forget_recent(&mut self, version: u64) {
+        self.recent.fill(Recent::default());
+        self.vetted = version;
+    }
+
     /// The connection that a segment with this key is of, if one of the same has come lately and all is as it was.
     #[inline(always)]
-    pub(crate) fn recent_connection(&self, key: &FlowKey, ifaces: &Interfaces) -> Option<TcpId> {
+    pub(crate) fn recent_connection(&self, key: &FlowKey) -> Option<TcpId> {
         let recent = &self.recent[key.recent_at()];
         if recent.ports == key.ports()
             && recent.remote == key.remote_bits() as u32
-            && recent.vetted == ifaces.version()
             && let Some(flow) = self.flows.get(recent.id)
             && flow.key == *key
             && flow.state != TcpState::Closed
@@ -373,7 +389,6 @@ impl Tcp {
             id,
             ports: key.ports(),
             remote: key.remote_bits() as u32,
-            vetted: ifaces.version(),
         };
         Some(id)
     }

@@ -174,7 +174,7 @@ pub(super) fn probe(builder: AppBuilder) -> Result<String, Error> {
     builders.iter().try_for_each(bring_up::check)?;
     let eal = bring_up::start_eal(builder.eal)?;
     let (opened, plan) = open(&eal, &builders, builder.workers)?;
-    let together = bring_up::Common {
+    let together = bring_up::Foundation {
         eal: &eal,
         affinity,
         idle: builder.idle,
@@ -224,7 +224,7 @@ where
     let eal = bring_up::start_eal(builder.eal)?;
     let (opened, plan) = open(&eal, &builders, builder.workers)?;
     listeners::check(&builder.listeners, Some(&plan.names()))?;
-    let together = bring_up::Common {
+    let together = bring_up::Foundation {
         eal: &eal,
         affinity,
         idle: builder.idle,

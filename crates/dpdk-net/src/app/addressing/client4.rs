@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use dpdk_net_stack::{AddressState, IfAddr, Instant, Lifetimes, Route};
 
+use super::MESSAGE;
 use super::dns::{LearntDns, Source};
 use super::leasing::{Leasing, Site};
-use super::{LOOK, MESSAGE};
 use crate::dhcp::v4::{self, CLIENT_PORT, Client, Event, Lease, Loss, SERVER_PORT, To};
 use crate::net::UdpSocket;
 
@@ -56,11 +56,7 @@ impl Leasing for Client4 {
     }
 
     fn idle(&self) -> Option<Duration> {
-        if self.probing {
-            return Some(LOOK);
-        }
-        let next = self.client.next_timeout();
-        next.map(|at| at.saturating_duration_since(self.site.now()))
+        self.site.idle(self.probing, self.client.next_timeout())
     }
 
     fn socket(&self) -> Option<&UdpSocket> {

@@ -49,11 +49,7 @@ impl Leasing for Client6 {
     }
 
     fn idle(&self) -> Option<Duration> {
-        if self.probing {
-            return Some(LOOK);
-        }
-        let next = self.client.next_timeout();
-        next.map(|at| at.saturating_duration_since(self.site.now()))
+        self.site.idle(self.probing, self.client.next_timeout())
     }
 
     fn socket(&self) -> Option<&UdpSocket> {

@@ -11,7 +11,7 @@ use dpdk_net_stack::Instant;
 use tokio::sync::watch;
 
 use super::super::context::Shared;
-use super::Stacks;
+use super::{LOOK, Stacks};
 use crate::handle::Handle;
 use crate::net::UdpSocket;
 
@@ -29,6 +29,14 @@ impl Site {
 
     pub(super) fn stacks(&self) -> Stacks<'_> {
         Stacks(self.shared.handles())
+    }
+
+    /// For how long a client has nothing to do, if it is to do something next then.
+    pub(super) fn idle(&self, probing: bool, next: Option<Instant>) -> Option<Duration> {
+        match next {
+            _ if probing => Some(LOOK),
+            next => next.map(|at| at.saturating_duration_since(self.now())),
+        }
     }
 }
 

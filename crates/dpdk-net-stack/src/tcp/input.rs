@@ -66,7 +66,6 @@ impl Tcp {
         key: FlowKey,
         found: Option<FlowRef>,
     ) {
-        self.stats.rx_segments += 1;
         match found {
             Some(FlowRef::Conn(id)) => {
                 self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
@@ -75,6 +74,8 @@ impl Tcp {
             Some(FlowRef::TimeWait(id)) => self.time_wait_segment(now, link, id, segment),
             None => self.new_segment(now, link, key, (ip, segment)),
         }
+        // What is another worker's is counted there.
+        self.stats.rx_segments += u64::from(self.strayed.is_empty());
     }
 
     /// Counts a segment for one of our addresses that was malformed, or whose checksum was wrong.

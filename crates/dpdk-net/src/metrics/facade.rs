@@ -16,7 +16,7 @@ const METADATA: Metadata<'static> =
     Metadata::new("dpdk_net", Level::INFO, Some("dpdk_net::metrics"));
 
 impl Registry {
-    /// Reads all figures and hands them to the recorder of the [`metrics`](::metrics) facade: counters as absolute values, and of a
+    /// Reads all figures and hands them to the recorder of the [`metrics`] facade: counters as absolute values, and of a
     /// histogram, which the facade has only where each value is recorded, its count, sum and cumulative buckets (`_count`, `_sum`,
     /// `_bucket` with the label `le`). Names are those of Prometheus without `_total`.
     pub fn publish(&self) {

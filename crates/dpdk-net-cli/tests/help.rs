@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dpdk-net");
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "demo",
     "run",
     "check",
@@ -11,6 +11,8 @@ const COMMANDS: [&str; 11] = [
     "devices",
     "doctor",
     "ss",
+    "stats",
+    "top",
     "trace",
     "plot",
     "completions",

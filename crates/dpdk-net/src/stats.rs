@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dpdk_net_rte::LcoreId;
 use dpdk_net_rte::port::{Offloads, PortStats};
-use dpdk_net_stack::{Stats as StackStats, TcpConnection, counters, histograms};
+use dpdk_net_stack::{
+    Gauges, ListenerInfo, Stats as StackStats, TcpConnection, TcpHistograms, counters, histograms,
+};
 
 counters! {
     /// What a worker's loop did since it started. All are counts.
@@ -30,8 +32,8 @@ counters! {
         no_mbufs,
         /// Times that mbufs for frames to send came from the pool for all workers, as the worker's own had none.
         fallback_mbufs,
-        /// Packets that came to this worker's queue and were handed to the worker whose they are. How many it was handed itself
-        /// is [`FrameStats::strays_taken`](dpdk_net_stack::FrameStats::strays_taken).
+        /// Packets that came to this worker's queue and were handed to the worker whose they are; `strays_taken` of the frames is
+        /// how many it was handed itself.
         handed_over,
         /// Packets to be handed over that were dropped, as the other worker's ring was full.
         hand_over_full,
@@ -120,6 +122,14 @@ fn last_cpu(stat: &str) -> Option<u32> {
     rest.split(' ').nth(39 - 3)?.parse().ok()
 }
 
+/// All that a registry tells of a shard, read in one critical section.
+pub(crate) struct ShardFigures {
+    pub(crate) stats: ShardStats,
+    pub(crate) gauges: Gauges,
+    pub(crate) tcp: TcpHistograms,
+    pub(crate) listeners: Vec<ListenerInfo>,
+}
+
 /// How full a mempool is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -142,6 +152,9 @@ pub struct Snapshot {
     pub stack: StackStats,
     /// The worker's counters.
     pub worker: WorkerStats,
+    /// Offloads that the driver turned out not to do and that are done in software since: the bits of
+    /// [`TxOffloads`](dpdk_net_rte::port::TxOffloads).
+    pub tx_offloads_given_up: u64,
     /// The port's counters, if the driver gives any.
     pub port: Option<PortStats>,
     /// Which of the port's offloads are on, and why others are not.

@@ -16,9 +16,9 @@ mod output;
 mod plot;
 mod running;
 mod ss;
-mod trace;
 mod stats;
 mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -70,10 +70,10 @@ enum Command {
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Ss(Box<ss::SsArgs>),
-    Trace(trace::TraceArgs),
-    Plot(plot::PlotArgs),
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
+    Trace(trace::TraceArgs),
+    Plot(plot::PlotArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -113,10 +113,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!ready)))
         }
         Command::Ss(args) => ss::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Trace(args) => trace::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Stats(args) => stats::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Top(args) => top::run(&args, cli.color.paint()).map(|()| ExitCode::SUCCESS),
+        Command::Trace(args) => trace::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {
             completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
         }

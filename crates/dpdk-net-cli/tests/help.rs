@@ -11,10 +11,10 @@ const COMMANDS: [&str; 13] = [
     "devices",
     "doctor",
     "ss",
-    "trace",
-    "plot",
     "stats",
     "top",
+    "trace",
+    "plot",
     "completions",
     "man",
 ];

@@ -181,11 +181,17 @@ fn what_can_t_be_asked_or_read_is_refused_with_a_reason() {
     for (args, why) in [
         (
             ["--local", "host:80"].as_slice(),
-            "\"local\" is \"host:80\"",
+            "\"host:80\" is no address or port",
         ),
-        (&["--peer", ":0"], "\"peer\" is \":0\""),
-        (&["--connections", "0"], "from 1 to 256"),
-        (&["--events", "70000"], "from 1 to 65536"),
+        (&["--peer", ":0"], "\":0\" is no address or port"),
+        (
+            &["--connections", "0"],
+            "1 to 256 connections can be traced",
+        ),
+        (
+            &["--events", "70000"],
+            "1 to 65536 events of a connection can wait",
+        ),
         (
             &["--connections", "256", "--events", "65536"],
             "at most 4194304 events",
@@ -199,7 +205,7 @@ fn what_can_t_be_asked_or_read_is_refused_with_a_reason() {
     assert!(!Path::new(file).exists());
     let (code, told) = run(&["trace", "--socket", "/nowhere/x.sock", "-w", file]);
     assert!(
-        code == 1 && told.contains("no process listens there"),
+        code == 1 && told.contains("there is no socket /nowhere/x.sock"),
         "{told}"
     );
     let (code, told) = run(&["trace", "--socket", &socket, "-w", "/nowhere/x.qlog"]);

@@ -384,7 +384,7 @@ impl Stack {
             && self.rx_checksum
             && let Err(error) = transport.verify(ip, meta.l4_checksum)
         {
-            self.count_malformed(error);
+            self.damaged(at, ip.dst(), error);
             return None;
         }
         Some(at)

@@ -52,7 +52,6 @@ impl Tcp {
         key: FlowKey,
         found: Option<FlowRef>,
     ) {
-        self.stats.rx_segments += 1;
         match found {
             Some(FlowRef::Conn(id)) => {
                 self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
@@ -61,6 +60,14 @@ impl Tcp {
             Some(FlowRef::TimeWait(id)) => self.time_wait_segment(now, link, id, segment),
             None => self.new_segment(now, link, key, (ip, segment)),
         }
+        // What is another worker's is counted there.
+        self.stats.rx_segments += u64::from(self.strayed.is_empty());
+    }
+
+    /// Counts a segment for one of our addresses that was malformed, or whose checksum was wrong.
+    pub(crate) fn count_in_error(&mut self) {
+        self.stats.rx_segments += 1;
+        self.stats.rx_errors += 1;
     }
 
     /// A segment of a connection, the bytes behind the IP header. `false`, and nothing is done, if it is not just what

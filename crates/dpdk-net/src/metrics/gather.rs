@@ -72,7 +72,7 @@ impl Source<'_> {
         if let Ok(link) = self.port.link() {
             out.add(PORT, &PORT_LINK_UP, [port.clone()], link.up);
             if let Some(mbps) = link.speed_mbps {
-                let speed = u64::from(mbps) * 1_000_000;
+                let speed = u64::from(mbps) * 1_000_000 / 8;
                 out.add(PORT, &PORT_LINK_SPEED, [port.clone()], speed);
             }
         }

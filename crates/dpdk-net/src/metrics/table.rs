@@ -34,8 +34,8 @@ metrics! {
     PORT_INFO: Gauge, None = "info";
     /// Whether the port has a link: 1 or 0.
     PORT_LINK_UP: Gauge, None = "link_up";
-    /// Speed of the link in bits a second, where the driver knows it.
-    PORT_LINK_SPEED: Gauge, None = "link_speed_bits_per_second";
+    /// Speed of the link in bytes a second, where the driver knows it.
+    PORT_LINK_SPEED: Gauge, Bytes = "link_speed";
     /// Packets received, as the driver counts them.
     PORT_RX_PACKETS: Counter, None = "rx_packets";
     /// Packets sent, as the driver counts them.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dpdk_net::metrics::{Entry, Family, Kind, catalogue};
 use dpdk_net::rte::ring;
+use dpdk_net::stack::FrameStats;
 use dpdk_net::{App, IdlePolicy};
 
 use crate::common::{SERVER_V4, eal};
@@ -139,6 +140,15 @@ fn table() -> String {
             "| `{}` | {kind}{unit} | {labels} | {linux} | {help} |",
             entry.name()
         );
+    }
+    text.push_str("\n### Causes of drops\n\n| cause | Linux | |\n|---|---|---|\n");
+    for metric in FrameStats::METRICS {
+        let Some(cause) = metric.name.strip_prefix("drop_") else {
+            continue;
+        };
+        let linux = metric.linux.map_or(String::new(), |it| format!("`{it}`"));
+        let help = metric.help.trim_start_matches("Dropped: ");
+        let _ = writeln!(text, "| `{cause}` | {linux} | {help} |");
     }
     text
 }

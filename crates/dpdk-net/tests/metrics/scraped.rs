@@ -71,8 +71,7 @@ async fn beside<T: Send + 'static>(netns: &Netns, work: impl FnOnce() -> T + Sen
     thread.join().unwrap()
 }
 
-async fn echo() {
-    let listener = ours::TcpListener::bind("[::]:7").await.unwrap();
+async fn echo(listener: ours::TcpListener) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         tokio::spawn(async move {
@@ -94,7 +93,8 @@ fn scrapes_under_full_load_are_whole_and_lose_no_request() {
     let app = app_facing_kernel(eal).prometheus(PrometheusConfig::new(listen));
     let (first, last, served) = app
         .run(async |_| {
-            tokio::spawn(echo());
+            let listener = ours::TcpListener::bind("[::]:7").await.unwrap();
+            tokio::spawn(echo(listener));
             let first = beside(&netns, move || scrape(listen)).await;
             let left = Arc::new(AtomicUsize::new(SCRAPERS));
             let scrapers: Vec<_> = (0..SCRAPERS)

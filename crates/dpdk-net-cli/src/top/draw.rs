@@ -12,6 +12,8 @@ use super::units::{percent, short, since, time};
 
 /// Rows of the panel with the causes of drops.
 const PANEL: u16 = 6;
+/// Characters of a queue's name at least.
+const NAME: u16 = 11;
 
 /// Draws all of it, with colours or without.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, colours: bool) {
@@ -84,8 +86,13 @@ impl Look {
 
 fn header(state: &State, look: Look) -> Text<'static> {
     let total = &state.total;
-    let mut first = vec![
+    let paused = if state.paused { "PAUSED  " } else { "" };
+    let first = vec![
         Span::styled(" dpdk-net top  ", look.bold()),
+        Span::styled(
+            paused,
+            look.colour(Color::Yellow).add_modifier(Modifier::BOLD),
+        ),
         Span::raw(format!(
             "{}  pid {}  up {}",
             state.source,
@@ -93,12 +100,6 @@ fn header(state: &State, look: Look) -> Text<'static> {
             since(state.uptime)
         )),
     ];
-    if state.paused {
-        first.push(Span::styled(
-            "  PAUSED",
-            look.colour(Color::Yellow).add_modifier(Modifier::BOLD),
-        ));
-    }
     let ports = state.ports.iter().map(|port| {
         let link = match port.link_up {
             Some(true) => "up",
@@ -177,20 +178,26 @@ fn queues(frame: &mut Frame<'_>, state: &State, look: Look, area: Rect) {
         .map(|(column, name, _)| heading(*column, name))
         .collect();
     headings.insert(1, Text::from("cpu").alignment(Alignment::Right));
-    let widths = [
-        Constraint::Min(11),
-        Constraint::Length(3),
-        Constraint::Length(6),
-        Constraint::Length(6),
-        Constraint::Length(7),
-        Constraint::Length(8),
-        Constraint::Length(5),
-        Constraint::Length(5),
-        Constraint::Length(6),
-        Constraint::Length(7),
-        Constraint::Length(6),
-    ];
-    let rows = state.rows.iter().map(|row| TableRow::new(cells(row, look)));
+    // Of the columns behind the name; on a narrow screen the last ones go.
+    let mut room = area.width.saturating_sub(NAME);
+    let fitting = [3, 6, 6, 7, 8, 5, 5, 6, 7, 6]
+        .into_iter()
+        .take_while(|width| {
+            let left = room.checked_sub(width + 1);
+            room = left.unwrap_or(room);
+            left.is_some()
+        });
+    let fitting: Vec<u16> = fitting.collect();
+    let name = NAME + room;
+    let columns = fitting.len() + 1;
+    headings.truncate(columns);
+    let widths = std::iter::once(name).chain(fitting);
+    let widths = widths.map(Constraint::Length);
+    let rows = state.rows.iter().map(|row| {
+        let mut cells = cells(row, usize::from(name), look);
+        cells.truncate(columns);
+        TableRow::new(cells)
+    });
     let table = Table::new(rows, widths)
         .header(TableRow::new(headings).style(look.bold()))
         .column_spacing(1)
@@ -199,7 +206,22 @@ fn queues(frame: &mut Frame<'_>, state: &State, look: Look, area: Rect) {
     frame.render_stateful_widget(table, area, &mut selection);
 }
 
-fn cells(row: &Row, look: Look) -> Vec<Text<'static>> {
+/// A queue's name in so many characters: of a long one the port's end goes.
+fn fit(name: &str, room: usize) -> String {
+    let length = name.chars().count();
+    match name.rsplit_once('/') {
+        Some((port, queue)) if length > room => {
+            let port: String = port
+                .chars()
+                .take(room.saturating_sub(queue.len() + 2))
+                .collect();
+            format!("{port}~/{queue}")
+        }
+        _ => name.to_owned(),
+    }
+}
+
+fn cells(row: &Row, room: usize, look: Look) -> Vec<Text<'static>> {
     let (queue, rates) = (&row.queue, &row.rates);
     let right = |text: String, style: Style| Text::styled(text, style).alignment(Alignment::Right);
     let plain = |text: String| right(text, Style::new());
@@ -207,7 +229,7 @@ fn cells(row: &Row, look: Look) -> Vec<Text<'static>> {
         .pool
         .map(|(used, all)| used as f64 / all.max(1) as f64);
     vec![
-        Text::from(queue.name.clone()),
+        Text::from(fit(&queue.name, room)),
         plain(queue.cpu.map_or("?".to_owned(), |cpu| cpu.to_string())),
         plain(short(rates.rx_frames)),
         plain(short(rates.tx_frames)),
@@ -441,6 +463,26 @@ net_tap0/1    1  10.0k  5.00k   8.00M    4.00M   25%   13%     13   1.00k    100
         assert!(
             text.contains(" keys ") && text.contains("Order by: n queue"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_queue() {
+        assert_eq!(fit("net_tap0/12", 11), "net_tap0/12");
+        assert_eq!(fit("net_af_packet0/12", 11), "net_af_~/12");
+        assert_eq!(fit("net_af_packet0/12", 2), "~/12");
+    }
+
+    #[test]
+    fn a_narrow_screen_has_whole_columns_or_none() {
+        let screen = screen(&state(), 49, 24);
+        assert_eq!(
+            screen[5],
+            "queue\u{2191}         cpu   in/s  out/s  in b/s  out b/s"
+        );
+        assert_eq!(
+            screen[6],
+            "net_tap0/0       0  2.00k  1.00k   1.60M     800k"
         );
     }
 

@@ -1,22 +1,18 @@
 //! A program in a terminal of its own, and what is on its screen.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// The program's terminal, from the outside.
 pub(crate) struct Pty {
     master: std::fs::File,
-    /// Kept, so that its modes can be looked at when the program is gone.
-    slave: OwnedFd,
     child: Child,
     seen: Arc<Mutex<Seen>>,
 }
@@ -45,8 +41,10 @@ impl Pty {
         let slave = open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
         tcsetwinsize(&master, size(80, 24)).unwrap();
         let end = || slave.try_clone().unwrap();
+        // Who leads the session tells what the program leaves behind, and goes when that was read: the terminal hangs up with it.
+        let leader = r#""$@"; code=$?; stty -a; echo "ended $code"; read _"#;
         let child = Command::new("setsid")
-            .args(["--ctty", "--wait"])
+            .args(["--ctty", "--wait", "sh", "-c", leader, "sh"])
             .args(command)
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
@@ -71,7 +69,6 @@ impl Pty {
         });
         Self {
             master,
-            slave,
             child,
             seen,
         }
@@ -110,45 +107,42 @@ impl Pty {
         self.wait_until(text, patience, |screen| screen.contains(text));
     }
 
-    /// The process in the terminal, behind the one that made it its own.
+    /// The program's process.
     pub(crate) fn pid(&self) -> String {
-        let pid = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let leader = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{leader}/task/{leader}/children"));
         let children = children.unwrap();
-        children
-            .split_whitespace()
-            .next()
-            .map_or(pid.to_string(), str::to_owned)
+        children.split_whitespace().next().unwrap().to_owned()
     }
 
-    /// Waits for its end. The terminal has to be as it was: the screen that was there before, the cursor, and lines.
-    pub(crate) fn ended(&mut self, patience: Duration) -> ExitStatus {
+    /// Waits for its end, and gives its exit code. The terminal has to be as it was: its modes, the screen that was there before, the
+    /// cursor.
+    pub(crate) fn ended(&mut self, patience: Duration) -> i32 {
         let end = Instant::now() + patience;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+        let after = loop {
+            let text = String::from_utf8_lossy(&self.seen.lock().unwrap().bytes).into_owned();
+            if let Some((after, code)) = text.rsplit_once("ended ")
+                && let Some((code, _)) = code.split_once('\r')
+            {
+                break (after.to_owned(), code.parse().unwrap());
             }
             assert!(Instant::now() < end, "it runs on:\n{}", self.screen());
             thread::sleep(Duration::from_millis(5));
         };
-        assert_eq!(status.signal(), None);
-        let modes = tcgetattr(self.slave.as_fd()).unwrap().local_modes;
-        assert!(
-            modes.contains(LocalModes::ICANON | LocalModes::ECHO),
-            "{modes:?}"
-        );
-        // What was written last may still be on its way.
-        while {
-            let seen = self.seen.lock().unwrap();
-            let text = String::from_utf8_lossy(&seen.bytes).into_owned();
-            let was_full = text.contains("\u{1b}[?1049h");
-            was_full
-                && (seen.screen.screen().alternate_screen() || seen.screen.screen().hide_cursor())
-        } {
-            assert!(Instant::now() < end, "the terminal is not restored");
-            thread::sleep(Duration::from_millis(5));
+        let (text, code) = after;
+        let modes = text.rsplit_once("speed ").unwrap().1;
+        for mode in ["icanon", "echo", "isig", "opost"] {
+            let is_on = modes.split([' ', ';', '\r', '\n']).any(|word| word == mode);
+            assert!(is_on, "{mode}: {modes}");
         }
-        status
+        {
+            let seen = self.seen.lock().unwrap();
+            let screen = seen.screen.screen();
+            assert!(!screen.alternate_screen() && !screen.hide_cursor());
+        }
+        self.press("\n");
+        self.child.wait().unwrap();
+        code
     }
 }
 

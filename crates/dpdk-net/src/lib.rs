@@ -50,6 +50,7 @@ mod affinity;
 pub mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
+pub mod capture;
 mod device;
 pub mod dhcp;
 mod error;

@@ -50,6 +50,12 @@ pub struct WorkerStats {
     pub timer_runs: u64,
     /// Wakers woken.
     pub wakes: u64,
+    /// Frames captured, one by two captures counted twice: see [`capture`](crate::capture).
+    pub captured: u64,
+    /// Frames to be captured that were lost, as there was no room for them.
+    pub capture_lost: u64,
+    /// Frames that a capture's filter did not take.
+    pub capture_filtered: u64,
 }
 
 /// The figures of one shard: its stack and its worker. See [`crate::Handle::stats`].

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dpdk_net_config::{Changes, File};
 
 use super::Context;
+use crate::capture::{Capture, CaptureConfig, CaptureError};
 
 /// What a subsystem's work gives in the end.
 pub type SubsystemResult = Result<(), Box<dyn StdError + Send + Sync>>;
@@ -122,6 +123,16 @@ impl Application {
     #[cfg(feature = "config")]
     pub(super) fn set_file(&self, file: Arc<File>) {
         *self.file.write() = Some(file);
+    }
+
+    /// Begins a capture of all queues of all ports: see [`capture`](crate::capture).
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn capture(&self, config: CaptureConfig) -> Result<Capture, CaptureError> {
+        let targets = self.contexts.iter();
+        let targets = targets.map(|context| context.target(context.queue(), context.handle()));
+        Capture::start(targets.collect(), config)
     }
 
     /// Ends the application as a signal would.

@@ -16,7 +16,6 @@ pub(super) enum Reply {
     /// One line.
     Value(Value),
     /// One line, and then what this writes to the connection, which is over when it ends.
-    #[expect(dead_code, reason = "captures and traces are answered so")]
     Stream(Value, Box<dyn FnOnce(UnixStream) -> Streaming>),
 }
 
@@ -24,7 +23,7 @@ pub(super) enum Reply {
 pub(super) type Streaming = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
 /// The question that a command is called with: its members, `command` among them.
-type Question = Map<String, Value>;
+pub(super) type Question = Map<String, Value>;
 
 /// A command: its name, what it is for, and what it does. An error says what is wrong with the question.
 struct Command {
@@ -35,6 +34,11 @@ struct Command {
 
 /// All commands, by their names.
 const COMMANDS: &[Command] = &[
+    Command {
+        name: "capture",
+        help: "the frames of the queues as pcapng, until the asker closes its side",
+        run: super::capture::capture,
+    },
     Command {
         name: "config",
         help: "the settings that the application runs with",

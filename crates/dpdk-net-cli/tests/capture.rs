@@ -127,6 +127,36 @@ fn frames(file: &Path) -> BTreeMap<Vec<u8>, usize> {
     all
 }
 
+/// The frames of two files, once both have the same.
+fn same_in_the_end(ours: &Path, theirs: &Path) -> BTreeMap<Vec<u8>, usize> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let [one, other] = [ours, theirs].map(frames);
+        if !one.is_empty() && one == other {
+            return one;
+        }
+        if Instant::now() > end {
+            // A few are enough to see what is wrong.
+            for (file, has, lacks) in [(ours, &one, &other), (theirs, &other, &one)] {
+                for (frame, count) in has
+                    .iter()
+                    .filter(|(frame, count)| lacks.get(*frame) != Some(count))
+                    .take(5)
+                {
+                    let head = &frame[..frame.len().min(80)];
+                    eprintln!(
+                        "{}: {count} times {} bytes, {head:02x?}",
+                        file.display(),
+                        frame.len()
+                    );
+                }
+            }
+            panic!("the files differ: {} and {} frames", one.len(), other.len());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Fields of each frame, as Wireshark sees them.
 fn tshark(file: &Path, fields: &[&str]) -> Vec<Vec<String>> {
     let fields = fields.iter().flat_map(|field| ["-e", field]);
@@ -156,7 +186,7 @@ fn the_capture_is_what_the_kernel_saw_to_the_packet() {
         .trim()
         .to_owned();
     let script = format!(
-        "exec tcpdump -i {interface} -U --immediate-mode -B 16384 -w {} '{filter}'",
+        "exec tcpdump -i {interface} -U --immediate-mode -s 2048 -B 32768 -w {} '{filter}'",
         theirs.display()
     );
     let mut tcpdump = site.kernel.start(&["bash", "-c", &script]).unwrap();
@@ -180,10 +210,7 @@ fn the_capture_is_what_the_kernel_saw_to_the_packet() {
         &format!("curl -sS --max-time 5 http://{OURS}:81/ || true"),
     );
 
-    let known = eventually("both have seen the same", || {
-        let known = frames(&ours);
-        (known.len() > 100 && known == frames(&theirs)).then_some(known)
-    });
+    let known = same_in_the_end(&ours, &theirs);
     let said = end(tool, "INT");
     tcpdump.signal("INT").unwrap();
     tcpdump.wait(PATIENCE).unwrap().expect("tcpdump ends");

@@ -65,6 +65,8 @@ fn main() {
         "shim/control.c",
         "shim/flow.h",
         "shim/flow.c",
+        "shim/telemetry.h",
+        "shim/telemetry.c",
         "src/bindings_docs.rs",
     ] {
         println!("cargo::rerun-if-changed={file}");
@@ -195,7 +197,12 @@ fn march() -> Option<String> {
 fn compile_shim(library: &pkg_config::Library) -> Result<(), String> {
     let mut build = cc::Build::new();
     build
-        .files(["shim/shim.c", "shim/control.c", "shim/flow.c"])
+        .files([
+            "shim/shim.c",
+            "shim/control.c",
+            "shim/flow.c",
+            "shim/telemetry.c",
+        ])
         .include("shim")
         .force_frame_pointer(false)
         .opt_level(3);

@@ -14,6 +14,8 @@ mod failure;
 mod machine;
 mod man;
 mod output;
+mod running;
+mod ss;
 
 use std::process::ExitCode;
 
@@ -62,6 +64,7 @@ enum Command {
     Capture(Box<capture::CaptureArgs>),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
+    Ss(Box<ss::SsArgs>),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let ready = doctor::run(&args, cli.color.paint())?;
             Ok(ExitCode::from(u8::from(!ready)))
         }
+        Command::Ss(args) => ss::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {
             completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
         }

@@ -30,6 +30,7 @@ pub mod ring;
 #[cfg(doctest)]
 mod rules;
 mod socket;
+pub mod telemetry;
 #[cfg(test)]
 mod test_eal;
 pub mod thread;

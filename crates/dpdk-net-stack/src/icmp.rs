@@ -11,6 +11,7 @@ use dpdk_net_packet::{IpPacket, ParseError, Protocol, checksum, ethernet, ipv4, 
 
 use crate::addr;
 use crate::config::{Config, Limits};
+use crate::counters;
 use crate::emit::IpMeta;
 use crate::error::Error;
 use crate::interfaces::{Destination, IfIndex, Way};
@@ -18,32 +19,32 @@ use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::time::Instant;
 
-/// What happened with ICMP and ICMPv6.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IcmpStats {
-    /// Echo requests taken in.
-    pub echo_requests: u64,
-    /// Echo replies sent.
-    pub echo_replies_sent: u64,
-    /// Echo requests to a group or broadcast, not answered (RFC 1122 section 3.2.2.6).
-    pub echo_ignored: u64,
-    /// Errors taken in that quote a packet well enough to tell a socket.
-    pub errors_received: u64,
-    /// Errors taken in that quote too little, or something that can't have been sent from here.
-    pub errors_unusable: u64,
-    /// Errors sent.
-    pub errors_sent: u64,
-    /// Errors not sent because of what they would be about (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 (e)).
-    pub errors_suppressed: u64,
-    /// Errors not sent because of the limit on their rate.
-    pub errors_limited: u64,
-    /// Echo replies not sent because of the limit on their rate.
-    pub echo_limited: u64,
-    /// Messages not sent because there was no route or no room.
-    pub send_failed: u64,
-    /// Messages of other types, ignored.
-    pub ignored: u64,
+counters! {
+    /// What happened with ICMP and ICMPv6.
+    pub struct IcmpStats, IcmpCounters {
+        /// Echo requests taken in.
+        echo_requests = "IcmpInEchos",
+        /// Echo replies sent.
+        echo_replies_sent = "IcmpOutEchoReps",
+        /// Echo requests to a group or broadcast, not answered (RFC 1122 section 3.2.2.6).
+        echo_ignored,
+        /// Errors taken in that quote a packet well enough to tell a socket.
+        errors_received,
+        /// Errors taken in that quote too little, or something that can't have been sent from here.
+        errors_unusable,
+        /// Errors sent.
+        errors_sent,
+        /// Errors not sent because of what they would be about (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 (e)).
+        errors_suppressed,
+        /// Errors not sent because of the limit on their rate.
+        errors_limited,
+        /// Echo replies not sent because of the limit on their rate.
+        echo_limited,
+        /// Messages not sent because there was no route or no room.
+        send_failed,
+        /// Messages of other types, ignored.
+        ignored,
+    }
 }
 
 /// Why an error is sent.
@@ -192,7 +193,7 @@ fn quoted_v6(quoted: &[u8]) -> Option<Quoted<'_>> {
 pub(crate) struct Icmp {
     errors: RateLimit,
     echoes: RateLimit,
-    pub(crate) stats: IcmpStats,
+    pub(crate) stats: IcmpCounters,
 }
 
 impl Icmp {
@@ -201,7 +202,7 @@ impl Icmp {
         Self {
             errors: RateLimit::new(limits.icmp_errors_per_second, seed, "ICMP errors"),
             echoes: RateLimit::new(limits.echo_replies_per_second, seed, "echo replies"),
-            stats: IcmpStats::default(),
+            stats: IcmpCounters::default(),
         }
     }
 

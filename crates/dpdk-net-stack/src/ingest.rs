@@ -134,6 +134,7 @@ impl Stack {
             }
             self.frames.rx_frames += batch.len() as u64;
             self.frames.rx_bytes += bytes_in as u64;
+            self.strays.begun += batch.len() as u64;
             let version = self.tcp.table.version();
             let addresses = self.link.ifaces.version();
             if is_cold {

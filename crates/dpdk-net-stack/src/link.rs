@@ -16,12 +16,14 @@ use dpdk_net_packet::{MacAddr, arp, checksum, ethernet, ndp};
 use hashbrown::HashMap;
 
 use crate::config::Config;
+use crate::counters;
 use crate::emit::{self, Ends, IpMeta};
 use crate::error::Error;
 use crate::fragment::{self, IdSource};
 use crate::icmp::ErrorReport;
 use crate::iface::{Interface, solicited_node};
 use crate::interfaces::{Hop, IfIndex, Interfaces, NextHop, Way};
+use crate::metrics::Count;
 use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
 use crate::news::{Decision, News, NewsQueue};
 use crate::random::HashKey;
@@ -35,22 +37,22 @@ const MAX_PATHS: usize = 1024;
 /// How long a path's MTU is remembered (RFC 8201 section 4).
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
 
-/// What was sent, or could not be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LinkStats {
-    /// Packets for which there is no route.
-    pub no_route: u64,
-    /// Packets dropped because the queue of frames to send was full.
-    pub queue_full: u64,
-    /// Packets sent as fragments.
-    pub fragmented: u64,
-    /// Fragments sent.
-    pub fragments_sent: u64,
-    /// Packets too large to be sent and not to be fragmented.
-    pub too_big: u64,
-    /// Packets sent to one of our own addresses.
-    pub looped: u64,
+counters! {
+    /// What was sent, or could not be.
+    pub struct LinkStats, LinkCounters {
+        /// Packets for which there is no route.
+        no_route = "IpOutNoRoutes",
+        /// Packets dropped because the queue of frames to send was full.
+        queue_full,
+        /// Packets sent as fragments.
+        fragmented = "IpFragOKs",
+        /// Fragments sent.
+        fragments_sent = "IpFragCreates",
+        /// Packets too large to be sent and not to be fragmented.
+        too_big = "IpFragFails",
+        /// Packets sent to one of our own addresses.
+        looped,
+    }
 }
 
 /// Where a packet goes, looked up.
@@ -90,7 +92,7 @@ pub(crate) struct Link {
     path_mtus: HashMap<Hop, (usize, Instant), HashKey>,
     ids: IdSource,
     pub(crate) news: NewsQueue,
-    pub(crate) stats: LinkStats,
+    pub(crate) stats: LinkCounters,
 }
 
 impl Link {
@@ -105,7 +107,7 @@ impl Link {
             path_mtus: HashMap::with_hasher(HashKey::derive(&config.seed, "paths")),
             ids: IdSource::new(&config.worker_seed()),
             news: NewsQueue::default(),
-            stats: LinkStats::default(),
+            stats: LinkCounters::default(),
         };
         for neighbor in &config.neighbors {
             if let Some(at) = link.ifaces.by_vlan(neighbor.vlan) {
@@ -411,7 +413,7 @@ impl Link {
             self.neighbors.ask_anew(now);
         }
         let (ifaces, replies) = (&self.ifaces, &mut self.replies);
-        let mut asked = 0;
+        let mut asked = Count::default();
         let mut silent = Vec::new();
         self.neighbors.handle_timeout(now, |due| match due {
             Due::Silent(hop) => silent.push(hop),
@@ -423,7 +425,7 @@ impl Link {
                 }
             }
         });
-        self.neighbors.stats.requests_sent += asked;
+        self.neighbors.stats.requests_sent += asked.get();
         for Hop { at, addr } in silent {
             self.ifaces.note_silent(at, addr);
         }
@@ -478,7 +480,7 @@ pub(crate) fn push_frame(queue: &mut FrameQueue, tci: u16, frame: &[u8]) -> bool
 /// An ARP request or neighbour solicitation. Without an address to ask from, none is sent: the tries that remain follow.
 fn ask(
     ifaces: &Interfaces,
-    sent: &mut u64,
+    sent: &mut Count,
     queue: &mut FrameQueue,
     hop: Hop,
     unicast: Option<MacAddr>,

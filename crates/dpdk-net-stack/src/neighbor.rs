@@ -21,6 +21,7 @@ use crate::interfaces::{Hop, IfIndex};
 use crate::random::{HashKey, Random};
 use crate::time::{Duration, Instant};
 
+pub(crate) use info::NeighborCounters;
 pub use info::{NeighborInfo, NeighborState, NeighborStats};
 
 /// RetransTimer of RFC 4861 section 10: between two requests.
@@ -94,7 +95,7 @@ pub(crate) struct NeighborCache {
     max_pending: usize,
     max_pending_bytes: usize,
     random: Random,
-    pub(crate) stats: NeighborStats,
+    pub(crate) stats: NeighborCounters,
 }
 
 impl NeighborCache {
@@ -111,7 +112,7 @@ impl NeighborCache {
             max_pending: config.limits.pending_per_neighbor,
             max_pending_bytes: config.limits.pending_bytes,
             random: Random::new(&config.worker_seed(), "neighbors"),
-            stats: NeighborStats::default(),
+            stats: NeighborCounters::default(),
         }
     }
 
@@ -400,6 +401,11 @@ impl NeighborCache {
             set_deadline(&mut self.timers, entry, at, Some(now + RETRANSMIT));
             due(Due::Ask { hop, unicast });
         }
+    }
+
+    /// Bytes of packets that wait for neighbours.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     /// All neighbours, in no order. `vlan` tells the VLAN's id of an interface.

@@ -12,6 +12,7 @@ use dpdk_net_packet::{Fragment, IpPacket, checksum, ipv6};
 use hashbrown::HashMap;
 
 use crate::config::Config;
+use crate::counters;
 use crate::interfaces::IfIndex;
 use crate::random::HashKey;
 use crate::time::{Duration, Instant};
@@ -23,32 +24,32 @@ const PACKET_OVERHEAD: usize = 256;
 const FRAGMENT_OVERHEAD: usize = 64;
 const NONE: u32 = u32::MAX;
 
-/// What happened in reassembly.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReassemblyStats {
-    /// Fragments taken in.
-    pub fragments: u64,
-    /// Packets made whole.
-    pub reassembled: u64,
-    /// Packets given up because their time ran out.
-    pub timed_out: u64,
-    /// Packets given up because fragments overlapped.
-    pub overlapping: u64,
-    /// Packets given up because fragments disagree on the packet's length.
-    pub inconsistent: u64,
-    /// Packets given up because they would be longer than 65,535 bytes.
-    pub too_long: u64,
-    /// Packets given up because they came in too many pieces.
-    pub too_many_fragments: u64,
-    /// Packets given up because fragments with congestion marks and without ECN were mixed (RFC 3168 section 5.3).
-    pub ecn_mixed: u64,
-    /// Packets given up, the oldest first, to keep within the memory bound.
-    pub evicted: u64,
-    /// Fragments dropped because they were there already.
-    pub duplicates: u64,
-    /// Fragments dropped because their packet had been given up.
-    pub too_late: u64,
+counters! {
+    /// What happened in reassembly.
+    pub struct ReassemblyStats, ReassemblyCounters {
+        /// Fragments taken in.
+        fragments = "IpReasmReqds",
+        /// Packets made whole.
+        reassembled = "IpReasmOKs",
+        /// Packets given up because their time ran out.
+        timed_out = "IpReasmTimeout",
+        /// Packets given up because fragments overlapped.
+        overlapping = "IpExtReasmOverlaps",
+        /// Packets given up because fragments disagree on the packet's length.
+        inconsistent,
+        /// Packets given up because they would be longer than 65,535 bytes.
+        too_long,
+        /// Packets given up because they came in too many pieces.
+        too_many_fragments,
+        /// Packets given up because fragments with congestion marks and without ECN were mixed (RFC 3168 section 5.3).
+        ecn_mixed,
+        /// Packets given up, the oldest first, to keep within the memory bound.
+        evicted,
+        /// Fragments dropped because they were there already.
+        duplicates,
+        /// Fragments dropped because their packet had been given up.
+        too_late,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,7 +101,7 @@ pub(crate) struct Reassembler {
     charged: usize,
     max_bytes: usize,
     timeout: Duration,
-    pub(crate) stats: ReassemblyStats,
+    pub(crate) stats: ReassemblyCounters,
 }
 
 impl Reassembler {
@@ -114,7 +115,7 @@ impl Reassembler {
             charged: 0,
             max_bytes: config.limits.reassembly_bytes,
             timeout: config.limits.reassembly_timeout,
-            stats: ReassemblyStats::default(),
+            stats: ReassemblyCounters::default(),
         }
     }
 
@@ -214,8 +215,12 @@ impl Reassembler {
         }
     }
 
-    /// Packets in the making.
-    #[cfg(test)]
+    /// Bytes that they are charged with.
+    pub(crate) fn bytes(&self) -> usize {
+        self.charged
+    }
+
+    /// Packets in the making, and those given up whose time is not up.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }

@@ -22,7 +22,7 @@ use crate::icmp::{ErrorReport, Icmp, IcmpError};
 use crate::large::{LargeFrame, TxMemory};
 use crate::link::Link;
 use crate::reassembly::Reassembler;
-use crate::stats::{FrameStats, Stats};
+use crate::stats::{FrameCounters, Stats, TcpHistograms};
 use crate::steer::{Steered, Steering};
 use crate::strays::Strays;
 use crate::tcp::{Keepalive, Tcp};
@@ -38,7 +38,7 @@ pub struct Stack {
     pub(crate) reassembler: Reassembler,
     pub(crate) udp: UdpTable,
     pub(crate) tcp: Tcp,
-    pub(crate) frames: FrameStats,
+    pub(crate) frames: FrameCounters,
     pub(crate) rx_checksum: bool,
     pub(crate) gro: bool,
     /// What it knows together with the other workers' stacks, if there are any.
@@ -69,7 +69,7 @@ impl Stack {
             reassembler: Reassembler::new(&config),
             udp: UdpTable::new(&config),
             tcp: Tcp::new(&config, now),
-            frames: FrameStats::default(),
+            frames: FrameCounters::default(),
             rx_checksum: config.rx_checksum,
             gro: config.gro,
             steered: None,
@@ -220,14 +220,19 @@ impl Stack {
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         Stats {
-            frames: self.frames,
-            tcp: self.tcp.stats,
-            udp: self.udp.stats,
-            icmp: self.icmp.stats,
-            neighbors: self.link.neighbors.stats,
-            link: self.link.stats,
-            reassembly: self.reassembler.stats,
+            frames: self.frames.snapshot(),
+            tcp: self.tcp.stats.snapshot(),
+            udp: self.udp.stats.snapshot(),
+            icmp: self.icmp.stats.snapshot(),
+            neighbors: self.link.neighbors.stats.snapshot(),
+            link: self.link.stats.snapshot(),
+            reassembly: self.reassembler.stats.snapshot(),
         }
+    }
+
+    /// Distributions that TCP has measured.
+    pub fn tcp_histograms(&self) -> TcpHistograms {
+        self.tcp.distributions.snapshot()
     }
 
     #[inline]

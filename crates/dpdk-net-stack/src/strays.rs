@@ -47,8 +47,8 @@ pub(crate) struct Strays {
     workers: Workers,
     /// Whether packets may be noted now: they may not where they come from another worker, or from ourselves.
     open: bool,
-    /// Frames that had come before those given now.
-    before: u64,
+    /// How many of the frames given have come to be handled, the batch at hand included.
+    pub(crate) begun: u64,
 }
 
 impl Stack {
@@ -84,7 +84,7 @@ impl Stack {
 
     fn open_strays(&mut self) {
         self.strays.noted.clear();
-        self.strays.before = self.frames.rx_frames;
+        self.strays.begun = 0;
         (self.strays.open, self.tcp.may_stray) = (true, true);
     }
 
@@ -103,11 +103,11 @@ impl Stack {
         !workers.is_empty()
     }
 
-    /// A frame of a batch of so many, which have been counted, has been handled: notes it if it is others'.
+    /// A frame of a batch of so many has been handled: notes it if it is others'.
     #[inline]
     pub(crate) fn note_stray(&mut self, index: usize, batch: usize) {
         if self.steered.is_some() {
-            let first = self.frames.rx_frames - self.strays.before - batch as u64;
+            let first = self.strays.begun - batch as u64;
             self.note(StrayFrame::Given(first as usize + index));
         }
     }

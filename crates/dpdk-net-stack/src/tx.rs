@@ -172,6 +172,23 @@ impl FrameQueue {
         self.frames.is_empty()
     }
 
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Bytes of the ring that are taken, with what is left free at its end.
+    pub(crate) fn bytes(&self) -> usize {
+        let (Some(first), Some(last)) = (self.frames.front(), self.frames.back()) else {
+            return 0;
+        };
+        let (head, tail) = (first.start as usize, (last.start + last.len) as usize);
+        if tail > head {
+            tail - head
+        } else {
+            self.ring.len() - head + tail
+        }
+    }
+
     /// Whether a frame of `len` bytes will be taken.
     pub(crate) fn has_room(&self, len: usize) -> bool {
         // Growing moves all frames to the front.

@@ -26,6 +26,7 @@ use slotmap::SlotMap;
 
 use crate::addr::{self, canonical};
 use crate::config::Config;
+use crate::counters;
 use crate::emit::IpMeta;
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
@@ -37,30 +38,33 @@ use crate::steer::{Steered, unspecified};
 use crate::time::Instant;
 
 pub use segments::UDP_MAX_SEGMENTS;
+pub use socket::UdpSocketInfo;
 use socket::{RECORD_HEADER, Socket, decode, encode, way};
 
-/// What happened in UDP.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UdpStats {
-    /// Datagrams put into a socket's queue.
-    pub delivered: u64,
-    /// Datagrams for a port that no socket has.
-    pub no_socket: u64,
-    /// Datagrams dropped because the socket's queue was full.
-    pub queue_full: u64,
-    /// Datagrams handed to the link.
-    pub sent: u64,
-    /// Datagrams among them that were handed over several at once (UDP segmentation).
-    pub sent_segmented: u64,
-    /// Datagrams that the application received together with others before them (UDP GRO).
-    pub received_coalesced: u64,
-    /// Sends refused because the link's queue was full.
-    pub send_blocked: u64,
-    /// ICMP errors told to a connected socket.
-    pub errors_delivered: u64,
-    /// ICMP errors that match no connected socket.
-    pub errors_unmatched: u64,
+counters! {
+    /// What happened in UDP.
+    pub struct UdpStats, UdpCounters {
+        /// Datagrams put into a socket's queue.
+        delivered,
+        /// Datagrams that applications have received.
+        received = "UdpInDatagrams",
+        /// Datagrams for a port that no socket has.
+        no_socket = "UdpNoPorts",
+        /// Datagrams dropped because the socket's queue was full.
+        queue_full = "UdpRcvbufErrors",
+        /// Datagrams handed to the link.
+        sent = "UdpOutDatagrams",
+        /// Datagrams among them that were handed over several at once (UDP segmentation).
+        sent_segmented,
+        /// Datagrams that the application received together with others before them (UDP GRO).
+        received_coalesced,
+        /// Sends refused because the link's queue was full.
+        send_blocked = "UdpSndbufErrors",
+        /// ICMP errors told to a connected socket.
+        errors_delivered,
+        /// ICMP errors that match no connected socket.
+        errors_unmatched,
+    }
 }
 
 /// How a UDP socket is bound.
@@ -140,7 +144,7 @@ pub(crate) struct UdpTable {
     /// What of datagrams' checksums is made here.
     checksums: Checksums,
     steered: Option<Steered>,
-    pub(crate) stats: UdpStats,
+    pub(crate) stats: UdpCounters,
 }
 
 impl UdpTable {
@@ -159,7 +163,7 @@ impl UdpTable {
             ports: (config.udp.ephemeral_first, config.udp.ephemeral_last),
             checksums: config.tx_checksum_offload.of_udp(),
             steered: None,
-            stats: UdpStats::default(),
+            stats: UdpCounters::default(),
         }
     }
 
@@ -285,6 +289,7 @@ impl UdpTable {
     /// Errors: `WouldBlock`, and an error that an ICMP message brought, once.
     pub(crate) fn recv(&mut self, id: UdpId, buf: &mut [u8]) -> Result<UdpRecv, Error> {
         let received = self.peek(id, buf)?;
+        self.stats.received += 1;
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.queue.pop();
         }
@@ -395,7 +400,10 @@ impl UdpTable {
                 self.stats.delivered += 1;
                 notify(&mut self.events, id, socket, Readiness::READABLE);
             }
-            None => self.stats.queue_full += 1,
+            None => {
+                socket.drops += 1;
+                self.stats.queue_full += 1;
+            }
         }
     }
 
@@ -513,6 +521,15 @@ impl UdpTable {
     /// Sockets that there are.
     pub(crate) fn len(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// So many after `after`: ids are in the order of the places that sockets have.
+    pub(crate) fn infos(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
+        let after = self.sockets.iter().skip_while(|(id, _)| Some(*id) <= after);
+        after
+            .take(most)
+            .map(|(id, socket)| (id, socket.info()))
+            .collect()
     }
 }
 

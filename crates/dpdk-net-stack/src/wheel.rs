@@ -121,6 +121,11 @@ impl<K: Copy> Wheel<K> {
         Instant::from_nanos(tick << TICK_SHIFT)
     }
 
+    /// How many timers have a deadline.
+    pub(crate) fn armed(&self) -> usize {
+        self.armed
+    }
+
     /// Takes the deadline away.
     pub(crate) fn disarm(&mut self, id: TimerId) {
         if self.nodes[id.0 as usize].place != UNARMED {

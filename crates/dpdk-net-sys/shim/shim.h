@@ -281,5 +281,6 @@ uint32_t dn_ring_capacity(const struct rte_ring *r);
 
 #include "control.h"
 #include "flow.h"
+#include "telemetry.h"
 
 #endif

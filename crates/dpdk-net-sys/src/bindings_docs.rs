@@ -514,6 +514,14 @@ pub const DN_FLOW_ERROR_ACTION_NUM: i32 = 14;
 pub const DN_FLOW_ERROR_ACTION_CONF: i32 = 15;
 pub const DN_FLOW_ERROR_ACTION: i32 = 16;
 pub const DN_FLOW_ERROR_STATE: i32 = 17;
+#[repr(C)]
+#[derive(Debug)]
+pub struct rte_tel_data {
+    _unused: [u8; 0],
+}
+pub const DN_TEL_STRING_LEN: usize = 128;
+pub const DN_TEL_DICT_ENTRIES: usize = 256;
+pub const DN_TEL_ARRAY_ENTRIES: usize = 512;
 unsafe extern "C" {
     pub fn rte_version_prefix() -> *const ::core::ffi::c_char;
     pub fn rte_version_year() -> ::core::ffi::c_uint;
@@ -770,5 +778,27 @@ unsafe extern "C" {
         port: u16,
         set: ::core::ffi::c_int,
         error: *mut dn_flow_error,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_telemetry_register(
+        cmd: *const ::core::ffi::c_char,
+        answer: ::core::option::Option<
+            unsafe extern "C" fn(
+                cmd: *const ::core::ffi::c_char,
+                params: *const ::core::ffi::c_char,
+                data: *mut rte_tel_data,
+            ) -> ::core::ffi::c_int,
+        >,
+        help: *const ::core::ffi::c_char,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_tel_dict(data: *mut rte_tel_data) -> ::core::ffi::c_int;
+    pub fn dn_tel_dict_number(
+        data: *mut rte_tel_data,
+        name: *const ::core::ffi::c_char,
+        value: u64,
+    ) -> ::core::ffi::c_int;
+    pub fn dn_tel_strings(data: *mut rte_tel_data) -> ::core::ffi::c_int;
+    pub fn dn_tel_string(
+        data: *mut rte_tel_data,
+        text: *const ::core::ffi::c_char,
     ) -> ::core::ffi::c_int;
 }

@@ -14,11 +14,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dpdk_net_stack::{RouteInfo, TcpConnection};
+use dpdk_net_stack::{NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo};
 
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State, migrate};
-use crate::stats::ShardStats;
+use crate::stats::{ShardStats, WorkerThread};
 
 thread_local! {
     static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
@@ -89,16 +89,48 @@ impl Handle {
         let state = self.shard.lock();
         ShardStats {
             stack: state.stack.stats(),
-            worker: state.worker,
+            worker: state.worker.snapshot(),
+            turns: state.turns.snapshot(),
+            tx_offloads_given_up: state.given_up,
             tcp_connections: state.stack.tcp_count(),
             tcp_orphans: state.stack.tcp_orphans(),
         }
+    }
+
+    /// The thread that the worker runs on.
+    pub fn thread(&self) -> WorkerThread {
+        self.shard.thread()
+    }
+
+    /// What the runtime of the worker tells of itself, at the worker's first queue.
+    pub(crate) fn runtime_metrics(&self) -> Option<&tokio::runtime::RuntimeMetrics> {
+        self.shard.runtime().get()
     }
 
     /// Every TCP connection of the shard. The cost grows with their number, and the worker waits
     /// meanwhile: this is for people, not for a loop.
     pub fn connections(&self) -> Vec<TcpConnection> {
         self.with(|state| state.stack.tcp_connections().into_iter().collect())
+    }
+
+    /// Up to `most` connections in detail, those behind `after` in the stack's order; an empty list is the end of it. Each call is
+    /// one critical section, so hundreds at a time keep no worker for long. Connections that come and go meanwhile may be in the list or
+    /// not, all others are, once.
+    pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
+        self.with(|state| {
+            let all = state.stack.tcp_connections_by_id().into_iter();
+            let ids = all.map(|(id, _)| id);
+            let ids: Vec<TcpId> = match after {
+                None => ids.take(most).collect(),
+                Some(after) => ids
+                    .skip_while(|id| *id != after)
+                    .skip(1)
+                    .take(most)
+                    .collect(),
+            };
+            let info = |id| Some((id, state.stack.tcp_info(id).ok()?));
+            ids.into_iter().filter_map(info).collect()
+        })
     }
 
     /// The addresses of the shard's interface, the IPv6 link-local one included.
@@ -115,6 +147,11 @@ impl Handle {
     /// The routes of the shard's stack, in the order of precedence.
     pub fn routes(&self) -> Vec<RouteInfo> {
         self.with(|state| state.stack.routes())
+    }
+
+    /// The neighbours that the shard's stack knows.
+    pub fn neighbors(&self) -> Vec<NeighborInfo> {
+        self.with(|state| state.stack.neighbors())
     }
 
     /// Refuses new connections from now on (`true`), or takes them again (`false`). Established ones

@@ -37,6 +37,7 @@
 //!
 //! # Features
 //! - `config`, on by default: [`App::from_file`].
+//! - `control`, on by default: [`AppBuilder::control_socket`], and its client.
 //! - `axum`: `axum::serve` takes our `TcpListener`.
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
@@ -51,11 +52,14 @@ pub mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod capture;
+#[cfg(feature = "control")]
+pub mod control;
 mod device;
 pub mod dhcp;
 mod error;
 mod handle;
 mod idle;
+pub mod metrics;
 pub mod net;
 pub mod peers;
 mod pin;
@@ -77,7 +81,7 @@ pub use idle::IdlePolicy;
 pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 #[cfg(feature = "resolver")]
 pub use resolver::{Dns, ResolverConfig};
-pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerStats};
+pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerHistograms, WorkerStats, WorkerThread};
 pub use worker::{Drained, Reactor, Worker, WorkerConfig};
 
 #[cfg(feature = "config")]

@@ -104,6 +104,11 @@ impl fmt::Debug for PeersControl {
 }
 
 impl PeersControl {
+    /// What the table of flows and sockets could not keep.
+    pub fn steering_stats(&self) -> SteeringStats {
+        self.0.steering.stats()
+    }
+
     /// Flows, and words of sockets, that the table of owners has now. Looks at all of it: for people and tests.
     pub fn entries(&self) -> (usize, usize) {
         let table = &self.0.steering;

@@ -32,11 +32,12 @@ use std::task::{Context, Poll, Waker, ready};
 use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack, TcpId, UdpId};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use slotmap::{Key, SecondaryMap};
+use tokio::runtime::RuntimeMetrics;
 use tokio::task::coop;
 
 use crate::capture::Tap;
 use crate::error::{io_error, worker_gone};
-use crate::stats::WorkerStats;
+use crate::stats::{WorkerCounters, WorkerDistributions, WorkerThread};
 use crate::wakers::{Side, SocketWakers};
 
 pub(crate) use self::migrate::migrate;
@@ -44,6 +45,9 @@ pub(crate) use self::migrate::migrate;
 /// A worker's stack and the wakers of its sockets. See the module's header for the rules of its lock.
 pub(crate) struct Shard {
     state: Mutex<State>,
+    thread: WorkerThread,
+    /// Of the runtime that it was given, once for all queues of a worker: the first one's.
+    runtime: OnceLock<RuntimeMetrics>,
     #[cfg(feature = "resolver")]
     names: crate::resolver::Names,
 }
@@ -55,7 +59,10 @@ pub(crate) struct State {
     /// The time of the worker's current turn: what socket operations use as "now".
     pub(crate) now: Instant,
     /// Figures of the worker's loop.
-    pub(crate) worker: WorkerStats,
+    pub(crate) worker: WorkerCounters,
+    pub(crate) turns: WorkerDistributions,
+    /// Offloads that the driver does not do: [`ShardStats`](crate::ShardStats) has them.
+    pub(crate) given_up: u64,
     /// The worker has ended: nothing will ever be ready again.
     pub(crate) ended: bool,
     /// The worker is ending: no connection comes here any more.
@@ -84,12 +91,16 @@ impl Shard {
         #[cfg(feature = "resolver")] dns: crate::resolver::Dns,
     ) -> Arc<Self> {
         Arc::new(Self {
+            runtime: OnceLock::new(),
             #[cfg(feature = "resolver")]
             names: crate::resolver::Names::new(dns),
+            thread: WorkerThread::current(),
             state: Mutex::new(State {
                 stack,
                 now,
-                worker: WorkerStats::default(),
+                worker: WorkerCounters::default(),
+                turns: WorkerDistributions::default(),
+                given_up: 0,
                 ended: false,
                 closing: false,
                 taps: None,
@@ -102,10 +113,20 @@ impl Shard {
         })
     }
 
+    /// The thread that it was made on, which is its worker's.
+    pub(crate) fn thread(&self) -> WorkerThread {
+        self.thread
+    }
+
     /// How names are resolved here. Not behind the lock.
     #[cfg(feature = "resolver")]
     pub(crate) fn names(&self) -> &crate::resolver::Names {
         &self.names
+    }
+
+    /// What the worker's runtime tells of itself. Not behind the lock.
+    pub(crate) fn runtime(&self) -> &OnceLock<RuntimeMetrics> {
+        &self.runtime
     }
 
     #[inline]

@@ -5,57 +5,75 @@
 
 use std::time::Duration;
 
+use dpdk_net_rte::LcoreId;
 use dpdk_net_rte::port::{Offloads, PortStats};
-use dpdk_net_stack::{Stats as StackStats, TcpConnection};
+use dpdk_net_stack::{Stats as StackStats, TcpConnection, counters, histograms};
 
-/// What a worker's loop did since it started. All are counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WorkerStats {
-    /// Turns of the loop.
-    pub turns: u64,
-    /// Turns in which a frame came or went, or a timer ran.
-    pub busy_turns: u64,
-    /// Frames taken from the RX queue.
-    pub rx_frames: u64,
-    /// Frames handed to the TX queue.
-    pub tx_frames: u64,
-    /// Turns in which the TX ring did not take all that was ready; the rest was kept, in order.
-    pub tx_ring_full: u64,
-    /// Turns in which the mempool had no mbuf for a frame to send; the stack kept its output.
-    pub no_mbufs: u64,
-    /// Times that mbufs for frames to send came from the pool for all workers, as the worker's own had none.
-    pub fallback_mbufs: u64,
-    /// Packets that came to this worker's queue and were handed to the worker whose they are. How many it was handed itself is
-    /// [`FrameStats::strays_taken`](dpdk_net_stack::FrameStats::strays_taken).
-    pub handed_over: u64,
-    /// Packets to be handed over that were dropped, as the other worker's ring was full.
-    pub hand_over_full: u64,
-    /// Packets to be handed over that were dropped, as there was no mbuf for a copy.
-    pub hand_over_no_mbufs: u64,
-    /// What was learnt of neighbours and not told to a worker whose mailbox was full.
-    pub news_dropped: u64,
-    /// Received frames dropped because their chain of mbufs does not fit into one.
-    pub rx_not_contiguous: u64,
-    /// Frames the stack produced that fit no mbuf; dropped.
-    pub tx_oversize: u64,
-    /// Packets of several segments that were handed to the NIC to be cut (TSO).
-    pub tx_cut_by_nic: u64,
-    /// Packets made in software that the driver refused, or never took, as they asked for an offload.
-    pub tx_redone: u64,
-    /// Offloads that the driver turned out not to do and that are done in software since: the bits of
-    /// [`TxOffloads`](dpdk_net_rte::port::TxOffloads).
-    pub tx_offloads_given_up: u64,
-    /// Runs of the stack's timers.
-    pub timer_runs: u64,
-    /// Wakers woken.
-    pub wakes: u64,
-    /// Frames captured, one by two captures counted twice: see [`capture`](crate::capture).
-    pub captured: u64,
-    /// Frames to be captured that were lost, as there was no room for them.
-    pub capture_lost: u64,
-    /// Frames that a capture's filter did not take.
-    pub capture_filtered: u64,
+counters! {
+    /// What a worker's loop did since it started. All are counts.
+    pub struct WorkerStats, WorkerCounters {
+        /// Turns of the loop.
+        turns,
+        /// Turns in which a frame came or went, or a timer ran.
+        busy_turns,
+        /// Frames taken from the RX queue.
+        rx_frames,
+        /// Bursts in which the RX queue delivered something.
+        rx_bursts,
+        /// Looks at the RX queue that found nothing.
+        empty_polls,
+        /// Frames handed to the TX queue.
+        tx_frames,
+        /// Turns in which the TX ring did not take all that was ready; the rest was kept, in order.
+        tx_ring_full,
+        /// Turns in which the mempool had no mbuf for a frame to send; the stack kept its output.
+        no_mbufs,
+        /// Times that mbufs for frames to send came from the pool for all workers, as the worker's own had none.
+        fallback_mbufs,
+        /// Packets that came to this worker's queue and were handed to the worker whose they are. How many it was handed itself
+        /// is [`FrameStats::strays_taken`](dpdk_net_stack::FrameStats::strays_taken).
+        handed_over,
+        /// Packets to be handed over that were dropped, as the other worker's ring was full.
+        hand_over_full,
+        /// Packets to be handed over that were dropped, as there was no mbuf for a copy.
+        hand_over_no_mbufs,
+        /// What was learnt of neighbours and not told to a worker whose mailbox was full.
+        news_dropped,
+        /// Received frames dropped because their chain of mbufs does not fit into one.
+        rx_not_contiguous,
+        /// Frames the stack produced that fit no mbuf; dropped.
+        tx_oversize,
+        /// Packets of several segments that were handed to the NIC to be cut (TSO).
+        tx_cut_by_nic,
+        /// Packets made in software that the driver refused, or never took, as they asked for an offload.
+        tx_redone,
+        /// Runs of the stack's timers.
+        timer_runs,
+        /// Wakers woken.
+        wakes,
+        /// Frames captured, one by two captures counted twice: see [`capture`](crate::capture).
+        captured,
+        /// Frames to be captured that were lost, as there was no room for them.
+        capture_lost,
+        /// Frames that a capture's filter did not take.
+        capture_filtered,
+        /// Time of the turns in which something came, went or was due, tasks that ran after them included.
+        busy: Cycles,
+        /// Time of the other turns, tasks that ran after them and idling included.
+        idle: Cycles,
+    }
+}
+
+histograms! {
+    /// How a worker's turns were spread.
+    pub struct WorkerHistograms, WorkerDistributions {
+        /// Time from the beginning of a turn in which something came, went or was due to that of the next turn.
+        busy_turn: Nanoseconds,
+        /// Time from the beginning of any other turn to that of the next one: tasks alone, or idling.
+        idle_turn: Nanoseconds,
+        /// Frames that one burst took from the RX queue.
+        rx_batch,
+    }
 }
 
 /// The figures of one shard: its stack and its worker. See [`crate::Handle::stats`].
@@ -66,10 +84,46 @@ pub struct ShardStats {
     pub stack: StackStats,
     /// The worker's counters.
     pub worker: WorkerStats,
+    /// How long the worker's turns took, and how much it received at once.
+    pub turns: WorkerHistograms,
+    /// Offloads that the driver turned out not to do and that are done in software since: the bits of
+    /// [`TxOffloads`](dpdk_net_rte::port::TxOffloads).
+    pub tx_offloads_given_up: u64,
     /// TCP connections in any state, orphans included.
     pub tcp_connections: usize,
     /// TCP connections that their application let go of and that finish by themselves.
     pub tcp_orphans: usize,
+}
+
+/// The thread that a worker runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerThread {
+    /// The lcore that it is, if it is one.
+    pub lcore: Option<LcoreId>,
+    /// The kernel's id of it: `/proc/self/task/ID`.
+    pub id: i32,
+}
+
+impl WorkerThread {
+    pub(crate) fn current() -> Self {
+        Self {
+            lcore: LcoreId::current(),
+            id: rustix::thread::gettid().as_raw_nonzero().get(),
+        }
+    }
+
+    /// The CPU that it runs on, or ran on last; `None` if the kernel does not tell.
+    pub fn cpu(&self) -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", self.id)).ok()?;
+        last_cpu(&stat)
+    }
+}
+
+/// The field `processor` of proc_pid_stat(5). The second one, a name in parentheses, may have blanks in it.
+fn last_cpu(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(39 - 3)?.parse().ok()
 }
 
 /// How full a mempool is.
@@ -104,4 +158,17 @@ pub struct Snapshot {
     pub connections: Vec<TcpConnection>,
     /// TCP connections that their application let go of and that finish by themselves.
     pub tcp_orphans: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_of_a_thread_is_one_that_it_may_run_on() {
+        let cpu = WorkerThread::current().cpu().unwrap();
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        assert!(allowed.is_set(cpu as usize), "{cpu}");
+        assert_eq!(last_cpu("1 (a) b) S 1"), None);
+    }
 }

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use dpdk_net_rte::tsc::TscClock;
+use dpdk_net_rte::tsc::{self, TscClock};
 use dpdk_net_stack::{Instant, Stack};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::JoinHandle;
@@ -58,6 +58,10 @@ pub struct Reactor {
     /// Wakers between their removal from the shard and their wake; kept for its allocation.
     wake: Vec<Waker>,
     idle: IdlePolicy,
+    /// What the counter read in the last turn, and whether there was something to do in it.
+    last: (u64, bool),
+    /// Frames given to the device.
+    sent: u64,
     /// Turns in a row in which nothing happened, of all reactors of the worker; and how many those are.
     idle_turns: Arc<AtomicU32>,
     reactors: u32,
@@ -113,6 +117,8 @@ impl Reactor {
             clock,
             wake: Vec::new(),
             idle: config.idle,
+            last: (tsc::now(), false),
+            sent: 0,
             idle_turns: Arc::default(),
             reactors: 1,
         })
@@ -129,12 +135,13 @@ impl Reactor {
     pub fn turn(&mut self) -> bool {
         let received = self.device.receive();
         let taken = self.hand_over.as_mut().map_or(0, |others| others.take());
-        let now = Instant::from_nanos(self.clock.nanos());
+        let cycles = tsc::now();
+        let now = Instant::from_nanos(self.clock.at(cycles));
         let (due, tapped);
         {
             let mut guard = self.shard.lock();
             let state = &mut *guard;
-            state.now = now;
+            let before = std::mem::replace(&mut state.now, now);
             let (frames, output, mut watch) = self.device.parts();
             // What tasks wrote since the last turn goes first, what came in after it: an answer is written
             // before the next turn, so it leaves together with the ACK and its connection is asked once.
@@ -178,9 +185,27 @@ impl Reactor {
                 watch.count(worker);
             }
             let counts = output.take_counts();
+            let busy = received + taken > 0 || produced > 0 || due;
             worker.turns += 1;
-            worker.busy_turns += u64::from(received + taken > 0 || produced > 0 || due);
-            worker.rx_frames += received as u64;
+            worker.busy_turns += u64::from(busy);
+            if received > 0 {
+                worker.rx_frames += received as u64;
+                worker.rx_bursts += 1;
+                state.turns.rx_batch.record(received as u64);
+            } else {
+                worker.empty_polls += 1;
+            }
+            // Only now is it known how long the turn before took, with the tasks that it woke.
+            let (began, was_busy) = std::mem::replace(&mut self.last, (cycles, busy));
+            let lasted = now.as_nanos().saturating_sub(before.as_nanos());
+            if was_busy {
+                worker.busy += cycles.saturating_sub(began);
+                state.turns.busy_turn.record(lasted);
+            } else {
+                worker.idle += cycles.saturating_sub(began);
+                state.turns.idle_turn.record(lasted);
+            }
+            self.sent += produced as u64;
             worker.tx_frames += produced as u64;
             worker.timer_runs += u64::from(due);
             worker.wakes += self.wake.len() as u64;
@@ -192,7 +217,7 @@ impl Reactor {
             worker.tx_cut_by_nic += counts.cut_by_nic;
             worker.tx_redone += counts.redone;
             if counts.given_up != 0 {
-                worker.tx_offloads_given_up |= counts.given_up;
+                state.given_up |= counts.given_up;
                 let offload = output.checksum_offload();
                 state.stack.set_tx_checksum_offload(offload);
             }
@@ -229,9 +254,9 @@ impl Reactor {
         let clock = self.clock;
         run_until(&clock, FLUSH, || {
             self.turn();
-            let sent = self.lock_tx_frames();
+            let sent = self.sent;
             self.turn();
-            !self.device.has_unsent() && self.lock_tx_frames() == sent
+            !self.device.has_unsent() && self.sent == sent
         })
     }
 
@@ -256,10 +281,6 @@ impl Reactor {
         #[cfg(feature = "resolver")]
         self.shard.names().end();
         self.wake_all();
-    }
-
-    fn lock_tx_frames(&self) -> u64 {
-        self.shard.lock().worker.tx_frames
     }
 }
 
@@ -413,6 +434,8 @@ impl Worker {
             .on_thread_start(move || affinity.apply())
             .build_local(LocalOptions::default())
             .map_err(Error::Runtime)?;
+        // The first one of its shard counts.
+        let _ = (handle.shard().runtime()).set(runtime.handle().metrics());
         let serve = |reactor: Reactor| {
             let handle = reactor.handle();
             let reactor = Rc::new(RefCell::new(reactor));

@@ -355,11 +355,16 @@ fn what_a_slow_reader_misses_is_counted_and_told_where() {
             // Nobody reads meanwhile.
             exchange(&net, 2_000_000).await;
             quiet(&net).await;
-            let mut file = vec![0; 100_000];
+            let full = net.server.stats().worker.captured;
+            let mut file = vec![0; 30_000];
             reader.read_exact(&mut file).await.unwrap();
-            // There is room again: what comes now tells how much was lost before.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            exchange(&net, 1_000).await;
+            // There is room again, for what tells how much was lost before.
+            while net.server.stats().worker.captured == full {
+                exchange(&net, 10).await;
+                let mut some = [0; 1_000];
+                let read = reader.read(&mut some).await.unwrap();
+                file.extend(&some[..read]);
+            }
             drop(end);
             reader.read_to_end(&mut file).await.unwrap();
             file

@@ -7,7 +7,6 @@ mod files;
 mod filter;
 mod stream;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -16,18 +15,19 @@ use serde_json::json;
 use self::files::{Files, Rotation};
 use self::stream::Outcome;
 use crate::failure::{Failure, Result};
+use crate::running::Which;
 
 const AFTER_HELP: &str = "\
 Examples:
-  dpdk-net capture --socket /run/web.sock -w web.pcapng 'tcp port 443'
+  dpdk-net capture -w web.pcapng 'tcp port 443'
       What comes and goes on port 443, until Ctrl-C.
-  dpdk-net capture --socket /run/web.sock -w - | tshark -r -
+  dpdk-net capture -w - | tshark -r -
       Everything, printed while it comes.
-  dpdk-net capture --socket /run/web.sock -w drops.pcapng --dropped -c 100
+  dpdk-net capture -w drops.pcapng --dropped -c 100
       The first hundred frames that the stack drops, each with the reason as a comment.
-  dpdk-net capture --socket /run/web.sock -w ring.pcapng -s 96 -C 100 -W 10
+  dpdk-net capture -w ring.pcapng -s 96 -C 100 -W 10
       The first 96 bytes of each frame, in ten files of 100 MB, the oldest overwritten.
-  dpdk-net capture --socket /run/web.sock -w 'web-%H%M.pcapng' -G 600 --queue 0
+  dpdk-net capture -w 'web-%H%M.pcapng' -G 600 --queue 0
       Frames of queue 0, a file for every ten minutes.
 
 Exit code: 0 when all went well, 1 where the service or a file refused, 2 for a mistake on the command line.";
@@ -44,9 +44,8 @@ pub(crate) struct CaptureArgs {
     #[arg(value_name = "FILTER", trailing_var_arg = true)]
     filter: Vec<String>,
 
-    /// The control socket of the service
-    #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    #[command(flatten)]
+    which: Which,
 
     /// The file to write; `-` is standard output
     #[arg(short = 'w', long, value_name = "FILE")]
@@ -139,12 +138,8 @@ pub(crate) fn run(args: &CaptureArgs) -> Result {
         question["program"] = program.collect();
         question["filter"] = text.into();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}"), ""))?;
-    let outcome = runtime.block_on(stream::capture(&args.socket, &question, files))?;
-    let Outcome { captured, lost } = outcome;
+    let client = args.which.connect()?;
+    let Outcome { captured, lost } = stream::capture(client, &question, files)?;
     match lost {
         Some(lost) => eprintln!("{captured} packets captured, {lost} lost"),
         None => {

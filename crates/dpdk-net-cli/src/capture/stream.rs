@@ -1,23 +1,21 @@
 //! The service's side of a capture, as it comes: blocks to the files until it is over.
 
-use std::path::Path;
+use std::io::BufRead;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use dpdk_net::control::{Client, ControlStream};
 use dpdk_net::packet::pcapng::{Block, kind};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use super::files::Files;
 use crate::failure::{Failure, Result};
 
-/// How long the service may take to answer, and to end a capture.
+/// How long the service may take to end a capture.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Bytes that are read at once.
-const READ: usize = 256 * 1024;
 
 /// What a capture came to.
 #[derive(Debug)]
@@ -29,34 +27,10 @@ pub(super) struct Outcome {
 }
 
 /// Asks the service and writes what it sends, until it ends or SIGINT, SIGTERM or SIGHUP comes.
-pub(super) async fn capture(socket: &Path, question: &Value, files: Files) -> Result<Outcome> {
-    let cannot = |what: &str, error: std::io::Error| {
-        let remedy = "is the service running, has it a control socket there ([control] socket), and are you its user or root?";
-        Failure::new(
-            format!("cannot {what} {}: {error}", socket.display()),
-            remedy,
-        )
-    };
-    let mut signals = Signals::new()?;
-    let connection = UnixStream::connect(socket)
-        .await
-        .map_err(|error| cannot("connect to", error))?;
-    let (rx, mut tx) = connection.into_split();
-    let mut rx = BufReader::with_capacity(READ, rx);
-    let question = format!("{question}\n");
-    tx.write_all(question.as_bytes())
-        .await
-        .map_err(|error| cannot("ask", error))?;
-    let mut line = Vec::new();
-    let answer = timeout(
-        PATIENCE,
-        (&mut rx).take(READ as u64).read_until(b'\n', &mut line),
-    )
-    .await;
-    let answer = answer.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    answer.map_err(|error| cannot("hear from", error))?;
-    accepted(&line)?;
-
+pub(super) fn capture(client: Client, question: &Value, files: Files) -> Result<Outcome> {
+    let ending = Ending::new()?;
+    let (_, mut stream) = client.stream(question)?;
+    ending.begin(&stream)?;
     let mut written = Written {
         files,
         rest: Vec::new(),
@@ -64,42 +38,23 @@ pub(super) async fn capture(socket: &Path, question: &Value, files: Files) -> Re
         lost: None,
         full: false,
     };
-    let mut ending = false;
     loop {
-        let patience = if ending { PATIENCE } else { Duration::MAX };
-        let came = tokio::select! {
-            biased;
-            () = signals.any() => {
-                if ending {
-                    break;
-                }
-                None
+        let came = match stream.fill_buf() {
+            Ok(came) => came,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(Failure::new(format!("the capture broke off: {error}"), ""));
             }
-            came = timeout(patience, rx.fill_buf()) => Some(came),
         };
-        match came {
-            None => {}
-            // It was told to end, and does not.
-            Some(Err(_)) => break,
-            Some(Ok(came)) => {
-                let came = came.map_err(|error| cannot("read from", error))?;
-                if came.is_empty() {
-                    break;
-                }
-                let len = came.len();
-                written.take(came)?;
-                rx.consume(len);
-                if !written.full {
-                    continue;
-                }
-            }
+        if came.is_empty() {
+            break;
         }
-        if !ending {
-            ending = true;
-            // What it still holds comes, and its figures.
-            tx.shutdown()
-                .await
-                .map_err(|error| cannot("end the capture at", error))?;
+        let len = came.len();
+        written.take(came)?;
+        stream.consume(len);
+        if written.full {
+            // What it still holds is not written, but its figures are.
+            finish(stream.get_ref());
         }
     }
     written.files.flush()?;
@@ -107,6 +62,63 @@ pub(super) async fn capture(socket: &Path, question: &Value, files: Files) -> Re
         captured: written.captured,
         lost: written.lost,
     })
+}
+
+/// Has the service end the capture: it sends what it still holds and closes.
+fn finish(connection: &UnixStream) {
+    // Where the connection is gone already, reading tells.
+    let _ = connection.shutdown(Shutdown::Write);
+}
+
+/// What has the capture end: the first signal in good order, another one at once.
+struct Ending {
+    runtime: tokio::runtime::Runtime,
+    signals: [Signal; 3],
+}
+
+impl Ending {
+    /// Signals are heard from here on.
+    fn new() -> Result<Self> {
+        let cannot = |error| Failure::new(format!("cannot hear signals: {error}"), "");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(cannot)?;
+        let of = |kind| signal(kind).map_err(cannot);
+        let guard = runtime.enter();
+        let signals = [
+            of(SignalKind::interrupt())?,
+            of(SignalKind::terminate())?,
+            of(SignalKind::hangup())?,
+        ];
+        drop(guard);
+        Ok(Self { runtime, signals })
+    }
+
+    /// Ends this one.
+    fn begin(mut self, stream: &ControlStream) -> Result {
+        let cannot = |error| Failure::new(format!("cannot hear signals: {error}"), "");
+        let connection = stream.get_ref().try_clone().map_err(cannot)?;
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        let hear = move || {
+            self.runtime.block_on(async {
+                any(&mut self.signals).await;
+                finish(&connection);
+                let _ = timeout(PATIENCE, any(&mut self.signals)).await;
+                let _ = connection.shutdown(Shutdown::Both);
+            });
+        };
+        thread.spawn(hear).map(drop).map_err(cannot)
+    }
+}
+
+async fn any(signals: &mut [Signal; 3]) {
+    let [interrupt, terminate, hangup] = signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
 }
 
 /// What has come, and what of it has been written.
@@ -148,70 +160,5 @@ impl Written {
             false => self.full = true,
         }
         Ok(())
-    }
-}
-
-/// Whether the service does what it was asked, by its first line.
-fn accepted(line: &[u8]) -> Result {
-    let answer: Value = serde_json::from_slice(line).map_err(|_| {
-        let said = String::from_utf8_lossy(line);
-        Failure::new(
-            format!(
-                "no control socket of dpdk-net: it answers {:?}",
-                said.trim_end()
-            ),
-            "",
-        )
-    })?;
-    if answer["ok"] == true {
-        return Ok(());
-    }
-    let why = answer["error"].as_str().unwrap_or("it does not say why");
-    Err(Failure::new(format!("the service refused: {why}"), ""))
-}
-
-/// Those that end a capture.
-struct Signals([tokio::signal::unix::Signal; 3]);
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let of = |kind| {
-            signal(kind).map_err(|error| Failure::new(format!("cannot hear signals: {error}"), ""))
-        };
-        Ok(Self([
-            of(SignalKind::interrupt())?,
-            of(SignalKind::terminate())?,
-            of(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_told_and_what_is_no_answer_too() {
-        assert!(accepted(b"{\"version\":1,\"ok\":true,\"result\":{}}\n").is_ok());
-        let refused =
-            accepted(b"{\"version\":1,\"ok\":false,\"error\":\"there is no port\"}\n").unwrap_err();
-        assert_eq!(refused.what(), "the service refused: there is no port");
-        for line in [&b"220 mail\r\n"[..], b""] {
-            assert!(
-                accepted(line)
-                    .unwrap_err()
-                    .what()
-                    .contains("no control socket")
-            );
-        }
     }
 }

@@ -1,14 +1,15 @@
-//! `[[listener]]` and `[[route]]`.
+//! `[[listener]]`, `[[route]]` and where `[metrics]` are served.
 
 use std::net::IpAddr;
 
 use super::{Check, port_name};
 use crate::problem::Kind;
-use crate::sections::{Network, Protocol, Route};
+use crate::sections::{Network, Protocol, Route, Transport};
 use crate::suggest::suggestion;
 
 pub(super) fn check(check: &mut Check<'_>) {
     listeners(check);
+    metrics(check);
     let listeners: Vec<&str> = check
         .config
         .listener
@@ -99,18 +100,70 @@ fn listeners(check: &mut Check<'_>) {
         };
         let path = format!("listener[{index}].address");
         let problem = check.tell(&path, format!("no port has the address {addr}"), help);
-        let keys = ["addresses", "vlans", "dhcp4", "dhcp6", "slaac"];
-        let all = networks
-            .iter()
-            .map(|(at, ..)| at.as_str())
-            .chain(["network"]);
-        problem.depends = all
-            .flat_map(|at| keys.map(|key| format!("{at}.{key}")))
-            .collect();
+        problem.depends = addresses_of(&networks);
         if networks.is_empty() {
             problem.depends.push("port".to_owned());
         }
     }
+}
+
+fn metrics(check: &mut Check<'_>) {
+    let config = check.config;
+    let metrics = &config.metrics;
+    let Some(listen) = metrics.listen else {
+        let given = [
+            ("path", metrics.path.is_some()),
+            ("transport", metrics.transport.is_some()),
+        ];
+        for (key, _) in given.iter().filter(|(_, given)| *given) {
+            let message = format!("`{key}` is of no effect here");
+            let help = "it goes with listen = \"127.0.0.1:9464\"";
+            let problem = check.tell(&format!("metrics.{key}"), message, help);
+            problem.depends = vec!["metrics.listen".to_owned()];
+        }
+        return;
+    };
+    if let Some(path) = &metrics.path
+        && !is_path(path)
+    {
+        check.tell(
+            "metrics.path",
+            format!("`{path}` is no path"),
+            "paths begin with a slash, and have no query: \"/metrics\"",
+        );
+    }
+    let addr = listen.0.ip();
+    let networks = config.networks();
+    let has = |(_, _, network): &(_, _, &Network)| may_have(network, addr);
+    if metrics.transport == Some(Transport::Stack)
+        && !addr.is_unspecified()
+        && !networks.is_empty()
+        && !networks.iter().any(has)
+    {
+        let problem = check.tell(
+            "metrics.listen",
+            format!("no port has the address {addr}"),
+            "with transport = \"stack\" it is one of a port's; \"[::]\" stands for all of the first port",
+        );
+        problem.depends = addresses_of(&networks);
+        problem.depends.push("metrics.transport".to_owned());
+    }
+}
+
+/// Whether it is the path of a URL alone.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.contains(['?', '#']) && !text.contains(char::is_whitespace)
+}
+
+/// Where the addresses of these networks stand, or would.
+fn addresses_of<T, U>(networks: &[(String, T, U)]) -> Vec<String> {
+    let keys = ["addresses", "vlans", "dhcp4", "dhcp6", "slaac"];
+    let all = networks
+        .iter()
+        .map(|(at, ..)| at.as_str())
+        .chain(["network"]);
+    all.flat_map(|at| keys.map(|key| format!("{at}.{key}")))
+        .collect()
 }
 
 /// Where the names of so many ports stand, whichever of these keys they have.
@@ -175,9 +228,7 @@ fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
         }
     }
     if let Some(path) = &route.path
-        && (!path.starts_with('/')
-            || path.contains(['?', '#'])
-            || path.contains(char::is_whitespace))
+        && !is_path(path)
     {
         check.tell(
             &format!("{at}.path"),

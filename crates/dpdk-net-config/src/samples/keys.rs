@@ -6,6 +6,13 @@ port[0].vdev = "net_tap0"
 network.addresses[0] = "198.18.0.2/24"
 "#;
 
+/// A port with an address, at which figures are served.
+const SCRAPED: &str = r#"
+port[0].vdev = "net_tap0"
+network.addresses[0] = "198.18.0.2/24"
+metrics.listen = "198.18.0.2:9464"
+"#;
+
 /// A port without a device.
 const BARE: &str = r#"
 network.addresses[0] = "198.18.0.2/24"
@@ -333,6 +340,9 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
     (PROXY, "route[0].proxy.connect_timeout", r#""1 s""#),
     (PROXY, "route[0].proxy.response_timeout", r#""30 s""#),
     (PROXY, "route[0].proxy.body_limit", r#""10 MiB""#),
+    (PORT, "metrics.listen", r#""127.0.0.1:9464""#),
+    (SCRAPED, "metrics.path", r#""/figures""#),
+    (SCRAPED, "metrics.transport", r#""stack""#),
     (PORT, "metrics.log_interval", r#""10 s""#),
     (PORT, "control.socket", r#""/run/dpdk-net.sock""#),
     (PORT, "log.filter", r#""warn,dpdk_net=debug""#),

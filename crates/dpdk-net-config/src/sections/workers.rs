@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::decode::section;
 use crate::lcores::Lcores;
+use crate::sections::ListenAddr;
 use crate::value::{Time, choice};
 
 choice! {
@@ -62,9 +63,25 @@ section! {
     }
 }
 
+choice! {
+    /// Over what figures are served.
+    pub enum Transport {
+        /// The kernel's sockets.
+        Kernel = "kernel",
+        /// The application's own stack, at the first queue of the port that has the address.
+        Stack = "stack",
+    }
+}
+
 section! {
     /// Figures.
     pub struct Metrics: Default {
+        /// Where they are served to Prometheus over HTTP; who can connect can read them. Nowhere by default.
+        opt listen: ListenAddr;
+        /// The path.
+        opt path: String { default: "/metrics" };
+        /// Over what: `stack` has to have the address.
+        opt transport: Transport { default: "kernel" };
         /// How often the figures of each queue are written to the log. Not at all by default.
         opt log_interval: Time { range: Some((100_000, 86_400_000_000)), live: true };
     }

@@ -131,7 +131,7 @@ fn echo_to_a_group_is_answered_over_ipv6_only_and_from_our_address() {
         b"x",
     ));
     assert!(bed.sent().is_empty());
-    assert_eq!(bed.icmp.stats.echo_ignored, 2);
+    assert_eq!(bed.icmp.stats.snapshot().echo_ignored, 2);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn echo_replies_are_limited_in_rate() {
         ));
     }
     assert_eq!(bed.sent().len(), 10);
-    assert_eq!(bed.icmp.stats.echo_limited, 90);
+    assert_eq!(bed.icmp.stats.snapshot().echo_limited, 90);
 }
 
 #[test]
@@ -242,7 +242,11 @@ fn errors_are_never_sent_about_errors_groups_broadcasts_or_later_fragments() {
             0,
             "case {i}"
         );
-        assert_eq!(bed.icmp.stats.errors_suppressed, i as u64 + 1, "case {i}");
+        assert_eq!(
+            bed.icmp.stats.snapshot().errors_suppressed,
+            i as u64 + 1,
+            "case {i}"
+        );
     }
     let mut later = udp("198.18.0.1", "198.18.0.2");
     later[21] = 1;
@@ -265,7 +269,7 @@ fn errors_are_limited_in_rate_and_start_again_in_the_next_second() {
     let sent: usize = (0..100)
         .map(|_| bed.errors_about(&about, false, IcmpError::PortUnreachable))
         .sum();
-    assert_eq!((sent, bed.icmp.stats.errors_limited), (5, 95));
+    assert_eq!((sent, bed.icmp.stats.snapshot().errors_limited), (5, 95));
     bed.icmp.send_error(
         at(2_000),
         &mut bed.link,
@@ -526,7 +530,7 @@ fn errors_about_what_cannot_have_been_sent_from_here_are_counted_only() {
             None
         );
     }
-    assert_eq!(bed.icmp.stats.errors_unusable, 6);
+    assert_eq!(bed.icmp.stats.snapshot().errors_unusable, 6);
 }
 
 proptest! {

@@ -1,5 +1,7 @@
 //! Frames that something is wrong with: counted by cause, and a few of them answered.
 
+use core::net::IpAddr;
+
 use dpdk_net_packet::{ParseError, RxMeta, ethernet};
 
 use crate::stack::Stack;
@@ -16,6 +18,14 @@ impl Stack {
         error: ParseError,
     ) {
         self.count_malformed(error);
+        if let ParseError::TcpTruncated
+        | ParseError::TcpBadHeaderLength
+        | ParseError::TcpBadChecksum = error
+            && self.is_for_us(frame, meta)
+        {
+            self.tcp.stats.rx_segments += 1;
+            self.tcp.stats.rx_errors += 1;
+        }
         if let ParseError::Ipv6ParameterProblem { .. } | ParseError::Ipv4BadOption { .. } = error
             && let Ok(link) = ethernet::Frame::parse(frame)
             && (link.dst == self.link.ifaces.mac() || link.dst.is_multicast())
@@ -30,6 +40,28 @@ impl Stack {
                 error,
             );
         }
+    }
+
+    /// Whether the packet in a frame, its IP header being sound, was for this host.
+    fn is_for_us(&self, frame: &[u8], meta: &RxMeta) -> bool {
+        let (Ok(link), Some(at)) = (ethernet::Frame::parse(frame), self.came_tagged(frame, meta))
+        else {
+            return false;
+        };
+        let ip = link.payload;
+        let dst: Option<IpAddr> = match ip.first().map(|first| first >> 4) {
+            Some(4) => ip
+                .get(16..20)
+                .and_then(<[u8]>::first_chunk::<4>)
+                .map(|dst| (*dst).into()),
+            Some(6) => ip
+                .get(24..40)
+                .and_then(<[u8]>::first_chunk::<16>)
+                .map(|dst| (*dst).into()),
+            _ => None,
+        };
+        link.dst == self.link.ifaces.mac()
+            && dst.is_some_and(|dst| self.link.ifaces.is_ours(at, dst))
     }
 
     #[cold]

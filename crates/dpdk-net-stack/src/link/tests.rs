@@ -143,7 +143,7 @@ fn arp_that_is_not_for_us_or_makes_no_sense_is_not_answered_and_creates_nothing(
         PORT,
         &arp(Operation::Request, [198, 18, 0, 1], [198, 18, 0, 1]),
     );
-    assert_eq!(link.neighbors.stats.arp_invalid, 0);
+    assert_eq!(link.neighbors.stats.snapshot().arp_invalid, 0);
     for sender in [[224, 0, 0, 1], [198, 18, 0, 255], [127, 0, 0, 1]] {
         link.on_arp(
             at(0),
@@ -159,7 +159,7 @@ fn arp_that_is_not_for_us_or_makes_no_sense_is_not_answered_and_creates_nothing(
         PORT,
         &arp(Operation::Other(9), [198, 18, 0, 1], [198, 18, 0, 2]),
     );
-    assert_eq!(link.neighbors.stats.arp_invalid, 5);
+    assert_eq!(link.neighbors.stats.snapshot().arp_invalid, 5);
     assert!(sent_arp(&mut link).is_empty());
     assert_eq!(link.neighbors.len(), 0);
 }
@@ -268,7 +268,7 @@ fn two_hundred_new_neighbours_resolve_within_a_second_on_the_wire() {
         link.on_arp(at(900), PORT, &reply);
     }
     assert_eq!(drain(&mut link.replies).len(), 200);
-    assert_eq!(link.neighbors.stats.resolved, 200);
+    assert_eq!(link.neighbors.stats.snapshot().resolved, 200);
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn invalid_neighbour_discovery_is_counted_and_dropped() {
         at(0),
         advertisement("fd00::1", "ff02::1", "fd00::1", true),
     );
-    assert_eq!(link.neighbors.stats.ndp_invalid, 6);
+    assert_eq!(link.neighbors.stats.snapshot().ndp_invalid, 6);
     let (meta, mut payload) = solicitation("fd00::1", "ff02::1:ff00:2", "fd00::2", Some(PEER_MAC));
     payload[25] = 0;
     let (IpAddr::V6(src), IpAddr::V6(dst)) = (meta.src, meta.dst) else {
@@ -354,7 +354,7 @@ fn invalid_neighbour_discovery_is_counted_and_dropped() {
     };
     checksum::fill_icmpv6(src, dst, &mut payload);
     receive(&mut link, at(0), (meta, payload));
-    assert_eq!(link.neighbors.stats.ndp_malformed, 1);
+    assert_eq!(link.neighbors.stats.snapshot().ndp_malformed, 1);
     assert!(drain(&mut link.replies).is_empty());
     assert_eq!(link.neighbors.len(), 0);
 }
@@ -375,7 +375,7 @@ fn router_advertisements_and_redirects_change_nothing() {
         };
         receive(&mut link, at(0), (meta, body));
     }
-    assert_eq!(link.neighbors.stats.router_messages_ignored, 2);
+    assert_eq!(link.neighbors.stats.snapshot().router_messages_ignored, 2);
     assert_eq!(link.lookup(at(0), &to("2001:db8::1")), Lookup::NoRoute);
 }
 
@@ -469,7 +469,7 @@ fn what_is_sent_while_addresses_are_probed_waits_for_the_end_of_it() {
                 _ => None,
             });
         assert_eq!(asked_from, Some(src));
-        assert_eq!(link.neighbors.stats.packets_unreachable, 0);
+        assert_eq!(link.neighbors.stats.snapshot().packets_unreachable, 0);
         assert!(link.ifaces.is_ours(PORT, src));
     }
 }
@@ -501,7 +501,7 @@ fn an_address_that_somebody_has_is_not_used() {
         link.ifaces.is_ours(PORT, ip("fe80::ff:fe00:7")),
         "the others are not touched"
     );
-    assert_eq!(link.neighbors.stats.address_conflicts, 2);
+    assert_eq!(link.neighbors.stats.snapshot().address_conflicts, 2);
     // What is out of use is not answered for.
     link.on_arp(
         at(11_000),
@@ -554,7 +554,7 @@ fn our_own_probes_coming_back_are_no_conflict() {
             _ => {}
         }
     }
-    assert_eq!(link.neighbors.stats.address_conflicts, 0);
+    assert_eq!(link.neighbors.stats.snapshot().address_conflicts, 0);
 }
 
 #[test]
@@ -604,7 +604,13 @@ fn a_large_datagram_leaves_in_fragments_that_etherparse_reads() {
                 .enumerate()
                 .all(|(i, b)| *b == (i + 8) as u8)
         );
-        assert_eq!((link.stats.fragmented, link.stats.fragments_sent), (1, 3));
+        assert_eq!(
+            (
+                link.stats.snapshot().fragmented,
+                link.stats.snapshot().fragments_sent
+            ),
+            (1, 3)
+        );
     }
 }
 
@@ -622,9 +628,9 @@ fn some_fragments_alone_are_never_queued() {
     assert_eq!(drain(&mut link.datagrams).len(), 1);
     assert_eq!(
         (
-            link.stats.fragmented,
-            link.stats.fragments_sent,
-            link.stats.queue_full
+            link.stats.snapshot().fragmented,
+            link.stats.snapshot().fragments_sent,
+            link.stats.snapshot().queue_full
         ),
         (0, 0, 1)
     );
@@ -682,7 +688,7 @@ fn without_a_route_the_network_is_unreachable() {
         send(&mut link, at(0), "203.0.113.1", 10),
         Err(Error::NetworkUnreachable)
     );
-    assert_eq!(link.stats.no_route, 1);
+    assert_eq!(link.stats.snapshot().no_route, 1);
 }
 
 #[test]

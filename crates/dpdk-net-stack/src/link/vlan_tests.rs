@@ -251,9 +251,9 @@ fn each_interface_probes_its_addresses_in_its_own_network_and_loses_them_there_o
             told = true;
             let (there, here) = (at_vlan(&link, 100), at_vlan(&link, 200));
             link.on_arp(now, there, &conflict);
-            assert_eq!(link.neighbors.stats.address_conflicts, 0);
+            assert_eq!(link.neighbors.stats.snapshot().address_conflicts, 0);
             link.on_arp(now, here, &conflict);
-            assert_eq!(link.neighbors.stats.address_conflicts, 1);
+            assert_eq!(link.neighbors.stats.snapshot().address_conflicts, 1);
         }
     }
     let of = |vlan| {

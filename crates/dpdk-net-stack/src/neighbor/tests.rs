@@ -90,7 +90,10 @@ fn three_tries_a_second_apart_then_every_packet_is_given_up() {
         (0, None, 0)
     );
     assert_eq!(
-        (cache.stats.unreachable, cache.stats.packets_unreachable),
+        (
+            cache.stats.snapshot().unreachable,
+            cache.stats.snapshot().packets_unreachable
+        ),
         (1, 2)
     );
     // The next packet begins anew.
@@ -109,10 +112,13 @@ fn too_many_packets_push_out_the_oldest_and_too_many_bytes_are_refused() {
     for tag in 1..=3 {
         cache.queue(a, frame(tag, 100));
     }
-    assert_eq!(cache.stats.packets_overflowed, 1);
+    assert_eq!(cache.stats.snapshot().packets_overflowed, 1);
     cache.queue(b, frame(9, 100));
     assert_eq!(
-        (cache.stats.packets_overflowed, cache.pending_bytes),
+        (
+            cache.stats.snapshot().packets_overflowed,
+            cache.pending_bytes
+        ),
         (2, 200)
     );
     let mut sent = Vec::new();
@@ -295,7 +301,7 @@ fn entries_are_bounded_and_those_that_answered_outlive_a_scan() {
         .filter(|addr| cache.index.contains_key(*addr))
         .count();
     assert_eq!(kept, good.len());
-    assert!(cache.stats.evicted >= 9_900);
+    assert!(cache.stats.snapshot().evicted >= 9_900);
 }
 
 #[test]
@@ -313,5 +319,5 @@ fn two_hundred_new_neighbours_are_asked_for_at_once_and_resolve_together() {
             true
         });
     }
-    assert_eq!((sent, cache.stats.resolved), (200, 200));
+    assert_eq!((sent, cache.stats.snapshot().resolved), (200, 200));
 }

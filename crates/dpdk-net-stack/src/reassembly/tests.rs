@@ -94,7 +94,7 @@ fn fragments_in_any_order_make_the_packet_whole_in_both_families() {
                 ),
                 (0, 0, None)
             );
-            assert_eq!(reassembler.stats.reassembled, 1);
+            assert_eq!(reassembler.stats.snapshot().reassembled, 1);
         }
     }
 }
@@ -119,7 +119,7 @@ fn a_repeated_fragment_is_dropped_and_harmless() {
     let pieces = fragments(true, 2_000, 1_500, 1);
     insert(&mut reassembler, at(0), &pieces[0]);
     insert(&mut reassembler, at(0), &pieces[0]);
-    assert_eq!(reassembler.stats.duplicates, 1);
+    assert_eq!(reassembler.stats.snapshot().duplicates, 1);
     check(&insert(&mut reassembler, at(0), &pieces[1]).unwrap(), 2_000);
 }
 
@@ -131,7 +131,7 @@ fn overlapping_fragments_spoil_the_packet_and_what_still_comes_of_it() {
         insert(&mut reassembler, at(0), &piece(1, offset, len, true, 2, 0));
         let overlaps = !(offset + len as u16 <= 8 || offset >= 24);
         assert_eq!(
-            reassembler.stats.overlapping,
+            reassembler.stats.snapshot().overlapping,
             u64::from(overlaps),
             "{offset} {len}"
         );
@@ -144,7 +144,7 @@ fn overlapping_fragments_spoil_the_packet_and_what_still_comes_of_it() {
                 insert(&mut reassembler, at(0), &piece(1, 0, 8, true, 1, 0)),
                 None
             );
-            assert_eq!(reassembler.stats.too_late, 2);
+            assert_eq!(reassembler.stats.snapshot().too_late, 2);
             // Nobody is told: the packet was not late, it was wrong.
             reassembler.handle_timeout(at(30_000), &mut |_, _| panic!("told"));
             assert_eq!((reassembler.len(), reassembler.charged), (0, 0));
@@ -162,12 +162,12 @@ fn fragments_that_disagree_on_the_length_spoil_the_packet() {
         let mut reassembler = Reassembler::new(&config());
         insert(&mut reassembler, at(0), &piece(1, 24, 16, false, 1, 0));
         assert_eq!(insert(&mut reassembler, at(0), &second), None);
-        assert_eq!(reassembler.stats.inconsistent, 1);
+        assert_eq!(reassembler.stats.snapshot().inconsistent, 1);
     }
     let mut reassembler = Reassembler::new(&config());
     insert(&mut reassembler, at(0), &piece(1, 24, 16, true, 1, 0));
     insert(&mut reassembler, at(0), &piece(1, 8, 8, false, 1, 0));
-    assert_eq!(reassembler.stats.inconsistent, 1);
+    assert_eq!(reassembler.stats.snapshot().inconsistent, 1);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn time_runs_out_and_the_first_fragment_is_told() {
         (
             reassembler.len(),
             reassembler.charged,
-            reassembler.stats.timed_out
+            reassembler.stats.snapshot().timed_out
         ),
         (0, 0, 2)
     );
@@ -211,7 +211,10 @@ fn memory_is_bounded_and_the_oldest_goes_first() {
         assert!(reassembler.charged <= 64 * 1024);
     }
     assert!(reassembler.packets.len() < 50);
-    assert_eq!(reassembler.stats.evicted + reassembler.len() as u64, 1_000);
+    assert_eq!(
+        reassembler.stats.snapshot().evicted + reassembler.len() as u64,
+        1_000
+    );
     // The newest is still there and can be finished.
     assert!(
         insert(
@@ -229,7 +232,7 @@ fn too_many_pieces_spoil_the_packet() {
     for i in 0..=MAX_FRAGMENTS as u16 {
         insert(&mut reassembler, at(0), &piece(1, i * 8, 8, true, 1, 0));
     }
-    assert_eq!(reassembler.stats.too_many_fragments, 1);
+    assert_eq!(reassembler.stats.snapshot().too_many_fragments, 1);
 }
 
 #[test]
@@ -243,7 +246,7 @@ fn a_congestion_mark_on_one_fragment_marks_the_packet() {
         insert(&mut reassembler, at(0), &piece(2, 8, 8, false, 0, 3)),
         None
     );
-    assert_eq!(reassembler.stats.ecn_mixed, 1);
+    assert_eq!(reassembler.stats.snapshot().ecn_mixed, 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::Stack;
 use crate::error::Error;
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::tcp::info::{TcpConnection, TcpInfo};
+use crate::tcp::listener::ListenerInfo;
 use crate::tcp::sockopt::{TcpOption, TcpOptions};
 use crate::tcp::{Keepalive, ListenOptions, TcpState};
 use crate::time::{Duration, Instant};
@@ -55,7 +56,7 @@ impl Stack {
     ///
     /// Errors: `WouldBlock`.
     pub fn tcp_accept(&mut self, id: ListenerId) -> Result<(TcpId, SocketAddr), Error> {
-        self.tcp.accept(id)
+        self.tcp.accept(self.now, id)
     }
 
     /// Stops listening. Connections that were not accepted are reset.
@@ -325,6 +326,20 @@ impl Stack {
     /// As [`tcp_connections`](Self::tcp_connections), with their ids.
     pub fn tcp_connections_by_id(&self) -> Vec<(TcpId, TcpConnection)> {
         self.tcp.connections_by_id()
+    }
+
+    /// Connections in detail, orphans too, a page at a time: `most` at most of those after `after`, from the first one without. Ids
+    /// grow from page to page, so the last one of a page is the next one's `after`, even if its connection is gone by then; a page
+    /// that is not full is the last one. Connections that begin meanwhile may be missed.
+    ///
+    /// A page takes as long as it has entries, and some nanoseconds for each connection before them.
+    pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
+        self.tcp.infos(self.now, after, most)
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        self.tcp.listener_infos()
     }
 
     /// Resets every connection, accepted or not. For a shutdown whose deadline has passed.

@@ -1,5 +1,6 @@
 //! What sockets call of a stack's UDP, one datagram at a time.
 
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use dpdk_net_packet::{IpPacket, MacAddr, Transport};
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::event::{Readiness, UdpId};
 use crate::interfaces::IfIndex;
 use crate::time::Instant;
-use crate::udp::{UdpOptions, UdpRecv};
+use crate::udp::{UdpOptions, UdpRecv, UdpSocketInfo};
 
 /// UDP.
 impl Stack {
@@ -127,6 +128,11 @@ impl Stack {
     /// Whether sending to broadcast addresses is allowed.
     pub fn udp_broadcast(&self, id: UdpId) -> Result<bool, Error> {
         self.udp.broadcast(id).ok_or(Error::UnknownSocket)
+    }
+
+    /// UDP sockets in detail, a page at a time, as [`tcp_infos`](Self::tcp_infos) gives connections.
+    pub fn udp_sockets(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
+        self.udp.infos(after, most)
     }
 
     /// UDP sockets.

@@ -104,15 +104,17 @@ impl Flow {
         }
         if let Some(rtt) = rtt {
             let samples = (busy.sent.len() as u32 >> 1) + 1;
-            self.rtt.sample(now, rtt, samples);
+            let micros = self.rtt.sample(now, rtt, samples);
+            context.rtts.record(micros.into());
         } else if advanced && delivery.retransmitted && echo != 0 && told {
             // RFC 7323 section 4.1: the timestamp tells which of the sendings is acknowledged.
             let elapsed = super::flow::timestamp_clock(now)
                 .wrapping_add(self.ts_offset)
                 .wrapping_sub(echo);
             if elapsed < 1 << 24 {
-                self.rtt
-                    .sample(now, Duration::from_millis(elapsed.max(1).into()), 1);
+                let elapsed = Duration::from_millis(elapsed.max(1).into());
+                let micros = self.rtt.sample(now, elapsed, 1);
+                context.rtts.record(micros.into());
             }
         }
         let rate = sender.on_delivery(now, &delivery);
@@ -236,6 +238,7 @@ impl Flow {
             && (seq::lt(high, ack) || !again && high == ack)
         {
             if again && duplicate.is_none() && sender.phase == Phase::Open {
+                context.stats.tail_loss_repairs += 1;
                 sender
                     .control
                     .on_congestion(now, prior_outstanding, mss, false);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::flow::{Flow, FlowFlags};
 use super::flows::Flows;
 use super::info::TcpConnection;
+use super::listener::ListenerInfo;
 use super::pool::Pool;
 use super::{Nanos, Tcp, TcpState};
 use crate::error::Error;
@@ -357,9 +358,18 @@ impl Tcp {
             TcpState::SynSent => self.free(id),
             TcpState::TimeWait => self.retire(now, id),
             // RFC 2525 section 2.17: the peer must learn that its data was not read.
-            _ if unread || hard => self.abort(now, link, id, None),
+            _ if unread || hard => {
+                let cause = if unread {
+                    &mut self.stats.closed_unread
+                } else {
+                    &mut self.stats.data_after_close
+                };
+                *cause += 1;
+                self.abort(now, link, id, None);
+            }
             _ if self.orphans > self.settings.max_orphans => {
                 self.stats.orphans_reset += 1;
+                self.stats.too_many_orphans += 1;
                 self.abort(now, link, id, None);
             }
             _ => {
@@ -432,6 +442,10 @@ impl Tcp {
 
     pub(crate) fn half_open_count(&self) -> usize {
         self.syn_queue.entries.len()
+    }
+
+    pub(crate) fn listener_infos(&self) -> Vec<ListenerInfo> {
+        self.listeners.infos()
     }
 
     pub(crate) fn unaccepted_count(&self) -> usize {

@@ -155,7 +155,7 @@ impl Tcp {
             To::Pending(_) | To::NoRoute => MacAddr::ZERO,
         };
         let macs = (dst, link.ifaces.mac());
-        let tci = flow.tci;
+        let (tci, state) = (flow.tci, flow.state);
         let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
         let mut ask = |flow: &mut Flow, segments: usize| {
@@ -255,6 +255,10 @@ impl Tcp {
         if flow.rare.is_some() && flow.is_writable_again() {
             flow.flags.remove(FlowFlags::BLOCKED);
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
+        }
+        let after = flow.state;
+        if after != state {
+            self.flows.moved(state, after);
         }
         self.set_timer(id, retry);
         if retry == Instant::MAX

@@ -7,8 +7,8 @@
 
 use slotmap::SlotMap;
 
-use super::Nanos;
 use super::flow::Flow;
+use super::{Nanos, TcpState};
 use crate::event::TcpId;
 
 /// The connections.
@@ -16,13 +16,19 @@ use crate::event::TcpId;
 pub(crate) struct Flows {
     map: SlotMap<TcpId, Flow>,
     nanos: Nanos,
+    /// How many there are in each state.
+    states: [usize; STATES],
 }
+
+/// One more than the last state's number.
+const STATES: usize = TcpState::TimeWait as usize + 1;
 
 impl Flows {
     pub(crate) fn new(nanos: Nanos) -> Self {
         Flows {
             map: SlotMap::with_key(),
             nanos,
+            states: [0; STATES],
         }
     }
 
@@ -65,10 +71,33 @@ impl Flows {
     }
 
     pub(crate) fn insert_with_key(&mut self, make: impl FnOnce(TcpId) -> Flow) -> TcpId {
-        self.map.insert_with_key(make)
+        let states = &mut self.states;
+        self.map.insert_with_key(|id| {
+            let flow = make(id);
+            states[flow.state as usize] += 1;
+            flow
+        })
     }
 
     pub(crate) fn remove(&mut self, id: TcpId) -> Option<Flow> {
-        self.map.remove(id)
+        let flow = self.map.remove(id)?;
+        self.states[flow.state as usize] -= 1;
+        Some(flow)
+    }
+
+    /// A connection has gone from one state to another: whoever changes it says so, once for all steps.
+    pub(crate) fn moved(&mut self, from: TcpState, to: TcpState) {
+        self.states[from as usize] -= 1;
+        self.states[to as usize] += 1;
+    }
+
+    /// How many there are in a state.
+    pub(crate) fn in_state(&self, state: TcpState) -> usize {
+        debug_assert_eq!(
+            self.states[state as usize],
+            self.values().filter(|flow| flow.state == state).count(),
+            "{state:?}"
+        );
+        self.states[state as usize]
     }
 }

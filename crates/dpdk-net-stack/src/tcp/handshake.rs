@@ -137,13 +137,13 @@ impl Tcp {
             return false;
         };
         // As Linux: with no room to accept, the SYN is dropped and the client asks again.
-        if self
-            .listeners
-            .map
-            .get(id)
-            .is_none_or(|listener| listener.is_full())
-        {
+        let Some(listener) = self.listeners.map.get_mut(id) else {
+            return true;
+        };
+        if listener.is_full() {
+            listener.drops += 1;
             self.stats.accept_overflows += 1;
+            self.stats.listen_drops += 1;
             return true;
         }
         let peer = SynOptions::of(segment);
@@ -181,6 +181,9 @@ impl Tcp {
             timer: wheel.insert(TimerKey::Half(half)),
         });
         self.enter(&key, FlowRef::Half(half));
+        if let Some(listener) = self.listeners.map.get_mut(id) {
+            listener.half_open += 1;
+        }
         self.answer(now, link, half);
         true
     }
@@ -252,6 +255,7 @@ impl Tcp {
         let Some(half) = self.syn_queue.entries.get_mut(id) else {
             return;
         };
+        self.stats.retransmission_timeouts += 1;
         if half.retries >= self.settings.syn_ack_retries
             || !self.listeners.map.contains_key(half.listener)
         {
@@ -260,6 +264,12 @@ impl Tcp {
             return;
         }
         half.retries += 1;
+        self.answer_again(now, link, id);
+    }
+
+    fn answer_again(&mut self, now: Instant, link: &mut Link, id: HalfId) {
+        self.stats.retransmits += 1;
+        self.stats.syn_retransmits += 1;
         self.stats.syn_ack_retransmits += 1;
         self.answer(now, link, id);
     }
@@ -268,6 +278,9 @@ impl Tcp {
         if let Some(half) = self.syn_queue.entries.remove(id) {
             self.leave(&half.key, FlowRef::Half(id));
             self.wheel.remove(half.timer);
+            if let Some(listener) = self.listeners.map.get_mut(half.listener) {
+                listener.half_open -= 1;
+            }
         }
     }
 
@@ -288,6 +301,8 @@ impl Tcp {
         if flags.rst() {
             // RFC 5961 section 3.2.
             if offset == 0 {
+                self.stats.half_open_resets += 1;
+                self.stats.attempt_fails += 1;
                 self.remove_half(id);
             } else if in_window {
                 self.stats.rx_rst_out_of_place += 1;
@@ -301,7 +316,7 @@ impl Tcp {
                 if let Some(half) = self.syn_queue.entries.get_mut(id) {
                     half.peer.timestamps = SynOptions::of(segment).timestamps;
                 }
-                self.answer(now, link, id);
+                self.answer_again(now, link, id);
             } else {
                 self.stats.rx_syn_out_of_place += 1;
                 self.half_challenge(now, link, &half);
@@ -352,16 +367,20 @@ impl Tcp {
         opening: &Opening,
         (ip, segment): (&IpPacket<'_>, &Segment<'_>),
     ) -> bool {
-        let Some(listener) = self.listeners.map.get(opening.listener) else {
+        let Some(listener) = self.listeners.map.get_mut(opening.listener) else {
             return false;
         };
         // As Linux: the ACK is dropped, the SYN-ACK repeated, and the client sends its data again.
-        if listener.is_full() {
-            self.stats.accept_overflows += 1;
-            return false;
-        }
-        if self.flows.len() >= self.settings.max_connections {
-            self.stats.too_many += 1;
+        let full = listener.is_full();
+        if full || self.flows.len() >= self.settings.max_connections {
+            let cause = if full {
+                &mut self.stats.accept_overflows
+            } else {
+                &mut self.stats.too_many
+            };
+            *cause += 1;
+            self.stats.listen_drops += 1;
+            listener.drops += 1;
             return false;
         }
         let options = listener.options;
@@ -395,6 +414,7 @@ impl Tcp {
     fn establish(&mut self, now: Instant, half: &Opening, options: &TcpOptions) -> TcpId {
         let ts_offset = self.timestamp_offset(&half.key);
         let (wheel, settings) = (&mut self.wheel, &self.settings);
+        let rtts = &mut self.distributions.rtt;
         let id = self.flows.insert_with_key(|id| {
             let timer = wheel.insert(TimerKey::Flow(id));
             let state = TcpState::Established;
@@ -413,14 +433,15 @@ impl Tcp {
                 flow.flags.set(FlowFlags::SYN_LOST, half.retries > 1);
             }
             if let Some(answered_at) = half.answered_at {
-                flow.rtt.sample(now, now - answered_at, 1);
+                let micros = flow.rtt.sample(now, now - answered_at, 1);
+                rtts.record(micros.into());
             }
             flow
         });
         self.enter(&half.key, FlowRef::Conn(id));
         self.stats.passive_opens += 1;
         if let Some(listener) = self.listeners.map.get_mut(half.listener) {
-            listener.queue.push_back(id);
+            listener.queue.push_back((id, now));
             if !listener.event {
                 listener.event = true;
                 self.listener_events.push_back(half.listener);

@@ -1,5 +1,6 @@
 //! What a connection tells of itself, for people and programs that watch it: the kernel's `struct tcp_info`.
 
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::num::NonZeroU64;
 
@@ -10,7 +11,7 @@ use super::sender::Phase;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::TcpId;
-use crate::stats::TcpStats;
+use crate::stats::TcpCounters;
 use crate::time::{Duration, Instant};
 
 /// A connection in the list of all.
@@ -58,6 +59,8 @@ pub struct TcpInfo {
     pub peer: SocketAddr,
     /// The state.
     pub state: TcpState,
+    /// Whether the application has let go of it.
+    pub orphan: bool,
     /// Where loss recovery stands.
     pub ca_state: CaState,
     /// Timeouts in a row (`tcpi_backoff`, `tcpi_retransmits`).
@@ -203,7 +206,7 @@ impl Flow {
 
     /// Counts a segment that is sent again.
     #[cold]
-    pub(crate) fn count_again(&self, stats: &mut TcpStats, segments: u32) {
+    pub(crate) fn count_again(&self, stats: &mut TcpCounters, segments: u32) {
         let segments = u64::from(segments);
         stats.retransmits += segments;
         match self.sender.as_ref().map(|sender| sender.phase) {
@@ -255,6 +258,7 @@ impl Flow {
             local: self.key.local(),
             peer: self.key.remote(),
             state: self.state(),
+            orphan: self.has(FlowFlags::ORPHAN),
             ca_state: self.ca_state(),
             backoff: self.backoff,
             probes,
@@ -332,5 +336,19 @@ impl Flow {
 impl Tcp {
     pub(crate) fn info(&self, now: Instant, id: TcpId) -> Result<TcpInfo, Error> {
         Ok(self.held(id)?.info(now, &self.settings))
+    }
+
+    /// So many after `after`: ids are in the order of the places that connections have.
+    pub(crate) fn infos(
+        &self,
+        now: Instant,
+        after: Option<TcpId>,
+        most: usize,
+    ) -> Vec<(TcpId, TcpInfo)> {
+        let all = self.flows.keys().zip(self.flows.values());
+        all.skip_while(|(id, _)| Some(*id) <= after)
+            .take(most)
+            .map(|(id, flow)| (id, flow.info(now, &self.settings)))
+            .collect()
     }
 }

@@ -141,6 +141,7 @@ impl Tcp {
             arrived,
             lro_segment: self.lro_segment,
             stats: &mut self.stats,
+            rtts: &mut self.distributions.rtt,
         };
         let advanced = flow.acknowledge(
             &mut context,
@@ -188,6 +189,7 @@ impl Tcp {
         flow.mark_dirty(id, &mut self.dirty);
         if confirm {
             link.confirm(now, &flow.key.way());
+            self.flows.moved(state, after);
         }
         match after {
             TcpState::Closed => self.finish(id, None),
@@ -256,6 +258,7 @@ impl Tcp {
             }
             Refusal::NoReader => {
                 self.stats.orphans_reset += 1;
+                self.stats.data_after_close += 1;
                 self.abort(now, link, id, None);
             }
         }
@@ -304,15 +307,17 @@ impl Tcp {
         let mut ready = Readiness::empty();
         if flags.ack() {
             let echo = offer.timestamps.map_or(0, |ts| ts.echo);
-            if !flow.has(FlowFlags::SYN_AGAIN) {
-                flow.rtt.sample(now, now - flow.tune_at, 1);
+            let rtt = if !flow.has(FlowFlags::SYN_AGAIN) {
+                Some(now - flow.tune_at)
             } else if flow.has(FlowFlags::TIMESTAMPS) && echo != 0 {
                 let elapsed = flow.timestamp(now).wrapping_sub(echo);
-                flow.rtt.sample(
-                    now,
-                    Duration::from_millis(elapsed.clamp(1, 60_000).into()),
-                    1,
-                );
+                Some(Duration::from_millis(elapsed.clamp(1, 60_000).into()))
+            } else {
+                None
+            };
+            if let Some(rtt) = rtt {
+                let micros = flow.rtt.sample(now, rtt, 1);
+                self.distributions.rtt.record(micros.into());
             }
             flow.established(now, segment);
             // The window of a SYN is not scaled (RFC 7323 section 2.2).
@@ -327,6 +332,7 @@ impl Tcp {
                 arrived: None,
                 lro_segment: 0,
                 stats: &mut self.stats,
+                rtts: &mut self.distributions.rtt,
             };
             let data = segment.payload();
             if !data.is_empty() || flags.fin() {
@@ -343,6 +349,8 @@ impl Tcp {
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
         link.confirm(now, &flow.key.way());
+        let after = flow.state;
+        self.flows.moved(TcpState::SynSent, after);
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
@@ -375,6 +383,7 @@ impl Tcp {
         };
         let end = seq::max(flow.snd_nxt, flow.snd_una.wrapping_add(1));
         if !(seq::le(flow.snd_una, quoted) && seq::lt(quoted, end)) {
+            self.stats.icmp_out_of_window += 1;
             return;
         }
         if let ErrorKind::PacketTooBig { mtu } = report.kind {

@@ -17,6 +17,7 @@ use super::sockopt::TcpOptions;
 use super::table::FlowKey;
 use crate::error::Error;
 use crate::event::{ListenerId, TcpId};
+use crate::metrics::Count;
 use crate::random::HashKey;
 use crate::time::Instant;
 use crate::wheel::TimerId;
@@ -76,13 +77,49 @@ pub(crate) struct Listener {
     pub(crate) only_v6: bool,
     pub(crate) options: TcpOptions,
     backlog: usize,
-    /// Connections past the handshake, in the order they came.
-    pub(crate) queue: VecDeque<TcpId>,
+    /// Connections past the handshake, in the order they came, and when that was.
+    pub(crate) queue: VecDeque<(TcpId, Instant)>,
+    /// Entries of the SYN queue that are for it.
+    pub(crate) half_open: usize,
+    /// SYNs and final ACKs dropped for want of room.
+    pub(crate) drops: Count,
     /// Whether its event is queued.
     pub(crate) event: bool,
 }
 
+/// A listener, as told by `Stack::listeners`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// Its id.
+    pub id: ListenerId,
+    /// The address and port that it listens at.
+    pub local: SocketAddr,
+    /// Whether the unspecified IPv6 address takes IPv6 connections only.
+    pub only_v6: bool,
+    /// Connections that may wait to be accepted; one more fits.
+    pub backlog: usize,
+    /// Connections that wait to be accepted.
+    pub accept_queue: usize,
+    /// Connections whose SYN has come and whose handshake is not complete. Those that were answered with a cookie are not known.
+    pub half_open: usize,
+    /// SYNs and final ACKs dropped for want of room, since it was made. 0 without the feature `metrics`.
+    pub dropped: u64,
+}
+
 impl Listener {
+    fn info(&self, id: ListenerId) -> ListenerInfo {
+        ListenerInfo {
+            id,
+            local: self.local,
+            only_v6: self.only_v6,
+            backlog: self.backlog,
+            accept_queue: self.queue.len(),
+            half_open: self.half_open,
+            dropped: self.drops.get(),
+        }
+    }
+
     /// As Linux counts: one more than the backlog fits.
     pub(crate) fn is_full(&self) -> bool {
         self.queue.len() > self.backlog
@@ -152,10 +189,17 @@ impl Listeners {
             options: options.options,
             backlog: options.backlog as usize,
             queue: VecDeque::new(),
+            half_open: 0,
+            drops: Count::default(),
             event: false,
         });
         self.by_port.entry(local.port()).or_default().push(id);
         Ok(id)
+    }
+
+    pub(crate) fn infos(&self) -> Vec<ListenerInfo> {
+        let all = self.map.iter();
+        all.map(|(id, listener)| listener.info(id)).collect()
     }
 
     pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {

@@ -17,6 +17,7 @@ pub(crate) mod egress;
 pub(crate) mod fast;
 pub(crate) mod flow;
 pub(crate) mod flows;
+mod gauges;
 pub(crate) mod handshake;
 pub(crate) mod header;
 pub(crate) mod info;
@@ -62,7 +63,7 @@ use crate::large::TxMemory;
 use crate::limit::RateLimit;
 use crate::link::{Link, Queue};
 use crate::random::HashKey;
-use crate::stats::TcpStats;
+use crate::stats::{TcpCounters, TcpDistributions};
 use crate::steer::{Steered, Workers};
 use crate::time::{Duration, Instant, duration_nanos};
 use crate::wheel::Wheel;
@@ -208,7 +209,8 @@ pub(crate) struct Tcp {
     /// Whether segments may be given to other workers now, and to whom the present one is to be given.
     pub(crate) may_stray: bool,
     pub(crate) strayed: Workers,
-    pub(crate) stats: TcpStats,
+    pub(crate) stats: TcpCounters,
+    pub(crate) distributions: TcpDistributions,
 }
 
 /// The keys of all that the table leads to.
@@ -283,7 +285,8 @@ impl Tcp {
             steered: None,
             may_stray: false,
             strayed: Workers::NONE,
-            stats: TcpStats::default(),
+            stats: TcpCounters::default(),
+            distributions: TcpDistributions::default(),
         }
     }
 
@@ -492,9 +495,15 @@ impl Tcp {
 
     /// The connection is over: its 4-tuple is free, and what was received stays until the application lets go.
     fn finish(&mut self, id: TcpId, error: Option<Error>) {
-        let Some(key) = self.flows.get(id).map(|flow| flow.key) else {
+        let Some((key, state)) = self.flows.get(id).map(|flow| (flow.key, flow.state)) else {
             return;
         };
+        match state {
+            TcpState::SynSent | TcpState::SynReceived => self.stats.attempt_fails += 1,
+            TcpState::Established | TcpState::CloseWait => self.stats.established_resets += 1,
+            _ => {}
+        }
+        self.flows.moved(state, TcpState::Closed);
         self.leave(&key, FlowRef::Conn(id));
         let Some(flow) = self.flows.get_mut(id) else {
             return;

@@ -68,13 +68,19 @@ impl Tcp {
         Ok(listener.options.hop_limit())
     }
 
-    pub(crate) fn accept(&mut self, id: ListenerId) -> Result<(TcpId, SocketAddr), Error> {
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        id: ListenerId,
+    ) -> Result<(TcpId, SocketAddr), Error> {
         let listener = self.listeners.map.get_mut(id).ok_or(Error::UnknownSocket)?;
-        while let Some(flow_id) = listener.queue.pop_front() {
+        while let Some((flow_id, since)) = listener.queue.pop_front() {
             let Some(flow) = self.flows.get_mut(flow_id) else {
                 continue;
             };
             flow.flags.remove(FlowFlags::UNACCEPTED);
+            let delay = now.nanos_since(since) / 1_000;
+            self.distributions.accept_delay.record(delay);
             let (peer, ready) = (flow.key.remote(), flow.readiness());
             // More wait: whoever accepts one for each event must not sleep on the others.
             if !listener.queue.is_empty() && !listener.event {
@@ -92,7 +98,7 @@ impl Tcp {
             return;
         };
         self.announce_listener(listener.local, listener.only_v6, false);
-        for flow in listener.queue {
+        for (flow, _) in listener.queue {
             self.orphan(flow);
             self.abort(now, link, flow, None);
             self.reap(flow);

@@ -251,6 +251,7 @@ mod tests {
         flow.flags
             .remove(FlowFlags::CONNECTING | FlowFlags::SYN_DUE);
         flow.recv_max += tcp.pool.take_growth(&mut flow.grown, bytes, &mut tcp.stats);
+        tcp.flows.moved(TcpState::SynSent, TcpState::Established);
         id
     }
 

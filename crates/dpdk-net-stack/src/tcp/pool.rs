@@ -9,7 +9,7 @@ use super::flows::Flows;
 use super::send_buf::Memory;
 use super::{Settings, TcpState};
 use crate::event::TcpId;
-use crate::stats::TcpStats;
+use crate::stats::TcpCounters;
 use crate::time::{Duration, Instant};
 
 /// Buffers: those that no connection has, and who has the others.
@@ -56,7 +56,12 @@ impl Pool {
     }
 
     /// Lets a buffer grow by up to `bytes`; tells by how many. They are noted in `grown`.
-    pub(crate) fn take_growth(&mut self, grown: &mut u32, bytes: u32, stats: &mut TcpStats) -> u32 {
+    pub(crate) fn take_growth(
+        &mut self,
+        grown: &mut u32,
+        bytes: u32,
+        stats: &mut TcpCounters,
+    ) -> u32 {
         let given = usize::try_from(bytes)
             .unwrap_or(usize::MAX)
             .min(self.growth) as u32;
@@ -64,6 +69,16 @@ impl Pool {
         self.growth -= given as usize;
         *grown += given;
         given
+    }
+
+    /// Connections that have buffers, or had lately.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.len()
+    }
+
+    /// Bytes by which buffers may have grown beyond their first size.
+    pub(crate) fn grown(&self) -> usize {
+        self.all_growth - self.growth
     }
 
     /// Bytes by which buffers may still grow.

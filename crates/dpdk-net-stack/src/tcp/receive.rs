@@ -13,7 +13,8 @@ use super::flow::{Flow, FlowFlags};
 use super::pool::Pool;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::event::{Readiness, TcpId};
-use crate::stats::TcpStats;
+use crate::metrics::Histogram;
+use crate::stats::TcpCounters;
 use crate::time::{Duration, Instant};
 
 /// What all connections share while a segment is dealt with.
@@ -24,7 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) arrived: Option<Arrived>,
     /// Payload bytes of each of the segments that the NIC coalesced into this one; 0 if it did not tell.
     pub(crate) lro_segment: u16,
-    pub(crate) stats: &'a mut TcpStats,
+    pub(crate) stats: &'a mut TcpCounters,
+    pub(crate) rtts: &'a mut Histogram,
 }
 
 /// The payload of a segment in the buffer that it came in.
@@ -346,7 +348,7 @@ impl Flow {
         now: Instant,
         config: &Settings,
         pool: &mut Pool,
-        stats: &mut TcpStats,
+        stats: &mut TcpCounters,
     ) -> bool {
         if now >= self.tune_at {
             self.tune(now, config, pool, stats);
@@ -365,7 +367,7 @@ impl Flow {
     }
 
     /// Once a round trip: a reader that took most of the buffer gets a larger one (dynamic right-sizing, as Linux does).
-    fn tune(&mut self, now: Instant, config: &Settings, pool: &mut Pool, stats: &mut TcpStats) {
+    fn tune(&mut self, now: Instant, config: &Settings, pool: &mut Pool, stats: &mut TcpCounters) {
         let read = self.rcv_nxt.wrapping_sub(self.recv_queue() as u32);
         let took = read.wrapping_sub(self.tune_from);
         self.tune_from = read;
@@ -376,7 +378,7 @@ impl Flow {
     }
 
     /// Lets the buffer hold `wanted` bytes, if it held less and as far as all buffers together may grow.
-    fn grow_recv(&mut self, wanted: u32, pool: &mut Pool, stats: &mut TcpStats) {
+    fn grow_recv(&mut self, wanted: u32, pool: &mut Pool, stats: &mut TcpCounters) {
         if let Some(more @ 1..) = wanted.checked_sub(self.recv_max) {
             self.recv_max += pool.take_growth(&mut self.grown, more, stats);
         }

@@ -119,6 +119,7 @@ impl Rig {
             arrived: None,
             lro_segment: 0,
             stats: &mut self.tcp.stats,
+            rtts: &mut self.tcp.distributions.rtt,
         };
         let segment = Acknowledgment {
             seq: 0,
@@ -175,7 +176,7 @@ impl Rig {
 
     /// Recoveries and timeouts that were found to be in vain: by timestamps, by DSACK, by F-RTO.
     pub(super) fn undone(&self) -> [u64; 3] {
-        let stats = &self.tcp.stats;
+        let stats = self.tcp.stats.snapshot();
         [
             stats.undone_by_timestamp,
             stats.undone_by_dsack,

@@ -42,9 +42,12 @@ impl Rtt {
     ///
     /// `expected_samples` is how many are taken in a round-trip time, half the segments in flight, rounded up: each then
     /// counts for less, so that the averages remember as long as with one of them (RFC 7323 appendix G). 1 is RFC 6298.
+    /// Tells how many microseconds it took.
     #[inline]
-    pub(crate) fn sample(&mut self, now: Instant, rtt: Duration, expected_samples: u32) {
-        self.sample_micros(now, micros(rtt), expected_samples);
+    pub(crate) fn sample(&mut self, now: Instant, rtt: Duration, expected_samples: u32) -> u32 {
+        let micros = micros(rtt);
+        self.sample_micros(now, micros, expected_samples);
+        micros
     }
 
     /// As [`sample`](Self::sample) with 1, of the round trip that began at `from`. Tells how many microseconds it took.

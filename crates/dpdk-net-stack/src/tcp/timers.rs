@@ -77,12 +77,16 @@ impl Tcp {
         flow.timer_at = Instant::MAX;
         if let Some(at) = flow.calm_until(&self.settings.nanos, now) {
             flow.arm(&mut self.wheel, at);
+            if let Some(rtt) = flow.rtt.latest() {
+                self.distributions.rtt.record(rtt.as_micros() as u64);
+            }
             return;
         }
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
         let state = flow.state();
+        self.stats.delayed_acks += u64::from(flow.ack_at <= now);
         if flow.expires <= now {
             match state {
                 TcpState::SynSent | TcpState::SynReceived => self.time_out(id),
@@ -120,6 +124,7 @@ impl Tcp {
             // RFC 1122 section 4.2.3.6: a sequence number that has been acknowledged draws an ACK.
             let mut probe = flow.ack(now);
             probe.seq = flow.snd_una.wrapping_sub(1);
+            self.stats.keepalive_probes += 1;
             let _ = self.send_control(now, link, &probe);
         }
         let Some(flow) = self.flows.get_mut(id) else {
@@ -128,6 +133,7 @@ impl Tcp {
         if flow.wait_until <= now {
             match flow.wait {
                 Wait::Retransmit if !state.is_synchronized() => {
+                    self.stats.retransmission_timeouts += 1;
                     if flow.backoff >= self.settings.syn_retries {
                         self.time_out(id);
                         return;
@@ -136,6 +142,7 @@ impl Tcp {
                     flow.flags |= FlowFlags::SYN_DUE | FlowFlags::SYN_AGAIN;
                     flow.wait_until = Instant::MAX;
                     self.stats.retransmits += 1;
+                    self.stats.syn_retransmits += 1;
                 }
                 Wait::Retransmit => {
                     self.stats.retransmission_timeouts += 1;

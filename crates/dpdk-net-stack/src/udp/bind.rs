@@ -10,6 +10,7 @@ use crate::addr::{self, canonical};
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
 use crate::interfaces::{Interfaces, Way};
+use crate::metrics::Count;
 use crate::steer::RETURN_TRIES;
 use crate::time::Instant;
 use crate::tx::FrameQueue;
@@ -80,6 +81,7 @@ impl UdpTable {
             segment: None,
             gro: false,
             queue: FrameQueue::new(self.queue_bytes / MIN_CHARGE, self.queue_bytes),
+            drops: Count::default(),
             error: None,
             groups: Vec::new(),
             blocked: false,

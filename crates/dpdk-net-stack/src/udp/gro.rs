@@ -48,6 +48,7 @@ impl UdpTable {
             got.len += room.len();
             let is_last = room.len() < got.segment_size;
             socket.queue.pop();
+            self.stats.received += 1;
             self.stats.received_coalesced += 1;
             if is_last {
                 break;

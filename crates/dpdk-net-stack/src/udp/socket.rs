@@ -7,6 +7,7 @@ use crate::addr;
 use crate::error::{Error, NO_SUCH_SCOPE};
 use crate::event::Readiness;
 use crate::interfaces::{Interfaces, Way};
+use crate::metrics::Count;
 use crate::tx::FrameQueue;
 
 /// What precedes the data of a datagram in a receive queue: peer, local address, VLAN.
@@ -33,6 +34,8 @@ pub(super) struct Socket {
     /// Whether it may receive several datagrams at once.
     pub(super) gro: bool,
     pub(super) queue: FrameQueue,
+    /// Datagrams that found it full.
+    pub(super) drops: Count,
     pub(super) error: Option<Error>,
     /// With the VLAN of the interface on which each was joined.
     pub(super) groups: Vec<(IpAddr, u16)>,
@@ -44,7 +47,39 @@ pub(super) struct Socket {
     pub(super) pending: Readiness,
 }
 
+/// A UDP socket, as told by `Stack::udp_sockets`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpSocketInfo {
+    /// The local address and port.
+    pub local: SocketAddr,
+    /// The peer, of a connected one.
+    pub peer: Option<SocketAddr>,
+    /// Datagrams received and not yet read.
+    pub recv_datagrams: usize,
+    /// Bytes that they take in the queue, those that tell the sender included.
+    pub recv_queue: usize,
+    /// Bytes that the queue holds at most.
+    pub recv_limit: usize,
+    /// Whether a send was refused, and room has not been told of since.
+    pub send_blocked: bool,
+    /// Datagrams dropped because the queue was full, since it was made. 0 without the feature `metrics`.
+    pub dropped: u64,
+}
+
 impl Socket {
+    pub(super) fn info(&self) -> UdpSocketInfo {
+        UdpSocketInfo {
+            local: self.local,
+            peer: self.remote,
+            recv_datagrams: self.queue.len(),
+            recv_queue: self.queue.bytes(),
+            recv_limit: self.queue.max_bytes(),
+            send_blocked: self.blocked,
+            dropped: self.drops.get(),
+        }
+    }
+
     pub(super) fn takes_v4(&self) -> bool {
         match self.bound.ip() {
             IpAddr::V4(_) => true,

@@ -55,6 +55,8 @@ impl Hand {
     pub fn out(&mut self) -> Vec<Seg> {
         let mut frames = Vec::new();
         self.stack.poll_transmit(self.now, &mut frames);
+        // In debug builds gauges check that what is kept by state is what there is.
+        let _ = self.stack.gauges();
         frames.iter().filter_map(|frame| read(frame)).collect()
     }
 

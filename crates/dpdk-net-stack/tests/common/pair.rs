@@ -101,6 +101,10 @@ impl Pair {
 
     /// Jumps to the next thing that happens, `limit` at most; `false` if that was reached.
     fn jump(&mut self, limit: Instant) -> bool {
+        // In debug builds gauges check that what is kept by state is what there is.
+        for stack in &self.stacks {
+            let _ = stack.gauges();
+        }
         let arrivals = self.wire.iter().map(|(at, _, _)| *at).min();
         let timers = self.stacks.iter().filter_map(Stack::next_timeout).min();
         let next = arrivals

@@ -13,6 +13,7 @@ use super::figures::Figures;
 use super::{Context, ListenerConfig, PortBuilder, Subsystem};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
+use crate::metrics::Collector;
 use crate::peers::PeersConfig;
 use crate::pin::FlowPolicy;
 
@@ -39,6 +40,7 @@ pub struct AppBuilder {
     pub(super) flow_policy: FlowPolicy,
     pub(super) listeners: Vec<ListenerConfig>,
     pub(super) subsystems: Vec<Box<dyn Subsystem>>,
+    pub(super) collectors: Vec<Box<dyn Collector>>,
     #[cfg(feature = "config")]
     pub(super) file: Option<std::sync::Arc<dpdk_net_config::File>>,
 }
@@ -80,6 +82,7 @@ impl AppBuilder {
             flow_policy: FlowPolicy::default(),
             listeners: Vec::new(),
             subsystems: Vec::new(),
+            collectors: Vec::new(),
             #[cfg(feature = "config")]
             file: None,
         }
@@ -130,9 +133,35 @@ impl AppBuilder {
         self
     }
 
+    /// Adds figures of the application's own to those that [`Context::metrics`] gives and that are exported.
+    pub fn collector(mut self, collector: impl Collector) -> Self {
+        self.collectors.push(Box::new(collector));
+        self
+    }
+
+    /// Serves all figures to Prometheus over HTTP. Default: not done.
+    #[cfg(feature = "prometheus")]
+    pub fn prometheus(self, config: super::PrometheusConfig) -> Self {
+        self.subsystem(super::prometheus::Prometheus::new(config))
+    }
+
     /// Writes a line of figures for each queue to the log, once in `interval`. Default: not done.
     pub fn log_figures(self, interval: Duration) -> Self {
         self.subsystem(Figures::new(Some(interval)))
+    }
+
+    /// Has the application answer questions on a Unix socket at `path`, of the user that it runs as and of root: see
+    /// [`control`](crate::control). At [`default_path`](crate::control::default_path) the tool finds it by itself. Default: not done.
+    #[cfg(feature = "control")]
+    pub fn control_socket(self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.subsystem(super::control_socket::ControlSocket::new(path.into()))
+    }
+
+    /// Adds `/dpdk_net/queues` and `/dpdk_net/stats` to what DPDK's own telemetry is asked by `dpdk-telemetry.py`, where EAL serves that
+    /// ([`no_telemetry`](dpdk_net_rte::EalBuilder::no_telemetry)). Default: not done; in a file, done.
+    #[cfg(feature = "control")]
+    pub fn dpdk_telemetry(self) -> Self {
+        self.subsystem(super::telemetry::Telemetry::default())
     }
 
     /// The file that the settings are of.

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use dpdk_net_rte::flow::Flow;
 use dpdk_net_rte::port::Offloads;
@@ -18,7 +18,9 @@ use super::listeners::Listeners;
 use crate::capture::{Capture, CaptureConfig, CaptureError, Target};
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::metrics::{Collector, Reading, Registry, Source};
 use crate::net::{TcpListener, UdpSocket};
+use crate::peers::PeersControl;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::{PoolLevel, Snapshot};
 
@@ -45,16 +47,22 @@ pub(super) struct Common {
     /// Queues to which connections may still be on their way that they will accept.
     arriving: watch::Sender<usize>,
     flow_policy: FlowPolicy,
+    metrics: Registry,
 }
 
 impl Common {
     /// Of an application with so many queues.
-    pub(super) fn new(flow_policy: FlowPolicy, queues: usize) -> Arc<Self> {
+    pub(super) fn new(
+        flow_policy: FlowPolicy,
+        queues: usize,
+        collectors: Vec<Box<dyn Collector>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
             shutdown: watch::Sender::new(false),
             arriving: watch::Sender::new(queues),
             flow_policy,
+            metrics: Registry::new(collectors),
         })
     }
 
@@ -88,6 +96,8 @@ pub(super) struct Shared {
     name: String,
     port: PortControl,
     mempools: Vec<Mempool>,
+    /// What the workers share, if there are several.
+    peers: Option<PeersControl>,
     dns: Gathered,
     /// The handles of all queues, once all are there.
     handles: OnceLock<Vec<Handle>>,
@@ -99,19 +109,29 @@ impl Shared {
         name: String,
         port: PortControl,
         mempools: Vec<Mempool>,
+        peers: Option<PeersControl>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let registry = common.metrics.clone();
+        let shared = Arc::new(Self {
             common,
             name,
             port,
             mempools,
+            peers,
             dns: Gathered::default(),
             handles: OnceLock::new(),
-        })
+        });
+        registry.add_port(Box::new(Arc::downgrade(&shared)));
+        shared
+    }
+
+    /// How long the application has been running.
+    pub(super) fn uptime(&self) -> Duration {
+        self.common.started.elapsed()
     }
 
     /// How full the mempools are.
-    fn levels(&self) -> Vec<PoolLevel> {
+    pub(super) fn levels(&self) -> Vec<PoolLevel> {
         let level = |pool: &Mempool| PoolLevel {
             name: pool.name().to_owned(),
             capacity: pool.capacity(),
@@ -143,6 +163,21 @@ impl Shared {
     pub(super) fn set_handles(&self, handles: Vec<Handle>) {
         // The first ones stay.
         let _ = self.handles.set(handles);
+    }
+}
+
+/// Weak: a registry that somebody keeps does not keep the port.
+impl Reading for Weak<Shared> {
+    fn read(&self, gather: &mut dyn FnMut(&Source<'_>)) {
+        if let Some(shared) = self.upgrade() {
+            gather(&Source {
+                name: &shared.name,
+                port: &shared.port,
+                mempools: &shared.mempools,
+                handles: shared.handles(),
+                peers: shared.peers.as_ref(),
+            });
+        }
     }
 }
 
@@ -314,11 +349,16 @@ impl Context {
         }
     }
 
-    /// A snapshot of all figures. Lists every connection: for people, not for a loop.
+    /// All figures of the application, of every port and queue.
+    pub fn metrics(&self) -> &Registry {
+        &self.inner.shared.common.metrics
+    }
+
+    /// A snapshot of all figures of this queue. Lists every connection: for people, not for a loop.
     pub fn stats(&self) -> Snapshot {
         let shard = self.inner.handle.stats();
         Snapshot {
-            uptime: self.inner.shared.common.started.elapsed(),
+            uptime: self.inner.shared.uptime(),
             stack: shard.stack,
             worker: shard.worker,
             port: self.inner.shared.port.stats().ok(),
@@ -338,7 +378,7 @@ mod tests {
 
     #[test]
     fn all_have_arrived_once_each_queue_has_told() {
-        let common = Common::new(FlowPolicy::Prefer, 2);
+        let common = Common::new(FlowPolicy::Prefer, 2, Vec::new());
         let mut waiting = std::pin::pin!(common.all_arrived());
         assert!(waiting.as_mut().now_or_never().is_none());
         common.arrived();

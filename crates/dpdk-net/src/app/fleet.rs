@@ -230,7 +230,7 @@ where
         idle: builder.idle,
         peers: &builder.peers,
     };
-    let common = Common::new(builder.flow_policy, plan.queues());
+    let common = Common::new(builder.flow_policy, plan.queues(), builder.collectors);
     let mut running = Vec::new();
     let mut crew_ports = Vec::new();
     let mut configs: Vec<Vec<Option<WorkerConfig>>> = Vec::new();
@@ -250,6 +250,7 @@ where
                 ready.name,
                 ready.port.control(),
                 ready.mempools,
+                ready.peers.clone(),
             ),
             addressing,
             rebalancing: Mutex::new(ready.peers.zip(rebalance)),

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dpdk_net_config::{Changes, File, LogFormat};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -16,8 +16,46 @@ use crate::error::Error;
 /// What is logged where the file does not say.
 const FILTER: &str = "info";
 
-/// Changes the running log's filter.
-pub(super) struct Log(reload::Handle<EnvFilter, Registry>);
+/// The log that runs, if it is ours: a process has one.
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+/// What changes the filter of the log that runs.
+#[derive(Clone)]
+pub(super) struct Running(reload::Handle<EnvFilter, Registry>);
+
+/// The log that runs.
+///
+/// # Errors
+/// Where the program has a log of its own.
+pub(super) fn running() -> Result<&'static Running, String> {
+    let none = || "the log is the program's own".to_owned();
+    RUNNING.get().ok_or_else(none)
+}
+
+impl Running {
+    /// The filter, as it can be given to [`set_filter`](Self::set_filter).
+    pub(super) fn filter(&self) -> Result<String, String> {
+        let filter = self.0.with_current(|filter| filter.to_string());
+        filter.map_err(|error| error.to_string())
+    }
+
+    /// Takes another filter.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn set_filter(&self, text: &str) -> Result<(), String> {
+        let filter =
+            EnvFilter::try_new(text).map_err(|error| format!("{text:?} is no filter: {error}"))?;
+        self.0.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
+/// Has the filter of the running log follow the file.
+pub(super) struct Log {
+    running: Running,
+    /// The file's filter that was taken over last.
+    applied: Option<String>,
+}
 
 impl Log {
     /// Starts the log, unless the program has one already: then that stays, and a warning says that the file's `[log]` is of no
@@ -55,7 +93,11 @@ impl Log {
             .try_init()
             .is_ok()
         {
-            return Ok(Some(Self(handle)));
+            let running = RUNNING.get_or_init(|| Running(handle)).clone();
+            return Ok(Some(Self {
+                running,
+                applied: log.filter.clone(),
+            }));
         }
         if *log != Default::default() {
             tracing::warn!("the program has a log of its own: [log] is of no effect");
@@ -85,8 +127,14 @@ impl Subsystem for Log {
 
     fn reload<'a>(&'a mut self, app: &'a Application, _: &'a Changes) -> SubsystemFuture<'a> {
         Box::pin(async move {
-            if let Some(file) = app.file() {
-                self.0.reload(filter(&file)?)?;
+            let Some(file) = app.file() else {
+                return Ok(());
+            };
+            // One that was set by the control socket stays, where the file says what it said.
+            let wanted = &file.config().log.filter;
+            if *wanted != self.applied {
+                self.running.0.reload(filter(&file)?)?;
+                self.applied.clone_from(wanted);
             }
             Ok(())
         })

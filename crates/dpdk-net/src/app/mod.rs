@@ -16,7 +16,7 @@ mod builder;
 mod configured;
 mod context;
 mod control;
-#[cfg(feature = "config")]
+#[cfg(feature = "control")]
 mod control_socket;
 mod figures;
 mod fleet;
@@ -24,10 +24,16 @@ mod listeners;
 #[cfg(feature = "config")]
 mod log;
 mod port;
+#[cfg(feature = "prometheus")]
+mod prometheus;
+#[cfg(feature = "control")]
+mod queue_figures;
 mod queue_plan;
 mod run;
 mod signals;
 mod subsystem;
+#[cfg(feature = "control")]
+mod telemetry;
 
 pub use addressing::LearntDns;
 pub use builder::AppBuilder;
@@ -36,6 +42,8 @@ pub use configured::{ConfiguredApp, Plan};
 pub use context::Context;
 pub use listeners::ListenerConfig;
 pub use port::PortBuilder;
+#[cfg(feature = "prometheus")]
+pub use prometheus::{PrometheusConfig, Transport};
 pub use subsystem::{Application, Subsystem, SubsystemFuture, SubsystemResult};
 
 /// The entry to an application: [`App::builder`].

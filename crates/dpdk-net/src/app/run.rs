@@ -57,6 +57,7 @@ where
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
     let listeners = std::mem::take(&mut builder.listeners);
+    let collectors = std::mem::take(&mut builder.collectors);
     let beside = Beside {
         subsystems: std::mem::take(&mut builder.subsystems),
         #[cfg(feature = "config")]
@@ -76,8 +77,8 @@ where
         flows,
     } = bring_up::bring_up(builder, affinity)?;
     let signals = Signals::listen(affinity, beside.reads_again())?;
-    let common = Common::new(flow_policy, 1);
-    let shared = Shared::new(common, name, port.control(), mempools);
+    let common = Common::new(flow_policy, 1, collectors);
+    let shared = Shared::new(common, name, port.control(), mempools, None);
     shared.set_handles(vec![worker.handle().clone()]);
     let leases = addressing.start(&worker, worker.handle(), &shared)?;
     let context = |listeners| Context::new(worker.handle().clone(), 0, shared.clone(), listeners);

@@ -11,6 +11,7 @@ use dpdk_net_config::{Changes, File};
 
 use super::Context;
 use crate::capture::{Capture, CaptureConfig, CaptureError};
+use crate::metrics::Registry;
 
 /// What a subsystem's work gives in the end.
 pub type SubsystemResult = Result<(), Box<dyn StdError + Send + Sync>>;
@@ -109,6 +110,16 @@ impl Application {
         }
     }
 
+    /// One without queues.
+    #[cfg(all(test, feature = "control"))]
+    pub(super) fn nowhere() -> Self {
+        Self::new(
+            Vec::new(),
+            #[cfg(feature = "config")]
+            None,
+        )
+    }
+
     /// Those of all queues, in the order of ports and queues; at least one. They have no listeners.
     pub fn contexts(&self) -> &[Context] {
         &self.contexts
@@ -133,6 +144,15 @@ impl Application {
         let targets = self.contexts.iter();
         let targets = targets.map(|context| context.target(context.queue(), context.handle()));
         Capture::start(targets.collect(), config)
+    }
+
+    /// All its figures. Nothing but collectors of its own where there is no context.
+    pub fn metrics(&self) -> Registry {
+        let first = self.contexts.first();
+        first.map_or_else(
+            || Registry::new(Vec::new()),
+            |context| context.metrics().clone(),
+        )
     }
 
     /// Ends the application as a signal would.

@@ -231,7 +231,7 @@ impl Drop for Permit {
 }
 
 /// Waits until no capture is left, or for so long.
-#[cfg(feature = "config")]
+#[cfg(feature = "control")]
 pub(crate) async fn all_ended(patience: Duration) {
     let ended = async {
         while CAPTURES.load(Ordering::Relaxed) > 0 {

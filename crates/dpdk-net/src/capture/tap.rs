@@ -119,7 +119,14 @@ pub(super) struct TapReader {
 
 /// A tap with a ring of so many bytes.
 pub(super) fn tap(wanted: Wanted, buffer: usize) -> (Tap, TapReader) {
-    let (producer, consumer) = RingBuffer::new(buffer);
+    let (mut producer, mut consumer) = RingBuffer::new(buffer);
+    // Written and read once, so that its pages are there before the worker comes to them.
+    if let Ok(all) = producer.write_chunk(buffer) {
+        all.commit_all();
+    }
+    if let Ok(all) = consumer.read_chunk(buffer) {
+        all.commit_all();
+    }
     let shared = Arc::<Shared>::default();
     let tap = Tap {
         wanted,

@@ -27,6 +27,7 @@ const DATAGRAMS: usize = 20;
 /// What there is to be said of a run.
 struct Outcome {
     worker: WorkerStats,
+    given_up: u64,
     nic: Report,
     /// What was logged.
     warnings: Vec<String>,
@@ -85,7 +86,8 @@ fn run_behind(lie: Lie) -> Outcome {
             );
         }
     });
-    let stats = net.server.stats().worker;
+    let all = net.server.stats();
+    let (stats, given_up) = (all.worker, all.tx_offloads_given_up);
     let peer = net.client.stats().stack.frames;
     assert_eq!(
         (
@@ -104,6 +106,7 @@ fn run_behind(lie: Lie) -> Outcome {
     assert_eq!(references.in_use(), 0);
     Outcome {
         worker: stats,
+        given_up,
         nic: report,
         warnings: warnings.take(),
     }
@@ -163,7 +166,7 @@ fn gave_up(outcome: &Outcome, given_up: &[TxOffloads]) {
     let all = given_up
         .iter()
         .fold(TxOffloads::empty(), |all, one| all | *one);
-    let found = TxOffloads::from_bits_retain(outcome.worker.tx_offloads_given_up);
+    let found = TxOffloads::from_bits_retain(outcome.given_up);
     assert_eq!(found, all, "{:#?}", outcome.warnings);
     assert_eq!(
         outcome.warnings.len(),

@@ -228,7 +228,7 @@ impl Outcome {
             (
                 worker.rx_not_contiguous,
                 worker.tx_oversize,
-                worker.tx_offloads_given_up
+                outcome.stats.tx_offloads_given_up
             ),
             (0, 0, 0),
             "{worker:?}"

@@ -163,7 +163,7 @@ fn run(bed: Bed, offloads: OffloadRequest) -> Outcome {
     }) {
         assert_eq!(count, 0, "{name}");
     }
-    assert_eq!(outcome.snapshot.worker.tx_offloads_given_up, 0);
+    assert_eq!(outcome.snapshot.tx_offloads_given_up, 0);
     outcome
 }
 

@@ -200,11 +200,11 @@ fn a_late_acknowledgment_tells_what_it_says_of_single_segments() {
     assert_eq!(info(&rig), Some(2));
     assert_eq!((rig.flow.snd_wnd, rig.flow.rtt.latest()), (window, rtt));
     // What it says to have come twice is what is below its own number.
-    let duplicates = rig.tcp.stats.rx_dsack;
+    let duplicates = rig.tcp.stats.snapshot().rx_dsack;
     rig.ack(5 * MSS, sent[0].at, &[(6 * MSS, 7 * MSS)]);
-    assert_eq!(rig.tcp.stats.rx_dsack, duplicates);
+    assert_eq!(rig.tcp.stats.snapshot().rx_dsack, duplicates);
     rig.ack(5 * MSS, sent[0].at, &[(4 * MSS, 5 * MSS)]);
-    assert_eq!(rig.tcp.stats.rx_dsack, duplicates + 1);
+    assert_eq!(rig.tcp.stats.snapshot().rx_dsack, duplicates + 1);
     assert_eq!(info(&rig), Some(2));
     // Without SACK there is nothing in it.
     rig.ack(5 * MSS, sent[0].at, &[]);

@@ -73,7 +73,7 @@ fn transfer(
             left = rig.time_out();
         }
     }
-    (rig.flow.mss.into(), rig.tcp.stats.black_holes)
+    (rig.flow.mss.into(), rig.tcp.stats.snapshot().black_holes)
 }
 
 #[test]
@@ -150,7 +150,10 @@ fn a_smaller_segment_is_asked_and_full_ones_have_to_fail_again() {
         let left = rig.retransmission_timeout();
         assert_eq!((left[0].start, left[0].len), (first + 524, MSS - 524));
     }
-    assert_eq!((rig.flow.mss, rig.tcp.stats.black_holes), (MSS as u16, 0));
+    assert_eq!(
+        (rig.flow.mss, rig.tcp.stats.snapshot().black_holes),
+        (MSS as u16, 0)
+    );
     rig.ack(first + MSS, rig.now, &[]);
     assert_eq!(suspicion(&rig), Suspicion::Passed { size, failed });
     // A full one is lost three times more: it is their size.
@@ -160,7 +163,10 @@ fn a_smaller_segment_is_asked_and_full_ones_have_to_fail_again() {
         assert_eq!(left[0].start, first + MSS);
         assert_eq!(left[0].len, if timeout < 3 { MSS } else { 524 });
     }
-    assert_eq!((rig.flow.mss, rig.tcp.stats.black_holes), (524, 1));
+    assert_eq!(
+        (rig.flow.mss, rig.tcp.stats.snapshot().black_holes),
+        (524, 1)
+    );
     assert_eq!(suspicion(&rig), Suspicion::None);
 }
 

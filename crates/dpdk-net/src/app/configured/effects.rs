@@ -21,6 +21,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("log.filter", "dpdk-net-cli's run_serves"),
     ("log.format", "dpdk-net-cli's run_serves"),
     ("metrics.log_interval", "dpdk-net-cli's run_serves"),
+    ("metrics.path", "dpdk-net's metrics"),
+    ("metrics.transport", "dpdk-net's metrics"),
     ("app", "dpdk-net-config's: it is the application's own"),
     (
         "workers.runtime",

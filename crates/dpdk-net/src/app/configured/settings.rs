@@ -1,5 +1,7 @@
 //! Each setting of a file, and what of the builder it is.
 
+use std::net::SocketAddr;
+
 use dpdk_net_config as config;
 use dpdk_net_config::{Config, Destination, File, Idle, Machine, PinPolicy};
 use dpdk_net_rte::log::LogLevel;
@@ -9,9 +11,8 @@ use dpdk_net_stack::{self as stack, CongestionAlgorithm, Ecn, IfAddr, Neighbor, 
 
 use super::devices::Device;
 use super::flow;
-use crate::app::control_socket::ControlSocket;
 use crate::app::figures::Figures;
-use crate::app::{AppBuilder, ListenerConfig, PortBuilder};
+use crate::app::{AppBuilder, ListenerConfig, PortBuilder, PrometheusConfig, Transport};
 use crate::dhcp::{v4, v6};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
@@ -75,7 +76,13 @@ pub(super) fn builder(file: &File, machine: &Machine) -> Result<AppBuilder, Erro
     // There in any case: a reload may want figures.
     builder = builder.subsystem(Figures::new(config.metrics.log_interval.map(|it| it.0)));
     if let Some(path) = &config.control.socket {
-        builder = builder.subsystem(ControlSocket::new(path.clone()));
+        builder = builder.control_socket(path);
+    }
+    if let Some(listen) = config.metrics.listen {
+        builder = builder.prometheus(prometheus(listen.0, &config.metrics));
+    }
+    if config.dpdk.telemetry != Some(false) {
+        builder = builder.dpdk_telemetry();
     }
     for listener in &config.listener {
         builder = builder.listener(listener_config(listener));
@@ -382,6 +389,18 @@ fn rss(settings: &config::Rss) -> RssRequest {
             Some(config::RssKey::Bytes(bytes)) => RssKey::Bytes(bytes.clone()),
         },
     }
+}
+
+fn prometheus(listen: SocketAddr, settings: &config::Metrics) -> PrometheusConfig {
+    let mut server = PrometheusConfig::new(listen);
+    set! {
+        server.path => settings.path.clone();
+        server.transport => settings.transport.map(|transport| match transport {
+            config::Transport::Kernel => Transport::Kernel,
+            config::Transport::Stack => Transport::Stack,
+        });
+    }
+    server
 }
 
 fn listener_config(settings: &config::Listener) -> ListenerConfig {

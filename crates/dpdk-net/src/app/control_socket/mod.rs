@@ -5,10 +5,12 @@
 //! connection. Only the user that the application runs as, and root, are heard. What a connection may send, how long it
 //! may be silent and how many there may be is bounded.
 //!
-//! What can be asked is in `command.rs`.
+//! What can be asked is in `command.rs`, the commands are in `commands/`. The client is `crate::control`.
 
-mod capture;
 mod command;
+mod commands;
+mod details;
+mod endpoint;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -24,12 +26,11 @@ use tokio::time::timeout;
 
 use self::command::{Reply, answer};
 use super::subsystem::{Application, Subsystem, SubsystemFuture};
+use crate::control::{VERSION, directories};
 
-/// The protocol's version: another one where an answer changes its meaning.
-const VERSION: u32 = 1;
 /// The longest question, in bytes.
 const LONGEST: u64 = 64 * 1024;
-/// Connections at a time; further ones wait.
+/// Connections at a time; further ones are told so.
 const CONNECTIONS: usize = 16;
 /// How long a connection may be silent, and an answer may take to be read.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -79,8 +80,17 @@ impl Subsystem for ControlSocket {
     }
 }
 
-/// Binds, in the place of a socket that nobody listens on any more. What else is there is left alone.
+/// Binds, in the place of a socket that nobody listens on any more. What else is there is left alone. A directory where sockets are
+/// looked for is made.
 fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent()
+        && directories().iter().any(|directory| directory == parent)
+    {
+        match std::fs::create_dir(parent) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
@@ -100,25 +110,41 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 async fn accept(listener: UnixListener, app: Application) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) if is_ours(&stream) => {
-                let app = app.clone();
-                tokio::task::spawn_local(async move {
-                    // One that broke off has nobody left to tell.
-                    let _ = serve(stream, &app).await;
-                    drop(place);
-                });
-            }
-            Ok(_) => tracing::warn!("somebody else's process was refused at the control socket"),
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "the control socket accepts nobody for a moment");
                 tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
             }
+        };
+        if !is_ours(&stream) {
+            tracing::warn!("somebody else's process was refused at the control socket");
+            turn_away(
+                &stream,
+                "only root and the user that the application runs as are heard",
+            );
+            continue;
         }
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            turn_away(
+                &stream,
+                &format!("{CONNECTIONS} connections are open: close one"),
+            );
+            continue;
+        };
+        let app = app.clone();
+        tokio::task::spawn_local(async move {
+            // One that broke off has nobody left to tell.
+            let _ = serve(stream, &app).await;
+            drop(place);
+        });
     }
+}
+
+/// Says why; a connection that has just been made has room for that.
+fn turn_away(stream: &UnixStream, why: &str) {
+    let _ = stream.try_write(format!("{}\n", failure(why)).as_bytes());
 }
 
 /// Whether the peer is root or the application's own user.
@@ -152,10 +178,7 @@ async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
         let (answer, stream) = match reply {
             Ok(Reply::Value(result)) => (success(&result), None),
             Ok(Reply::Stream(result, stream)) => (success(&result), Some(stream)),
-            Err(error) => (
-                json!({ "version": VERSION, "ok": false, "error": error }),
-                None,
-            ),
+            Err(error) => (failure(&error), None),
         };
         let text = format!("{answer}\n");
         match timeout(SILENCE, tx.write_all(text.as_bytes())).await {
@@ -174,4 +197,8 @@ async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
 
 fn success(result: &Value) -> Value {
     json!({ "version": VERSION, "ok": true, "result": result })
+}
+
+fn failure(error: &str) -> Value {
+    json!({ "version": VERSION, "ok": false, "error": error })
 }

@@ -1,0 +1,262 @@
+//! `ss`: connections, listeners and UDP sockets, a page at a time.
+
+use std::net::SocketAddr;
+
+use dpdk_net_stack::{TcpId, TcpState};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use slotmap::{Key, KeyData};
+
+use crate::app::Context;
+use crate::app::control_socket::command::{Command, Question, Reply, members, value};
+use crate::app::control_socket::details::details;
+use crate::app::control_socket::endpoint::Endpoint;
+use crate::app::subsystem::Application;
+
+pub(in crate::app::control_socket) const SS: Command = Command {
+    name: "ss",
+    help: "connections, or \"sockets\": \"listen\" or \"udp\"; with \"info\" all that is known of each. Chosen by \"states\", \"local\", \
+           \"peer\", \"port\" and \"queue\"; \"limit\" at a time, the next ones \"after\" what \"next\" said",
+    run: ss,
+};
+
+/// Connections that are looked at in one critical section: the worker waits for some microseconds at most.
+const AT_ONCE: usize = 256;
+/// Connections that are looked at for one answer, whether they are meant or not.
+const LOOKED_AT: usize = 16 * 1024;
+/// Sockets in an answer at most.
+const MOST: usize = 1000;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Members {
+    sockets: Sockets,
+    states: Option<Vec<State>>,
+    local: Option<Endpoint>,
+    peer: Option<Endpoint>,
+    port: Option<String>,
+    queue: Option<u16>,
+    info: bool,
+    after: Option<Cursor>,
+    limit: Option<Limit>,
+}
+
+/// What kind.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Sockets {
+    #[default]
+    Tcp,
+}
+
+/// A connection's state, in the words that `ss` takes.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Closed,
+    SynSent,
+    SynRecv,
+    Established,
+    #[serde(rename = "fin-wait-1")]
+    FinWait1,
+    #[serde(rename = "fin-wait-2")]
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+}
+
+impl From<TcpState> for State {
+    fn from(state: TcpState) -> Self {
+        match state {
+            TcpState::Closed => Self::Closed,
+            TcpState::SynSent => Self::SynSent,
+            TcpState::SynReceived => Self::SynRecv,
+            TcpState::Established => Self::Established,
+            TcpState::FinWait1 => Self::FinWait1,
+            TcpState::FinWait2 => Self::FinWait2,
+            TcpState::CloseWait => Self::CloseWait,
+            TcpState::Closing => Self::Closing,
+            TcpState::LastAck => Self::LastAck,
+            TcpState::TimeWait => Self::TimeWait,
+        }
+    }
+}
+
+/// Sockets in an answer: 1 to [`MOST`].
+#[derive(Deserialize)]
+#[serde(try_from = "usize")]
+struct Limit(usize);
+
+impl TryFrom<usize> for Limit {
+    type Error = String;
+
+    fn try_from(limit: usize) -> Result<Self, String> {
+        match limit {
+            1..=MOST => Ok(Self(limit)),
+            _ => Err(format!("{limit} is not 1 to {MOST}")),
+        }
+    }
+}
+
+/// Where an answer ended: in the list of which queue, of all, and behind which of its sockets.
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(try_from = "String")]
+struct Cursor {
+    queue: usize,
+    /// The id of a connection, or the number of listeners or UDP sockets that were passed; 0 for none.
+    behind: u64,
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parts = text.split_once('.');
+        let parsed = parts.and_then(|(queue, behind)| {
+            Some(Self {
+                queue: queue.parse().ok()?,
+                behind: behind.parse().ok()?,
+            })
+        });
+        parsed.ok_or_else(|| "it is what an answer had as \"next\"".to_owned())
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.queue, self.behind)
+    }
+}
+
+/// The sockets that are meant, as far as they have been found.
+struct Page<'a> {
+    asked: &'a Members,
+    most: usize,
+    found: Vec<Value>,
+    /// Sockets that may still be looked at.
+    looks: usize,
+}
+
+fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
+    let asked: Members = members(question)?;
+    if let Some(name) = &asked.port
+        && !app.contexts().iter().any(|ctx| ctx.port_name() == name)
+    {
+        return Err(format!("there is no port {name:?}"));
+    }
+    let from = asked.after.unwrap_or_default();
+    let mut page = Page {
+        most: asked.limit.as_ref().map_or(MOST, |limit| limit.0),
+        found: Vec::new(),
+        looks: LOOKED_AT,
+        asked: &asked,
+    };
+    let mut next = None;
+    for (queue, context) in app.contexts().iter().enumerate().skip(from.queue) {
+        let meant = asked
+            .port
+            .as_ref()
+            .is_none_or(|name| context.port_name() == name)
+            && asked.queue.is_none_or(|queue| context.queue() == queue);
+        if !meant {
+            continue;
+        }
+        let behind = if queue == from.queue { from.behind } else { 0 };
+        let stopped = match asked.sockets {
+            Sockets::Tcp => page.connections(context, behind),
+        };
+        if let Some(behind) = stopped {
+            next = Some(Cursor { queue, behind }.to_string());
+            break;
+        }
+    }
+    value(json!({ "sockets": page.found, "next": next }))
+}
+
+impl Page<'_> {
+    fn is_full(&self) -> bool {
+        self.found.len() >= self.most || self.looks == 0
+    }
+
+    fn is_meant(&self, local: SocketAddr, peer: Option<SocketAddr>) -> bool {
+        let Members {
+            local: at,
+            peer: to,
+            ..
+        } = self.asked;
+        at.is_none_or(|at| at.matches(local))
+            && to.is_none_or(|to| peer.is_some_and(|peer| to.matches(peer)))
+    }
+
+    /// Connections of a queue. Where it stopped, unless it came to the end.
+    fn connections(&mut self, context: &Context, behind: u64) -> Option<u64> {
+        let mut last = (behind != 0).then(|| TcpId::from(KeyData::from_ffi(behind)));
+        loop {
+            if self.is_full() {
+                return Some(last.map_or(0, |id| id.data().as_ffi()));
+            }
+            let some = AT_ONCE.min(self.looks).min(self.most);
+            let listed = context.handle().tcp_infos(last, some);
+            if listed.is_empty() {
+                return None;
+            }
+            for (id, info) in listed {
+                if self.is_full() {
+                    return Some(last.map_or(0, |id| id.data().as_ffi()));
+                }
+                last = Some(id);
+                self.looks -= 1;
+                let state = State::from(info.state);
+                let meant = self
+                    .asked
+                    .states
+                    .as_ref()
+                    .is_none_or(|all| all.contains(&state))
+                    && self.is_meant(info.local, Some(info.peer));
+                if !meant {
+                    continue;
+                }
+                let mut socket = json!({
+                    "port": context.port_name(),
+                    "queue": context.queue(),
+                    "state": state,
+                    "local": info.local,
+                    "peer": info.peer,
+                    "recv_queue": info.recv_queue,
+                    "send_queue": info.send_queue,
+                });
+                if self.asked.info {
+                    socket["info"] = details(&info);
+                }
+                self.found.push(socket);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was_given() {
+        let cursor = Cursor {
+            queue: 3,
+            behind: 1 << 40,
+        };
+        assert_eq!(Cursor::try_from(cursor.to_string()), Ok(cursor));
+        for text in ["", "1", "1.", ".1", "1.2.3", "-1.2", "a.b"] {
+            assert!(Cursor::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn states_have_the_names_that_ss_takes() {
+        let name = |state: TcpState| serde_json::to_value(State::from(state)).unwrap();
+        assert_eq!(name(TcpState::FinWait1), "fin-wait-1");
+        assert_eq!(name(TcpState::SynReceived), "syn-recv");
+        assert_eq!(name(TcpState::LastAck), "last-ack");
+    }
+}

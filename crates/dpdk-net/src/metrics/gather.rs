@@ -1,0 +1,168 @@
+//! Reading all figures of an application: each shard's lock is taken once, and nothing is computed under it.
+
+use dpdk_net_rte::port::{PortStats, QueueStats};
+use dpdk_net_stack::metrics::Metric;
+
+use super::family::{Families, Value};
+use super::table::*;
+use crate::handle::Handle;
+use crate::peers::PeersControl;
+use crate::rte::{Mempool, PortControl};
+use crate::stats::ShardStats;
+
+/// Values of a driver's own that are told, of each port: some count a great many by queue.
+const XSTATS: usize = 2_048;
+
+/// A port of a running application, as far as its figures go.
+pub(crate) struct Source<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) port: &'a PortControl,
+    pub(crate) mempools: &'a [Mempool],
+    /// By the numbers of the queues.
+    pub(crate) handles: &'a [Handle],
+    /// What the workers share, if there are several.
+    pub(crate) peers: Option<&'a PeersControl>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+impl Source<'_> {
+    pub(super) fn gather(&self, out: &mut Families) {
+        let port = ("port", self.name.to_owned());
+        self.port_figures(&port, out);
+        for pool in self.mempools {
+            let labels = || vec![port.clone(), ("pool", pool.name().to_owned())];
+            out.add(MEMPOOL, &MEMPOOL_CAPACITY, labels(), pool.capacity());
+            out.add(MEMPOOL, &MEMPOOL_IN_USE, labels(), pool.in_use());
+        }
+        if let Some(peers) = self.peers {
+            let (stats, labels) = (peers.steering_stats(), || [port.clone()]);
+            out.add(
+                STEERING,
+                &STEERING_FLOWS_REFUSED,
+                labels(),
+                stats.flows_refused,
+            );
+            out.add(
+                STEERING,
+                &STEERING_BINDINGS_REFUSED,
+                labels(),
+                stats.bindings_refused,
+            );
+        }
+        for (queue, handle) in (0..).zip(self.handles) {
+            let labels = vec![port.clone(), ("queue", queue.to_string())];
+            let queue = self.port.queue_stats(queue).unwrap_or_default();
+            queue_figures(&labels, &queue, &handle.stats(), out);
+            if let Some(runtime) = handle.runtime_metrics() {
+                let tasks = runtime.num_alive_tasks();
+                out.add(WORKER, &WORKER_TASKS, labels.clone(), tasks);
+                let queued = runtime.global_queue_depth();
+                out.add(WORKER, &WORKER_QUEUED_TASKS, labels, queued);
+            }
+        }
+    }
+
+    /// Those of the driver. What it does not give is left out.
+    fn port_figures(&self, port: &(&'static str, String), out: &mut Families) {
+        if let Ok(info) = self.port.info() {
+            let labels = [port.clone(), ("device", info.name), ("driver", info.driver)];
+            out.add(PORT, &PORT_INFO, labels, 1_u64);
+        }
+        if let Ok(link) = self.port.link() {
+            out.add(PORT, &PORT_LINK_UP, [port.clone()], link.up);
+            if let Some(mbps) = link.speed_mbps {
+                let speed = u64::from(mbps) * 1_000_000;
+                out.add(PORT, &PORT_LINK_SPEED, [port.clone()], speed);
+            }
+        }
+        if let Ok(stats) = self.port.stats() {
+            for (metric, value) in port_stats(&stats) {
+                out.add(PORT, metric, [port.clone()], value);
+            }
+        }
+        let xstats = self.port.xstats().unwrap_or_default();
+        for (name, value) in xstats.into_iter().take(XSTATS) {
+            out.add(PORT, &PORT_XSTAT, [port.clone(), ("name", name)], value);
+        }
+    }
+}
+
+fn port_stats(stats: &PortStats) -> [(&'static Metric, u64); 8] {
+    [
+        (&PORT_RX_PACKETS, stats.rx_packets),
+        (&PORT_TX_PACKETS, stats.tx_packets),
+        (&PORT_RX_BYTES, stats.rx_bytes),
+        (&PORT_TX_BYTES, stats.tx_bytes),
+        (&PORT_RX_MISSED, stats.rx_missed),
+        (&PORT_RX_ERRORS, stats.rx_errors),
+        (&PORT_TX_ERRORS, stats.tx_errors),
+        (&PORT_RX_NO_MBUF, stats.rx_no_mbuf),
+    ]
+}
+
+fn queue_figures(labels: &Labels, queue: &QueueStats, shard: &ShardStats, out: &mut Families) {
+    let own = [
+        (&QUEUE_RX_PACKETS, queue.rx_packets),
+        (&QUEUE_RX_BYTES, queue.rx_bytes),
+        (&QUEUE_TX_PACKETS, queue.tx_packets),
+        (&QUEUE_TX_BYTES, queue.tx_bytes),
+        (&QUEUE_RX_COPIED, queue.rx_copied),
+        (&QUEUE_TX_COPIED, queue.tx_copied),
+    ];
+    for (metric, value) in own {
+        out.add(QUEUE, metric, labels.clone(), value);
+    }
+    let (stack, worker) = (&shard.stack, &shard.worker);
+    let with = |name, value: &str| {
+        let mut labels = labels.clone();
+        labels.push((name, value.to_owned()));
+        labels
+    };
+    let elsewhere = [
+        ("rx_no_mbuf_for_copy", queue.rx_dropped),
+        ("rx_malformed_chain", queue.rx_malformed),
+        ("rx_not_contiguous", worker.rx_not_contiguous),
+        ("tx_refused_by_queue", queue.tx_dropped),
+        ("tx_oversize", worker.tx_oversize),
+        ("hand_over_full", worker.hand_over_full),
+        ("hand_over_no_mbufs", worker.hand_over_no_mbufs),
+    ];
+    let drops = stack.frames.iter();
+    let drops = drops.filter_map(|(name, count)| Some((name.strip_prefix(DROP)?, count)));
+    for (cause, count) in drops.chain(elsewhere) {
+        out.add(QUEUE, &QUEUE_DROPS, with("cause", cause), count);
+    }
+    for (metric, count) in stack.frames.metrics() {
+        if is_own(metric) {
+            out.add(FRAMES, metric, labels.clone(), count);
+        } else if let Some(reason) = metric.name.strip_prefix(STRAYS) {
+            out.add(QUEUE, &QUEUE_HAND_OVERS, with("reason", reason), count);
+        }
+    }
+    let mut all = |group, figures: &mut dyn Iterator<Item = (&'static Metric, Value)>| {
+        for (metric, value) in figures {
+            out.add(group, metric, labels.clone(), value);
+        }
+    };
+    let counted = |(metric, count): (_, u64)| (metric, Value::from(count));
+    all(WORKER, &mut worker.metrics().map(counted));
+    let turns = shard.turns.metrics();
+    all(WORKER, &mut turns.map(|(metric, it)| (metric, it.into())));
+    let given_up = u64::from(shard.tx_offloads_given_up.count_ones());
+    all(
+        WORKER,
+        &mut std::iter::once((&WORKER_GIVEN_UP, given_up.into())),
+    );
+    all(TCP, &mut stack.tcp.metrics().map(counted));
+    let connections = [
+        (&TCP_CONNECTIONS, shard.tcp_connections.into()),
+        (&TCP_ORPHANS, shard.tcp_orphans.into()),
+    ];
+    all(TCP, &mut connections.into_iter());
+    all(UDP, &mut stack.udp.metrics().map(counted));
+    all(ICMP, &mut stack.icmp.metrics().map(counted));
+    all(NEIGHBORS, &mut stack.neighbors.metrics().map(counted));
+    all(LINK, &mut stack.link.metrics().map(counted));
+    all(REASSEMBLY, &mut stack.reassembly.metrics().map(counted));
+}

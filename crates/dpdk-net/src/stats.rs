@@ -148,6 +148,9 @@ pub struct Snapshot {
     pub stack: StackStats,
     /// The worker's counters.
     pub worker: WorkerStats,
+    /// Offloads that the driver turned out not to do and that are done in software since: the bits of
+    /// [`TxOffloads`](dpdk_net_rte::port::TxOffloads).
+    pub tx_offloads_given_up: u64,
     /// The port's counters, if the driver gives any.
     pub port: Option<PortStats>,
     /// Which of the port's offloads are on, and why others are not.

@@ -361,6 +361,7 @@ impl Context {
             uptime: self.inner.shared.uptime(),
             stack: shard.stack,
             worker: shard.worker,
+            tx_offloads_given_up: shard.tx_offloads_given_up,
             port: self.inner.shared.port.stats().ok(),
             offloads: self.inner.shared.port.offloads(),
             mempools: self.inner.shared.levels(),

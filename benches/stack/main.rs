@@ -42,6 +42,8 @@ struct Args {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Engine {
     Ours,
+    /// The same, with the active connections traced.
+    Traced,
     SharedSet,
 }
 
@@ -59,6 +61,7 @@ impl Case {
         let family = if self.v6 { "IPv6" } else { "IPv4" };
         let who = match self.engine {
             Engine::Ours => "dpdk-net",
+            Engine::Traced => "dpdk-net, traced",
             Engine::SharedSet => "smoltcp, one SocketSet",
         };
         let active = if self.active == self.connections {
@@ -75,7 +78,8 @@ impl Case {
     /// Nanoseconds a request over `requests` requests, after the connections were made.
     fn run(&self, requests: usize) -> anyhow::Result<f64> {
         match self.engine {
-            Engine::Ours => ours::run(self.v6, self.connections, self.active, requests),
+            Engine::Ours => ours::run(false, self.v6, self.connections, self.active, requests),
+            Engine::Traced => ours::run(true, self.v6, self.connections, self.active, requests),
             Engine::SharedSet => shared_set::run(self.v6, self.connections, self.active, requests),
         }
     }
@@ -84,6 +88,8 @@ impl Case {
     fn requests(&self) -> usize {
         match self.engine {
             Engine::Ours => 200_000.max(self.active * 5),
+            // No more than what is recorded has room for.
+            Engine::Traced => 5_000 * self.active,
             Engine::SharedSet => (50_000_000 / self.connections.max(100)).clamp(2_000, 200_000),
         }
     }
@@ -92,6 +98,7 @@ impl Case {
     fn instructions(&self) -> anyhow::Result<f64> {
         let (engine, measured, least) = match self.engine {
             Engine::Ours => ("ours", "stack::ours::requests", 20_000),
+            Engine::Traced => ("traced", "stack::ours::requests", 20_000),
             Engine::SharedSet => ("shared", "stack::shared_set::requests", 2_000),
         };
         let requests = self.active.clamp(least, 100_000);
@@ -109,10 +116,10 @@ impl Case {
         let [engine, family, connections, active, requests] = parts[..] else {
             anyhow::bail!("a case is ENGINE:FAMILY:CONNECTIONS:ACTIVE:REQUESTS, not {text:?}");
         };
-        let engine = if engine == "ours" {
-            Engine::Ours
-        } else {
-            Engine::SharedSet
+        let engine = match engine {
+            "ours" => Engine::Ours,
+            "traced" => Engine::Traced,
+            _ => Engine::SharedSet,
         };
         let case = Self {
             engine,
@@ -162,6 +169,15 @@ fn main() -> anyhow::Result<()> {
                 )?;
             }
         }
+    }
+    if args.max_connections >= 1_000 {
+        let case = Case {
+            engine: Engine::Traced,
+            v6: false,
+            connections: 1_000,
+            active: 10,
+        };
+        measure(&report, &args, case)?;
     }
     if args.idle_connections > 0 {
         measure_memory(&report, args.idle_connections)?;

@@ -28,7 +28,7 @@ const RIVAL_BUFFER: usize = 4_096;
 /// bytes and its response.
 pub(crate) fn run(engine: Engine, v6: bool, connections: usize, used: bool) -> anyhow::Result<f64> {
     let grown = match engine {
-        Engine::Ours => ours(v6, connections, used)?,
+        Engine::Ours | Engine::Traced => ours(v6, connections, used)?,
         Engine::SharedSet => rival(connections)?,
     };
     Ok(grown as f64 / connections as f64)

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant as Clock};
 use anyhow::{Context, ensure};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, MacAddr, RxMeta};
 use dpdk_net_stack::{
-    Config, Event, IfAddr, Instant, ListenOptions, Readiness, Stack, TcpId, TxMeta, TxSink,
+    Config, Event, IfAddr, Instant, ListenOptions, MAX_TRACE_EVENTS, Readiness, Stack, TcpId,
+    TraceBudget, TraceFilter, TxMeta, TxSink,
 };
 
 /// Connections of one client address: fewer than its ephemeral ports.
@@ -158,8 +159,10 @@ impl Pair {
     }
 }
 
-/// Makes `connections`, has `active` of them do `requests` in all, and returns nanoseconds a request.
+/// Makes `connections`, has `active` of them do `requests` in all, traced at both ends or not, and returns nanoseconds a
+/// request.
 pub(crate) fn run(
+    traced: bool,
     v6: bool,
     connections: usize,
     active: usize,
@@ -206,6 +209,9 @@ pub(crate) fn run(
         .collect();
     // With the first request of each comes what it has as long as it is busy: that is not what is measured.
     warm_up(&mut pair, &busy)?;
+    if traced {
+        trace(&mut pair, &busy)?;
+    }
     let start = Clock::now();
     let answered = self::requests(&mut pair, &busy, requests)?;
     let elapsed = start.elapsed();
@@ -214,6 +220,21 @@ pub(crate) fn run(
         "{answered} of {requests} requests were answered"
     );
     Ok(elapsed.as_nanos() as f64 / requests as f64)
+}
+
+/// Traces connections at both ends. Nobody takes what is recorded.
+fn trace(pair: &mut Pair, busy: &[TcpId]) -> anyhow::Result<()> {
+    for &id in busy {
+        pair.client.tcp_trace(id, MAX_TRACE_EVENTS)?;
+        let mut filter = TraceFilter::any();
+        filter.peer_port = pair.client.tcp_local(id).map(|local| local.port());
+        let budget = TraceBudget::new(1);
+        let begun = pair
+            .server
+            .tcp_trace_present(&filter, &budget, MAX_TRACE_EVENTS);
+        ensure!(begun.len() == 1, "the server's end is not traced");
+    }
+    Ok(())
 }
 
 /// What is measured: `requests` in all over the `busy` connections. Returns how many were answered.

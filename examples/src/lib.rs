@@ -84,6 +84,7 @@ mod documentation {
         Readme: "../../README.md";
         App: "../../docs/app.md";
         Devices: "../../docs/devices.md";
+        Metrics: "../../docs/metrics.md";
         Names: "../../docs/names.md";
         Offloads: "../../docs/offloads.md";
         Queues: "../../docs/queues.md";

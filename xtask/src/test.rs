@@ -32,6 +32,8 @@ struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Of those that passed, the ones that failed first.
+    flaky: u64,
 }
 
 impl AddAssign for Tally {
@@ -39,6 +41,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.flaky += other.flaky;
     }
 }
 
@@ -63,6 +66,12 @@ pub(crate) fn command(args: &[String]) -> Result<()> {
         bail!(
             "no test has a name that contains {}",
             selection.filters.join(" or ")
+        );
+    }
+    if tally.flaky > 0 {
+        println!(
+            "\n{} of the tests failed at first and passed when they were run again: look for FLAKY above",
+            tally.flaky
         );
     }
     println!(
@@ -267,10 +276,13 @@ fn junit_tally(xml: &str) -> Option<Tally> {
     };
     let failed = attribute("failures")? + attribute("errors")?;
     let skipped = xml.matches("<skipped").count() as u64;
+    let cases = xml.split("<testcase ");
+    let flaky = cases.filter(|case| case.contains("<flaky")).count() as u64;
     Some(Tally {
         passed: attribute("tests")?.checked_sub(failed + skipped)?,
         failed,
         skipped,
+        flaky,
     })
 }
 
@@ -286,6 +298,7 @@ fn libtest_tally(line: &str) -> Option<Tally> {
         passed: count("passed")?,
         failed: count("failed")?,
         skipped: count("ignored")?,
+        flaky: 0,
     })
 }
 
@@ -328,13 +341,16 @@ mod tests {
     #[test]
     fn a_junit_report_is_counted_with_failures_and_errors() {
         let xml = r#"<?xml version="1.0"?><testsuites name="nextest-run" tests="12" failures="2" errors="1" uuid="x">
-            <testsuite name="a" tests="12" disabled="0" errors="0" failures="2"></testsuite></testsuites>"#;
+            <testsuite name="a" tests="12" disabled="0" errors="0" failures="2">
+            <testcase name="steady"></testcase>
+            <testcase name="wavers"><flakyFailure/><flakyFailure/></testcase></testsuite></testsuites>"#;
         assert_eq!(
             junit_tally(xml),
             Some(Tally {
                 passed: 9,
                 failed: 3,
-                skipped: 0
+                skipped: 0,
+                flaky: 1
             })
         );
         assert_eq!(junit_tally("<testsuite tests=\"1\"/>"), None);
@@ -348,7 +364,8 @@ mod tests {
             Some(Tally {
                 passed: 3,
                 failed: 1,
-                skipped: 2
+                skipped: 2,
+                flaky: 0
             })
         );
         assert_eq!(libtest_tally("test src/lib.rs - (line 3) ... ok"), None);

@@ -14,8 +14,12 @@ mod failure;
 mod machine;
 mod man;
 mod output;
+mod plot;
 mod running;
 mod ss;
+mod stats;
+mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -29,7 +33,8 @@ use crate::output::When;
 ///
 /// dpdk-net runs TCP/IP in user space on a port that DPDK drives. `dpdk-net doctor` says whether this machine
 /// is fit for it, `dpdk-net devices` what there is to drive, and `dpdk-net demo` serves a web site on it; `dpdk-net run`
-/// serves what a configuration file says.
+/// serves what a configuration file says. Of an application that runs, `dpdk-net ss`, `dpdk-net stats` and `dpdk-net top`
+/// show what it does.
 #[derive(Debug, Parser)]
 #[command(name = "dpdk-net", version)]
 #[command(after_long_help = AFTER_HELP)]
@@ -50,6 +55,8 @@ Examples:
       A web site on a TAP device, with no NIC, no hugepages and no root.
   dpdk-net check dpdk-net.toml && dpdk-net run dpdk-net.toml
       A server of static files or a reverse proxy, from a file alone.
+  dpdk-net top
+      The queues of an application that runs.
 
 `dpdk-net COMMAND --help` has more examples.
 
@@ -65,6 +72,10 @@ enum Command {
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Ss(Box<ss::SsArgs>),
+    Trace(trace::TraceArgs),
+    Plot(plot::PlotArgs),
+    Stats(stats::StatsArgs),
+    Top(top::TopArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -105,6 +116,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!ready)))
         }
         Command::Ss(args) => ss::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Trace(args) => trace::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Plot(args) => plot::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Stats(args) => stats::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Top(args) => top::run(&args, cli.color.paint()).map(|()| ExitCode::SUCCESS),
         Command::Completions(args) => {
             completions::run(&args, Cli::command()).map(|()| ExitCode::SUCCESS)
         }

@@ -1,6 +1,7 @@
 //! What goes to stdout: colours where they are wanted, JSON, and no complaint when the reader has gone.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ColorChoice, ValueEnum};
 use serde::Serialize;
@@ -120,6 +121,9 @@ impl Paint {
     }
 }
 
+/// Nobody reads stdout any more.
+static GONE: AtomicBool = AtomicBool::new(false);
+
 /// Writes to stdout. That nobody reads to the end (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result {
     let mut stdout = std::io::stdout().lock();
@@ -127,11 +131,18 @@ pub(crate) fn print(text: &str) -> Result {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write to stdout: {error}"), ""))
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            GONE.store(true, Ordering::Relaxed);
+            Ok(())
         }
-        _ => Ok(()),
+        Err(error) => Err(Failure::new(format!("cannot write to stdout: {error}"), "")),
+        Ok(()) => Ok(()),
     }
+}
+
+/// Whether nobody reads stdout any more: for what would go on for ever.
+pub(crate) fn is_gone() -> bool {
+    GONE.load(Ordering::Relaxed)
 }
 
 /// A value as JSON, for people to read too.

@@ -65,6 +65,20 @@ fn all_that_is_wrong_is_told_on_stderr_and_the_code_is_1() {
 }
 
 #[test]
+fn what_may_not_be_meant_so_is_a_warning_and_no_failure() {
+    let text = format!("{GOOD}[dpdk]\nblock = [\"0000:02:00.0\"]\n");
+    for options in [&[][..], &["--no-machine"], &["--json"]] {
+        let output = check(&text, options, &[]);
+        assert_eq!(code(&output), 0);
+        let told = stderr(&output);
+        for part in ["net.toml:8:", "nothing is blocked", "1 warning"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!stdout(&output).contains("blocked"));
+    }
+}
+
+#[test]
 fn what_the_machine_lacks_is_left_out_without_it() {
     let absent = GOOD.replace("vdev = \"net_null0\"", "interface = \"nonesuch\"");
     let output = check(&absent, &[], &[]);

@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dpdk-net");
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 14] = [
     "demo",
     "run",
     "check",
@@ -11,6 +11,11 @@ const COMMANDS: [&str; 9] = [
     "capture",
     "devices",
     "doctor",
+    "ss",
+    "trace",
+    "plot",
+    "stats",
+    "top",
     "completions",
     "man",
 ];

@@ -8,6 +8,7 @@ mod system;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use crate::file::File;
 use crate::places::Places;
 use crate::problem::{Kind, Problem};
 use crate::sections::{Config, Network, Port};
@@ -127,6 +128,11 @@ impl Config {
             })
             .collect()
     }
+}
+
+/// What is no mistake, and not meant so perhaps.
+pub(crate) fn warnings(file: &File) -> Vec<Problem> {
+    system::warnings(file)
 }
 
 /// The first of a port's names that there is: its own, or its device's.

@@ -166,6 +166,19 @@ impl File {
             .help(help)
     }
 
+    /// That a setting may not do what it is meant to, though nothing refuses it: why, and what to do about it.
+    pub fn warn(&self, path: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
+        Problem {
+            kind: Kind::Warning,
+            ..self.refuse(path, message, help)
+        }
+    }
+
+    /// What is no mistake in the file, and not meant so perhaps.
+    pub fn warnings(&self) -> Vec<Problem> {
+        check::warnings(self)
+    }
+
     /// Several such.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ mod value;
 pub use environment::PREFIX;
 pub use file::{File, schema};
 pub use lcores::{LcoreMap, Lcores};
-pub use machine::{Machine, NumaNode};
+pub use machine::{KernelNet, Machine, NumaNode, cpu_list};
 pub use problem::{Problem, Problems};
 pub use reload::{Change, Changes};
 pub use sections::*;

@@ -1,5 +1,7 @@
 //! What of a machine decides whether it can do what a file asks for, read from `/sys` and `/proc`.
 
+mod kernel;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use crate::problem::Problem;
 use crate::sections::InterfaceDriver;
 use crate::suggest::suggestion;
 use crate::value::Size;
+
+pub use kernel::KernelNet;
 
 /// A NUMA node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Machine {
     pub interfaces: BTreeSet<String>,
     /// The addresses of the PCI devices behind interfaces, where there are any.
     pub pci_of: BTreeMap<String, String>,
+    /// What the kernel has on its interfaces.
+    pub kernel: KernelNet,
 }
 
 /// Drivers by which DPDK gets at a device.
@@ -125,6 +131,7 @@ impl Machine {
             pci,
             interfaces,
             pci_of,
+            kernel: KernelNet::under(root),
         }
     }
 
@@ -219,9 +226,12 @@ impl Machine {
             let parent = socket
                 .parent()
                 .filter(|parent| !parent.as_os_str().is_empty());
-            // The application makes that one.
-            let made = Path::new("/run/dpdk-net");
-            if parent.is_some_and(|parent| parent != made && !parent.is_dir()) {
+            // The application makes a directory of that name.
+            let parent = parent.map(|parent| match parent.parent() {
+                Some(above) if parent.ends_with("dpdk-net") => above,
+                _ => parent,
+            });
+            if parent.is_some_and(|parent| !parent.is_dir()) {
                 let message = format!("there is no directory for {}", socket.display());
                 problems.push(file.refuse("control.socket", message, "make it, or name another"));
             }
@@ -404,8 +414,8 @@ fn link_name(path: &Path) -> Option<String> {
 /// The largest that Linux can have (`CONFIG_NR_CPUS`).
 const LAST_CPU: u32 = 8191;
 
-/// `0-3,8`.
-fn cpu_list(text: &str) -> BTreeSet<u32> {
+/// The CPUs, or nodes, of a list such as `0-3,8` (cpuset(7), list format); what is malformed is left out, and what Linux can't have.
+pub fn cpu_list(text: &str) -> BTreeSet<u32> {
     let part = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let last: u32 = last.trim().parse().ok()?;

@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     Contradiction,
     Environment,
     Refused,
+    Warning,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Self::Contradiction => "contradiction",
             Self::Environment => "environment",
             Self::Refused => "refused",
+            Self::Warning => "warning",
         }
     }
 }
@@ -149,6 +151,7 @@ impl Problem {
     /// | `contradiction` | each setting alone may be so, and not beside the others |
     /// | `environment` | a variable's name leads nowhere, or it is empty |
     /// | `refused` | the machine can't do what is asked for ([`File::refuse`](crate::File::refuse)) |
+    /// | `warning` | it can, and not as it is meant perhaps ([`File::warn`](crate::File::warn)) |
     pub fn kind(&self) -> &'static str {
         self.kind.word()
     }
@@ -184,7 +187,10 @@ impl std::error::Error for Problem {}
 
 impl Diagnostic for Problem {
     fn severity(&self) -> Option<Severity> {
-        Some(Severity::Error)
+        match self.kind {
+            Kind::Warning => Some(Severity::Warning),
+            _ => Some(Severity::Error),
+        }
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
@@ -268,7 +274,11 @@ impl Problems {
             true => format!(", of which these are the first {MOST_SHOWN}"),
             false => String::new(),
         };
-        text.push_str(&format!("{len} problem{plural}{shown}\n"));
+        let what = match self.list.iter().all(|it| it.kind == Kind::Warning) {
+            true => "warning",
+            false => "problem",
+        };
+        text.push_str(&format!("{len} {what}{plural}{shown}\n"));
         text
     }
 }

@@ -64,8 +64,56 @@ impl Tree {
         }
     }
 
+    /// The kernel has two addresses on eth1, and speaks IPv6 there.
+    fn kernel_net(&self) {
+        let net = "proc/thread-self/net";
+        self.write(
+            &format!("{net}/fib_trie"),
+            "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 198.18.0.0\n        /24 link UNICAST\nLocal:\n  +-- 0.0.0.0/0 3 0 5\n     \
+             +-- 198.18.0.0/24 2 0 2\n        |-- 198.18.0.2\n           /32 host LOCAL\n        |-- 198.18.0.255\n           \
+             /32 link BROADCAST\n     |-- 127.0.0.1\n        /32 host LOCAL\n",
+        );
+        let word = |octets| format!("{:08X}", u32::from_ne_bytes(octets));
+        let (any, net_, mask) = (
+            word([0; 4]),
+            word([198, 18, 0, 0]),
+            word([255, 255, 255, 0]),
+        );
+        let next = word([198, 18, 0, 1]);
+        self.write(
+            &format!("{net}/route"),
+            &format!(
+                "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                 eth1\t{any}\t{next}\t0003\t0\t0\t0\t{any}\t0\t0\t0\neth1\t{net_}\t{any}\t0001\t0\t0\t0\t{mask}\t0\t0\t0\nx\n"
+            ),
+        );
+        self.write(
+            &format!("{net}/if_inet6"),
+            "fd000000000000000000000000000002 02 40 00 80     eth1\nnonsense\n",
+        );
+        for (interface, disabled) in [("eth1", "0"), ("lo", "1"), ("all", "0")] {
+            let at = format!("proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+            self.write(&at, disabled);
+        }
+        self.write(
+            &format!("{net}/dev"),
+            "Inter-|\n face |\n  eth1: 0 0\n    lo: 0 0\n",
+        );
+    }
+
     fn machine(&self) -> Machine {
         Machine::under(self.path())
+    }
+
+    /// What it warns of.
+    fn warned(&self, text: &str) -> String {
+        let file = parse(text);
+        let warnings = self.machine().warnings(&file);
+        assert!(warnings.iter().all(|warning| warning.kind() == "warning"));
+        match File::refused(warnings) {
+            Ok(()) => "nothing".to_owned(),
+            Err(warnings) => warnings.to_string(),
+        }
     }
 
     fn path(&self) -> &Path {
@@ -267,6 +315,84 @@ fn files_that_are_not_there_are_refused() {
     let more = "[[listener]]\nname = \"http\"\naddress = \"[::]:80\"\n[[route]]\nfiles = { root = \"/no/such/directory\" }\n[log]\nfile = \"/no/such/log\"";
     insta::assert_snapshot!(Tree::server().refused(&with(more)));
     insta::assert_snapshot!(Tree::server().refused(&with("[log]\nfile = \"/proc\"")));
+}
+
+fn over(device: &str, network: &str) -> String {
+    format!("[[port]]\n{device}\n[network]\n{network}\n")
+}
+
+#[test]
+fn what_the_kernel_has_on_its_interfaces_is_read() {
+    let tree = Tree::server();
+    tree.kernel_net();
+    let kernel = tree.machine().kernel;
+    let addresses: Vec<String> = kernel.addresses.iter().map(|it| it.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1", "198.18.0.2", "fd00::2"]);
+    let network = (
+        "198.18.0.0".parse().unwrap(),
+        "255.255.255.0".parse().unwrap(),
+    );
+    assert_eq!(kernel.on_link["eth1"], [network]);
+    assert_eq!(Vec::from_iter(kernel.ipv6), ["all", "eth1"]);
+}
+
+#[test]
+fn what_the_kernel_would_answer_for_as_well_is_warned_of() {
+    let tree = Tree::server();
+    tree.kernel_net();
+    let both = "addresses = [\"198.18.0.2/24\", \"fd00::9/64\"]";
+    insta::assert_snapshot!(tree.warned(&over("interface = \"eth1\"", both)));
+    let asked = "dhcp4 = true\nslaac = true";
+    let vdev = "vdev = \"net_af_xdp0,iface=eth1,queue_count=2\"";
+    insta::assert_snapshot!(tree.warned(&over(vdev, asked)));
+}
+
+#[test]
+fn where_the_kernel_answers_for_nothing_of_ours_nothing_is_said() {
+    let (tree, bare) = (Tree::server(), Tree::server());
+    tree.kernel_net();
+    let both = "addresses = [\"198.18.0.2/24\", \"fd00::2/64\"]";
+    let others = "addresses = [\"198.18.0.3/24\"]";
+    let asked = "dhcp4 = true\nslaac = true\ndhcp6 = true";
+    let over_eth1 = "interface = \"eth1\"";
+    for (tree, text) in [
+        (&tree, over(over_eth1, others)),
+        // The kernel's end is not ours, or it has none.
+        (&tree, over("vdev = \"net_tap0,iface=eth1\"", both)),
+        (&tree, over("pci = \"0000:01:00.0\"", both)),
+        (&tree, over("interface = \"eth1\"\ndriver = \"pci\"", both)),
+        (&tree, over("interface = \"lo\"", asked)),
+        (&bare, over(over_eth1, both)),
+        (&bare, over(over_eth1, asked)),
+        // Frames with a tag are not the kernel's.
+        (
+            &tree,
+            over(
+                over_eth1,
+                "[[network.vlans]]\nid = 5\naddresses = [\"fd00::2/64\"]",
+            ),
+        ),
+    ] {
+        assert_eq!(tree.warned(&text), "nothing", "{text}");
+    }
+}
+
+#[test]
+fn blocking_devices_where_none_is_looked_at_is_warned_of() {
+    let warned = |text: &str| match File::refused(parse(text).warnings()) {
+        Ok(()) => "nothing".to_owned(),
+        Err(warnings) => warnings.to_string(),
+    };
+    let block = "[dpdk]\nblock = [\"0000:02:00.0\"]\n";
+    insta::assert_snapshot!(warned(&with(block)));
+    for text in [
+        with(&format!("{block}pci = true")),
+        format!("{}{block}", pci("0000:01:00.0")),
+        over("interface = \"eth1\"\ndriver = \"pci\"", "dhcp4 = true") + block,
+        with("[dpdk]\npci = false"),
+    ] {
+        assert_eq!(warned(&text), "nothing", "{text}");
+    }
 }
 
 /// Whatever this machine has, it is read without complaint.

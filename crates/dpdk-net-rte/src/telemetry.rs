@@ -5,7 +5,7 @@
 //! with is asked of a closure there. DPDK has no way to take a command back: one whose [`Registered`] is gone stays listed and is
 //! answered with null.
 //!
-//! What holds: DPDK calls [`on_command`] on any thread, at any time from registration on, after EAL's cleanup too; it touches nothing but
+//! What holds: DPDK calls `on_command` on any thread, at any time from registration on, after EAL's cleanup too; it touches nothing but
 //! what is registered, and never unwinds into C.
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::http::request::Parts;
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 
 /// What is known of a request before it is answered.
@@ -27,7 +28,8 @@ impl Entry {
             peer,
             method: parts.method.to_string(),
             host: host.to_owned(),
-            path: parts.uri.path().to_owned(),
+            // What has no place in a URL (RFC 3986 section 2.1) is encoded: a line stays a line, and a terminal is left alone.
+            path: utf8_percent_encode(parts.uri.path(), CONTROLS).to_string(),
             started: Instant::now(),
         }
     }
@@ -95,8 +97,7 @@ impl Drop for Logged {
             peer = entry.peer.map(tracing::field::display),
             method = entry.method,
             host = entry.host,
-            // Written as Debug, so that a line stays a line.
-            path = ?entry.path,
+            path = entry.path,
             status = self.status,
             bytes = self.bytes,
             complete = self.ended || self.body.is_end_stream() || self.expected == Some(self.bytes),

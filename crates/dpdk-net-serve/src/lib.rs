@@ -37,6 +37,7 @@ mod server;
 mod service;
 mod site;
 mod stall;
+mod tapped;
 mod timed;
 
 pub use proxy::Connect;

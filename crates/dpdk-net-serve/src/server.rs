@@ -127,7 +127,7 @@ pub async fn serve<L, C>(
             _place: place.map(Arc::new),
         };
         let activity = Arc::new(Activity::default());
-        let stream = Timed::new(stream, limits.write_timeout, activity.clone());
+        let stream = Timed::limited(stream, limits.write_timeout, activity.clone());
         tokio::spawn(connection(&http, stream, peer, &service, ending, activity));
     };
 

@@ -2,100 +2,52 @@
 //! [`Activity`] what moves.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
 use crate::activity::Activity;
 use crate::stall::Stall;
+use crate::tapped::{Tap, Tapped};
 
 /// A stream that fails when nothing could be written for a time.
+pub(crate) type Timed<S> = Tapped<S, Writes>;
+
+/// What of its writes is watched.
 #[derive(Debug)]
-pub(crate) struct Timed<S> {
-    stream: S,
+pub(crate) struct Writes {
     stall: Stall,
     activity: Arc<Activity>,
 }
 
 impl<S> Timed<S> {
-    pub(crate) fn new(stream: S, limit: Duration, activity: Arc<Activity>) -> Self {
-        Self {
-            stream,
-            stall: Stall::new(limit),
-            activity,
-        }
+    pub(crate) fn limited(stream: S, limit: Duration, activity: Arc<Activity>) -> Self {
+        let stall = Stall::new(limit);
+        Self::new(stream, Writes { stall, activity })
+    }
+}
+
+impl Tap for Writes {
+    fn has_read(&mut self, _: usize) {
+        self.activity.moves();
     }
 
-    /// What became of a write, or that it stalled.
-    fn timed<T>(
+    fn has_written(&mut self) {
+        self.activity.moves();
+    }
+
+    fn judge<T>(
         &mut self,
-        written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        self.activity.blocks(written.is_pending());
-        if written.is_ready() {
+        self.activity.blocks(polled.is_pending());
+        if polled.is_ready() {
             self.stall.moves();
-            return written;
+            return polled;
         }
         ready!(self.stall.poll_over(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if read.is_ready() {
-            self.activity.moves();
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if written.is_ready() {
-            self.activity.moves();
-        }
-        self.timed(written, cx)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.timed(flushed, cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.timed(shut, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if written.is_ready() {
-            self.activity.moves();
-        }
-        self.timed(written, cx)
     }
 }
 
@@ -109,7 +61,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_fails_once_it_has_stalled_and_not_while_it_crawls() {
         let (ours, mut theirs) = tokio::io::duplex(1);
-        let mut ours = Timed::new(ours, Duration::from_secs(30), Arc::default());
+        let mut ours = Timed::limited(ours, Duration::from_secs(30), Arc::default());
         let reader = tokio::spawn(async move {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_secs(20)).await;

@@ -105,6 +105,41 @@ async fn a_compressed_form_is_for_those_who_take_it() {
 }
 
 #[tokio::test]
+async fn a_compressed_form_that_leads_out_is_none() {
+    let directory = tree();
+    let server = server(&directory, "/", false).await;
+    symlink("../secret", directory.path().join("root/sp ace.txt.gz")).unwrap();
+    for method in ["GET", "HEAD"] {
+        let request = request(method, "/sp%20ace.txt", &["Accept-Encoding: gzip"]);
+        let answer = server.exchange(request).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-encoding"), None);
+        assert_eq!(answer.header("content-length"), Some("5"));
+    }
+}
+
+#[tokio::test]
+async fn names_need_not_be_utf8_and_may_look_like_compressed_forms() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = tree();
+    let server = server(&directory, "/", false).await;
+    let root = directory.path().join("root");
+    fs::write(root.join(std::ffi::OsStr::from_bytes(b"\xff.css")), "css").unwrap();
+    fs::write(root.join("b.tar.gz"), "packed").unwrap();
+    for (path, kind, text) in [
+        ("/%ff.css", "text/css", "css"),
+        ("/b.tar.gz", "application/gzip", "packed"),
+        ("/a.txt.gz", "application/gzip", "compressed"),
+    ] {
+        let accept = "Accept-Encoding: gzip";
+        let answer = server.exchange(request("GET", path, &[accept])).await;
+        assert_eq!((answer.status, answer.text()), (200, text), "{path}");
+        assert_eq!(answer.header("content-type"), Some(kind), "{path}");
+        assert_eq!(answer.header("content-encoding"), None, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_outside_the_root_or_hidden_is_served_however_it_is_asked_for() {
     let directory = tree();
     let server = server(&directory, "/files", true).await;

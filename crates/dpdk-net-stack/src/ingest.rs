@@ -17,8 +17,8 @@ use core::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use dpdk_net_packet::{
-    ChecksumVerdict, FrameBuf, IpPacket, MacAddr, Network, ParseError, Parsed, Protocol, RxMeta,
-    Transport, ethernet, icmp, ipv4, ipv6, parse_checked, tcp::Segment,
+    ChecksumVerdict, FrameBuf, IpPacket, MacAddr, Network, Parsed, Protocol, RxMeta, Transport,
+    ethernet, icmp, parse_checked, tcp::Segment,
 };
 
 use crate::coalesce::Plain;
@@ -32,7 +32,7 @@ use crate::tcp::table::{FlowKey, FlowRef};
 use crate::time::Instant;
 use crate::tx::FrameQueue;
 
-pub(crate) use plain::PlainHeaders;
+pub(crate) use plain::{PlainHeaders, read_plain};
 
 /// Frames that are looked at together.
 pub(crate) const BATCH: usize = 64;
@@ -84,6 +84,7 @@ impl Stack {
     pub(crate) fn take_in<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) {
         self.advance(now);
         for batch in frames.chunks(BATCH) {
+            self.tcp.vet_recent(&self.link.ifaces);
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
             let mut bytes_in = 0;
             let mut is_cold = false;
@@ -92,18 +93,20 @@ impl Stack {
                 bytes_in += bytes.len();
                 if let Some((packet, tcp_at, key)) = self.plain_segment(bytes, &meta) {
                     // Made where it is to lie: moving it costs as much as all before.
-                    if let Some(id) = self.tcp.recent_connection(&key, &self.link.ifaces) {
+                    if let Some(id) = self.tcp.recent_connection(&key) {
                         staged.push(Staged::Segment {
                             packet,
                             tcp_at,
                             id,
                             index,
                         });
-                    } else {
+                        continue;
+                    }
+                    if !key.is_mapped() {
                         is_cold = true;
                         staged.push(self.sought(packet, tcp_at, key, index));
+                        continue;
                     }
-                    continue;
                 }
                 if is_tagged(bytes, &meta)
                     && let Some((segment, is_recent)) = self.tagged_segment(bytes, &meta, index)
@@ -137,6 +140,8 @@ impl Stack {
             self.strays.begun += batch.len() as u64;
             let version = self.tcp.table.version();
             let addresses = self.link.ifaces.version();
+            // Nothing changes by segments that were expected.
+            let mut is_unchanged = true;
             if is_cold {
                 self.look_up(&mut staged);
             }
@@ -150,18 +155,18 @@ impl Stack {
                         index,
                     } => {
                         // What has changed meanwhile is looked up again.
-                        if self.tcp.table.version() == version
-                            && self.link.ifaces.version() == addresses
-                        {
+                        if is_unchanged {
                             self.tcp.stats.rx_segments += 1;
                             let segment = packet.get(*tcp_at..).unwrap_or_default();
-                            if !self.tcp.expected(now, *id, segment) {
-                                let head = Plain {
-                                    packet,
-                                    tcp_at: *tcp_at,
-                                };
-                                self.unexpected(now, *id, (head, *index), behind, batch);
+                            if self.tcp.expected(now, *id, segment) {
+                                rest = behind;
+                                continue;
                             }
+                            let head = Plain {
+                                packet,
+                                tcp_at: *tcp_at,
+                            };
+                            self.unexpected(now, *id, (head, *index), behind, batch);
                         } else if let Some(frame) = batch.get(*index) {
                             let at = self.came_tagged(frame.bytes(), &frame.rx_meta());
                             self.other_segment(now, at, packet, None);
@@ -199,6 +204,8 @@ impl Stack {
                     }
                     Staged::Merged => {}
                 }
+                is_unchanged =
+                    self.tcp.table.version() == version && self.link.ifaces.version() == addresses;
                 rest = behind;
             }
         }
@@ -213,8 +220,9 @@ impl Stack {
         index: usize,
     ) -> Option<(Staged<'a>, bool)> {
         let (packet, tcp_at, key) = self.plain_tagged(bytes, meta)?;
-        let Some(id) = self.tcp.recent_connection(&key, &self.link.ifaces) else {
-            return Some((self.sought(packet, tcp_at, key, index), false));
+        let Some(id) = self.tcp.recent_connection(&key) else {
+            let sought = || (self.sought(packet, tcp_at, key, index), false);
+            return (!key.is_mapped()).then(sought);
         };
         let segment = Staged::Segment {
             packet,
@@ -384,7 +392,7 @@ impl Stack {
             && self.rx_checksum
             && let Err(error) = transport.verify(ip, meta.l4_checksum)
         {
-            self.count_malformed(error);
+            self.damaged(at, ip.dst(), error);
             return None;
         }
         Some(at)
@@ -442,6 +450,7 @@ impl Stack {
             }
             Network::Other(_) => self.frames.drop_ethernet_unknown_type += 1,
         }
+        self.take_mtus();
     }
 
     fn ip(
@@ -581,16 +590,6 @@ impl Stack {
             Err(error) => self.count_malformed(error),
         }
     }
-}
-
-/// Reads the headers of a plain segment. What the first look verified is not verified again.
-pub(crate) fn read_plain(packet: &[u8]) -> Result<(IpPacket<'_>, Segment<'_>), ParseError> {
-    let ip = match packet.first() {
-        Some(0x40..=0x4f) => ipv4::parse(packet, false)?,
-        _ => ipv6::parse(packet)?,
-    };
-    let segment = Segment::parse(ip.payload())?;
-    Ok((ip, segment))
 }
 
 #[cfg(test)]

@@ -78,7 +78,13 @@ pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
 pub use tcp::listener::ListenerInfo;
 pub use tcp::parcel::{ImportError, TcpParcel};
+pub use tcp::report::{Reports, TcpReport, TcpReported, TcpTotals};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
+pub use tcp::trace::{
+    CloseReason, DropReason, MAX_TRACE_EVENTS, MAX_TRACES, QlogConnection, ReceivedSegment,
+    SackBlocks, SentSegment, TraceBudget, TraceData, TraceEnd, TraceEvent, TraceFilter, TraceId,
+    TraceMetrics, TraceStart, TraceTimer, TraceWatchId, qlog_header,
+};
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};
 pub use tx::{TxMeta, TxSink};

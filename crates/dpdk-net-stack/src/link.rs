@@ -77,6 +77,9 @@ pub(crate) enum Queue {
     Datagrams,
 }
 
+/// Neighbours that did not answer of which it can be told at a time.
+const MOST_SILENT: usize = 64;
+
 /// The way out.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -92,6 +95,9 @@ pub(crate) struct Link {
     path_mtus: HashMap<Hop, (usize, Instant), HashKey>,
     ids: IdSource,
     pub(crate) news: NewsQueue,
+    /// Neighbours that did not answer, and the ids of their VLANs, where somebody wants to be told.
+    pub(crate) silent: Vec<(IpAddr, u16)>,
+    pub(crate) tells_silent: bool,
     pub(crate) stats: LinkCounters,
 }
 
@@ -107,6 +113,8 @@ impl Link {
             path_mtus: HashMap::with_hasher(HashKey::derive(&config.seed, "paths")),
             ids: IdSource::new(&config.worker_seed()),
             news: NewsQueue::default(),
+            silent: Vec::new(),
+            tells_silent: false,
             stats: LinkCounters::default(),
         };
         for neighbor in &config.neighbors {
@@ -428,6 +436,9 @@ impl Link {
         self.neighbors.stats.requests_sent += asked.get();
         for Hop { at, addr } in silent {
             self.ifaces.note_silent(at, addr);
+            if self.tells_silent && self.silent.len() < MOST_SILENT {
+                self.silent.push((addr, self.ifaces.get(at).vlan));
+            }
         }
         if due {
             self.report_groups(now);

@@ -65,6 +65,10 @@ impl Unit {
     }
 }
 
+/// Without the feature nothing is left of what counts.
+#[cfg(not(feature = "metrics"))]
+const _: () = assert!(size_of::<Count>() + size_of::<Histogram>() == 0);
+
 /// What is known of a figure beside its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {

@@ -234,6 +234,20 @@ impl Multicast {
         }
     }
 
+    /// Reports all groups as at their joins: there may be others to hear it.
+    pub(crate) fn report_anew(&mut self, now: Instant) {
+        if !self.reports {
+            return;
+        }
+        for (group, membership) in &mut self.groups {
+            if is_reported(*group) {
+                membership.changes_left = 2;
+                self.reporting[family(*group)].change_at = Some(now);
+            }
+        }
+        self.schedule();
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {

@@ -350,6 +350,22 @@ impl NeighborCache {
         true
     }
 
+    /// Forgets all that were found out: those that have not answered yet are asked for again, at once.
+    pub(crate) fn link_changed(&mut self, now: Instant) {
+        let known = |entry: &Entry| {
+            !matches!(
+                entry.state,
+                NeighborState::Incomplete | NeighborState::Static
+            )
+        };
+        let entries = self.entries.iter().flatten();
+        let known = entries.filter(|entry| known(entry));
+        for hop in known.map(|entry| entry.hop).collect::<Vec<Hop>>() {
+            self.remove(hop);
+        }
+        self.ask_anew(now);
+    }
+
     /// Begins anew, at once, with all neighbours that have not answered yet: there was no address to ask them from.
     pub(crate) fn ask_anew(&mut self, now: Instant) {
         for (at, entry) in self.entries.iter_mut().enumerate() {
@@ -428,6 +444,11 @@ impl NeighborCache {
                     state => state,
                 },
             })
+    }
+
+    /// Whether packets wait for a neighbour's answer.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_bytes > 0
     }
 
     /// Neighbours known or asked for.

@@ -259,6 +259,7 @@ impl Stack {
         self.advance(now);
         self.link.neighbors.stats.news_applied += 1;
         self.link.apply(now, news);
+        self.take_mtus();
     }
 
     /// Another worker has ended, and can't tell that it has left its groups.

@@ -2,13 +2,15 @@
 //! RFC 8106), how they are asked for (RFC 7559), and the addresses that follow (RFC 4862 section 5.5).
 //!
 //! What a router says is read and bounded in [`advertisement`], and told to the other workers' stacks as it is, for it
-//! comes to one queue. An address is made of a prefix and an identifier ([`identifier`]).
+//! comes to one queue. An address is made of a prefix and an identifier ([`identifier`]). What becomes of it all when the link
+//! was down is in [`moved`].
 //!
 //! Anybody on the link can advertise: that is the trust which SLAAC has (RFC 6104). What is kept is bounded, so is how
 //! often advertisements are acted upon, and what was there first stays when there is no more room.
 
 pub(crate) mod advertisement;
 mod identifier;
+mod moved;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -19,6 +21,7 @@ use dpdk_net_packet::ndp::{self, Preference};
 
 use self::advertisement::{Advertisement, Prefix, seconds};
 pub(crate) use self::identifier::Identifiers;
+use self::moved::Doubt;
 use crate::config::{Config, IfAddr, MIN_MTU, prefix_contains};
 use crate::emit;
 use crate::iface::{AddressState, Interface, Origin};
@@ -81,6 +84,8 @@ pub struct Advertised {
 struct Until<T> {
     what: T,
     until: Instant,
+    /// When it was advertised last.
+    heard: Instant,
 }
 
 /// A route by way of a router; a default route if the prefix has no bits.
@@ -116,6 +121,10 @@ pub(crate) struct Autoconf {
     silent: Vec<Ipv6Addr>,
     managed: bool,
     other: bool,
+    /// When a router told the MTU last.
+    mtu_heard: Option<Instant>,
+    /// Since the link was down, and until it is known to be the same.
+    doubt: Option<Doubt>,
     limit: RateLimit,
     random: Random,
 }
@@ -141,12 +150,14 @@ impl Autoconf {
             silent: Vec::new(),
             managed: false,
             other: false,
+            mtu_heard: None,
+            doubt: None,
             limit: RateLimit::new(PER_SECOND, seed, "router advertisements"),
             random,
         }
     }
 
-    /// Routers are asked for soon, as at the start; what is known of others stays for its time.
+    /// Routers are asked for soon, as at the start.
     fn solicit(&mut self, now: Instant) {
         if self.solicits {
             let wait = self.random.below(FIRST_SOLICITATION.as_nanos() as u64);
@@ -165,7 +176,9 @@ impl Autoconf {
         let search = self.search.iter().map(|it| it.until);
         let ends = via.chain(on_link).chain(resolvers).chain(search);
         let ends = ends.filter(|at| *at != Instant::MAX);
-        ends.chain(self.soliciting.map(|it| it.next)).min()
+        let doubt = self.doubt.as_ref().and_then(Doubt::next_timeout);
+        let asks = self.soliciting.map(|it| it.next);
+        ends.chain(asks).chain(doubt).min()
     }
 
     fn advertised(&self) -> Advertised {
@@ -341,18 +354,22 @@ fn enter<T>(
     lifetime: Duration,
     is_same: impl Fn(&T, &T) -> bool,
 ) {
-    let known = list.iter().position(|it| is_same(&it.what, &what));
-    let until = now + lifetime;
+    let entry = Until {
+        what,
+        until: now + lifetime,
+        heard: now,
+    };
+    let known = list.iter().position(|it| is_same(&it.what, &entry.what));
     match known {
         Some(at) if lifetime.is_zero() => {
             list.remove(at);
         }
         Some(at) => {
             if let Some(known) = list.get_mut(at) {
-                *known = Until { what, until };
+                *known = entry;
             }
         }
-        None if !lifetime.is_zero() && list.len() < most => list.push(Until { what, until }),
+        None if !lifetime.is_zero() && list.len() < most => list.push(entry),
         None => {}
     }
 }
@@ -366,6 +383,7 @@ fn end<T>(list: &mut Vec<Until<T>>, now: Instant) -> bool {
 impl Interface {
     /// Takes in what a router advertises.
     fn on_advertisement(&mut self, now: Instant, heard: &Advertisement) {
+        self.allay(now, heard);
         let Some(autoconf) = &mut self.autoconf else {
             return;
         };
@@ -375,6 +393,7 @@ impl Interface {
             && mtu >= usize::from(MIN_MTU)
         {
             self.mtu_v6 = mtu.min(self.mtu);
+            autoconf.mtu_heard = Some(now);
         }
         for prefix in heard.prefixes.iter().filter(|it| it.is_for_addresses()) {
             self.apply_prefix(now, prefix);
@@ -465,9 +484,9 @@ impl Interface {
         }
     }
 
-    /// Forgets what routers no longer advertise, and asks for routers where that is due. Whether anything was
-    /// forgotten.
+    /// Forgets what routers no longer advertise, and asks for routers where that is due. Whether anything has changed.
     fn handle_slaac_timeout(&mut self, now: Instant, queue: &mut FrameQueue) -> bool {
+        let changed = self.handle_doubt(now);
         let source = self.usable_link_local();
         let mac = self.mac;
         let group = MacAddr::from_ipv6_multicast(ALL_ROUTERS);
@@ -475,7 +494,7 @@ impl Interface {
         let Some(autoconf) = &mut self.autoconf else {
             return false;
         };
-        let ended = autoconf.end_lifetimes(now);
+        let ended = changed | autoconf.end_lifetimes(now);
         let Some(soliciting) = autoconf.soliciting.as_mut().filter(|it| it.next <= now) else {
             return ended;
         };
@@ -551,22 +570,12 @@ impl Interfaces {
         let due: Vec<IfIndex> = due.map(|(at, _)| at).collect();
         let mut ended = false;
         for at in due {
+            let mtu = self.get(at).mtu_v6;
             ended |= self.change(at, |interface| interface.handle_slaac_timeout(now, queue));
+            self.mtus_changed |= self.get(at).mtu_v6 != mtu;
         }
         if ended {
             self.refresh();
-        }
-    }
-
-    /// The link was down and is up again: there may be other routers (RFC 4861 section 6.3.7).
-    pub(crate) fn solicit(&mut self, now: Instant) {
-        let all: Vec<IfIndex> = self.iter().map(|(at, _)| at).collect();
-        for at in all {
-            self.change(at, |interface| {
-                if let Some(autoconf) = &mut interface.autoconf {
-                    autoconf.solicit(now);
-                }
-            });
         }
     }
 

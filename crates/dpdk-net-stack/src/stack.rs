@@ -8,6 +8,7 @@ mod addresses;
 mod interfaces;
 mod reconfigure;
 mod tcp;
+mod tcp_trace;
 mod udp;
 mod udp_segments;
 
@@ -186,6 +187,7 @@ impl Stack {
         let mut reports: Vec<ErrorReport> = Vec::new();
         self.link
             .handle_timeout(now, &mut |report| reports.push(report));
+        self.take_mtus();
         for report in &reports {
             self.report(now, report);
         }
@@ -238,16 +240,13 @@ impl Stack {
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        if self.link.ifaces.mtus_changed {
-            self.take_mtus();
-        }
     }
 
-    /// Has TCP follow what routers and DHCP servers say of the link's MTU.
-    #[cold]
-    fn take_mtus(&mut self) {
-        self.link.ifaces.mtus_changed = false;
-        self.tcp.set_mtus(&self.link.ifaces);
+    /// Has TCP follow what routers and DHCP servers say of the link's MTU. To be called after what may have told one.
+    pub(crate) fn take_mtus(&mut self) {
+        if core::mem::take(&mut self.link.ifaces.mtus_changed) {
+            self.tcp.set_mtus(&self.link.ifaces);
+        }
     }
 
     /// Tells a socket of an ICMP error, or of a neighbour that does not answer.

@@ -119,7 +119,8 @@ counters! {
 counters! {
     /// What TCP has counted.
     pub struct TcpStats, TcpCounters {
-        /// TCP segments for an address of ours, those that were dropped as malformed or damaged included.
+        /// TCP segments for an address of ours, those that were dropped as malformed or damaged included. What came to another
+        /// worker's queue is counted by the one whose it is.
         rx_segments = "TcpInSegs",
         /// Segments among them that were malformed, or had a wrong checksum.
         rx_errors = "TcpInErrs",

@@ -11,7 +11,8 @@ use common::*;
 use dpdk_net_packet::{FiveTuple, Network, Protocol, Transport, parse};
 use dpdk_net_stack::{
     Duration, Error, Event, Keepalive, ListenOptions, Readiness, Stack, Steering, SteeringTable,
-    TcpId, TcpOption, TcpParcel, TcpState, TxBuffer, TxMemory,
+    TcpId, TcpOption, TcpParcel, TcpState, TraceBudget, TraceData, TraceEnd, TraceFilter, TxBuffer,
+    TxMemory,
 };
 use proptest::prelude::*;
 
@@ -453,4 +454,60 @@ proptest! {
         let (_, moves) = transfer(&Case { family, errs, loss, seed, every, under_way, lens: [a, b] });
         prop_assert!(moves as u64 >= a.max(b) as u64 / 4_000 * 100 / (every + under_way + 400));
     }
+}
+
+#[test]
+fn a_trace_ends_where_its_connection_leaves_and_another_begins_where_it_is_waited_for() {
+    let mut service = service(0, 0, 1);
+    let (_, id) = establish(&mut service, Family::V4);
+    let budget = TraceBudget::new(2);
+    let watch = service.workers[1]
+        .tcp_trace_new(TraceFilter::any(), budget.clone(), 100)
+        .unwrap();
+    let old = service.workers[0].tcp_trace_present(&TraceFilter::any(), &budget, 100)[0];
+    let ends = service.workers[0].tcp_trace_ends(old).unwrap();
+    let parcel = export(&mut service, 0, id);
+    let id = import(&mut service, 1, parcel);
+    let mut events = Vec::new();
+    assert!(
+        !service.workers[0].tcp_trace_take(old, &mut events),
+        "it is over"
+    );
+    let last = events.pop().unwrap().data;
+    assert_eq!(last, TraceData::Ended(TraceEnd::Migrated(1)));
+
+    let new = service.workers[1].tcp_trace_begun(watch).unwrap();
+    assert_eq!(service.workers[1].tcp_trace_ends(new), Some(ends));
+    assert!(matches!(
+        service.workers[1].tcp_trace(id, 100),
+        Err(Error::AddrInUse)
+    ));
+    assert!(service.workers[1].tcp_trace_take(new, &mut events));
+    assert!(matches!(events[0].data, TraceData::Started(_)));
+    assert_eq!(budget.left(), 0);
+    service.workers[1].tcp_trace_stop(new);
+    assert!(
+        service.workers[1].tcp_trace(id, 100).is_ok(),
+        "there is none any more"
+    );
+}
+
+#[test]
+fn a_worker_has_so_many_orders_for_traces_and_no_more() {
+    let mut service = service(0, 0, 1);
+    let (_, id) = establish(&mut service, Family::V6);
+    let stack = &mut service.workers[0];
+    let order = |stack: &mut Stack| stack.tcp_trace_new(TraceFilter::any(), TraceBudget::new(1), 1);
+    let orders: Vec<_> = (0..16).map(|_| order(stack).unwrap()).collect();
+    assert_eq!(order(stack), Err(Error::NoBufferSpace));
+    orders
+        .into_iter()
+        .for_each(|it| stack.tcp_trace_watch_stop(it));
+    assert!(order(stack).is_ok());
+    assert!(stack.tcp_trace(id, 1).is_ok());
+    assert_eq!(stack.tcp_trace(id, 1), Err(Error::AddrInUse));
+    assert_eq!(
+        stack.tcp_trace(TcpId::default(), 1),
+        Err(Error::UnknownSocket)
+    );
 }

@@ -74,6 +74,9 @@ both_families! {
         assert_eq!(stats[0].frames.strays, stats[1].frames.strays_taken);
         assert_eq!(stats[0].tcp.no_connection + stats[1].tcp.no_connection, 0);
         assert_eq!((service.steering.flows(), stats[0].tcp.tx_segments), (0, 0));
+        // Each segment is counted once, whichever queue it came to.
+        let taken: u64 = service.workers.iter().map(|stack| stack.stats().tcp.rx_segments).sum();
+        assert_eq!(taken, service.peer.stats().tcp.tx_segments);
     }
 
     fn a_syn_is_taken_where_it_comes_if_somebody_listens_there_and_the_rest_is_handed_to_it(family) {

@@ -14,11 +14,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dpdk_net_stack::{NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo};
+use dpdk_net_stack::{
+    ListenerInfo, NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo, UdpId, UdpSocketInfo,
+};
 
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State, migrate};
-use crate::stats::{ShardStats, WorkerThread};
+use crate::stats::{ShardFigures, ShardStats, WorkerThread};
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 thread_local! {
     static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
@@ -86,7 +89,20 @@ impl Handle {
 
     /// A snapshot of the stack's and the worker's figures, taken in one critical section.
     pub fn stats(&self) -> ShardStats {
-        let state = self.shard.lock();
+        Self::stats_of(&self.shard.lock())
+    }
+
+    /// All that a registry tells, taken in one critical section: as long however many connections there are.
+    pub(crate) fn figures(&self) -> ShardFigures {
+        self.with(|state| ShardFigures {
+            stats: Self::stats_of(state),
+            gauges: state.stack.gauges(),
+            tcp: state.stack.tcp_histograms(),
+            listeners: state.stack.listeners(),
+        })
+    }
+
+    fn stats_of(state: &State) -> ShardStats {
         ShardStats {
             stack: state.stack.stats(),
             worker: state.worker.snapshot(),
@@ -113,24 +129,21 @@ impl Handle {
         self.with(|state| state.stack.tcp_connections().into_iter().collect())
     }
 
-    /// Up to `most` connections in detail, those behind `after` in the stack's order; an empty list is the end of it. Each call is
-    /// one critical section, so hundreds at a time keep no worker for long. Connections that come and go meanwhile may be in the list or
-    /// not, all others are, once.
+    /// TCP connections in detail, a page at a time: at most `most` of those behind `after`; a page that is not full is the last one. Each
+    /// call is one critical section: hundreds at a time keep no worker for long. See
+    /// [`Stack::tcp_infos`](dpdk_net_stack::Stack::tcp_infos).
     pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
-        self.with(|state| {
-            let all = state.stack.tcp_connections_by_id().into_iter();
-            let ids = all.map(|(id, _)| id);
-            let ids: Vec<TcpId> = match after {
-                None => ids.take(most).collect(),
-                Some(after) => ids
-                    .skip_while(|id| *id != after)
-                    .skip(1)
-                    .take(most)
-                    .collect(),
-            };
-            let info = |id| Some((id, state.stack.tcp_info(id).ok()?));
-            ids.into_iter().filter_map(info).collect()
-        })
+        self.with(|state| state.stack.tcp_infos(after, most))
+    }
+
+    /// All TCP listeners of the shard.
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        self.with(|state| state.stack.listeners())
+    }
+
+    /// UDP sockets, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    pub fn udp_sockets(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
+        self.with(|state| state.stack.udp_sockets(after, most))
     }
 
     /// The addresses of the shard's interface, the IPv6 link-local one included.
@@ -163,6 +176,14 @@ impl Handle {
     /// How many connections still have something to exchange: all but those in TIME-WAIT. They are not walked through.
     pub fn connection_count(&self) -> usize {
         self.with(|state| state.stack.tcp_count())
+    }
+
+    /// Traces connections of this worker.
+    ///
+    /// # Errors
+    /// `InvalidInput` for options with numbers that can't be; `OutOfMemory` where 16 tracers wait for new connections already.
+    pub fn trace(&self, options: &TraceOptions) -> io::Result<ConnectionTracer> {
+        ConnectionTracer::of([&self.shard], options)
     }
 
     pub(crate) fn shard(&self) -> &Arc<Shard> {

@@ -39,6 +39,9 @@
 //! - `config`, on by default: [`App::from_file`].
 //! - `control`, on by default: [`AppBuilder::control_socket`], and its client.
 //! - `axum`: `axum::serve` takes our `TcpListener`.
+//! - `metrics` (default): counters and histograms; without it they are compiled out and read as zero.
+//! - `metrics-facade`, `opentelemetry`: the figures of [`metrics`] through the facade of that name, or as OpenTelemetry's instruments.
+//! - `prometheus` (with `config`): the figures served over HTTP.
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
 //! - `stream`: `TcpListener::into_stream`.
@@ -57,6 +60,7 @@ pub mod control;
 mod device;
 pub mod dhcp;
 mod error;
+mod events;
 mod handle;
 mod idle;
 pub mod metrics;
@@ -67,6 +71,7 @@ mod pin;
 mod resolver;
 mod shard;
 mod stats;
+pub mod trace;
 mod wakers;
 mod worker;
 

@@ -21,10 +21,12 @@
 //! one way each to try, to poll and to wait. The worker's side of the shard lives in `worker.rs`.
 
 mod migrate;
+mod trace;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
@@ -37,6 +39,7 @@ use tokio::task::coop;
 
 use crate::capture::Tap;
 use crate::error::{io_error, worker_gone};
+use crate::events;
 use crate::stats::{WorkerCounters, WorkerDistributions, WorkerThread};
 use crate::wakers::{Side, SocketWakers};
 
@@ -203,6 +206,12 @@ pub(crate) trait SocketKey: Key + 'static {
     fn leaves(self, _: &mut State) {}
     /// Its socket has followed it to here.
     fn arrives(self, _: &mut State) {}
+    /// Its local address, where its end is told by [`tell_closed`](Self::tell_closed).
+    fn told_as(self, _: &State) -> Option<SocketAddr> {
+        None
+    }
+    /// It is closed: outside the lock.
+    fn tell_closed(_: SocketAddr) {}
 }
 
 impl SocketKey for TcpId {
@@ -241,6 +250,12 @@ impl SocketKey for ListenerId {
     fn close(self, state: &mut State) {
         state.stack.tcp_listener_close(self);
     }
+    fn told_as(self, state: &State) -> Option<SocketAddr> {
+        state.stack.tcp_listener_local(self)
+    }
+    fn tell_closed(local: SocketAddr) {
+        events::listener_closed(local);
+    }
 }
 
 impl SocketKey for UdpId {
@@ -252,6 +267,12 @@ impl SocketKey for UdpId {
     }
     fn close(self, state: &mut State) {
         state.stack.udp_close(self);
+    }
+    fn told_as(self, state: &State) -> Option<SocketAddr> {
+        state.stack.udp_local(self)
+    }
+    fn tell_closed(local: SocketAddr) {
+        events::udp_closed(local);
     }
 }
 
@@ -286,12 +307,17 @@ impl<K: SocketKey> std::fmt::Debug for Socket<K> {
 
 impl<K: SocketKey> Drop for Socket<K> {
     fn drop(&mut self) {
-        let wakers = self.with(|state, key| {
+        let heard = events::are_sockets_heard();
+        let (wakers, local) = self.with(|state, key| {
+            let local = if heard { key.told_as(state) } else { None };
             key.close(state);
-            K::table(state).remove(key)
+            (K::table(state).remove(key), local)
         });
         // Outside the lock: see the module's header.
         drop(wakers);
+        if let Some(local) = local {
+            K::tell_closed(local);
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use dpdk_net_rte::LcoreId;
 use dpdk_net_rte::port::{Offloads, PortStats};
-use dpdk_net_stack::{Stats as StackStats, TcpConnection, counters, histograms};
+use dpdk_net_stack::{
+    Gauges, ListenerInfo, Stats as StackStats, TcpConnection, TcpHistograms, counters, histograms,
+};
 
 counters! {
     /// What a worker's loop did since it started. All are counts.
@@ -30,8 +32,8 @@ counters! {
         no_mbufs,
         /// Times that mbufs for frames to send came from the pool for all workers, as the worker's own had none.
         fallback_mbufs,
-        /// Packets that came to this worker's queue and were handed to the worker whose they are. How many it was handed itself
-        /// is [`FrameStats::strays_taken`](dpdk_net_stack::FrameStats::strays_taken).
+        /// Packets that came to this worker's queue and were handed to the worker whose they are; `strays_taken` of the frames is
+        /// how many it was handed itself.
         handed_over,
         /// Packets to be handed over that were dropped, as the other worker's ring was full.
         hand_over_full,
@@ -124,6 +126,14 @@ impl WorkerThread {
 fn last_cpu(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(39 - 3)?.parse().ok()
+}
+
+/// All that a registry tells of a shard, read in one critical section.
+pub(crate) struct ShardFigures {
+    pub(crate) stats: ShardStats,
+    pub(crate) gauges: Gauges,
+    pub(crate) tcp: TcpHistograms,
+    pub(crate) listeners: Vec<ListenerInfo>,
 }
 
 /// How full a mempool is.

@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::affinity::Affinity;
 use crate::device::Device;
 use crate::error::Error;
+use crate::events;
 use crate::handle::Handle;
 use crate::idle::IdlePolicy;
 use crate::peers::HandOver;
@@ -54,6 +55,8 @@ pub struct Reactor {
     /// What it has of other workers, if there are any.
     hand_over: Option<Box<HandOver>>,
     shard: Arc<Shard>,
+    /// The number of its queue.
+    queue: u16,
     clock: TscClock,
     /// Wakers between their removal from the shard and their wake; kept for its allocation.
     wake: Vec<Waker>,
@@ -87,6 +90,7 @@ impl Reactor {
             Some(peer) => peer.clock(),
             None => TscClock::new(&config.eal),
         };
+        let queue = config.queues.rx.id();
         let mut device = Device::new(
             config.queues,
             config.mempool,
@@ -114,6 +118,7 @@ impl Reactor {
                 #[cfg(feature = "resolver")]
                 config.dns,
             ),
+            queue,
             clock,
             wake: Vec::new(),
             idle: config.idle,
@@ -137,6 +142,8 @@ impl Reactor {
         let taken = self.hand_over.as_mut().map_or(0, |others| others.take());
         let cycles = tsc::now();
         let now = Instant::from_nanos(self.clock.at(cycles));
+        let heard = events::are_wanted();
+        let mut reports = None;
         let (due, tapped);
         {
             let mut guard = self.shard.lock();
@@ -179,6 +186,10 @@ impl Reactor {
             }
             state.collect_wakers(&mut self.wake);
             tapped = state.taps.is_some();
+            state.stack.want_reports(heard);
+            if state.stack.has_reports() {
+                reports = Some(state.stack.take_reports());
+            }
 
             let worker = &mut state.worker;
             if let Some(watch) = watch {
@@ -226,6 +237,9 @@ impl Reactor {
             self.change_taps();
         }
         let sent = self.device.transmit(now.as_nanos());
+        if let Some(reports) = reports {
+            events::tell(reports, self.queue);
+        }
         if let Some(others) = &mut self.hand_over {
             if others.has_strays() {
                 let (received, pool) = self.device.strays();
@@ -486,16 +500,16 @@ impl Worker {
     /// sockets; connections then have `grace` to finish by themselves, are reset after it, and the last
     /// frames are flushed. TIME-WAIT is not waited for.
     pub fn shutdown(self, grace: Duration) -> Drained {
-        self.shutdown_until(grace, |finished| finished)
+        self.drain_until(grace, |finished| finished).end()
     }
 
     /// As [`shutdown`](Self::shutdown), but the grace ends when `ends` says so, which is told whether the connections have
-    /// finished.
-    pub(crate) fn shutdown_until(
+    /// finished, and the stacks are still there after it.
+    pub(crate) fn drain_until(
         self,
         grace: Duration,
         mut ends: impl FnMut(bool) -> bool,
-    ) -> Drained {
+    ) -> Remains {
         let Self {
             runtime,
             queues,
@@ -519,31 +533,72 @@ impl Worker {
             // Not waiting for blocking threads: the port would stand still meanwhile.
             runtime.shutdown_background();
         }
-        let unfinished = || {
-            reactors
-                .iter()
-                .map(|(_, handle)| handle.connection_count())
-                .sum::<usize>()
+        let mut remains = Remains {
+            reactors,
+            reset: 0,
+            flushed: true,
         };
-        if let Some((first, _)) = reactors.first() {
-            let clock = first.borrow().clock;
-            run_until(&clock, grace, || {
-                for (reactor, _) in &reactors {
-                    reactor.borrow_mut().turn();
-                }
-                ends(unfinished() == 0)
-            });
-        }
-        let reset = unfinished();
-        let mut flushed = true;
-        for (reactor, handle) in &reactors {
+        remains.turn_until(grace, |all| ends(all.connections() == 0));
+        remains.reset = remains.connections();
+        for (_, handle) in &remains.reactors {
             handle.with(|state| {
                 let now = state.now;
                 state.stack.reset_all(now);
             });
-            flushed &= reactor.borrow_mut().flush();
         }
-        Drained { reset, flushed }
+        remains.flush();
+        remains
+    }
+}
+
+/// A worker without its runtime, all of whose connections have ended. Sockets can still be made.
+pub(crate) struct Remains {
+    reactors: Vec<(Rc<RefCell<Reactor>>, Handle)>,
+    reset: usize,
+    flushed: bool,
+}
+
+impl Remains {
+    fn connections(&self) -> usize {
+        let all = self.reactors.iter();
+        all.map(|(_, handle)| handle.connection_count()).sum()
+    }
+
+    /// Serves the queues until `done`, for no longer than this.
+    fn turn_until(&self, limit: Duration, mut done: impl FnMut(&Self) -> bool) {
+        let Some((first, _)) = self.reactors.first() else {
+            return;
+        };
+        let clock = first.borrow().clock;
+        run_until(&clock, limit, || {
+            for (reactor, _) in &self.reactors {
+                reactor.borrow_mut().turn();
+            }
+            done(self)
+        });
+    }
+
+    fn flush(&mut self) {
+        for (reactor, _) in &self.reactors {
+            self.flushed &= reactor.borrow_mut().flush();
+        }
+    }
+
+    /// Waits until no packet waits for a neighbour's MAC address, for no longer than this.
+    pub(crate) fn wait_for_neighbors(&self, limit: Duration) {
+        self.turn_until(limit, |all| {
+            let mut handles = all.reactors.iter().map(|(_, handle)| handle);
+            !handles.any(|handle| handle.with(|state| state.stack.awaits_neighbors()))
+        });
+    }
+
+    /// Sends what is left to be sent, and ends the queues.
+    pub(crate) fn end(mut self) -> Drained {
+        self.flush();
+        Drained {
+            reset: self.reset,
+            flushed: self.flushed,
+        }
     }
 }
 

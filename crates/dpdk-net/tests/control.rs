@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dpdk_net::control::{Client, ControlError};
-use dpdk_net::net::{TcpListener, TcpStream};
+use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
 use dpdk_net::rte::Eal;
 use dpdk_net::{App, AppBuilder};
 use serde_json::{Value, json};
@@ -41,6 +41,9 @@ fn asked(connections: usize, ask: impl FnOnce(&Path) + Send + 'static) {
     builder(&socket)
         .run(async move |_| {
             let listener = TcpListener::bind(format!("{OURS}:80")).await.unwrap();
+            let _udp = UdpSocket::bind(format!("{OURS}:53")).await.unwrap();
+            let connected = UdpSocket::bind(format!("{OURS}:54")).await.unwrap();
+            connected.connect("198.18.0.1:55").await.unwrap();
             let mut open = Vec::new();
             for _ in 0..connections {
                 let to = listener.local_addr().unwrap();
@@ -108,6 +111,43 @@ fn each_connection_is_in_one_page_and_filters_choose() {
         // One that has gone meanwhile, or never was: no error, and the end comes.
         let beyond = json!({ "command": "ss", "after": "9.1" });
         assert_eq!(sockets(&mut client, &beyond).len(), 0);
+    });
+}
+
+#[test]
+fn listeners_and_udp_sockets_are_listed_too() {
+    asked(0, |socket| {
+        let mut client = Client::connect(socket).unwrap();
+        let mut of = |question: Value| sockets(&mut client, &question);
+        let listeners = of(json!({ "command": "ss", "sockets": "listen" }));
+        assert_eq!(listeners.len(), 1);
+        assert_eq!(listeners[0]["local"], format!("{OURS}:80"));
+        assert_eq!(
+            (&listeners[0]["state"], &listeners[0]["recv_queue"]),
+            (&json!("listening"), &json!(0))
+        );
+        assert!(listeners[0]["send_queue"].as_u64().unwrap() > 0);
+        let udp = of(json!({ "command": "ss", "sockets": "udp", "limit": 1 }));
+        let of_states = |state: &str| {
+            let all = udp.iter().filter(|it| it["state"] == state);
+            all.map(|it| (it["local"].clone(), it["peer"].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(udp.len(), 2);
+        assert_eq!(
+            of_states("closed"),
+            [(json!(format!("{OURS}:53")), Value::Null)]
+        );
+        assert_eq!(
+            of_states("established"),
+            [(json!(format!("{OURS}:54")), json!("198.18.0.1:55"))]
+        );
+        let one = of(json!({ "command": "ss", "sockets": "udp", "local": ":53" }));
+        assert_eq!(one.len(), 1);
+        assert_eq!(
+            of(json!({ "command": "ss", "sockets": "listen", "local": ":81" })).len(),
+            0
+        );
     });
 }
 
@@ -189,4 +229,123 @@ fn one_connection_too_many_is_told_and_room_comes_back() {
             std::thread::yield_now();
         }
     });
+}
+
+/// Questions and answers of the documentation.
+fn examples() -> Vec<(String, Value)> {
+    let text = include_str!("../../../docs/control.md");
+    let blocks = text.split("```control\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("```").next());
+    let example = |block: &str| {
+        let (question, answer) = block.split_once("\n< ").unwrap();
+        let question = question.strip_prefix("> ").unwrap();
+        let answer = serde_json::from_str(answer).unwrap_or_else(|why| panic!("{question}: {why}"));
+        (question.to_owned(), answer)
+    };
+    blocks.map(example).collect()
+}
+
+/// Where an answer has other members than the documentation says, or of another type.
+fn differs(documented: &Value, told: &Value, path: &str) -> Option<String> {
+    match (documented, told) {
+        // What is in there is up to the application.
+        _ if [".drops", ".settings", ".labels"]
+            .iter()
+            .any(|free| path.ends_with(free)) =>
+        {
+            None
+        }
+        (Value::Object(documented), Value::Object(told)) => {
+            let keys =
+                |of: &serde_json::Map<String, Value>| of.keys().cloned().collect::<BTreeSet<_>>();
+            if keys(documented) != keys(told) {
+                return Some(format!(
+                    "{path}: {:?}",
+                    keys(documented).symmetric_difference(&keys(told))
+                ));
+            }
+            let mut both = documented.iter().zip(told.values());
+            both.find_map(|((key, documented), _)| {
+                differs(documented, &told[key], &format!("{path}.{key}"))
+            })
+        }
+        (Value::Array(documented), Value::Array(told)) => {
+            match (documented.first(), told.first()) {
+                (Some(documented), Some(told)) => differs(documented, told, &format!("{path}[0]")),
+                (None, None) => None,
+                _ => Some(format!("{path}: {} entries", told.len())),
+            }
+        }
+        (Value::Null, _) | (_, Value::Null) => None,
+        (Value::Number(_), Value::Number(_)) | (Value::Bool(_), Value::Bool(_)) => None,
+        (Value::String(_), Value::String(_)) if !path.ends_with(".error") => None,
+        (one, other) => (one != other).then(|| format!("{path}: {other}")),
+    }
+}
+
+#[test]
+fn each_example_of_the_documentation_is_answered_as_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docs.sock");
+    let text = format!(
+        "[dpdk]\nhugepages = false\nmemory = \"256 MiB\"\nshared_config = false\ntelemetry = false\n\
+         file_prefix = \"dpdk-net-docs-{}\"\n[workers]\nlcores = \"0\"\n\
+         [[port]]\nvdev = \"net_null0\"\n\
+         [network]\naddresses = [\"{OURS}/24\"]\nduplicate_detection = false\n\
+         neighbors = [{{ address = \"198.18.0.77\", mac = \"02:00:5e:10:00:77\" }}]\n\
+         [control]\nsocket = \"{}\"\n",
+        std::process::id(),
+        socket.display()
+    );
+    let file = directory.path().join("docs.toml");
+    std::fs::write(&file, text).unwrap();
+    let path = socket.clone();
+    let outcome = App::from_file(&file).unwrap().run(async |ctx| {
+        let _udp = UdpSocket::bind(format!("{OURS}:53")).await.unwrap();
+        let listener = TcpListener::bind(format!("{OURS}:80")).await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let _ends = tokio::join!(TcpStream::connect(to), listener.accept());
+        let path = path.clone();
+        let asking = move || {
+            let stream = UnixStream::connect(&path).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut answers = std::io::BufReader::new(stream.try_clone().unwrap());
+            let (mut asked, mut commands) = (BTreeSet::new(), Vec::new());
+            for (question, documented) in examples() {
+                (&stream)
+                    .write_all(format!("{question}\n").as_bytes())
+                    .unwrap();
+                let mut answer = String::new();
+                std::io::BufRead::read_line(&mut answers, &mut answer).unwrap();
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                assert_eq!(
+                    differs(&documented, &answer, ""),
+                    None,
+                    "{question}: {answer:#}"
+                );
+                let question: Value = serde_json::from_str(&question).unwrap();
+                asked.insert(question["command"].as_str().unwrap().to_owned());
+                if question["command"] == "help" {
+                    let all = answer["result"].as_array().unwrap().iter();
+                    commands = all
+                        .map(|it| it["command"].as_str().unwrap().to_owned())
+                        .collect();
+                }
+            }
+            // Those that stream have documentation of their own.
+            commands.retain(|name| {
+                !asked.contains(name) && !["capture", "trace"].contains(&name.as_str())
+            });
+            assert_eq!(
+                commands,
+                Vec::<String>::new(),
+                "commands without an example"
+            );
+            assert!(asked.contains("shutdown"));
+        };
+        tokio::task::spawn_blocking(asking).await.unwrap();
+        // Told to by the last example.
+        ctx.shutdown().await;
+    });
+    outcome.unwrap().remove(0).unwrap();
 }

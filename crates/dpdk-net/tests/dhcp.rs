@@ -233,6 +233,49 @@ fn leases_of_dnsmasq_are_used_and_given_back() {
 }
 
 #[test]
+fn a_lease_is_kept_until_the_last_connection_is_gone() {
+    let bed = Bed::cable(1);
+    let server = bed.dnsmasq(&[DHCP_V4, DHCP_V6].concat());
+    let app = bed
+        .app()
+        .dhcp4(0, v4::Config::new())
+        .dhcp6(0, v6::Config::new())
+        .drain_timeout(PATIENCE);
+    let (returned, has_returned) = std::sync::mpsc::channel();
+    let (tell, address) = std::sync::mpsc::channel::<IpAddr>();
+    let file = bed.file("leases");
+    let leases = move || std::fs::read_to_string(&file).unwrap();
+    let are_held = |leases: &str| ["198.18.0.1", "fd00::1"].map(|it| leases.contains(it));
+    // A client that takes its time: our end of the connection has been closed, its own has not.
+    let look = leases.clone();
+    let client = bed.kernel.spawn(move || {
+        let to = SocketAddr::new(address.recv().unwrap(), PORT);
+        let stream = std::net::TcpStream::connect_timeout(&to, PATIENCE).unwrap();
+        has_returned.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let meanwhile = look();
+        drop(stream);
+        meanwhile
+    });
+    app.run(|ctx| async move {
+        let listener = TcpListener::bind(("0.0.0.0", PORT)).await.unwrap();
+        let leased = own(&ctx).into_iter().find(IpAddr::is_ipv4).unwrap();
+        tell.send(leased).unwrap();
+        let (stream, _) = in_time(listener.accept()).await.unwrap();
+        drop(stream);
+        returned.send(()).unwrap();
+    })
+    .unwrap();
+    let meanwhile = client.join().unwrap();
+    assert_eq!(are_held(&meanwhile), [true; 2], "{meanwhile}");
+    let end = Instant::now() + PATIENCE;
+    while are_held(&leases()) != [false; 2] && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(are_held(&leases()), [false; 2], "{}", server.stderr());
+}
+
+#[test]
 fn two_queues_share_what_one_has_asked_for() {
     let bed = Bed::cable(2);
     let _server = bed.dnsmasq(&[DHCP_V4, DHCP_V6].concat());

@@ -6,14 +6,15 @@ use clap::Args;
 use dpdk_net::ConfiguredApp;
 use dpdk_net::config::{File, Machine};
 
-use super::{fail, site, tell};
+use super::{fail, site, tell, warn};
 use crate::failure::{Failure, Result};
 use crate::output::{self, When};
 
 const AFTER_HELP: &str = "\
 Examples:
   dpdk-net check dpdk-net.toml
-      Every mistake in the file, what this machine does not have, and else the plan.
+      Every mistake in the file, what this machine does not have, and else the plan. What may not be meant so is told
+      as a warning, and is no failure.
   dpdk-net check --no-machine dpdk-net.toml
       The file alone, as in CI for a machine that is elsewhere.
   sudo dpdk-net check --probe dpdk-net.toml
@@ -59,12 +60,14 @@ pub(crate) fn run(args: &CheckArgs, color: When) -> Result {
         return Err(Failure::told());
     }
     if args.no_machine {
+        warn(file.warnings(), color);
         return match args.json {
             true => output::print(&format!("{json:#}\n")),
             false => output::print("nothing is wrong with the file\n"),
         };
     }
     let app = ConfiguredApp::new(file, Machine::this()).map_err(|error| fail(error, color))?;
+    warn(app.warnings(), color);
     let text = match args.json {
         true => format!("{json:#}\n"),
         false => app.plan().to_string(),

@@ -12,7 +12,7 @@ pub(crate) use schema::{SchemaArgs, run as schema};
 use std::io::IsTerminal;
 
 use dpdk_net::Error;
-use dpdk_net::config::Problems;
+use dpdk_net::config::{File, Problem, Problems};
 
 use crate::failure::Failure;
 use crate::output::When;
@@ -22,6 +22,13 @@ fn tell(problems: &Problems, color: When) {
     let width = terminal_width().unwrap_or(100);
     let paint = color.paint_for(std::io::stderr().is_terminal());
     eprint!("{}", problems.render(paint.is_on(), width));
+}
+
+/// Tells of what is no mistake, and not meant so perhaps.
+fn warn(warnings: Vec<Problem>, color: When) {
+    if let Err(warnings) = File::refused(warnings) {
+        tell(&warnings, color);
+    }
 }
 
 /// Columns of the terminal that standard error is, if it is one.

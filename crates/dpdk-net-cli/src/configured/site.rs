@@ -124,15 +124,20 @@ mod tests {
     use std::time::Duration;
 
     use dpdk_net::config::Format;
-    use dpdk_net_serve::Target;
+    use dpdk_net_serve::{SiteService, Target};
+    use tokio::net::TcpStream;
+
+    /// A file with a route.
+    fn text(route: &str) -> String {
+        format!(
+            "[[port]]\nvdev = \"net_tap0\"\n[network]\naddresses = [\"198.18.0.2/24\"]\n\
+             [[listener]]\nname = \"http\"\naddress = \":80\"\n[[route]]\n{route}\n"
+        )
+    }
 
     /// The rule that a route of a file becomes.
     fn made(route: &str) -> RouteRule {
-        let text = format!(
-            "[[port]]\nvdev = \"net_tap0\"\n[network]\naddresses = [\"198.18.0.2/24\"]\n\
-             [[listener]]\nname = \"http\"\naddress = \":80\"\n[[route]]\n{route}\n"
-        );
-        let file = File::parse("site.toml", &text, Format::Toml, []);
+        let file = File::parse("site.toml", &text(route), Format::Toml, []);
         let file = file.unwrap_or_else(|problems| panic!("{problems}"));
         rule(
             &file.config().route[0],
@@ -189,5 +194,18 @@ mod tests {
             panic!("it is sent elsewhere");
         };
         assert_eq!((redirect.to.as_str(), redirect.status), ("/new", 302));
+    }
+
+    #[test]
+    fn a_redirect_has_a_status_that_the_server_takes_or_the_file_is_refused() {
+        for status in 300..400 {
+            let route = format!("redirect = {{ to = \"/new\", status = {status} }}");
+            let file = File::parse("site.toml", &text(&route), Format::Toml, []);
+            let mut redirect = Redirect::new("/new");
+            redirect.status = status;
+            let site = Site::new([RouteRule::new("/", Target::Redirect(redirect))]);
+            let served = SiteService::new(site, TcpStream::connect::<SocketAddr>);
+            assert_eq!(file.is_ok(), served.is_ok(), "{status}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dpdk_net::config::cpu_list;
 use dpdk_net::rte::Eal;
 
 /// Where files are looked for, and what of this process is not in a file.
@@ -93,19 +94,9 @@ impl Machine {
 
     /// The CPUs or nodes of a list such as `0-3,8`.
     pub(crate) fn list(&self, path: impl AsRef<Path>) -> Vec<u32> {
-        self.text(path).map_or_else(Vec::new, |text| numbers(&text))
+        let list = self.text(path);
+        list.map_or_else(Vec::new, |text| cpu_list(&text).into_iter().collect())
     }
-}
-
-/// The numbers of a list such as `0-3,8` (cpuset(7), list format); what is malformed is left out.
-pub(crate) fn numbers(list: &str) -> Vec<u32> {
-    /// More than Linux supports of anything that is listed so.
-    const MOST: u32 = 1 << 16;
-    let range = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.trim().parse().ok()?..=last.trim().parse::<u32>().ok()?.min(MOST))
-    };
-    list.split(',').filter_map(range).flatten().collect()
 }
 
 /// DPDK's `eal_get_runtime_dir`: which directory holds one for each file prefix.
@@ -124,16 +115,6 @@ pub(crate) fn runtime_directory() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::fake::Fake;
-    use super::*;
-
-    #[test]
-    fn lists_are_numbers_and_ranges() {
-        assert_eq!(numbers("0-2,8"), [0, 1, 2, 8]);
-        assert_eq!(numbers(""), Vec::<u32>::new());
-        assert_eq!(numbers("x,3-,5"), [5]);
-        assert_eq!(numbers("7-3"), Vec::<u32>::new());
-        assert!(numbers("0-4294967295").len() <= (1 << 16) + 1, "bounded");
-    }
 
     #[test]
     fn files_are_read_below_the_root() {

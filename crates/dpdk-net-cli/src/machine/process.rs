@@ -1,6 +1,8 @@
 //! This process: its user, its capabilities, its CPUs and how much memory it may lock.
 
-use super::{Machine, numbers};
+use dpdk_net::config::cpu_list;
+
+use super::Machine;
 
 /// capabilities(7): create and configure network interfaces.
 pub(crate) const CAP_NET_ADMIN: u32 = 12;
@@ -31,7 +33,9 @@ impl Process {
             // Real, effective, saved, file system.
             uid: field("Uid:")?.split_whitespace().nth(1)?.parse().ok()?,
             capabilities: u64::from_str_radix(field("CapEff:")?.trim(), 16).ok()?,
-            cpus: numbers(field("Cpus_allowed_list:").unwrap_or_default()),
+            cpus: cpu_list(field("Cpus_allowed_list:").unwrap_or_default())
+                .into_iter()
+                .collect(),
         })
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod configured;
+pub(crate) mod pty;
 
 use std::time::Duration;
 

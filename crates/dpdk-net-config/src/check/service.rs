@@ -246,12 +246,12 @@ fn route(check: &mut Check<'_>, at: &str, route: &Route, listeners: &[&str]) {
         );
     }
     if let Some(status) = route.redirect.as_ref().and_then(|redirect| redirect.status)
-        && ![301, 302, 307, 308].contains(&status)
+        && ![301, 302, 303, 307, 308].contains(&status)
     {
         check.tell(
             &format!("{at}.redirect.status"),
             format!("{status} is no status of a redirect"),
-            "301 and 308 are for good, 302 and 307 for this time; 307 and 308 keep the method",
+            "301 and 308 are for good, 302, 303 and 307 for this time; 307 and 308 keep the method, 303 is GET",
         );
     }
     if let Some(proxy) = &route.proxy {

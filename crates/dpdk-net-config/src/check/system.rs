@@ -1,7 +1,9 @@
 //! `[dpdk]`, `[workers]`, `[tcp]` and `[udp]`.
 
 use super::{Check, device_name};
-use crate::sections::Idle;
+use crate::file::File;
+use crate::problem::Problem;
+use crate::sections::{Idle, InterfaceDriver, Port};
 use crate::value::Time;
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -123,6 +125,21 @@ fn dpdk(check: &mut Check<'_>) {
             format!("use {setting}: it is checked"),
         );
     }
+}
+
+pub(super) fn warnings(file: &File) -> Vec<Problem> {
+    let config = file.config();
+    let dpdk = &config.dpdk;
+    let is_on_pci = |port: &Port| port.pci.is_some() || port.driver == Some(InterfaceDriver::Pci);
+    let looks = dpdk.pci == Some(true) || dpdk.pci.is_none() && config.port.iter().any(is_on_pci);
+    if dpdk.block.is_empty() || looks {
+        return Vec::new();
+    }
+    vec![file.warn(
+        "dpdk.block",
+        "nothing is blocked: no port is on the PCI bus, and DPDK does not look at it",
+        "leave `block` out; `dpdk.pci = true` has DPDK look at all other devices there",
+    )]
 }
 
 /// What is wrong with a virtual device's text.

@@ -108,7 +108,7 @@ section! {
     pub struct Redirect {
         /// Where to.
         need to: String;
-        /// The status: 301, 302, 307 or 308.
+        /// The status: 301, 302, 303, 307 or 308.
         opt status: u16 { range: Some((300, 399)), default: "308" };
     }
 }

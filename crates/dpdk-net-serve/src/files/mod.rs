@@ -1,21 +1,19 @@
-//! Files of a directory. Where a path leads is found out in `resolve`, on a blocking thread; the file itself with its
-//! ranges, conditions and precompressed forms is tower-http's `ServeFile`.
+//! Files of a directory. Where a path leads is found out in `resolve`, on a blocking thread, and only what lies below the root is
+//! opened (`beneath`); ranges, conditions and precompressed forms of a file are tower-http's `ServeDir`'s, which is given the file
+//! itself (`regular`).
 
+mod beneath;
 mod listing;
+mod regular;
 mod resolve;
 
-use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, StatusCode};
-use tower::ServiceExt;
-use tower_http::services::ServeFile;
 
 use self::resolve::{Found, resolve};
 use crate::{Files, answer, path};
@@ -47,7 +45,7 @@ impl FileTarget {
         let wanted = rest.to_vec();
         let found = tokio::task::spawn_blocking(move || resolve(&files, &wanted)).await;
         let mut response = match found {
-            Ok(Ok(Found::File { path, variants })) => file(path, variants, request).await,
+            Ok(Ok(Found::File(file))) => file.serve(request).await,
             Ok(Ok(Found::Listing(entries))) => listing::page(decoded, &entries),
             Ok(Ok(Found::NoSlash)) => add_slash(decoded, request.uri().query()),
             Ok(Ok(Found::Nothing)) => answer::status(StatusCode::NOT_FOUND),
@@ -60,20 +58,6 @@ impl FileTarget {
             .headers_mut()
             .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
         response
-    }
-}
-
-async fn file(path: PathBuf, variants: bool, request: Request) -> Response {
-    let mut service = ServeFile::new(path);
-    if variants {
-        service = service
-            .precompressed_zstd()
-            .precompressed_br()
-            .precompressed_gzip();
-    }
-    match service.oneshot(request).await {
-        Ok(response) => response.map(Body::new),
-        Err::<_, Infallible>(never) => match never {},
     }
 }
 

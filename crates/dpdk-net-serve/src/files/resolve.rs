@@ -1,22 +1,23 @@
 //! Where a path leads below the root. Blocking: for a thread that may wait.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::listing::Entry;
-use crate::{Files, Symlinks};
+use rustix::fs::{AtFlags, Dir, FileType, fstat, statat};
 
-/// The forms in which a file may lie beside itself, as `ServeFile` looks for them.
-const VARIANTS: [&str; 3] = ["zst", "br", "gz"];
+use super::beneath::Root;
+use super::listing::Entry;
+use super::regular::Regular;
+use crate::Files;
 
 /// What is at a path.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Found {
-    /// A regular file; `variants` if its compressed forms may be served for it.
-    File { path: PathBuf, variants: bool },
+    /// A regular file.
+    File(Box<Regular>),
     /// A directory without an index.
     Listing(Vec<Entry>),
     /// A directory, asked for without the slash at its end.
@@ -27,44 +28,42 @@ pub(super) enum Found {
 
 /// Finds what is at `wanted`, a decoded path without dot segments; its links are followed as far as is allowed.
 pub(super) fn resolve(files: &Files, wanted: &[u8]) -> io::Result<Found> {
-    let segments: Vec<&OsStr> = wanted
-        .split(|byte| *byte == b'/')
-        .filter(|segment| !segment.is_empty())
-        .map(OsStr::from_bytes)
-        .collect();
-    if segments.iter().any(|segment| is_hidden(files, segment)) {
+    let segments = || {
+        let all = wanted.split(|byte| *byte == b'/');
+        all.filter(|segment| !segment.is_empty())
+            .map(OsStr::from_bytes)
+    };
+    if segments().any(|segment| is_hidden(files, segment)) {
         return Ok(Found::Nothing);
     }
-    let mut path = files.root.clone();
-    path.extend(&segments);
-    if !is_allowed(files, &path)? {
+    let path: PathBuf = segments().collect();
+    let root = Root::open(files)?;
+    let Some(found) = root.at(&path)? else {
         return Ok(Found::Nothing);
-    }
+    };
     // Of a route that is not the root, its own path too may lack the slash.
     let has_slash = wanted.last() == Some(&b'/');
-    let metadata = fs::metadata(&path)?;
-    if metadata.is_file() {
-        return Ok(if has_slash {
-            Found::Nothing
-        } else {
-            file(files, path)
+    if !found.metadata()?.is_dir() {
+        return Ok(match Regular::new(root, path, found)? {
+            Some(file) if !has_slash => Found::File(file.into()),
+            _ => Found::Nothing,
         });
-    }
-    // A device or a pipe could block for ever.
-    if !metadata.is_dir() {
-        return Ok(Found::Nothing);
     }
     if !has_slash {
         return Ok(Found::NoSlash);
     }
     if let Some(index) = &files.index {
         let index = path.join(index);
-        if index.is_file() && is_allowed(files, &index)? {
-            return Ok(file(files, index));
+        // One that is a directory, or leads elsewhere, is none.
+        if let Ok(Some(file)) = root.at(&index)
+            && file.metadata()?.is_file()
+        {
+            let file = Regular::new(root, index, file)?;
+            return Ok(file.map_or(Found::Nothing, |file| Found::File(file.into())));
         }
     }
     if files.listing {
-        entries(files, &path).map(Found::Listing)
+        entries(files, &root, &path, &found).map(Found::Listing)
     } else {
         Ok(Found::Nothing)
     }
@@ -74,55 +73,41 @@ fn is_hidden(files: &Files, name: &OsStr) -> bool {
     !files.dotfiles && name.as_bytes().first() == Some(&b'.') && name != ".well-known"
 }
 
-/// Whether the links on the way to `path` are ones that may be followed. It must exist.
-fn is_allowed(files: &Files, path: &Path) -> io::Result<bool> {
-    Ok(match files.symlinks {
-        Symlinks::Follow => true,
-        Symlinks::Within => path.canonicalize()?.starts_with(&files.root),
-        Symlinks::Deny => path.canonicalize()? == path,
-    })
-}
-
-/// A compressed form that is a link to elsewhere is none: then the file is served as it is.
-fn file(files: &Files, path: PathBuf) -> Found {
-    let variants = VARIANTS.iter().all(|extension| {
-        let mut variant = OsString::from(&path);
-        variant.push(".");
-        variant.push(extension);
-        match is_allowed(files, Path::new(&variant)) {
-            Ok(allowed) => allowed,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
-    });
-    Found::File { path, variants }
-}
-
-/// What a listing shows: no more than fits a page, and nothing that would not be served.
-fn entries(files: &Files, directory: &Path) -> io::Result<Vec<Entry>> {
+/// What a listing of the directory at a path shows: no more than fits a page, and nothing that would not be served.
+fn entries(files: &Files, root: &Root, path: &Path, directory: &File) -> io::Result<Vec<Entry>> {
     const MOST: usize = 10_000;
-    let mut entries: Vec<Entry> = fs::read_dir(directory)?
-        .flatten()
-        .filter(|entry| !is_hidden(files, &entry.file_name()))
-        .filter(|entry| is_allowed(files, &entry.path()).unwrap_or(false))
-        .filter_map(|entry| {
-            let metadata = fs::metadata(entry.path()).ok()?;
-            let size = metadata.is_file().then_some(metadata.len());
-            (size.is_some() || metadata.is_dir()).then(|| Entry {
-                name: entry.file_name(),
-                size,
-            })
-        })
-        .take(MOST)
-        .collect();
+    let shown = |entry: rustix::fs::DirEntry| {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if matches!(name.as_bytes(), b"." | b"..") || is_hidden(files, name) {
+            return None;
+        }
+        let stat = match entry.file_type() {
+            FileType::Symlink | FileType::Unknown => {
+                fstat(root.at(&path.join(name)).ok()??).ok()?
+            }
+            _ => statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?,
+        };
+        let size = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Some(u64::try_from(stat.st_size).ok()?),
+            FileType::Directory => None,
+            _ => return None,
+        };
+        let name = name.to_owned();
+        Some(Entry { name, size })
+    };
+    let all = Dir::read_from(directory)?.flatten();
+    let mut entries: Vec<Entry> = all.filter_map(shown).take(MOST).collect();
     entries.sort_by(|a, b| (a.size.is_some(), &a.name).cmp(&(b.size.is_some(), &b.name)));
     Ok(entries)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::Symlinks;
 
     /// `root` with a file, a directory and links that stay, lead out and lead nowhere; `secret` lies beside it.
     fn tree() -> (tempfile::TempDir, Files) {
@@ -144,10 +129,7 @@ mod tests {
 
     fn found(files: &Files, path: &str) -> String {
         match resolve(files, path.as_bytes()) {
-            Ok(Found::File { path, .. }) => {
-                let path = path.strip_prefix(&files.root).unwrap();
-                path.display().to_string()
-            }
+            Ok(Found::File(file)) => file.path().display().to_string(),
             Ok(Found::Listing(entries)) => format!("{} entries", entries.len()),
             Ok(other) => format!("{other:?}"),
             Err(error) => format!("{:?}", error.kind()),
@@ -191,14 +173,18 @@ mod tests {
             files.symlinks = symlinks;
             assert_eq!(found(&files, "/inside"), inside, "{symlinks:?}");
             assert_eq!(found(&files, "/outside"), outside, "{symlinks:?}");
-            assert_eq!(found(&files, "/dangling"), "NotFound");
+            let dangling = match symlinks {
+                Symlinks::Deny => "Nothing",
+                _ => "NotFound",
+            };
+            assert_eq!(found(&files, "/dangling"), dangling);
             let through = found(&files, "/etc/passwd");
             assert_eq!(through == "etc/passwd", symlinks == Symlinks::Follow);
         }
     }
 
     #[test]
-    fn an_index_and_a_compressed_form_that_lead_out_are_not_served() {
+    fn an_index_that_leads_out_is_not_served() {
         let (_directory, files) = tree();
         symlink("../../secret", files.root.join("sub/index.htm")).unwrap();
         let files = Files {
@@ -206,13 +192,17 @@ mod tests {
             ..files
         };
         assert_eq!(found(&files, "/sub/"), "Nothing");
-        let variants = || match resolve(&files, b"/a.txt").unwrap() {
-            Found::File { variants, .. } => variants,
-            other => panic!("{other:?}"),
-        };
-        assert!(variants());
-        symlink("../secret", files.root.join("a.txt.gz")).unwrap();
-        assert!(!variants());
+    }
+
+    #[test]
+    fn a_root_that_was_put_in_the_place_of_another_is_the_one_that_is_served() {
+        let (_directory, files) = tree();
+        let old = files.root.with_extension("old");
+        fs::rename(&files.root, old).unwrap();
+        fs::create_dir(&files.root).unwrap();
+        fs::write(files.root.join("b.txt"), "b").unwrap();
+        assert_eq!(found(&files, "/b.txt"), "b.txt");
+        assert_eq!(found(&files, "/a.txt"), "NotFound");
     }
 
     #[test]

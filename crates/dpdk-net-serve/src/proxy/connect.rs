@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+
+use crate::tapped::{Tap, Tapped};
 
 /// The way to an upstream. Every function from an address to a stream is one: `tokio::net::TcpStream::connect`, or
 /// dpdk-net's.
@@ -82,22 +83,17 @@ impl<C: Connect> tower::Service<Uri> for Connector<C> {
                 .and_then(|authority| authority.as_str().parse().ok())
                 .ok_or(io::ErrorKind::InvalidInput)?;
             match timeout(within, connect.connect(addr)).await {
-                Ok(stream) => stream.map(|stream| Upstream {
-                    stream: TokioIo::new(stream),
-                    answered: Answered::default(),
-                }),
+                Ok(stream) => {
+                    stream.map(|stream| TokioIo::new(Tapped::new(stream, Answered::default())))
+                }
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             }
         })
     }
 }
 
-/// A connection to an upstream.
-#[derive(Debug)]
-pub(super) struct Upstream<S> {
-    stream: TokioIo<S>,
-    answered: Answered,
-}
+/// A connection to an upstream, as the client takes it.
+pub(super) type Upstream<S> = TokioIo<Tapped<S, Answered>>;
 
 /// Whether a connection has brought an answer yet: among the extensions of a response, and with an error.
 #[derive(Clone, Debug, Default)]
@@ -115,48 +111,11 @@ impl Answered {
     }
 }
 
-impl<S> Connection for Upstream<S> {
+/// Nothing is asked of what passes: the client is told of the answer among its extensions.
+impl Tap for Answered {}
+
+impl<S> Connection for Tapped<S, Answered> {
     fn connected(&self) -> Connected {
-        Connected::new().extra(self.answered.clone())
-    }
-}
-
-impl<S: AsyncRead + Unpin> Read for Upstream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Write for Upstream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        Connected::new().extra(self.tap.clone())
     }
 }

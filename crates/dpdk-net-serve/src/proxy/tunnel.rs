@@ -1,18 +1,16 @@
 //! An upgraded connection (RFC 9110 section 7.8): bytes both ways until an end is reached, nothing passes for a time,
 //! or the server ends.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 
 use crate::server::Ending;
+use crate::tapped::{Tap, Tapped};
 
 /// Runs it to its end.
 pub(super) async fn run(
@@ -24,8 +22,8 @@ pub(super) async fn run(
     let both = async {
         let (client, server) = tokio::try_join!(client, server).ok()?;
         let passed = Arc::new(AtomicU64::new(0));
-        let mut client = Counted::new(TokioIo::new(client), &passed);
-        let mut server = Counted::new(TokioIo::new(server), &passed);
+        let mut client = Tapped::new(TokioIo::new(client), Passed(passed.clone()));
+        let mut server = Tapped::new(TokioIo::new(server), Passed(passed.clone()));
         tokio::select! {
             ended = copy_bidirectional(&mut client, &mut server) => ended.ok(),
             () = silence(&passed, idle) => None,
@@ -56,50 +54,12 @@ async fn silence(passed: &AtomicU64, idle: Duration) {
     }
 }
 
-/// A stream whose reads are counted, in bytes.
-struct Counted<S> {
-    stream: S,
-    passed: Arc<AtomicU64>,
-}
+/// Bytes that were read.
+struct Passed(Arc<AtomicU64>);
 
-impl<S> Counted<S> {
-    fn new(stream: S, passed: &Arc<AtomicU64>) -> Self {
-        Self {
-            stream,
-            passed: passed.clone(),
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let read = buffer.filled().len() - before;
-        self.passed.fetch_add(read as u64, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl Tap for Passed {
+    fn has_read(&mut self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use dpdk_net_packet::{ParseError, RxMeta, ethernet};
 
+use crate::interfaces::IfIndex;
 use crate::stack::Stack;
 use crate::time::Instant;
 
@@ -18,13 +19,10 @@ impl Stack {
         error: ParseError,
     ) {
         self.count_malformed(error);
-        if let ParseError::TcpTruncated
-        | ParseError::TcpBadHeaderLength
-        | ParseError::TcpBadChecksum = error
+        if let ParseError::TcpTruncated | ParseError::TcpBadHeaderLength = error
             && self.is_for_us(frame, meta)
         {
-            self.tcp.stats.rx_segments += 1;
-            self.tcp.stats.rx_errors += 1;
+            self.tcp.count_in_error();
         }
         if let ParseError::Ipv6ParameterProblem { .. } | ParseError::Ipv4BadOption { .. } = error
             && let Ok(link) = ethernet::Frame::parse(frame)
@@ -39,6 +37,15 @@ impl Stack {
                 link.dst.is_multicast(),
                 error,
             );
+        }
+    }
+
+    /// Counts a packet that came in by `at` whose transport's checksum is wrong.
+    #[cold]
+    pub(super) fn damaged(&mut self, at: IfIndex, dst: IpAddr, error: ParseError) {
+        self.count_malformed(error);
+        if error == ParseError::TcpBadChecksum && self.link.ifaces.is_ours(at, dst) {
+            self.tcp.count_in_error();
         }
     }
 

@@ -1,6 +1,8 @@
 //! Frames that are TCP segments and nothing else: told from all others, and read, in one go.
 
-use dpdk_net_packet::{ChecksumVerdict, RxMeta, checksum::Sum, ethernet, ipv4, ipv6, tcp};
+use dpdk_net_packet::{
+    ChecksumVerdict, IpPacket, ParseError, RxMeta, checksum::Sum, ethernet, ipv4, ipv6, tcp,
+};
 
 use super::vlan;
 use crate::stack::Stack;
@@ -159,7 +161,7 @@ fn headers<'a>(ether_type: u16, packet: &'a [u8], meta: &RxMeta) -> Option<Plain
                 packet: packet.get(..len).unwrap_or(packet),
                 tcp_at: ipv6::HEADER_LEN,
                 len,
-                key: FlowKey::of_v6(dst, src, ports)?,
+                key: FlowKey::of_v6(dst, src, ports),
             })
         }
         _ => None,
@@ -169,4 +171,14 @@ fn headers<'a>(ether_type: u16, packet: &'a [u8], meta: &RxMeta) -> Option<Plain
 #[inline(always)]
 fn ether_type(header: &[u8; ethernet::HEADER_LEN]) -> u16 {
     u16::from_be_bytes([header[12], header[13]])
+}
+
+/// Reads the headers of a plain segment. What the first look verified is not verified again.
+pub(crate) fn read_plain(packet: &[u8]) -> Result<(IpPacket<'_>, tcp::Segment<'_>), ParseError> {
+    let ip = match packet.first() {
+        Some(0x40..=0x4f) => ipv4::parse(packet, false)?,
+        _ => ipv6::parse(packet)?,
+    };
+    let segment = tcp::Segment::parse(ip.payload())?;
+    Ok((ip, segment))
 }

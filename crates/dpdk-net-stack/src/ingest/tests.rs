@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
-use dpdk_net_packet::{checksum, tcp, tcp::Flags};
+use dpdk_net_packet::{checksum, ipv4, ipv6, tcp, tcp::Flags};
 
 use super::*;
 use crate::ListenOptions;

@@ -49,12 +49,14 @@ impl Stack {
         ifaces.advertised(ifaces.by_vlan(vlan)?)
     }
 
-    /// To be called when the link was down and is up again: it may be another one, and where routers are listened to
-    /// ([`Config::slaac`](crate::Config::slaac)) they are asked for anew (RFC 4861 section 6.3.7). Addresses and routes stay
-    /// for their time.
+    /// To be called when the link was down and is up again, for it may be another one. Neighbours that were found out are forgotten,
+    /// as by Linux, and groups are reported anew. Where routers are listened to ([`Config::slaac`](crate::Config::slaac)) they are
+    /// asked for (RFC 4861 section 6.3.7). If one that was known answers, all stays as it is; if others do, addresses, routes and DNS
+    /// servers that none of them advertises go 4 s later; if nobody does within 12 s, addresses are deprecated.
     pub fn link_changed(&mut self, now: Instant) {
         self.advance(now);
-        self.link.ifaces.solicit(now);
+        self.link.neighbors.link_changed(now);
+        self.link.ifaces.link_changed(now);
     }
 
     /// Adds an address to the interface of a VLAN, 0 being the port itself. It is probed first
@@ -152,6 +154,7 @@ impl Stack {
             interface.mtu_v4 = told.map_or(interface.mtu, |told| told.min(interface.mtu));
         });
         self.link.ifaces.mtus_changed = true;
+        self.take_mtus();
         Ok(())
     }
 

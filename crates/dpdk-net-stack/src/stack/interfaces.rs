@@ -56,6 +56,11 @@ impl Stack {
         self.link.neighbors(self.now).collect()
     }
 
+    /// Whether packets wait for a neighbour to say what its MAC address is.
+    pub fn awaits_neighbors(&self) -> bool {
+        self.link.neighbors.has_pending()
+    }
+
     /// Enters a neighbour of the untagged network that is not asked for and never expires. `false` if there is no room for it.
     pub fn add_neighbor(&mut self, addr: IpAddr, mac: MacAddr) -> bool {
         self.add_vlan_neighbor(0, addr, mac)

@@ -12,6 +12,7 @@ use super::flows::Flows;
 use super::info::TcpConnection;
 use super::listener::ListenerInfo;
 use super::pool::Pool;
+use super::trace::CloseReason;
 use super::{Nanos, Tcp, TcpState};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
@@ -355,7 +356,10 @@ impl Tcp {
         match state {
             TcpState::Closed => self.reap(id),
             // As Linux: nobody is told.
-            TcpState::SynSent => self.free(id),
+            TcpState::SynSent => {
+                self.ends(now, id, CloseReason::GivenUp, None);
+                self.free(id);
+            }
             TcpState::TimeWait => self.retire(now, id),
             // RFC 2525 section 2.17: the peer must learn that its data was not read.
             _ if unread || hard => {

@@ -107,6 +107,7 @@ impl Tcp {
         if self.send_control(now, link, &reset) == Err(Error::NoBufferSpace) {
             return false;
         }
+        // Its trace has told of the RST when the connection ended.
         if orphan {
             self.free(id);
         } else if let Some(flow) = self.flows.get_mut(id) {
@@ -158,6 +159,7 @@ impl Tcp {
         let (tci, state) = (flow.tci, flow.state);
         let (checksums, most) = (self.checksums, if self.gso { TURN } else { 1 });
         let (settings, pool, stats) = (&self.settings, &mut self.pool, &mut self.stats);
+        let traces = &mut self.traces;
         let mut ask = |flow: &mut Flow, segments: usize| {
             let segments = u32::try_from(segments).unwrap_or(u32::MAX);
             let next = flow.next_segment(now, settings, pool, segments);
@@ -170,6 +172,11 @@ impl Tcp {
                     }
                 }
                 Next::Syn(_) => stats.tx_segments += 1,
+            }
+            if flow.has(FlowFlags::TRACED)
+                && let Some(trace) = traces.of(flow)
+            {
+                trace.sent(now, flow, &next);
             }
             next
         };
@@ -257,6 +264,9 @@ impl Tcp {
             flow.notify(id, Readiness::WRITABLE, &mut self.events);
         }
         let after = flow.state;
+        if flow.has(FlowFlags::TRACED) {
+            self.observe(now, id);
+        }
         if after != state {
             self.flows.moved(state, after);
         }

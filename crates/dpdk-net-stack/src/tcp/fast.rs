@@ -56,7 +56,8 @@ const NOT_CALM: FlowFlags = FlowFlags::UNACCEPTED
     .union(FlowFlags::PERSIST)
     .union(FlowFlags::CWND_LIMITED)
     .union(FlowFlags::PACED)
-    .union(FlowFlags::QUICKACK);
+    .union(FlowFlags::QUICKACK)
+    .union(FlowFlags::TRACED);
 
 /// What a calm connection has sent and got acknowledged, and has not told its [`Sender`](super::sender::Sender).
 #[derive(Debug, Clone, Copy, Default)]

@@ -91,6 +91,8 @@ bitflags::bitflags! {
         const SYN_LOST = 1 << 28;
         /// In the list of those that have, or had lately, buffers of the pool.
         const LENT = 1 << 29;
+        /// It is traced: everything goes the long way, where it is recorded.
+        const TRACED = 1 << 30;
     }
 }
 
@@ -208,6 +210,8 @@ pub(crate) struct Flow {
     pub(crate) irs: u32,
     /// How much of the buffers is beyond their first size, to be given back.
     pub(crate) grown: u32,
+    /// When it came into being, in milliseconds, wrapping.
+    pub(crate) opened: u32,
 }
 
 /// The clock of timestamps: a millisecond (RFC 7323 section 5.4).
@@ -287,6 +291,7 @@ impl Flow {
             sender: None,
             past: None,
             grown: 0,
+            opened: now.as_millis() as u32,
             rare: None,
         }
     }

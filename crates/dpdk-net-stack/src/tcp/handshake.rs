@@ -389,6 +389,10 @@ impl Tcp {
             flow.tci = link.tci(&opening.key.way());
             flow.set_mss(link.path_mtu(now, &opening.key.way()));
         }
+        if self.traces.is_watching() {
+            self.watch(now, id);
+        }
+        self.report_established(id, true);
         self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
         true
     }

@@ -177,7 +177,7 @@ impl Flow {
         }
     }
 
-    fn ca_state(&self) -> CaState {
+    pub(crate) fn ca_state(&self) -> CaState {
         let Some(sender) = &self.sender else {
             return CaState::Open;
         };
@@ -346,9 +346,12 @@ impl Tcp {
         most: usize,
     ) -> Vec<(TcpId, TcpInfo)> {
         let all = self.flows.keys().zip(self.flows.values());
-        all.skip_while(|(id, _)| Some(*id) <= after)
+        let page = all
+            .skip_while(|(id, _)| Some(*id) <= after)
             .take(most)
-            .map(|(id, flow)| (id, flow.info(now, &self.settings)))
-            .collect()
+            .map(|(id, flow)| (id, flow.info(now, &self.settings)));
+        let mut infos = Vec::with_capacity(most.min(self.flows.len()));
+        infos.extend(page);
+        infos
     }
 }

@@ -11,6 +11,7 @@ use super::flow::{Flow, FlowFlags, Wait, coarse_clock};
 use super::options::{SegmentOptions, SynOptions, window_scale_for};
 use super::receive::{Context, More};
 use super::table::{FlowKey, FlowRef};
+use super::trace::{CloseReason, DropReason, TraceData};
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
@@ -42,6 +43,19 @@ enum Refusal {
     NoReader,
 }
 
+impl Refusal {
+    fn reason(&self) -> DropReason {
+        match self {
+            Refusal::Drop => DropReason::Unexpected,
+            Refusal::Challenge => DropReason::Challenged,
+            Refusal::Answer => DropReason::OutOfWindow,
+            Refusal::Old => DropReason::OldTimestamp,
+            Refusal::Reset => DropReason::Reset,
+            Refusal::NoReader => DropReason::NoReader,
+        }
+    }
+}
+
 impl Tcp {
     /// A TCP segment for one of our addresses, checksum verified, and the flow it was looked up to be of.
     pub(crate) fn segment(
@@ -52,7 +66,6 @@ impl Tcp {
         key: FlowKey,
         found: Option<FlowRef>,
     ) {
-        self.stats.rx_segments += 1;
         match found {
             Some(FlowRef::Conn(id)) => {
                 self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
@@ -61,6 +74,14 @@ impl Tcp {
             Some(FlowRef::TimeWait(id)) => self.time_wait_segment(now, link, id, segment),
             None => self.new_segment(now, link, key, (ip, segment)),
         }
+        // What is another worker's is counted there.
+        self.stats.rx_segments += u64::from(self.strayed.is_empty());
+    }
+
+    /// Counts a segment for one of our addresses that was malformed, or whose checksum was wrong.
+    pub(crate) fn count_in_error(&mut self) {
+        self.stats.rx_segments += 1;
+        self.stats.rx_errors += 1;
     }
 
     /// A segment of a connection, the bytes behind the IP header. `false`, and nothing is done, if it is not just what
@@ -101,6 +122,12 @@ impl Tcp {
         };
         let state = flow.state;
         flow.segments_in = flow.segments_in.wrapping_add(1 + more.len() as u32);
+        if flow.has(FlowFlags::TRACED)
+            && let Some(trace) = self.traces.of(flow)
+        {
+            let pieces = more.iter().map(|(data, _)| data.len());
+            trace.received(now, flow, (ecn, segment), pieces);
+        }
         match state {
             TcpState::Closed => return,
             TcpState::TimeWait => return self.flow_in_time_wait(now, link, id, segment),
@@ -112,7 +139,8 @@ impl Tcp {
             return self.refuse_segment(now, link, id, segment, refusal);
         }
         let mut ready = Readiness::empty();
-        if state == TcpState::SynReceived {
+        let both_opened = state == TcpState::SynReceived;
+        if both_opened {
             // Both had sent a SYN; ours is acknowledged now.
             flow.established(now, segment);
             ready |= Readiness::CONNECTED | Readiness::WRITABLE;
@@ -187,12 +215,19 @@ impl Tcp {
         }
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
+        let traced = flow.has(FlowFlags::TRACED);
         if confirm {
             link.confirm(now, &flow.key.way());
             self.flows.moved(state, after);
         }
+        if traced {
+            self.observe(now, id);
+        }
+        if both_opened {
+            self.report_established(id, false);
+        }
         match after {
-            TcpState::Closed => self.finish(id, None),
+            TcpState::Closed => self.finish(now, id, CloseReason::Fin, None),
             TcpState::TimeWait => self.enter_time_wait(now, link, id),
             _ => {}
         }
@@ -208,6 +243,7 @@ impl Tcp {
         segment: &Segment<'_>,
         refusal: Refusal,
     ) {
+        self.record(now, id, |_| TraceData::Dropped(refusal.reason()));
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
@@ -254,7 +290,7 @@ impl Tcp {
                     TcpState::SynReceived => Some(Error::ConnectionRefused),
                     _ => Some(Error::ConnectionReset),
                 };
-                self.finish(id, error);
+                self.finish(now, id, CloseReason::ResetByPeer, error);
             }
             Refusal::NoReader => {
                 self.stats.orphans_reset += 1;
@@ -286,7 +322,8 @@ impl Tcp {
         if flags.rst() {
             if flags.ack() {
                 self.stats.rx_resets += 1;
-                self.finish(id, Some(Error::ConnectionRefused));
+                let reason = CloseReason::ResetByPeer;
+                self.finish(now, id, reason, Some(Error::ConnectionRefused));
             }
             return;
         }
@@ -349,8 +386,14 @@ impl Tcp {
         flow.notify(id, ready, &mut self.events);
         flow.mark_dirty(id, &mut self.dirty);
         link.confirm(now, &flow.key.way());
-        let after = flow.state;
+        let (after, traced) = (flow.state, flow.has(FlowFlags::TRACED));
         self.flows.moved(TcpState::SynSent, after);
+        if traced {
+            self.observe(now, id);
+        }
+        if flags.ack() {
+            self.report_established(id, false);
+        }
     }
 
     /// Answers a segment that is out of place with an ACK (RFC 5961), so many a second over all and for each.
@@ -366,6 +409,7 @@ impl Tcp {
         let ack = flow.ack(now);
         self.stats.challenge_acks += 1;
         let _ = self.send_control(now, link, &ack);
+        self.record(now, id, |flow| TraceData::Sent(ack.traced(flow.rcv_shift)));
     }
 
     /// An ICMP error about a segment of ours (RFC 5927: only if it quotes one that is in flight).
@@ -397,7 +441,8 @@ impl Tcp {
         };
         // Hard only while connecting: RFC 1122 section 4.2.3.9 wants established ones to live on (RFC 5927 section 5.2).
         if flow.has(FlowFlags::CONNECTING) {
-            self.finish(id, Some(error));
+            let reason = CloseReason::Failed(error.clone());
+            self.finish(now, id, reason, Some(error));
         } else {
             let since = flow.snd_una;
             flow.rare().soft_error = Some((error, since));

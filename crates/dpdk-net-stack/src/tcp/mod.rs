@@ -3,7 +3,8 @@
 //! A connection is a [`Flow`]. A segment comes in through [`input`], which knows the states, and goes on to [`ack`] with
 //! its acknowledgment and to [`receive`] with its data; what is sent is decided in [`output`], when [`egress`] has
 //! room. What the sender thinks of the path is in [`sender`], [`scoreboard`], [`rtt`] and [`cc`]; how connections
-//! come to be in [`open`] and [`handshake`], their deadlines in [`timers`]; what applications call in [`api`].
+//! come to be in [`open`] and [`handshake`], their deadlines in [`timers`]; what applications call in [`api`]. What is told of
+//! connections to those who watch is in [`info`], [`report`] and [`trace`].
 
 pub(crate) mod ack;
 pub(crate) mod api;
@@ -32,6 +33,7 @@ pub(crate) mod ports;
 pub(crate) mod rare;
 pub(crate) mod receive;
 pub(crate) mod recv_buf;
+pub(crate) mod report;
 #[cfg(test)]
 mod rig;
 pub(crate) mod rtt;
@@ -46,6 +48,7 @@ mod steered;
 pub(crate) mod table;
 pub(crate) mod time_wait;
 pub(crate) mod timers;
+pub(crate) mod trace;
 pub(crate) mod windowed;
 
 use alloc::boxed::Box;
@@ -75,11 +78,13 @@ use listener::{HalfId, Listeners, SynQueue};
 use pool::Pool;
 use ports::PortPicker;
 use receive::Arrived;
+use report::Waiting;
 use segment::Control;
 pub(crate) use settings::{Nanos, Settings};
 use sockopt::TcpOptions;
 use table::{FlowKey, FlowRef, FlowTable, Keys, RECENT, Recent};
 use time_wait::{TimeWaitId, TimeWaits};
+use trace::{CloseReason, TraceData, Traces};
 
 /// The states of RFC 9293 section 3.3.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,8 +204,10 @@ pub(crate) struct Tcp {
     orphans: usize,
     refuse_new: bool,
     pool: Pool,
-    /// Connections of segments that came lately, to be found without hashing.
+    /// Connections of segments that came lately, to be found without hashing: by the version of our addresses by which the local
+    /// address is one of them and the remote one is not.
     recent: Box<[Recent; RECENT]>,
+    vetted: u64,
     /// The payload of the segment that is being dealt with, where it can be kept in the buffer that it came in.
     pub(crate) arrived: Option<Arrived>,
     /// Payload bytes of each of the segments that were coalesced into it, if the NIC told.
@@ -209,6 +216,8 @@ pub(crate) struct Tcp {
     /// Whether segments may be given to other workers now, and to whom the present one is to be given.
     pub(crate) may_stray: bool,
     pub(crate) strayed: Workers,
+    traces: Traces,
+    reports: Waiting,
     pub(crate) stats: TcpCounters,
     pub(crate) distributions: TcpDistributions,
 }
@@ -280,11 +289,14 @@ impl Tcp {
             refuse_new: false,
             pool: Pool::new(tcp.buffer_growth),
             recent: Box::new([Recent::default(); RECENT]),
+            vetted: 0,
             arrived: None,
             lro_segment: 0,
             steered: None,
             may_stray: false,
             strayed: Workers::NONE,
+            traces: Traces::default(),
+            reports: Waiting::default(),
             stats: TcpCounters::default(),
             distributions: TcpDistributions::default(),
         }
@@ -328,13 +340,26 @@ impl Tcp {
         (self.isn_key.hash_one((key.local(), key.remote())) >> 32) as u32
     }
 
+    /// Forgets who was recent by other addresses than there are now. To be called before any of them is looked for.
+    #[inline(always)]
+    pub(crate) fn vet_recent(&mut self, ifaces: &Interfaces) {
+        if self.vetted != ifaces.version() {
+            self.forget_recent(ifaces.version());
+        }
+    }
+
+    #[cold]
+    fn forget_recent(&mut self, version: u64) {
+        self.recent.fill(Recent::default());
+        self.vetted = version;
+    }
+
     /// The connection that a segment with this key is of, if one of the same has come lately and all is as it was.
     #[inline(always)]
-    pub(crate) fn recent_connection(&self, key: &FlowKey, ifaces: &Interfaces) -> Option<TcpId> {
+    pub(crate) fn recent_connection(&self, key: &FlowKey) -> Option<TcpId> {
         let recent = &self.recent[key.recent_at()];
         if recent.ports == key.ports()
             && recent.remote == key.remote_bits() as u32
-            && recent.vetted == ifaces.version()
             && let Some(flow) = self.flows.get(recent.id)
             && flow.key == *key
             && flow.state != TcpState::Closed
@@ -364,7 +389,6 @@ impl Tcp {
             id,
             ports: key.ports(),
             remote: key.remote_bits() as u32,
-            vetted: ifaces.version(),
         };
         Some(id)
     }
@@ -494,7 +518,8 @@ impl Tcp {
     }
 
     /// The connection is over: its 4-tuple is free, and what was received stays until the application lets go.
-    fn finish(&mut self, id: TcpId, error: Option<Error>) {
+    fn finish(&mut self, now: Instant, id: TcpId, reason: CloseReason, error: Option<Error>) {
+        self.ends(now, id, reason, error.as_ref());
         let Some((key, state)) = self.flows.get(id).map(|flow| (flow.key, flow.state)) else {
             return;
         };
@@ -549,6 +574,7 @@ impl Tcp {
         {
             let reset = flow.reset(now);
             self.stats.tx_resets += 1;
+            self.record(now, id, |_| TraceData::Sent(reset.traced(0)));
             if self.send_control(now, link, &reset) == Err(Error::NoBufferSpace)
                 && let Some(flow) = self.flows.get_mut(id)
             {
@@ -556,6 +582,10 @@ impl Tcp {
                 self.mark_dirty(id);
             }
         }
-        self.finish(id, error);
+        let reason = match error {
+            Some(Error::TimedOut) => CloseReason::TimedOut,
+            _ => CloseReason::Aborted,
+        };
+        self.finish(now, id, reason, error);
     }
 }

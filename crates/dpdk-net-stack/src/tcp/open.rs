@@ -206,6 +206,9 @@ impl Tcp {
         });
         self.enter(&key, FlowRef::Conn(id));
         self.stats.active_opens += 1;
+        if self.traces.is_watching() {
+            self.watch(now, id);
+        }
         self.mark_dirty(id);
         Ok(id)
     }

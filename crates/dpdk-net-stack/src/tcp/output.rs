@@ -30,13 +30,13 @@ pub(crate) struct Out {
     /// Bytes of data.
     pub(crate) len: u32,
     /// Bytes of data that a segment may hold: with more there are several in one.
-    mss: u16,
+    pub(crate) mss: u16,
     pub(crate) flags: Flags,
     pub(crate) window: u16,
     timestamps: Option<Timestamps>,
-    blocks: Blocks,
+    pub(crate) blocks: Blocks,
     /// Marked as capable of ECN (RFC 3168 section 5): new data only.
-    ect: bool,
+    pub(crate) ect: bool,
     /// Data that was sent before.
     pub(crate) again: bool,
 }

@@ -12,6 +12,7 @@ use core::net::SocketAddr;
 
 use super::flow::{Flow, FlowFlags};
 use super::table::FlowRef;
+use super::trace::TraceEnd;
 use super::{Tcp, TcpState, TimerKey};
 use crate::error::Error;
 use crate::event::TcpId;
@@ -98,7 +99,7 @@ impl Stack {
         to: u16,
     ) -> Result<Box<TcpParcel>, Error> {
         self.advance(now);
-        self.tcp.export(&self.link, id, to)
+        self.tcp.export(now, &self.link, id, to)
     }
 
     /// Takes a connection in that another stack of the same addresses and the same clock gave out. Its readiness is told by an
@@ -111,12 +112,18 @@ impl Stack {
         parcel: Box<TcpParcel>,
     ) -> Result<TcpId, ImportError> {
         self.advance(now);
-        self.tcp.import(&self.link, parcel)
+        self.tcp.import(now, &self.link, parcel)
     }
 }
 
 impl Tcp {
-    fn export(&mut self, link: &Link, id: TcpId, to: u16) -> Result<Box<TcpParcel>, Error> {
+    fn export(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        id: TcpId,
+        to: u16,
+    ) -> Result<Box<TcpParcel>, Error> {
         let flow = self.held(id)?;
         if to >= MAX_WORKERS {
             return Err(Error::InvalidInput("there are at most 128 workers"));
@@ -142,6 +149,7 @@ impl Tcp {
             let why = "a connection to an address of our own can't go to another stack";
             return Err(Error::InvalidInput(why));
         }
+        self.end_trace(now, id, TraceEnd::Migrated(to));
         // What a calm connection owes its sender is settled first.
         let _ = self.flows.get_mut(id);
         let mut flow = self.flows.remove(id).ok_or(Error::UnknownSocket)?;
@@ -168,7 +176,12 @@ impl Tcp {
         }))
     }
 
-    fn import(&mut self, link: &Link, mut parcel: Box<TcpParcel>) -> Result<TcpId, ImportError> {
+    fn import(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        mut parcel: Box<TcpParcel>,
+    ) -> Result<TcpId, ImportError> {
         let refusal = parcel
             .flow
             .as_ref()
@@ -218,6 +231,9 @@ impl Tcp {
         }
         self.enter(&key, FlowRef::Conn(id));
         self.stats.imported += 1;
+        if self.traces.is_watching() {
+            self.watch(now, id);
+        }
         self.set_timer(id, Instant::MAX);
         self.mark_dirty(id);
         self.notify(id, ready);

@@ -3,6 +3,7 @@
 
 use super::Keepalive;
 use super::cc::Algorithm;
+use super::trace::TraceId;
 use crate::error::Error;
 use crate::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub(crate) struct Rare {
     pub(crate) max_segment: Option<u16>,
     /// `TCP_NOTSENT_LOWAT`.
     pub(crate) notsent_lowat: Option<u32>,
+    /// The trace of a connection that is traced.
+    pub(crate) trace: Option<TraceId>,
 }
 
 impl Rare {

@@ -6,6 +6,7 @@
 //! a SACK block costs what is new in it, loss detection what is newly lost.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::seq;
 use crate::time::{Duration, Instant};
@@ -117,6 +118,8 @@ pub(crate) struct Scoreboard {
     sacked: u32,
     /// Bytes marked as LOST.
     lost: u32,
+    /// Bytes that were ever marked so, wrapping.
+    marked_lost: u32,
     /// Records marked as SACKED.
     sacked_records: u32,
     /// After the highest byte known to be delivered.
@@ -507,7 +510,7 @@ impl Scoreboard {
             }
             self.again.pop_front();
         }
-        self.lost += newly;
+        self.count_lost(newly);
         (newly, again_at)
     }
 
@@ -539,8 +542,8 @@ impl Scoreboard {
         };
         front.marks |= Mark::LOST;
         let len = front.len();
-        self.lost += len;
         self.lost_from = front.start;
+        self.count_lost(len);
         len
     }
 
@@ -554,6 +557,7 @@ impl Scoreboard {
             (self.sacked, self.sacked_records) = (0, 0);
         }
         let recent = recent.filter(|_| !reneged);
+        let mut newly = 0;
         for (index, record) in self.records.iter_mut().enumerate() {
             if reneged {
                 record.marks.remove(Mark::SACKED);
@@ -561,9 +565,10 @@ impl Scoreboard {
             let spared = index > 0 && recent.is_some_and(|time| now < record.sent_at + time);
             if !spared && !record.has(Mark::SACKED | Mark::LOST) {
                 record.marks |= Mark::LOST;
-                self.lost += record.len();
+                newly += record.len();
             }
         }
+        self.count_lost(newly);
         self.look_at_all();
     }
 
@@ -577,8 +582,32 @@ impl Scoreboard {
                 self.lost_from = seq::min(self.lost_from, record.start);
             }
         }
-        self.lost += newly;
+        self.count_lost(newly);
         newly
+    }
+
+    fn count_lost(&mut self, newly: u32) {
+        self.lost += newly;
+        self.marked_lost = self.marked_lost.wrapping_add(newly);
+    }
+
+    /// Bytes that were ever thought lost, wrapping: another count tells that there are new ones.
+    pub(crate) fn marked_lost(&self) -> u32 {
+        self.marked_lost
+    }
+
+    /// What is thought lost, in order: at most `most` ranges, the last of which may take in what lies between.
+    pub(crate) fn lost_ranges(&self, most: usize) -> Vec<(u32, u32)> {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        let lost = self.records.iter().filter(|record| record.has(Mark::LOST));
+        for record in lost {
+            let full = ranges.len() >= most;
+            match ranges.last_mut() {
+                Some((_, end)) if *end == record.start || full => *end = record.end,
+                _ => ranges.push((record.start, record.end)),
+            }
+        }
+        ranges
     }
 
     /// Nothing is thought lost any more: it only came late (RFC 4015).

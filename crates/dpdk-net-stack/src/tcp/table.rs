@@ -98,15 +98,21 @@ impl FlowKey {
         }
     }
 
-    /// Of IPv6 addresses; the local port in the upper half of `ports`. `None` if the local one would be an IPv4 address: such
-    /// are on no wire.
+    /// Of the addresses of an IPv6 packet; the local port in the upper half of `ports`. It is no connection's over IPv4,
+    /// whatever the addresses are.
     #[inline]
-    pub(crate) fn of_v6(local: u128, remote: u128, ports: u32) -> Option<Self> {
-        (!addr::is_v4(local)).then_some(FlowKey {
+    pub(crate) fn of_v6(local: u128, remote: u128, ports: u32) -> Self {
+        FlowKey {
             local: halves(local),
             remote: halves(remote),
             rest: V6 | u64::from(ports),
-        })
+        }
+    }
+
+    /// Whether the local address stands for an IPv4 address in an IPv6 packet: such are on no wire.
+    #[inline]
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.is_v6() && addr::is_v4(self.local_bits())
     }
 
     /// The local address, as [`addr`](crate::addr) has it.
@@ -236,8 +242,6 @@ pub(crate) struct Recent {
     /// Parts of its key, so that only the right connection's memory is touched.
     pub(crate) ports: u32,
     pub(crate) remote: u32,
-    /// The version of the interface's addresses by which the local address is one of them and the remote one is not.
-    pub(crate) vetted: u64,
 }
 
 /// How many are kept.
@@ -365,9 +369,12 @@ mod tests {
     #[test]
     fn an_ipv6_packet_is_never_of_a_connection_over_ipv4() {
         let mapped = addr::v4_to_bits(0xc612_0001);
-        assert!(FlowKey::of_v6(mapped, 1, 5).is_none());
+        let key = FlowKey::of_v6(mapped, 1, 5);
+        assert!(key.is_mapped() && key.is_v6());
+        assert!(!FlowKey::of_v4(0xc612_0001, 1, 5).is_mapped());
         let real = "fd00::1".parse::<core::net::Ipv6Addr>().unwrap();
-        assert!(FlowKey::of_v6(real.to_bits(), mapped, 5).is_some_and(|key| key.is_v6()));
+        let key = FlowKey::of_v6(real.to_bits(), mapped, 5);
+        assert!(!key.is_mapped() && key.is_v6());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::flow::{FlowFlags, Wait, timestamp_clock};
 use super::options::{SynOptions, Timestamps};
 use super::segment::Control;
 use super::table::{FlowKey, FlowRef};
+use super::trace::{CloseReason, TraceData};
 use super::{Tcp, TimerKey, seq};
 use crate::event::TcpId;
 use crate::link::Link;
@@ -106,11 +107,14 @@ impl Tcp {
         // From CLOSING it comes with the ACK of our FIN, to which there is nothing to say.
         let owed = flow.has(FlowFlags::ACK_NOW);
         flow.flags.remove(FlowFlags::ACK_NOW);
+        let totals = flow.totals(now);
         flow.sender = None;
         let (ack, orphan) = (flow.ack(now), flow.has(FlowFlags::ORPHAN));
         if owed {
             let _ = self.send_control(now, link, &ack);
+            self.record(now, id, |flow| TraceData::Sent(ack.traced(flow.rcv_shift)));
         }
+        self.has_ended(now, id, CloseReason::Fin, totals);
         if orphan {
             self.retire(now, id);
         } else {
@@ -180,10 +184,10 @@ impl Tcp {
         let ack = flow.ack(now);
         let recent = flow.has(FlowFlags::TIMESTAMPS).then_some(flow.ts_recent);
         match in_time_wait(segment, ack.ack, recent) {
-            InTimeWait::Reset => self.finish(id, None),
+            InTimeWait::Reset => self.finish(now, id, CloseReason::Fin, None),
             InTimeWait::New => {
                 self.stats.time_wait_reused += 1;
-                self.finish(id, None);
+                self.finish(now, id, CloseReason::Fin, None);
                 self.reopen(now, link, key, segment, ack.seq);
             }
             InTimeWait::FinAgain => {

@@ -1,11 +1,25 @@
 //! Deadlines of connections: what is armed, and what is done when it runs out.
 
 use super::flow::{FlowFlags, Wait};
+use super::trace::{CloseReason, TraceData, TraceTimer};
 use super::{Tcp, TcpState, TimerKey};
 use crate::error::Error;
 use crate::event::TcpId;
 use crate::link::Link;
 use crate::time::Instant;
+
+impl Wait {
+    /// What runs out, as a trace tells it.
+    fn traced(self) -> Option<TraceTimer> {
+        Some(match self {
+            Wait::Retransmit => TraceTimer::Retransmission,
+            Wait::Probe => TraceTimer::TailLossProbe,
+            Wait::Reorder => TraceTimer::Reordering,
+            Wait::Persist => TraceTimer::Persist,
+            Wait::Nothing => return None,
+        })
+    }
+}
 
 impl Tcp {
     /// Arms the flow's timer for the earliest of its deadlines.
@@ -89,16 +103,17 @@ impl Tcp {
         self.stats.delayed_acks += u64::from(flow.ack_at <= now);
         if flow.expires <= now {
             match state {
-                TcpState::SynSent | TcpState::SynReceived => self.time_out(id),
-                // An orphan in FIN-WAIT-2, or the end of TIME-WAIT.
-                _ => self.finish(id, None),
+                TcpState::SynSent | TcpState::SynReceived => self.time_out(now, id),
+                TcpState::TimeWait => self.finish(now, id, CloseReason::Fin, None),
+                // An orphan in FIN-WAIT-2.
+                _ => self.finish(now, id, CloseReason::TimedOut, None),
             }
             return;
         }
         if flow.has_unacknowledged() {
             let patience = self.settings.patience(flow);
             if !flow.has(FlowFlags::CONNECTING) && flow.unacknowledged_since() + patience <= now {
-                self.time_out(id);
+                self.time_out(now, id);
                 return;
             }
         } else if let Some(rare) = &mut flow.rare
@@ -126,16 +141,26 @@ impl Tcp {
             probe.seq = flow.snd_una.wrapping_sub(1);
             self.stats.keepalive_probes += 1;
             let _ = self.send_control(now, link, &probe);
+            self.record(now, id, |_| TraceData::Timer(TraceTimer::Keepalive));
+            self.record(now, id, |flow| {
+                TraceData::Sent(probe.traced(flow.rcv_shift))
+            });
         }
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
         if flow.wait_until <= now {
+            if flow.has(FlowFlags::TRACED)
+                && let Some(timer) = flow.wait.traced()
+                && let Some(trace) = self.traces.of(flow)
+            {
+                trace.push(now, TraceData::Timer(timer));
+            }
             match flow.wait {
                 Wait::Retransmit if !state.is_synchronized() => {
                     self.stats.retransmission_timeouts += 1;
                     if flow.backoff >= self.settings.syn_retries {
-                        self.time_out(id);
+                        self.time_out(now, id);
                         return;
                     }
                     flow.backoff += 1;
@@ -180,6 +205,11 @@ impl Tcp {
                 Wait::Nothing => flow.wait_until = Instant::MAX,
             }
         }
+        if let Some(flow) = self.flows.as_it_is(id)
+            && flow.has(FlowFlags::TRACED)
+        {
+            self.observe(now, id);
+        }
         if state == TcpState::TimeWait {
             self.set_timer(id, Instant::MAX);
         } else {
@@ -202,12 +232,13 @@ impl Tcp {
     }
 
     /// The peer has been silent for too long. If ICMP has said why, that is the error (as Linux).
-    pub(super) fn time_out(&mut self, id: TcpId) {
+    pub(super) fn time_out(&mut self, now: Instant, id: TcpId) {
         self.stats.timeouts += 1;
         let reason = self.flows.get_mut(id).and_then(|flow| {
             let (error, since) = flow.rare.as_mut()?.soft_error.take()?;
             (since == flow.snd_una).then_some(error)
         });
-        self.finish(id, Some(reason.unwrap_or(Error::TimedOut)));
+        let error = Some(reason.unwrap_or(Error::TimedOut));
+        self.finish(now, id, CloseReason::TimedOut, error);
     }
 }

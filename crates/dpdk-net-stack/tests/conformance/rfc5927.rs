@@ -16,6 +16,7 @@ both_families! {
             hand.stack.ingest(hand.now, &[icmp::port_unreachable(family, &about)]);
             assert_eq!(hand.stack.tcp_state(id), TcpState::SynSent, "{offset}");
         }
+        assert_eq!(hand.stack.stats().tcp.icmp_out_of_window, 4);
         // Nor does one that quotes the ports and no sequence number.
         let headers = if family == Family::V4 { 34 } else { 54 };
         let about = frame(family, 1, 2, &syn);

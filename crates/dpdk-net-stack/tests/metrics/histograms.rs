@@ -1,5 +1,4 @@
 //! Histograms count every value once, in the bucket that it belongs to.
-#![cfg(feature = "metrics")]
 
 use dpdk_net_stack::metrics::{Histogram, HistogramSnapshot};
 use proptest::prelude::*;

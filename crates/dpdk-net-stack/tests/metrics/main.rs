@@ -2,6 +2,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "metrics")]
+mod counted;
 mod declared;
+#[cfg(feature = "metrics")]
 mod histograms;
 mod read;

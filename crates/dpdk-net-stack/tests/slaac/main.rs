@@ -6,6 +6,7 @@ mod common;
 
 mod addresses;
 mod hostile;
+mod moved;
 mod routers;
 
 use std::net::{IpAddr, Ipv6Addr};

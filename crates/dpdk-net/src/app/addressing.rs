@@ -1,13 +1,14 @@
 //! Where an application's addresses come from beside its settings: routers (SLAAC), DHCP servers, and the program while
 //! it runs.
 //!
-//! What is found out is done to the stacks of all queues alike. The DHCP clients ([`dhcp`](crate::dhcp)) are driven by
-//! tasks ([`client4`], [`client6`]) on the first queue's worker; what servers and routers say of DNS is gathered in
+//! What is found out is done to the stacks of all queues alike. The DHCP clients ([`dhcp`](crate::dhcp)) are at work
+//! ([`client4`], [`client6`], [`leasing`]) on the first queue's worker; what servers and routers say of DNS is gathered in
 //! [`dns`].
 
 mod client4;
 mod client6;
 mod dns;
+mod leasing;
 mod stacks;
 
 use std::collections::BTreeSet;
@@ -30,14 +31,20 @@ use crate::error::Error;
 use crate::handle::Handle;
 use crate::worker::Worker;
 
+use client4::Client4;
+use client6::Client6;
 pub(super) use dns::Gathered;
 pub use dns::LearntDns;
+pub(super) use leasing::Leases;
+use leasing::{Leasing, Signs, Site, drive};
 pub(super) use stacks::Stacks;
 
 /// How often it is looked whether there are addresses, and what has become of their probing.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long giving leases back may take.
-const RELEASE: Duration = Duration::from_millis(500);
+/// How long the clients' tasks may take to stop.
+const STOP: Duration = Duration::from_millis(500);
+/// What a message of a server may have, in bytes; more is cut off.
+const MESSAGE: usize = 2_048;
 
 /// Where addresses come from.
 #[derive(Debug, Clone)]
@@ -386,33 +393,35 @@ impl Addressing {
         let mac = handle.with(|state| state.stack.mac());
         let (stop, stopped) = watch::channel(false);
         let (link, links) = watch::channel(0);
-        let mut tasks = Vec::new();
+        let signs = Signs {
+            stop: stopped,
+            links,
+        };
+        let site = |vlan| Site {
+            shared: shared.clone(),
+            handle: handle.clone(),
+            vlan,
+        };
         let seed = || {
             let mut seed = [0; 8];
             getrandom::fill(&mut seed).map_err(Error::Random)?;
             Ok::<u64, Error>(u64::from_le_bytes(seed))
         };
+        let mut tasks = Vec::new();
         for (vlan, config) in self.dhcp4.clone() {
-            let client = client4::Task {
-                shared: shared.clone(),
-                handle: handle.clone(),
-                vlan,
-                stop: stopped.clone(),
-                links: links.clone(),
-            };
-            let config = v4::Config { mac, ..config };
-            tasks.push(worker.spawn_local(handle.scope(client.run(config, seed()?))));
+            let client = Client4::new(site(vlan), v4::Config { mac, ..config }, seed()?);
+            let signs = signs.clone();
+            let run = async move { Some(drive(Box::new(client), signs).await) };
+            tasks.push(worker.spawn_local(handle.scope(run)));
         }
         for (vlan, config) in self.dhcp6.clone() {
-            let client = client6::Task {
-                shared: shared.clone(),
-                handle: handle.clone(),
-                vlan,
-                stop: stopped.clone(),
-                links: links.clone(),
-            };
+            let (site, seed, signs) = (site(vlan), seed()?, signs.clone());
             let config = v6::Config { mac, ..config };
-            tasks.push(worker.spawn_local(handle.scope(client.run(config, seed()?))));
+            let run = async move {
+                let client = Client6::start(site, config, seed, signs.clone()).await?;
+                Some(drive(Box::new(client), signs).await)
+            };
+            tasks.push(worker.spawn_local(handle.scope(run)));
         }
         let mut watchers = Vec::new();
         if !(self.dhcp4.is_empty() && self.dhcp6.is_empty() && self.slaac.is_empty()) {
@@ -429,6 +438,7 @@ impl Addressing {
             watchers.push(worker.spawn_local(watch));
         }
         Ok(Running {
+            handle: handle.clone(),
             stop,
             tasks,
             watchers,
@@ -462,20 +472,25 @@ pub(super) fn was_given(info: &AddressInfo) -> bool {
 
 /// The clients at work.
 pub(super) struct Running {
+    handle: Handle,
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<Option<Box<dyn Leasing>>>>,
     watchers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
-    /// Has leases given back.
-    pub(super) async fn end(self) {
+    /// Ends the tasks. What is leased still is.
+    pub(super) async fn stop(self) -> Leases {
         self.watchers.iter().for_each(JoinHandle::abort);
         self.stop.send_replace(true);
-        let until = tokio::time::Instant::now() + RELEASE;
+        let until = tokio::time::Instant::now() + STOP;
+        let mut leases = Leases::default();
         for task in self.tasks {
             // A task that panicked, or takes too long, has nothing to give back.
-            let _ = tokio::time::timeout_at(until, task).await;
+            if let Ok(Ok(Some(client))) = tokio::time::timeout_at(until, task).await {
+                leases.push(&self.handle, client);
+            }
         }
+        leases
     }
 }

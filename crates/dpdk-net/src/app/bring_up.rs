@@ -60,7 +60,7 @@ pub(super) struct Ready {
 }
 
 /// What all ports of an application are told alike.
-pub(super) struct Common<'a> {
+pub(super) struct Foundation<'a> {
     pub(super) eal: &'a Eal,
     pub(super) affinity: Affinity,
     pub(super) idle: IdlePolicy,
@@ -79,7 +79,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
     check(&builder.first)?;
     let eal = start_eal(builder.eal)?;
     let (port, info) = open(&eal, &builder.first)?;
-    let common = Common {
+    let common = Foundation {
         eal: &eal,
         affinity,
         idle: builder.idle,
@@ -156,7 +156,7 @@ pub(super) fn open(
 
 /// Starts the port with so many queues.
 pub(super) fn ready(
-    common: &Common<'_>,
+    common: &Foundation<'_>,
     builder: PortBuilder,
     port: Port<Unconfigured>,
     info: PortInfo,

@@ -145,6 +145,14 @@ impl AppBuilder {
         self.subsystem(super::prometheus::Prometheus::new(config))
     }
 
+    /// Hands all figures to the recorder of the `metrics` facade, once in `interval`: [`Registry::publish`]. Default: not done.
+    ///
+    /// [`Registry::publish`]: crate::metrics::Registry::publish
+    #[cfg(feature = "metrics-facade")]
+    pub fn metrics_facade(self, interval: Duration) -> Self {
+        self.subsystem(crate::metrics::Publisher::new(interval))
+    }
+
     /// Writes a line of figures for each queue to the log, once in `interval`. Default: not done.
     pub fn log_figures(self, interval: Duration) -> Self {
         self.subsystem(Figures::new(Some(interval)))

@@ -23,6 +23,7 @@ use crate::net::{TcpListener, UdpSocket};
 use crate::peers::PeersControl;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::{PoolLevel, Snapshot};
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// A running application: its shutdown, its figures, its worker and port. Cheap to clone, `Send` and
 /// `Sync`.
@@ -347,6 +348,14 @@ impl Context {
             queue,
             handle: handle.clone(),
         }
+    }
+
+    /// Traces connections of all queues of this port.
+    ///
+    /// # Errors
+    /// As [`Handle::trace`].
+    pub fn trace(&self, options: &TraceOptions) -> io::Result<ConnectionTracer> {
+        ConnectionTracer::of(self.handles().iter().map(Handle::shard), options)
     }
 
     /// All figures of the application, of every port and queue.

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, LocalRuntime};
 use tokio::sync::{oneshot, watch};
 
 use super::Context;
+use super::links::Links;
 use super::run::stopped;
 use super::signals::Signals;
 use super::subsystem::{Application, Subsystem, in_order};
@@ -42,13 +43,14 @@ impl Beside {
     /// # Errors
     /// [`Error::Subsystem`]; [`Error::Stopped`] where a signal came before all had started.
     pub(super) async fn start(
-        self,
+        mut self,
         contexts: Vec<Context>,
         signals: &Signals,
     ) -> Result<Option<Control>, Error> {
         if self.subsystems.is_empty() {
             return Ok(None);
         }
+        self.subsystems.push(Box::new(Links));
         let app = Application::new(
             contexts,
             #[cfg(feature = "config")]

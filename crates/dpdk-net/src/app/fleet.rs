@@ -12,7 +12,7 @@ use dpdk_net_rte::{Eal, Port, PortControl};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use super::addressing::Addressing;
+use super::addressing::{Addressing, Leases, Running};
 use super::bring_up;
 use super::context::{Common, Shared};
 use super::control::{Beside, Control};
@@ -174,7 +174,7 @@ pub(super) fn probe(builder: AppBuilder) -> Result<String, Error> {
     builders.iter().try_for_each(bring_up::check)?;
     let eal = bring_up::start_eal(builder.eal)?;
     let (opened, plan) = open(&eal, &builders, builder.workers)?;
-    let together = bring_up::Common {
+    let together = bring_up::Foundation {
         eal: &eal,
         affinity,
         idle: builder.idle,
@@ -224,7 +224,7 @@ where
     let eal = bring_up::start_eal(builder.eal)?;
     let (opened, plan) = open(&eal, &builders, builder.workers)?;
     listeners::check(&builder.listeners, Some(&plan.names()))?;
-    let together = bring_up::Common {
+    let together = bring_up::Foundation {
         eal: &eal,
         affinity,
         idle: builder.idle,
@@ -355,11 +355,11 @@ where
         port.shared
             .set_handles(own.map(|(_, handle)| handle.clone()).collect());
     }
-    let mut leases = Vec::new();
+    let mut running = Vec::new();
     for (&(place, queue), handle) in places.iter().zip(&handles) {
         let port = crew.ports.get(place).filter(|_| queue == 0);
         if let Some(port) = port {
-            leases.push(port.addressing.start(&worker, handle, &port.shared)?);
+            running.push(port.addressing.start(&worker, handle, &port.shared)?);
         }
     }
     let prepared = worker.block_on(async {
@@ -370,9 +370,7 @@ where
     let (listening, control) = match prepared {
         Ok((listening, Some(control))) => (listening, control),
         other => {
-            for running in leases {
-                worker.block_on(running.end());
-            }
+            worker.block_on(stop(running)).give_back();
             // Where it failed elsewhere, whoever did says why.
             return other.map(|_| {
                 guard.armed = false;
@@ -397,14 +395,12 @@ where
         programs.push(Box::pin(handle.scope(conduct(crew, context))));
     }
     let ended = worker.block_on(all_of(programs));
-    for running in leases {
-        worker.block_on(running.end());
-    }
+    let leases = worker.block_on(stop(running));
     guard.armed = false;
     let until = ended.iter().filter_map(|ended| ended.deadline).min();
     let heard = ended.iter().map(|ended| ended.heard).max().unwrap_or(0);
     let until = until.unwrap_or_else(|| deadline(crew.drain));
-    take_down(worker, crew.signals, until, heard, |own| {
+    take_down(worker, leases, crew.signals, until, heard, |own| {
         if own {
             guard.finished();
         }
@@ -413,6 +409,15 @@ where
     drop(control);
     let outputs = ended.into_iter().map(|ended| ended.output);
     Ok(places.into_iter().zip(outputs).collect())
+}
+
+/// Ends the tasks of the DHCP clients of several ports.
+async fn stop(all: Vec<Running>) -> Leases {
+    let mut leases = Leases::default();
+    for running in all {
+        leases.append(running.stop().await);
+    }
+    leases
 }
 
 impl<F> Crew<'_, F> {

@@ -20,6 +20,7 @@ mod control;
 mod control_socket;
 mod figures;
 mod fleet;
+mod links;
 mod listeners;
 #[cfg(feature = "config")]
 mod log;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dpdk_net_stack::AddressState;
 
-use super::addressing;
+use super::addressing::{self, Leases};
 use super::bring_up::{self, Up};
 use super::context::{Common, Shared};
 use super::control::Beside;
@@ -28,6 +28,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long connections that were on their way when a signal came have to arrive and be accepted: a round trip
 /// across a continent. A flood of SYNs keeps nobody from ending for longer.
 const ARRIVE: Duration = Duration::from_millis(250);
+
+/// How long a DHCP server may take to say where it is, for the message that gives a lease back to be sent.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A timeout that is longer stands for "for ever": there is an end to what the clock can tell.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -80,7 +83,7 @@ where
     let common = Common::new(flow_policy, 1, collectors);
     let shared = Shared::new(common, name, port.control(), mempools, None);
     shared.set_handles(vec![worker.handle().clone()]);
-    let leases = addressing.start(&worker, worker.handle(), &shared)?;
+    let running = addressing.start(&worker, worker.handle(), &shared)?;
     let context = |listeners| Context::new(worker.handle().clone(), 0, shared.clone(), listeners);
     let prepared = worker.block_on(async {
         settle(worker.handle(), &signals).await?;
@@ -93,16 +96,16 @@ where
     let (listening, control) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            worker.block_on(leases.end());
+            worker.block_on(running.stop()).give_back();
             return Err(error);
         }
     };
     let context = context(listening);
 
     let ended = worker.block_on(supervise(program, &context, &signals, drain));
-    worker.block_on(leases.end());
+    let leases = worker.block_on(running.stop());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
-    take_down(worker, &signals, until, ended.heard, |own| own);
+    take_down(worker, leases, &signals, until, ended.heard, |own| own);
     drop(control);
     drop(flows);
     // The queues are back: the port stops and closes with its last owner.
@@ -225,17 +228,25 @@ async fn no_connections(handle: &Handle) {
     }
 }
 
-/// Ends a worker, once `finished` says so of whether its own connections have, or at the deadline, or with one more signal.
+/// Ends a worker, once `finished` says so of whether its own connections have, or at the deadline, or with one more signal. Then
+/// nothing is sent from leased addresses any more, and they are given back.
 pub(super) fn take_down(
     worker: Worker,
+    mut leases: Leases,
     signals: &Signals,
     deadline: Instant,
     heard: u32,
     mut finished: impl FnMut(bool) -> bool,
 ) {
     let grace = deadline.saturating_duration_since(Instant::now());
-    let drained =
-        worker.shutdown_until(grace, |own| finished(own) || signals.heard().count > heard);
+    let remains = worker.drain_until(grace, |own| {
+        leases.keep();
+        finished(own) || signals.heard().count > heard
+    });
+    if leases.give_back() {
+        remains.wait_for_neighbors(FAREWELL);
+    }
+    let drained = remains.end();
     if drained.reset > 0 {
         tracing::warn!(
             connections = drained.reset,

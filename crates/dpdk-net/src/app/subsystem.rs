@@ -12,6 +12,7 @@ use dpdk_net_config::{Changes, File};
 use super::Context;
 use crate::capture::{Capture, CaptureConfig, CaptureError};
 use crate::metrics::Registry;
+use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// What a subsystem's work gives in the end.
 pub type SubsystemResult = Result<(), Box<dyn StdError + Send + Sync>>;
@@ -144,6 +145,15 @@ impl Application {
         let targets = self.contexts.iter();
         let targets = targets.map(|context| context.target(context.queue(), context.handle()));
         Capture::start(targets.collect(), config)
+    }
+
+    /// Traces connections of all queues of all ports.
+    ///
+    /// # Errors
+    /// As [`Handle::trace`](crate::Handle::trace).
+    pub fn trace(&self, options: &TraceOptions) -> std::io::Result<ConnectionTracer> {
+        let handles = self.contexts.iter().map(Context::handle);
+        ConnectionTracer::of(handles.map(crate::Handle::shard), options)
     }
 
     /// All its figures. Nothing but collectors of its own where there is no context.

@@ -104,7 +104,9 @@ struct Offered {
 pub(crate) struct Watch {
     taps: Vec<Tap>,
     time: TimeOfDay,
-    /// Frames that do not lie in one piece, or have to be kept until the driver has taken them.
+    /// A frame that does not lie in one piece.
+    whole: Vec<u8>,
+    /// Frames that have to be kept until the driver has taken them.
     bytes: Vec<u8>,
     offered: Vec<Offered>,
     counts: Counts,
@@ -115,6 +117,7 @@ impl Watch {
         Self {
             taps: Vec::new(),
             time: TimeOfDay::new(clock),
+            whole: Vec::new(),
             bytes: Vec::new(),
             offered: Vec::new(),
             counts: Counts::default(),
@@ -148,14 +151,7 @@ impl Watch {
             let mbuf = frame.as_mbuf();
             let tag = mbuf.vlan_tci();
             let original_len = wire_len(mbuf, tag);
-            let bytes = match tag {
-                None if mbuf.is_contiguous() => mbuf.data(),
-                _ => {
-                    self.bytes.clear();
-                    append(mbuf, tag, limit, &mut self.bytes);
-                    &self.bytes
-                }
-            };
+            let bytes = in_one_piece(mbuf, tag, limit, &mut self.whole);
             let taken = accepting(&self.taps, Direction::In, bytes, original_len);
             if taken == 0 {
                 continue;
@@ -189,18 +185,16 @@ impl Watch {
     pub(crate) fn burst(&mut self, queue: &mut dyn Transmit, batch: &mut TxBatch<BURST>) -> usize {
         self.bytes.clear();
         self.offered.clear();
-        let limit = limit(&self.taps);
+        let (limit, snaplen) = (limit(&self.taps), snaplen(&self.taps));
         for (index, packet) in batch.iter().enumerate() {
             let mbuf = packet.as_mbuf();
             let tag = mbuf.asked_vlan();
-            let (original_len, at) = (wire_len(mbuf, tag), self.bytes.len());
-            append(mbuf, tag, limit, &mut self.bytes);
-            let frame = self.bytes.get(at..).unwrap_or_default();
+            let original_len = wire_len(mbuf, tag);
+            let frame = in_one_piece(mbuf, tag, limit, &mut self.whole);
             let taps = accepting(&self.taps, Direction::Out, frame, original_len);
-            if taps == 0 {
-                self.bytes.truncate(at);
-            } else {
-                self.bytes.truncate(at.saturating_add(snaplen(&self.taps)));
+            if taps != 0 {
+                let at = self.bytes.len();
+                self.bytes.extend(frame.get(..snaplen).unwrap_or(frame));
                 self.offered.push(Offered {
                     index,
                     taps,
@@ -294,25 +288,33 @@ fn wire_len(mbuf: &Mbuf, tag: Option<u16>) -> u32 {
     u32::try_from(mbuf.pkt_len() + tag).unwrap_or(u32::MAX)
 }
 
-/// Appends a packet in one piece, with its tag in it, and no more of it than `limit` bytes.
-fn append(mbuf: &Mbuf, tag: Option<u16>, limit: usize, out: &mut Vec<u8>) {
-    let end = out.len().saturating_add(limit);
+/// A packet with its tag in it, as far as somebody may look at it: where it lies, or put together in `whole`.
+fn in_one_piece<'a>(
+    mbuf: &'a Mbuf,
+    tag: Option<u16>,
+    limit: usize,
+    whole: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    if tag.is_none() && mbuf.is_contiguous() {
+        return mbuf.data();
+    }
+    whole.clear();
     for (index, segment) in mbuf.segments().enumerate() {
-        if out.len() >= end {
+        if whole.len() >= limit {
             break;
         }
         match tag {
             Some(tci) if index == 0 => {
                 let (addresses, behind) = segment.split_at(segment.len().min(ADDRESSES));
-                out.extend(addresses);
-                out.extend(ethernet::TYPE_VLAN.to_be_bytes());
-                out.extend(tci.to_be_bytes());
-                out.extend(behind);
+                whole.extend(addresses);
+                whole.extend(ethernet::TYPE_VLAN.to_be_bytes());
+                whole.extend(tci.to_be_bytes());
+                whole.extend(behind);
             }
-            _ => out.extend(segment),
+            _ => whole.extend(segment),
         }
     }
-    out.truncate(end);
+    whole
 }
 
 #[cfg(test)]

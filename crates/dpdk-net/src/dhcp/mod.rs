@@ -49,6 +49,35 @@ impl Entropy {
     }
 }
 
+/// No more than so many messages in as many seconds, all of which may be sent at once (RFC 8415 section 14.1).
+#[derive(Debug, Clone)]
+pub(crate) struct Rate {
+    most: u32,
+    /// When as many as may be could be sent at once again.
+    full: Instant,
+}
+
+impl Rate {
+    pub(crate) const fn new(most: u32) -> Self {
+        Self {
+            most,
+            full: Instant::ZERO,
+        }
+    }
+
+    /// Takes one. If there is none: when there is.
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        const EACH: Duration = Duration::from_secs(1);
+        let full = self.full.max(now) + EACH;
+        let room = now + EACH * self.most;
+        if full > room {
+            return Err(now + full.saturating_duration_since(room));
+        }
+        self.full = full;
+        Ok(())
+    }
+}
+
 /// A lifetime of so many seconds as it stands in messages: all ones is for ever.
 fn seconds(secs: u32) -> Duration {
     match secs {
@@ -60,4 +89,22 @@ fn seconds(secs: u32) -> Duration {
 /// The earlier of both.
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_has_its_burst_and_then_one_a_second() {
+        let mut rate = Rate::new(3);
+        let at = |millis| Instant::from_secs(100) + Duration::from_millis(millis);
+        assert_eq!([0; 3].map(|_| rate.take(at(0))), [Ok(()); 3]);
+        assert_eq!(rate.take(at(400)), Err(at(1_000)));
+        assert_eq!(rate.take(at(1_000)), Ok(()));
+        assert_eq!(rate.take(at(1_000)), Err(at(2_000)));
+        // Silence brings no more than the burst.
+        assert_eq!([0; 3].map(|_| rate.take(at(90_000))), [Ok(()); 3]);
+        assert!(rate.take(at(90_000)).is_err());
+    }
 }

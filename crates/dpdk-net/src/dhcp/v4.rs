@@ -434,12 +434,17 @@ impl Client {
 
     /// The link was down and is up again: it may be another one (RFC 2131 section 3.2, section 4.4.2).
     pub fn link_changed(&mut self, now: Instant) {
-        if let State::Bound { held, .. } | State::Rebooting { held, .. } = &self.state {
-            let held = held.clone();
-            (self.since, self.asked) = (now, now);
-            self.xid = self.entropy.next_u64() as u32;
-            let retry = Retry::now(now);
-            self.state = State::Rebooting { held, retry };
+        match &self.state {
+            State::Bound { held, .. } | State::Rebooting { held, .. } => {
+                let held = held.clone();
+                (self.since, self.asked) = (now, now);
+                self.xid = self.entropy.next_u64() as u32;
+                let retry = Retry::now(now);
+                self.state = State::Rebooting { held, retry };
+            }
+            // Who did not hear us before, and what was offered elsewhere, is not waited for.
+            State::Selecting(_) | State::Requesting { .. } => self.state = State::Init(now),
+            State::Init(_) | State::Probing(_) | State::Stopped => {}
         }
     }
 

@@ -17,7 +17,7 @@ use dpdk_net_stack::{Duration, Instant};
 pub use self::config::{Config, Mode};
 use self::exchange::Exchange;
 use self::message::{Incoming, Outgoing, Verdict};
-use super::{Entropy, earlier};
+use super::{Entropy, Rate, earlier};
 
 /// The port of clients.
 pub const CLIENT_PORT: u16 = 546;
@@ -31,6 +31,8 @@ pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// How soon it begins anew once that has led to nothing; it doubles.
 const FAILED_WAIT: Duration = Duration::from_secs(1);
+/// Messages in as many seconds, whatever servers say of when to renew (RFC 8415 section 14.1).
+const RATE: u32 = 20;
 /// Messages and events that wait to be taken; more are lost, and messages sent again in time.
 const QUEUE: usize = 8;
 
@@ -160,6 +162,7 @@ pub struct Client {
     config: Config,
     id: Vec<u8>,
     entropy: Entropy,
+    rate: Rate,
     state: State,
     /// Times in a row that it has begun in vain.
     failed: u32,
@@ -176,6 +179,7 @@ impl Client {
             id: config.client_id(),
             config,
             entropy,
+            rate: Rate::new(RATE),
             state: State::Init(begin),
             failed: 0,
             messages: VecDeque::new(),
@@ -457,9 +461,18 @@ impl Client {
     pub fn link_changed(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Bound(held) | State::Extending(_, held) => {
-                self.extend(now, held, MessageType::Confirm, None);
+                // All hosts of a switch come up together: section 18.2.3.
+                let at = now + self.entropy.below(FIRST_DELAY);
+                let exchange = self.begin(at, MessageType::Confirm, None);
+                self.state = State::Extending(exchange, held);
             }
-            State::Informed(_) => self.state = State::Init(now),
+            // Who did not hear us before, and what was offered elsewhere, is not waited for.
+            State::Soliciting(..)
+            | State::Requesting(..)
+            | State::Informing(_)
+            | State::Informed(_) => {
+                self.state = State::Init(now + self.entropy.below(FIRST_DELAY));
+            }
             other => self.state = other,
         }
     }
@@ -518,8 +531,16 @@ impl Client {
         Exchange::new(now, kind, server, [a, b, c])
     }
 
-    /// Sends the message of an exchange, once more.
+    /// Sends the message of an exchange, once more, or has it wait until one may be sent.
     fn send(&mut self, now: Instant, mut exchange: Exchange, addresses: &[Address]) -> Exchange {
+        // What is said once is the last for a while.
+        let is_last = matches!(exchange.kind, MessageType::Release | MessageType::Decline);
+        if let Err(later) = self.rate.take(now)
+            && !is_last
+        {
+            exchange.next = later;
+            return exchange;
+        }
         let asks_addresses = exchange.kind != MessageType::InformationRequest;
         let message = Outgoing {
             kind: exchange.kind,

@@ -30,6 +30,9 @@ impl Family {
     }
 }
 
+/// Names and values of a sample's labels.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
 /// One figure of a [`Family`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

@@ -1,17 +1,21 @@
 //! Reading all figures of an application: each shard's lock is taken once, and nothing is computed under it.
 
 use dpdk_net_rte::port::{PortStats, QueueStats};
+use dpdk_net_stack::ListenerInfo;
 use dpdk_net_stack::metrics::Metric;
 
-use super::family::{Families, Value};
+use super::family::{Families, Labels};
 use super::table::*;
 use crate::handle::Handle;
 use crate::peers::PeersControl;
 use crate::rte::{Mempool, PortControl};
-use crate::stats::ShardStats;
+use crate::stats::{ShardFigures, ShardStats};
 
 /// Values of a driver's own that are told, of each port: some count a great many by queue.
 const XSTATS: usize = 2_048;
+
+/// Listeners that are told, of each queue.
+const LISTENERS: usize = 256;
 
 /// A port of a running application, as far as its figures go.
 pub(crate) struct Source<'a> {
@@ -23,8 +27,6 @@ pub(crate) struct Source<'a> {
     /// What the workers share, if there are several.
     pub(crate) peers: Option<&'a PeersControl>,
 }
-
-type Labels = Vec<(&'static str, String)>;
 
 impl Source<'_> {
     pub(super) fn gather(&self, out: &mut Families) {
@@ -53,13 +55,11 @@ impl Source<'_> {
         for (queue, handle) in (0..).zip(self.handles) {
             let labels = vec![port.clone(), ("queue", queue.to_string())];
             let queue = self.port.queue_stats(queue).unwrap_or_default();
-            queue_figures(&labels, &queue, &handle.stats(), out);
-            if let Some(runtime) = handle.runtime_metrics() {
-                let tasks = runtime.num_alive_tasks();
-                out.add(WORKER, &WORKER_TASKS, labels.clone(), tasks);
-                let queued = runtime.global_queue_depth();
-                out.add(WORKER, &WORKER_QUEUED_TASKS, labels, queued);
-            }
+            let shard = handle.figures();
+            queue_figures(&labels, &queue, &shard.stats, out);
+            worker_figures(&labels, handle, &shard.stats, out);
+            stack_figures(&labels, &shard, out);
+            listener_figures(&labels, &shard.listeners, out);
         }
     }
 
@@ -113,12 +113,12 @@ fn queue_figures(labels: &Labels, queue: &QueueStats, shard: &ShardStats, out: &
     for (metric, value) in own {
         out.add(QUEUE, metric, labels.clone(), value);
     }
-    let (stack, worker) = (&shard.stack, &shard.worker);
     let with = |name, value: &str| {
         let mut labels = labels.clone();
         labels.push((name, value.to_owned()));
         labels
     };
+    let (frames, worker) = (&shard.stack.frames, &shard.worker);
     let elsewhere = [
         ("rx_no_mbuf_for_copy", queue.rx_dropped),
         ("rx_malformed_chain", queue.rx_malformed),
@@ -128,41 +128,78 @@ fn queue_figures(labels: &Labels, queue: &QueueStats, shard: &ShardStats, out: &
         ("hand_over_full", worker.hand_over_full),
         ("hand_over_no_mbufs", worker.hand_over_no_mbufs),
     ];
-    let drops = stack.frames.iter();
+    let drops = frames.iter();
     let drops = drops.filter_map(|(name, count)| Some((name.strip_prefix(DROP)?, count)));
     for (cause, count) in drops.chain(elsewhere) {
         out.add(QUEUE, &QUEUE_DROPS, with("cause", cause), count);
     }
-    for (metric, count) in stack.frames.metrics() {
-        if is_own(metric) {
-            out.add(FRAMES, metric, labels.clone(), count);
-        } else if let Some(reason) = metric.name.strip_prefix(STRAYS) {
-            out.add(QUEUE, &QUEUE_HAND_OVERS, with("reason", reason), count);
-        }
+    for (metric, count) in frames.metrics().filter(|(it, _)| is_reason(it)) {
+        let reason = metric.name.trim_start_matches(STRAYS);
+        out.add(QUEUE, &QUEUE_HAND_OVERS, with("reason", reason), count);
     }
-    let mut all = |group, figures: &mut dyn Iterator<Item = (&'static Metric, Value)>| {
+}
+
+fn worker_figures(labels: &Labels, handle: &Handle, shard: &ShardStats, out: &mut Families) {
+    for (metric, count) in shard.worker.metrics() {
+        out.add(WORKER, metric, labels.clone(), count);
+    }
+    for (metric, histogram) in shard.turns.metrics() {
+        out.add(WORKER, metric, labels.clone(), histogram);
+    }
+    let given_up = u64::from(shard.tx_offloads_given_up.count_ones());
+    out.add(WORKER, &WORKER_GIVEN_UP, labels.clone(), given_up);
+    if let Some(runtime) = handle.runtime_metrics() {
+        let tasks = runtime.num_alive_tasks();
+        out.add(WORKER, &WORKER_TASKS, labels.clone(), tasks);
+        let queued = runtime.global_queue_depth();
+        out.add(WORKER, &WORKER_QUEUED_TASKS, labels.clone(), queued);
+    }
+}
+
+fn stack_figures(labels: &Labels, shard: &ShardFigures, out: &mut Families) {
+    let (stack, gauges) = (&shard.stats.stack, &shard.gauges);
+    for (metric, count) in stack.frames.metrics().filter(|(it, _)| is_own(it)) {
+        out.add(FRAMES, metric, labels.clone(), count);
+    }
+    for (state, count) in gauges.tcp_states.metrics() {
+        let mut labels = labels.clone();
+        labels.push(("state", state.name.to_owned()));
+        out.add(TCP, &TCP_CONNECTIONS, labels, count);
+    }
+    for (metric, histogram) in shard.tcp.metrics() {
+        out.add(TCP, metric, labels.clone(), histogram);
+    }
+    let mut all = |group, figures: &mut dyn Iterator<Item = (&'static Metric, u64)>| {
         for (metric, value) in figures {
             out.add(group, metric, labels.clone(), value);
         }
     };
-    let counted = |(metric, count): (_, u64)| (metric, Value::from(count));
-    all(WORKER, &mut worker.metrics().map(counted));
-    let turns = shard.turns.metrics();
-    all(WORKER, &mut turns.map(|(metric, it)| (metric, it.into())));
-    let given_up = u64::from(shard.tx_offloads_given_up.count_ones());
-    all(
-        WORKER,
-        &mut std::iter::once((&WORKER_GIVEN_UP, given_up.into())),
-    );
-    all(TCP, &mut stack.tcp.metrics().map(counted));
-    let connections = [
-        (&TCP_CONNECTIONS, shard.tcp_connections.into()),
-        (&TCP_ORPHANS, shard.tcp_orphans.into()),
-    ];
-    all(TCP, &mut connections.into_iter());
-    all(UDP, &mut stack.udp.metrics().map(counted));
-    all(ICMP, &mut stack.icmp.metrics().map(counted));
-    all(NEIGHBORS, &mut stack.neighbors.metrics().map(counted));
-    all(LINK, &mut stack.link.metrics().map(counted));
-    all(REASSEMBLY, &mut stack.reassembly.metrics().map(counted));
+    all(TCP, &mut gauges.tcp.metrics());
+    all(TCP, &mut stack.tcp.metrics());
+    all(UDP, &mut gauges.udp.metrics());
+    all(UDP, &mut stack.udp.metrics());
+    all(ICMP, &mut stack.icmp.metrics());
+    all(NEIGHBORS, &mut gauges.neighbors.metrics());
+    all(NEIGHBORS, &mut stack.neighbors.metrics());
+    all(LINK, &mut gauges.link.metrics());
+    all(LINK, &mut stack.link.metrics());
+    all(REASSEMBLY, &mut gauges.reassembly.metrics());
+    all(REASSEMBLY, &mut stack.reassembly.metrics());
+}
+
+fn listener_figures(labels: &Labels, listeners: &[ListenerInfo], out: &mut Families) {
+    // One that listens for IPv4 and one for IPv6 alone are told apart by their addresses.
+    for listener in listeners.iter().take(LISTENERS) {
+        let figures: [(&'static Metric, u64); 4] = [
+            (&LISTENER_ACCEPT_QUEUE, listener.accept_queue as u64),
+            (&LISTENER_BACKLOG, listener.backlog as u64),
+            (&LISTENER_HALF_OPEN, listener.half_open as u64),
+            (&LISTENER_DROPPED, listener.dropped),
+        ];
+        for (metric, value) in figures {
+            let mut labels = labels.clone();
+            labels.push(("listener", listener.local.to_string()));
+            out.add(LISTENER, metric, labels, value);
+        }
+    }
 }

@@ -6,10 +6,16 @@
 //!
 //! `docs/metrics.md` has the table of all metrics and says how they leave the process.
 
+#[cfg(feature = "metrics-facade")]
+mod facade;
 mod family;
+#[cfg(any(feature = "metrics-facade", feature = "opentelemetry"))]
+mod flat;
 mod gather;
 #[cfg(feature = "control")]
 mod json;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
 mod table;
 mod text;
 
@@ -21,6 +27,8 @@ use parking_lot::{Mutex, RwLock};
 
 pub use dpdk_net_stack::metrics::{Histogram, HistogramSnapshot, Kind, Metric, Unit};
 
+#[cfg(feature = "metrics-facade")]
+pub(crate) use self::facade::Publisher;
 pub use self::family::{Families, Family, Sample, Value};
 pub(crate) use self::gather::Source;
 #[cfg(feature = "control")]

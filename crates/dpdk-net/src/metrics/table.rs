@@ -2,7 +2,8 @@
 
 use dpdk_net_stack::metrics::{Kind, Metric, Unit};
 use dpdk_net_stack::{
-    FrameStats, IcmpStats, LinkStats, NeighborStats, ReassemblyStats, TcpStats, UdpStats,
+    FrameStats, IcmpStats, LinkGauges, LinkStats, NeighborGauges, NeighborStats, ReassemblyGauges,
+    ReassemblyStats, TcpGauges, TcpHistograms, TcpStats, UdpGauges, UdpStats,
 };
 
 use crate::stats::{WorkerHistograms, WorkerStats};
@@ -88,10 +89,17 @@ metrics! {
     /// Listeners and sockets that the table of all workers could not keep as there were as many as may be.
     STEERING_BINDINGS_REFUSED: Counter, None = "bindings_refused";
 
-    /// TCP connections that have something to exchange yet: all but those in TIME-WAIT.
+    /// TCP connections by state (RFC 9293 section 3.3.2), listeners not counted; `closed` are over and still held.
     TCP_CONNECTIONS: Gauge, None = "connections";
-    /// TCP connections that their application let go of and that finish by themselves.
-    TCP_ORPHANS: Gauge, None = "orphans";
+
+    /// Connections that wait to be accepted.
+    LISTENER_ACCEPT_QUEUE: Gauge, None = "accept_queue";
+    /// Connections that may wait to be accepted; one more fits.
+    LISTENER_BACKLOG: Gauge, None = "backlog";
+    /// Connections whose SYN has come and whose handshake is not complete; those answered with a cookie are not known.
+    LISTENER_HALF_OPEN: Gauge, None = "half_open";
+    /// SYNs and final ACKs dropped for want of room.
+    LISTENER_DROPPED: Counter, None = "dropped";
 }
 
 /// The groups: what names begin with.
@@ -103,6 +111,7 @@ pub(super) const MEMPOOL: &str = "dpdk_net_mempool";
 pub(super) const STEERING: &str = "dpdk_net_steering";
 pub(super) const FRAMES: &str = "dpdk_net_frames";
 pub(super) const TCP: &str = "dpdk_net_tcp";
+pub(super) const LISTENER: &str = "dpdk_net_listener";
 pub(super) const UDP: &str = "dpdk_net_udp";
 pub(super) const ICMP: &str = "dpdk_net_icmp";
 pub(super) const NEIGHBORS: &str = "dpdk_net_neighbors";
@@ -114,12 +123,16 @@ pub(super) const DROP: &str = "drop_";
 
 /// What [`FrameStats`] calls packets of other workers begins with this, but for one that is not by reason.
 pub(super) const STRAYS: &str = "strays_";
-pub(super) const STRAYS_TAKEN: &str = "strays_taken";
+const STRAYS_TAKEN: &str = "strays_taken";
 
-/// Whether a metric of [`FrameStats`] is a metric of its own, and no cause or reason.
+/// Whether a metric of [`FrameStats`] is a reason why packets are handed over.
+pub(super) fn is_reason(metric: &Metric) -> bool {
+    metric.name.starts_with(STRAYS) && metric.name != STRAYS_TAKEN
+}
+
+/// Whether it is a metric of its own, and no reason or cause.
 pub(super) fn is_own(metric: &Metric) -> bool {
-    let reason = metric.name.starts_with(STRAYS) && metric.name != STRAYS_TAKEN;
-    !(reason || metric.name.starts_with(DROP))
+    !is_reason(metric) && !metric.name.starts_with(DROP)
 }
 
 /// A metric that there may be: what it is and which labels its samples have.
@@ -206,12 +219,28 @@ pub fn catalogue() -> Vec<Entry> {
     );
     let frames = FrameStats::METRICS.iter().filter(|it| is_own(it));
     add(FRAMES, BY_QUEUE, &frames.collect::<Vec<_>>());
+    add(TCP, &["port", "queue", "state"], &[&TCP_CONNECTIONS]);
+    add(TCP, BY_QUEUE, &every(TcpHistograms::METRICS));
+    add(TCP, BY_QUEUE, &every(TcpGauges::METRICS));
     add(TCP, BY_QUEUE, &every(TcpStats::METRICS));
-    add(TCP, BY_QUEUE, &[&TCP_CONNECTIONS, &TCP_ORPHANS]);
+    add(UDP, BY_QUEUE, &every(UdpGauges::METRICS));
     add(UDP, BY_QUEUE, &every(UdpStats::METRICS));
     add(ICMP, BY_QUEUE, &every(IcmpStats::METRICS));
+    add(NEIGHBORS, BY_QUEUE, &every(NeighborGauges::METRICS));
     add(NEIGHBORS, BY_QUEUE, &every(NeighborStats::METRICS));
+    add(LINK, BY_QUEUE, &every(LinkGauges::METRICS));
     add(LINK, BY_QUEUE, &every(LinkStats::METRICS));
+    add(REASSEMBLY, BY_QUEUE, &every(ReassemblyGauges::METRICS));
     add(REASSEMBLY, BY_QUEUE, &every(ReassemblyStats::METRICS));
+    add(
+        LISTENER,
+        &["port", "queue", "listener"],
+        &[
+            &LISTENER_ACCEPT_QUEUE,
+            &LISTENER_BACKLOG,
+            &LISTENER_HALF_OPEN,
+            &LISTENER_DROPPED,
+        ],
+    );
     all
 }

@@ -13,8 +13,10 @@ use super::addr::{Family, no_addresses, to_stack};
 use super::tcp_socket::Options;
 use super::{TcpStream, ToSocketAddrs, lookup_host};
 use crate::error::io_error;
+use crate::events;
 use crate::handle::Handle;
 use crate::shard::{Shard, Socket, State};
+use crate::trace::{ConnectionTracer, TraceOptions};
 use crate::wakers::Side;
 
 /// Accepted connections that may wait where the program does not say: tokio's figure.
@@ -80,10 +82,16 @@ impl TcpListener {
             shard.lock().stack.tcp_listen(listen)
         }
         .map_err(io_error)?;
-        Ok(Self {
+        let listener = Self {
             socket: Socket::own(shard, id),
             family: Family::of(addr),
-        })
+        };
+        if events::are_heard()
+            && let Ok(local) = listener.local_addr()
+        {
+            tracing::debug!(target: events::TCP, %local, backlog, "listening");
+        }
+        Ok(listener)
     }
 
     /// Waits for a connection, and takes it. Any number of tasks may wait.
@@ -105,7 +113,9 @@ impl TcpListener {
     fn stream(&self, (id, peer): (TcpId, SocketAddr)) -> (TcpStream, SocketAddr) {
         let shard: Arc<Shard> = self.socket.shard();
         let stream = TcpStream::own(Socket::own(shard, id), self.family);
-        (stream, self.family.show(peer))
+        let peer = self.family.show(peer);
+        tracing::trace!(target: events::TCP, %peer, "accepted");
+        (stream, peer)
     }
 
     /// The address it listens on.
@@ -132,6 +142,20 @@ impl TcpListener {
         let ttl = super::tcp_stream::hop_limit(ttl)?;
         self.socket
             .call(|state, id| state.stack.tcp_listener_set_ttl(id, ttl))
+    }
+
+    /// Traces the next so many connections (1 to 256), from the end of their handshakes on. Of a [group](super::ListenerGroup) those
+    /// that come to this listener's worker.
+    ///
+    /// # Errors
+    /// As [`Handle::trace`].
+    pub fn trace_next(&self, connections: usize) -> io::Result<ConnectionTracer> {
+        let local = self.local_addr()?;
+        let mut options = TraceOptions::default();
+        options.filter.local_port = Some(local.port());
+        options.filter.local_ip = Some(local.ip()).filter(|ip| !ip.is_unspecified());
+        (options.connections, options.present) = (connections, false);
+        ConnectionTracer::of([&self.socket.shard()], &options)
     }
 
     /// The connections as a stream, which never ends.

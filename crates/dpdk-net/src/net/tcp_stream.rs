@@ -19,8 +19,10 @@ use super::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::tcp_socket::Options;
 use super::{ToSocketAddrs, lookup_host};
 use crate::error::io_error;
+use crate::events;
 use crate::handle::Handle;
 use crate::shard::{Shard, Socket, State, readiness};
+use crate::trace::{ConnectionTracer, TraceOptions};
 use crate::wakers::Side;
 
 /// Slices that one vectored call looks at; what is behind them is for the next call.
@@ -80,6 +82,11 @@ impl TcpStream {
         }
         .map_err(io_error)?;
         let stream = Self::own(Socket::own(shard, id), Family::of(remote));
+        if tracing::enabled!(target: events::TCP, tracing::Level::TRACE)
+            && let Ok(local) = stream.local_addr()
+        {
+            tracing::trace!(target: events::TCP, %local, peer = %remote, "connecting");
+        }
         stream.socket.wait(Side::Write.mask(), connected).await?;
         Ok(stream)
     }
@@ -111,7 +118,39 @@ impl TcpStream {
     /// `InvalidInput` where the other is no worker of the same port, or the connection is not established, in TIME-WAIT, or
     /// with an address of our own; `NotConnected` if it is over; `OutOfMemory` if the other has as many connections as it may.
     pub fn migrate(&self, to: &Handle) -> io::Result<()> {
-        self.socket.migrate(to.shard()).map_err(io_error)
+        self.socket.migrate(to.shard()).map_err(io_error)?;
+        if events::are_heard()
+            && let (Ok(local), Ok(peer)) = (self.local_addr(), self.peer_addr())
+        {
+            tracing::debug!(target: events::TCP, %local, %peer, "migrated");
+        }
+        Ok(())
+    }
+
+    /// Traces the connection from here on, until it is over or goes to another worker.
+    ///
+    /// # Errors
+    /// `NotConnected` if it is over, `AddrInUse` if it is traced already, `OutOfMemory` if its worker traces 256 connections.
+    pub fn trace(&self) -> io::Result<ConnectionTracer> {
+        let (shard, trace) = self
+            .socket
+            .trace(TraceOptions::default().events)
+            .map_err(io_error)?;
+        Ok(ConnectionTracer::of_one(shard, trace))
+    }
+
+    /// A span of the connection, `connection` with `local` and `peer` at level debug, to be entered by who serves it. Nothing of it is
+    /// kept in the stream: each call makes another one, and none where nobody is interested.
+    pub fn span(&self) -> tracing::Span {
+        if !events::are_heard() {
+            return tracing::Span::none();
+        }
+        match (self.local_addr(), self.peer_addr()) {
+            (Ok(local), Ok(peer)) => {
+                tracing::debug_span!(target: events::TCP, "connection", %local, %peer)
+            }
+            _ => tracing::Span::none(),
+        }
     }
 
     /// The peer's address.

@@ -16,6 +16,7 @@ use super::addr::{Family, mask, no_addresses, to_ready, to_stack};
 use super::tcp_stream::hop_limit;
 use super::{ToSocketAddrs, lookup_host};
 use crate::error::io_error;
+use crate::events;
 use crate::handle::Handle;
 use crate::shard::{Socket, State, readiness};
 use crate::wakers::Side;
@@ -83,10 +84,9 @@ impl UdpSocket {
             let bound = shard.lock().stack.udp_bind_toward(options, to_stack(addr));
             match bound {
                 Ok(id) => {
-                    return Ok(Self {
-                        socket: Socket::own(shard, id),
-                        family: Family::of(addr),
-                    });
+                    let socket = Socket::own(shard, id);
+                    let family = Family::of(addr);
+                    return Ok(Self { socket, family }.told());
                 }
                 Err(error) => last = Some(io_error(error)),
             }
@@ -113,7 +113,13 @@ impl UdpSocket {
         let bound = shard.lock().stack.udp_bind(options);
         let id = bound.map_err(io_error)?;
         let socket = Socket::own(shard, id);
-        Ok(Self { socket, family })
+        Ok(Self { socket, family }.told())
+    }
+
+    /// Says that it is there.
+    fn told(self) -> Self {
+        events::udp_bound(|| self.local_addr().ok());
+        self
     }
 
     /// Sets the peer: `send` goes to it, and only its datagrams are received. May be called again.

@@ -2,27 +2,25 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::time::Duration;
 
 use dpdk_net_stack::{AddressState, IfAddr, Instant, Lifetimes, Route};
-use tokio::sync::watch;
 
-use super::super::context::Shared;
+use super::MESSAGE;
 use super::dns::{LearntDns, Source};
-use super::{LOOK, Stacks};
+use super::leasing::{Leasing, Site};
 use crate::dhcp::v4::{self, CLIENT_PORT, Client, Event, Lease, Loss, SERVER_PORT, To};
-use crate::handle::Handle;
 use crate::net::UdpSocket;
 
 /// The client of one interface.
-pub(super) struct Task {
-    pub(super) shared: Arc<Shared>,
-    pub(super) handle: Handle,
-    pub(super) vlan: u16,
-    /// Says when to give the lease back.
-    pub(super) stop: watch::Receiver<bool>,
-    /// Changes when the link has come up again.
-    pub(super) links: watch::Receiver<u64>,
+pub(super) struct Client4 {
+    site: Site,
+    client: Client,
+    open: Option<Open>,
+    lease: Option<Lease>,
+    /// Whether the lease's address is being probed.
+    probing: bool,
+    buf: Vec<u8>,
 }
 
 /// The socket, and the address that it is bound to. There is one only while something is under way.
@@ -31,87 +29,104 @@ struct Open {
     from: Ipv4Addr,
 }
 
-impl Task {
-    /// Runs until it is stopped.
-    pub(super) async fn run(mut self, config: v4::Config, seed: u64) {
-        let mut client = Client::new(config, seed, self.now());
-        let mut open: Option<Open> = None;
-        let mut lease: Option<Lease> = None;
-        let mut probing = false;
-        let mut buf = vec![0; 2_048];
+impl Leasing for Client4 {
+    fn step(&mut self) {
         loop {
-            let now = self.now();
-            client.handle_timeout(now);
-            if probing {
-                probing = self.look(&mut client, lease.as_ref());
+            self.client.handle_timeout(self.site.now());
+            if self.probing {
+                self.probing = self.look();
             }
-            while let Some(event) = client.poll_event() {
-                match event {
-                    Event::Offered(offered, since) => {
-                        probing = self.take(&mut client, None, &offered, since);
-                        lease = probing.then_some(offered);
-                    }
-                    Event::Renewed(renewed, since) => {
-                        self.take(&mut client, lease.as_ref(), &renewed, since);
-                        lease = Some(renewed);
-                    }
-                    Event::Lost(address, loss) => {
-                        self.give_up(address, loss, lease.take());
-                        probing = false;
-                    }
-                }
+            while let Some(event) = self.client.poll_event() {
+                self.on_event(event);
             }
-            while let Some(message) = client.poll_transmit() {
-                if let Err(error) = self.send(&mut open, &message) {
-                    tracing::debug!(vlan = self.vlan, %error, "DHCPv4: a message was not sent");
-                }
+            self.transmit();
+            if !self.client.listens() {
+                self.open = None;
             }
-            if !client.listens() {
-                open = None;
-            }
-            if *self.stop.borrow() {
-                client.release(self.now());
-                while let Some(message) = client.poll_transmit() {
-                    // The server finds out by itself that the lease is over, if it does not hear of it.
-                    let _ = self.send(&mut open, &message);
-                }
+            let Some(open) = &self.open else { return };
+            let Ok((len, from)) = open.socket.try_recv_from(&mut self.buf) else {
                 return;
-            }
-            let next = client.next_timeout();
-            let wait = next.map(|at| at.saturating_duration_since(self.now()));
-            let wait = if probing { Some(LOOK) } else { wait };
-            tokio::select! {
-                got = receive(open.as_ref(), &mut buf) => {
-                    if let Some(message) = got.and_then(|len| buf.get(..len)) {
-                        client.receive(self.now(), message);
-                    }
-                }
-                () = sleep(wait) => {}
-                Ok(()) = self.links.changed() => client.link_changed(self.now()),
-                changed = self.stop.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
+            };
+            if from.port() == SERVER_PORT
+                && let Some(message) = self.buf.get(..len)
+            {
+                self.client.receive(self.site.now(), message);
             }
         }
     }
 
-    fn now(&self) -> Instant {
-        self.handle.with(|state| state.now)
+    fn idle(&self) -> Option<Duration> {
+        self.site.idle(self.probing, self.client.next_timeout())
     }
 
-    fn stacks(&self) -> Stacks<'_> {
-        Stacks(self.shared.handles())
+    fn socket(&self) -> Option<&UdpSocket> {
+        self.open.as_ref().map(|open| &open.socket)
+    }
+
+    fn link_changed(&mut self) {
+        self.client.link_changed(self.site.now());
+    }
+
+    fn release(&mut self) -> bool {
+        self.client.release(self.site.now());
+        // The server finds out by itself that the lease is over, if it does not hear of it.
+        self.transmit()
+    }
+}
+
+impl Client4 {
+    pub(super) fn new(site: Site, config: v4::Config, seed: u64) -> Self {
+        Self {
+            client: Client::new(config, seed, site.now()),
+            site,
+            open: None,
+            lease: None,
+            probing: false,
+            buf: vec![0; MESSAGE],
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Offered(offered, since) => {
+                self.probing = self.take(None, &offered, since);
+                self.lease = self.probing.then_some(offered);
+            }
+            Event::Renewed(renewed, since) => {
+                let before = self.lease.take();
+                self.take(before.as_ref(), &renewed, since);
+                self.lease = Some(renewed);
+            }
+            Event::Lost(address, loss) => {
+                let lease = self.lease.take();
+                self.give_up(address, loss, lease);
+                self.probing = false;
+            }
+        }
+    }
+
+    /// Sends what the client has to say. Whether there was anything.
+    fn transmit(&mut self) -> bool {
+        let mut any = false;
+        while let Some(message) = self.client.poll_transmit() {
+            any = true;
+            if let Err(error) = self.send(&message) {
+                tracing::debug!(vlan = self.site.vlan, %error, "DHCPv4: a message was not sent");
+            }
+        }
+        any
     }
 
     /// What has come of the probing. Whether it goes on.
-    fn look(&self, client: &mut Client, lease: Option<&Lease>) -> bool {
-        let Some(lease) = lease else { return false };
-        match self.stacks().state_of(self.vlan, lease.address.into()) {
+    fn look(&mut self) -> bool {
+        let (site, client) = (&self.site, &mut self.client);
+        let Some(lease) = &self.lease else {
+            return false;
+        };
+        match site.stacks().state_of(site.vlan, lease.address.into()) {
             Some(AddressState::Tentative) => return true,
-            Some(AddressState::Duplicate) => client.taken(self.now()),
-            None => client.unusable(self.now()),
+            Some(AddressState::Duplicate) => client.taken(site.now()),
+            None => client.unusable(site.now()),
             _ => {
                 let Lease {
                     address,
@@ -119,7 +134,7 @@ impl Task {
                     valid,
                     ..
                 } = lease;
-                tracing::info!(vlan = self.vlan, %address, %server, ?valid, "DHCPv4: leased");
+                tracing::info!(vlan = site.vlan, %address, %server, ?valid, "DHCPv4: leased");
                 client.confirmed();
             }
         }
@@ -127,49 +142,47 @@ impl Task {
     }
 
     /// Gives the stacks what is leased, and takes from them what is not any more. Whether the stacks take it.
-    fn take(
-        &self,
-        client: &mut Client,
-        before: Option<&Lease>,
-        lease: &Lease,
-        since: Instant,
-    ) -> bool {
-        let stacks = self.stacks();
+    fn take(&mut self, before: Option<&Lease>, lease: &Lease, since: Instant) -> bool {
+        let vlan = self.site.vlan;
+        let stacks = self.site.stacks();
         let address = IfAddr {
             addr: lease.address.into(),
             prefix_len: lease.prefix_len,
         };
         let lifetimes = Lifetimes::of(lease.valid);
-        let leased = stacks.lease_address(self.vlan, address, since, lifetimes);
+        let leased = stacks.lease_address(vlan, address, since, lifetimes);
         if let Err(error) = leased {
-            tracing::warn!(vlan = self.vlan, %address, %error, "DHCPv4: the address can't be used");
-            let _ = stacks.end_lease(self.vlan, address.addr);
-            client.unusable(self.now());
+            tracing::warn!(vlan, %address, %error, "DHCPv4: the address can't be used");
+            let _ = stacks.end_lease(vlan, address.addr);
+            self.client.unusable(self.site.now());
             return false;
         }
-        let routes = |lease: &Lease| -> Vec<Route> {
-            let route = |route: &v4::Route| Route {
-                dest: route.dest.into(),
-                prefix_len: route.prefix_len,
-                gateway: route.gateway.map(Into::into),
-                vlan: Some(self.vlan).filter(|vlan| *vlan != 0),
-            };
-            lease.routes.iter().map(route).collect()
-        };
-        let (old, new) = (before.map(routes).unwrap_or_default(), routes(lease));
+        let old = before.map(|before| self.routes(before)).unwrap_or_default();
+        let new = self.routes(lease);
         for route in old.iter().filter(|route| !new.contains(route)) {
             let _ = stacks.end_leased_route(route);
         }
         for route in new {
             // With the lease it ends too: see `give_up`.
             if let Err(error) = stacks.lease_route(route) {
-                tracing::warn!(vlan = self.vlan, dest = %route.dest, %error, "DHCPv4: a route can't be used");
+                tracing::warn!(vlan, dest = %route.dest, %error, "DHCPv4: a route can't be used");
             }
         }
-        let _ = stacks.set_ipv4_mtu(self.vlan, lease.mtu);
+        let _ = stacks.set_ipv4_mtu(vlan, lease.mtu);
         let dns = LearntDns::v4(&lease.resolvers, &lease.search);
-        self.shared.dns().set(Source::Dhcp4(self.vlan), dns);
+        self.site.shared.dns().set(Source::Dhcp4(vlan), dns);
         true
+    }
+
+    /// A lease's routes, as the stacks have them.
+    fn routes(&self, lease: &Lease) -> Vec<Route> {
+        let route = |route: &v4::Route| Route {
+            dest: route.dest.into(),
+            prefix_len: route.prefix_len,
+            gateway: route.gateway.map(Into::into),
+            vlan: Some(self.site.vlan).filter(|vlan| *vlan != 0),
+        };
+        lease.routes.iter().map(route).collect()
     }
 
     fn give_up(&self, address: Ipv4Addr, loss: Loss, lease: Option<Lease>) {
@@ -180,24 +193,20 @@ impl Task {
             Loss::Replaced => "the server has another one for us",
             Loss::Unusable => "it can't be used here",
         };
-        tracing::warn!(vlan = self.vlan, %address, "DHCPv4: the address is given up: {why}; asking anew");
-        let stacks = self.stacks();
+        let vlan = self.site.vlan;
+        tracing::warn!(vlan, %address, "DHCPv4: the address is given up: {why}; asking anew");
+        let stacks = self.site.stacks();
         // It may be gone already, its time being over.
-        let _ = stacks.end_lease(self.vlan, address.into());
-        for route in lease.iter().flat_map(|lease| &lease.routes) {
-            let route = Route {
-                dest: route.dest.into(),
-                prefix_len: route.prefix_len,
-                gateway: route.gateway.map(Into::into),
-                vlan: Some(self.vlan).filter(|vlan| *vlan != 0),
-            };
+        let _ = stacks.end_lease(vlan, address.into());
+        for route in lease.iter().flat_map(|lease| self.routes(lease)) {
             let _ = stacks.end_leased_route(&route);
         }
-        let _ = stacks.set_ipv4_mtu(self.vlan, None);
-        self.shared.dns().forget(Source::Dhcp4(self.vlan));
+        let _ = stacks.set_ipv4_mtu(vlan, None);
+        self.site.shared.dns().forget(Source::Dhcp4(vlan));
     }
 
-    fn send(&self, open: &mut Option<Open>, message: &v4::Message) -> io::Result<()> {
+    fn send(&mut self, message: &v4::Message) -> io::Result<()> {
+        let (open, vlan) = (&mut self.open, self.site.vlan);
         let (from, server) = match message.to {
             To::Unconfigured => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST),
             To::Broadcast(from) => (from, Ipv4Addr::BROADCAST),
@@ -207,7 +216,7 @@ impl Task {
             // The old one goes first: both have the same port.
             *open = None;
             let socket = if from.is_unspecified() {
-                UdpSocket::unconfigured(self.vlan, CLIENT_PORT)?
+                UdpSocket::unconfigured(vlan, CLIENT_PORT)?
             } else {
                 let socket = UdpSocket::open(SocketAddr::from((from, CLIENT_PORT)))?;
                 socket.set_broadcast(true)?;
@@ -220,24 +229,5 @@ impl Task {
             open.socket.try_send_to(&message.bytes, to)?;
         }
         Ok(())
-    }
-}
-
-/// The length of the next message of a server; `None` for what is none. Never ends without a socket.
-async fn receive(open: Option<&Open>, buf: &mut [u8]) -> Option<usize> {
-    let Some(open) = open else {
-        return std::future::pending().await;
-    };
-    let got = open.socket.recv_from(buf).await;
-    got.ok()
-        .filter(|(_, from)| from.port() == SERVER_PORT)
-        .map(|(len, _)| len)
-}
-
-/// Never ends if there is no time to wait for.
-pub(super) async fn sleep(wait: Option<std::time::Duration>) {
-    match wait {
-        Some(wait) => tokio::time::sleep(wait).await,
-        None => std::future::pending().await,
     }
 }

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use dpdk_net_config::{File, Machine};
+use dpdk_net_config::{File, Machine, Problem};
 
 use super::fleet;
 use super::log::Log;
@@ -93,6 +93,13 @@ impl ConfiguredApp {
         }
     }
 
+    /// What may not be as the file means it, though nothing refuses it; [`run`](Self::run) writes it to the log.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut warnings = self.file.warnings();
+        warnings.extend(self.machine.warnings(&self.file));
+        warnings
+    }
+
     /// What EAL will be given.
     pub fn eal_arguments(&self) -> Vec<String> {
         settings::eal(&self.file, &self.machine).arguments()
@@ -132,6 +139,10 @@ impl ConfiguredApp {
         Fut::Output: Send,
     {
         let log = Log::start(&self.file)?;
+        for warning in self.warnings() {
+            let (place, remedy) = (self.file.place(warning.path()), warning.remedy());
+            tracing::warn!(%place, remedy, "{warning}");
+        }
         let builder = match log {
             Some(log) => self.builder.subsystem(log),
             None => self.builder,

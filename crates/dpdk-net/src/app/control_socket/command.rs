@@ -48,6 +48,7 @@ pub(super) const COMMANDS: &[Command] = &[
     commands::shutdown::SHUTDOWN,
     commands::ss::SS,
     commands::stats::STATS,
+    commands::trace::TRACE,
     commands::version::VERSION,
 ];
 

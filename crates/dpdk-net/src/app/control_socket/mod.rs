@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use self::command::{Reply, answer};
 use super::subsystem::{Application, Subsystem, SubsystemFuture};
-use crate::control::{VERSION, directories};
+use crate::control::VERSION;
 
 /// The longest question, in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -80,26 +80,30 @@ impl Subsystem for ControlSocket {
     }
 }
 
-/// Binds, in the place of a socket that nobody listens on any more. What else is there is left alone. A directory where sockets are
-/// looked for is made.
+/// Binds, in the place of a socket that nobody listens on any more. What else is there is left alone. A directory `dpdk-net`, where sockets
+/// are looked for, is made.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent()
-        && directories().iter().any(|directory| directory == parent)
+        && parent.ends_with("dpdk-net")
     {
         match std::fs::create_dir(parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another process listens there",
-        ));
-    }
-    let kind = std::fs::symlink_metadata(path).map(|known| known.file_type());
-    if kind.is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind)) {
-        std::fs::remove_file(path)?;
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => {
+            let why = "another process listens there";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        // A file that is no socket refuses too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let kind = std::fs::symlink_metadata(path).map(|known| known.file_type());
+            if kind.is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind)) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
     // Who connects before this is told apart by its credentials.

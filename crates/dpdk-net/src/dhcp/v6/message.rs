@@ -23,6 +23,8 @@ const MAX_ADDRESSES: usize = 4;
 const MAX_RESOLVERS: usize = 8;
 /// A lease that is shorter would have us do little else than renew it.
 const MIN_LEASE: Duration = Duration::from_secs(10);
+/// The least T1 of our own choice (RFC 8415 section 14.2: no storms), where the lease is long enough; REN_TIMEOUT.
+const MIN_T1: Duration = Duration::from_secs(10);
 /// Default and least time to ask anew for settings alone (RFC 8415 section 21.23).
 const REFRESH: Duration = Duration::from_secs(86_400);
 const MIN_REFRESH: Duration = Duration::from_secs(600);
@@ -223,7 +225,10 @@ impl Incoming {
         };
         let associations = options.get_all(OptionCode::IANA).unwrap_or(&[]);
         let own = associations.iter().find_map(|option| match option {
-            DhcpOption::IANA(own) if own.id == association => Some(own),
+            // RFC 8415 section 21.4: one whose times are in the wrong order is as if it were not there.
+            DhcpOption::IANA(own) if own.id == association => {
+                (own.t2 == 0 || own.t1 <= own.t2).then_some(own)
+            }
             _ => None,
         });
         let withdrawn = own.map_or(Vec::new(), withdrawn);
@@ -318,23 +323,33 @@ fn lease(
         .filter_map(address)
         .take(MAX_ADDRESSES)
         .collect();
-    let shortest = addresses.iter().map(|it| it.preferred).min()?;
     let valid = addresses.iter().map(|it| it.valid).max()?;
-    let (t1, t2) = (seconds(association.t1), seconds(association.t2));
-    // RFC 8415 section 21.4: what makes no sense, and zero, leave it to the client; section 14.2 has the parts.
-    let told = association.t1 > 0 && t1 <= t2 && t2 <= valid;
-    let (t1, t2) = match (told, shortest) {
-        (true, _) => (t1, t2),
-        (false, Duration::MAX) => (Duration::MAX, Duration::MAX),
-        (false, shortest) => (shortest / 2, shortest * 4 / 5),
-    };
-    let t1 = t1.max(Duration::from_secs(1));
+    let (t1, t2) = times(association, &addresses, valid);
     Some(Lease {
         addresses,
         withdrawn: withdrawn.to_vec(),
         server: server.to_vec(),
         t1,
-        t2: t2.max(t1),
+        t2,
         settings: settings.clone(),
     })
+}
+
+/// T1 and T2 as they are told; zero leaves it to the client, and so does what would let the lease end before
+/// (RFC 8415 sections 14.2 and 21.4).
+fn times(association: &IANA, addresses: &[Address], valid: Duration) -> (Duration, Duration) {
+    // What is deprecated already says nothing of how long the others are wanted.
+    let preferred = addresses.iter().map(|it| it.preferred);
+    let base = preferred.filter(|it| !it.is_zero()).min().unwrap_or(valid);
+    let part = |numerator, denominator| match base {
+        Duration::MAX => Duration::MAX,
+        base => (base * numerator / denominator).max(MIN_T1.min(valid / 2)),
+    };
+    let told = |secs| Some(seconds(secs)).filter(|time| !time.is_zero() && *time <= valid);
+    match (told(association.t1), told(association.t2)) {
+        (Some(t1), Some(t2)) => (t1, t2),
+        (Some(t1), None) => (t1, part(4, 5).max(t1)),
+        (None, Some(t2)) => (part(1, 2).min(t2), t2),
+        (None, None) => (part(1, 2), part(4, 5)),
+    }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod extending;
+mod times;
 
 const MAC: dpdk_net_packet::MacAddr = dpdk_net_packet::MacAddr([2, 0, 0, 0, 0, 7]);
 const NOW: Instant = Instant::from_secs(1_000);
@@ -372,45 +373,6 @@ fn a_server_that_has_forgotten_us_is_asked_again() {
         &answer(&request, MessageType::Reply, SERVER),
     );
     assert!(matches!(client.poll_event(), Some(Event::Renewed(..))));
-}
-
-#[test]
-fn after_the_link_was_down_the_addresses_are_confirmed() {
-    for (answered, verdict) in [
-        (true, Status::Success),
-        (true, Status::NotOnLink),
-        (false, Status::Success),
-    ] {
-        let (mut client, since) = bound();
-        let now = since + Duration::from_secs(60);
-        client.link_changed(now);
-        let confirm = said(&mut client, now, MessageType::Confirm);
-        assert_eq!(
-            (server_of(&confirm), named(&confirm)),
-            (None, vec![address()])
-        );
-        if answered {
-            let reply = answer_with(&confirm, MessageType::Reply, OTHER, [status(verdict)]);
-            hear(&mut client, now, &reply);
-        } else {
-            while client.next_timeout().unwrap() < now + CONFIRM_FOR {
-                let now = client.next_timeout().unwrap();
-                said(&mut client, now, MessageType::Confirm);
-            }
-            client.handle_timeout(now + CONFIRM_FOR);
-        }
-        if verdict == Status::NotOnLink {
-            let lost = Event::Lost(vec![address()], Loss::NotOnLink);
-            assert_eq!(client.poll_event(), Some(lost));
-            said(&mut client, now, MessageType::Solicit);
-        } else {
-            assert_eq!(client.poll_event(), None);
-            assert_eq!(
-                client.next_timeout(),
-                Some(since + Duration::from_secs(1_800))
-            );
-        }
-    }
 }
 
 #[test]

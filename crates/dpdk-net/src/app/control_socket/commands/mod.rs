@@ -13,6 +13,7 @@ pub(super) mod route;
 pub(super) mod shutdown;
 pub(super) mod ss;
 pub(super) mod stats;
+pub(super) mod trace;
 pub(super) mod version;
 
 use crate::app::Context;

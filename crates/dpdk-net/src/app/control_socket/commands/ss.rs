@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dpdk_net_stack::{TcpId, TcpState};
+use dpdk_net_stack::{ListenerInfo, TcpInfo, TcpState, UdpSocketInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slotmap::{Key, KeyData};
@@ -47,6 +47,8 @@ struct Members {
 enum Sockets {
     #[default]
     Tcp,
+    Listen,
+    Udp,
 }
 
 /// A connection's state, in the words that `ss` takes.
@@ -65,6 +67,8 @@ enum State {
     Closing,
     LastAck,
     TimeWait,
+    #[serde(alias = "listen")]
+    Listening,
 }
 
 impl From<TcpState> for State {
@@ -165,7 +169,17 @@ fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
         }
         let behind = if queue == from.queue { from.behind } else { 0 };
         let stopped = match asked.sockets {
-            Sockets::Tcp => page.connections(context, behind),
+            Sockets::Tcp => page.all(behind, |last, most| {
+                let listed = context.handle().tcp_infos(last, most).into_iter();
+                listed
+                    .map(|(id, it)| (id, connection(context, &it, asked.info)))
+                    .collect()
+            }),
+            Sockets::Udp => page.all(behind, |last, most| {
+                let listed = context.handle().udp_sockets(last, most).into_iter();
+                listed.map(|(id, it)| (id, udp(context, &it))).collect()
+            }),
+            Sockets::Listen => page.listeners(context, behind),
         };
         if let Some(behind) = stopped {
             next = Some(Cursor { queue, behind }.to_string());
@@ -175,64 +189,157 @@ fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
     value(json!({ "sockets": page.found, "next": next }))
 }
 
+/// A socket, as far as it decides whether it is meant, and how it is told.
+struct Listed<'a> {
+    state: State,
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
+    tell: Box<dyn FnOnce() -> Value + 'a>,
+}
+
 impl Page<'_> {
     fn is_full(&self) -> bool {
         self.found.len() >= self.most || self.looks == 0
     }
 
-    fn is_meant(&self, local: SocketAddr, peer: Option<SocketAddr>) -> bool {
+    /// Takes a socket in, if it is meant.
+    fn take(&mut self, it: Listed<'_>) {
+        self.looks -= 1;
         let Members {
-            local: at,
-            peer: to,
+            states,
+            local,
+            peer,
             ..
         } = self.asked;
-        at.is_none_or(|at| at.matches(local))
-            && to.is_none_or(|to| peer.is_some_and(|peer| to.matches(peer)))
+        let meant = states.as_ref().is_none_or(|all| all.contains(&it.state))
+            && local.is_none_or(|local| local.matches(it.local))
+            && peer.is_none_or(|peer| it.peer.is_some_and(|it| peer.matches(it)));
+        if meant {
+            self.found.push((it.tell)());
+        }
     }
 
-    /// Connections of a queue. Where it stopped, unless it came to the end.
-    fn connections(&mut self, context: &Context, behind: u64) -> Option<u64> {
-        let mut last = (behind != 0).then(|| TcpId::from(KeyData::from_ffi(behind)));
+    /// Sockets of a queue that are listed by their ids. Behind which it stopped, unless it came to the end.
+    fn all<'a, K: Key>(
+        &mut self,
+        behind: u64,
+        list: impl Fn(Option<K>, usize) -> Vec<(K, Listed<'a>)>,
+    ) -> Option<u64> {
+        let mut last = (behind != 0).then(|| K::from(KeyData::from_ffi(behind)));
+        let place = |last: Option<K>| Some(last.map_or(0, |id| id.data().as_ffi()));
         loop {
             if self.is_full() {
-                return Some(last.map_or(0, |id| id.data().as_ffi()));
+                return place(last);
             }
             let some = AT_ONCE.min(self.looks).min(self.most);
-            let listed = context.handle().tcp_infos(last, some);
-            if listed.is_empty() {
-                return None;
-            }
-            for (id, info) in listed {
+            let listed = list(last, some);
+            let is_last = listed.len() < some;
+            for (id, it) in listed {
                 if self.is_full() {
-                    return Some(last.map_or(0, |id| id.data().as_ffi()));
+                    return place(last);
                 }
                 last = Some(id);
-                self.looks -= 1;
-                let state = State::from(info.state);
-                let meant = self
-                    .asked
-                    .states
-                    .as_ref()
-                    .is_none_or(|all| all.contains(&state))
-                    && self.is_meant(info.local, Some(info.peer));
-                if !meant {
-                    continue;
-                }
-                let mut socket = json!({
-                    "port": context.port_name(),
-                    "queue": context.queue(),
-                    "state": state,
-                    "local": info.local,
-                    "peer": info.peer,
-                    "recv_queue": info.recv_queue,
-                    "send_queue": info.send_queue,
-                });
-                if self.asked.info {
-                    socket["info"] = details(&info);
-                }
-                self.found.push(socket);
+                self.take(it);
+            }
+            if is_last {
+                return None;
             }
         }
+    }
+
+    /// Listeners of a queue, which are few. How many were passed where it stopped, unless it came to the end.
+    fn listeners(&mut self, context: &Context, passed: u64) -> Option<u64> {
+        let skip = usize::try_from(passed).unwrap_or(usize::MAX);
+        let listed = context.handle().listeners();
+        for (index, it) in (passed..).zip(listed.into_iter().skip(skip)) {
+            if self.is_full() {
+                return Some(index);
+            }
+            self.take(listener(context, it));
+        }
+        None
+    }
+}
+
+fn connection<'a>(context: &'a Context, it: &TcpInfo, with_details: bool) -> Listed<'a> {
+    let it = *it;
+    let state = State::from(it.state);
+    let tell = move || {
+        let mut socket = json!({
+            "protocol": "tcp",
+            "port": context.port_name(),
+            "queue": context.queue(),
+            "state": state,
+            "local": it.local,
+            "peer": it.peer,
+            "recv_queue": it.recv_queue,
+            "send_queue": it.send_queue,
+        });
+        if with_details {
+            socket["info"] = details(&it);
+        }
+        socket
+    };
+    Listed {
+        state,
+        local: it.local,
+        peer: Some(it.peer),
+        tell: Box::new(tell),
+    }
+}
+
+/// With the queues as ss(8) has them: connections that wait to be accepted, and how many may.
+fn listener(context: &Context, it: ListenerInfo) -> Listed<'_> {
+    let tell = move || {
+        json!({
+            "protocol": "tcp",
+            "port": context.port_name(),
+            "queue": context.queue(),
+            "state": State::Listening,
+            "local": it.local,
+            "peer": null,
+            "recv_queue": it.accept_queue,
+            "send_queue": it.backlog,
+            "half_open": it.half_open,
+            "only_v6": it.only_v6,
+            "dropped": it.dropped,
+        })
+    };
+    Listed {
+        state: State::Listening,
+        local: it.local,
+        peer: None,
+        tell: Box::new(tell),
+    }
+}
+
+/// A UDP socket is established or closed, as ss(8) has it: connected or not.
+fn udp<'a>(context: &'a Context, it: &UdpSocketInfo) -> Listed<'a> {
+    let it = *it;
+    let state = match it.peer {
+        Some(_) => State::Established,
+        None => State::Closed,
+    };
+    let tell = move || {
+        json!({
+            "protocol": "udp",
+            "port": context.port_name(),
+            "queue": context.queue(),
+            "state": state,
+            "local": it.local,
+            "peer": it.peer,
+            "recv_queue": it.recv_queue,
+            "send_queue": 0,
+            "recv_datagrams": it.recv_datagrams,
+            "recv_limit": it.recv_limit,
+            "dropped": it.dropped,
+        })
+    };
+    Listed {
+        state,
+        local: it.local,
+        peer: it.peer,
+        tell: Box::new(tell),
     }
 }
 

@@ -130,3 +130,58 @@ fn an_address_of_no_use_here_leaves_the_others() {
     let renew = said(&mut client, now, MessageType::Renew);
     assert_eq!(named(&renew), [address()]);
 }
+
+#[test]
+fn after_the_link_was_down_the_addresses_are_confirmed() {
+    for (answered, verdict) in [
+        (true, Status::Success),
+        (true, Status::NotOnLink),
+        (false, Status::Success),
+    ] {
+        let (mut client, since) = bound();
+        client.link_changed(since + Duration::from_secs(60));
+        let now = client.next_timeout().unwrap();
+        assert!(now < since + Duration::from_millis(60_100));
+        let confirm = said(&mut client, now, MessageType::Confirm);
+        assert_eq!(
+            (server_of(&confirm), named(&confirm)),
+            (None, vec![address()])
+        );
+        if answered {
+            let reply = answer_with(&confirm, MessageType::Reply, OTHER, [status(verdict)]);
+            hear(&mut client, now, &reply);
+        } else {
+            while client.next_timeout().unwrap() < now + CONFIRM_FOR {
+                let now = client.next_timeout().unwrap();
+                said(&mut client, now, MessageType::Confirm);
+            }
+            client.handle_timeout(now + CONFIRM_FOR);
+        }
+        if verdict == Status::NotOnLink {
+            let lost = Event::Lost(vec![address()], Loss::NotOnLink);
+            assert_eq!(client.poll_event(), Some(lost));
+            said(&mut client, now, MessageType::Solicit);
+        } else {
+            assert_eq!(client.poll_event(), None);
+            assert_eq!(
+                client.next_timeout(),
+                Some(since + Duration::from_secs(1_800))
+            );
+        }
+    }
+}
+
+#[test]
+fn where_nobody_has_answered_yet_another_link_is_asked_at_once() {
+    let (mut client, mut now) = client_of(Config::new());
+    for _ in 0..8 {
+        said(&mut client, now, MessageType::Solicit);
+        now = client.next_timeout().unwrap();
+    }
+    let up = now - Duration::from_secs(50);
+    client.link_changed(up);
+    let next = client.next_timeout().unwrap();
+    assert!(next < up + FIRST_DELAY);
+    said(&mut client, next, MessageType::Solicit);
+    assert!(client.next_timeout().unwrap() < up + Duration::from_secs(2));
+}

@@ -1,0 +1,150 @@
+//! `dpdk-net stats`: the figures of a running application, once or again and again with their rates.
+
+mod figures;
+mod print;
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use dpdk_net::control::Client;
+use serde_json::{Value, json};
+
+use self::figures::{Figure, Names};
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::running::Which;
+
+const AFTER_HELP: &str = "\
+Examples:
+  dpdk-net stats
+      All figures that are not zero, summed over queues.
+  dpdk-net stats 'dpdk_net_tcp_*' --by-queue --zeros
+      Those of TCP, each queue's by itself.
+  dpdk-net stats --watch=5 TcpRetransSegs 'Udp*'
+      Every five seconds: the count, what was added, and how much that is a second.
+  dpdk-net stats --linux
+      As `nstat -az` would name them, as far as Linux counts the same thing.
+
+Exit code: 0 when all went well, 1 when no application can be asked, 2 for a mistake on the command line.";
+
+/// Show the figures of a running application
+///
+/// A NAME is that of a figure, or the one that Linux has for it, with * and ? for what may be anything. What a figure
+/// means is in docs/metrics.md, and in the `help` of --json.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct StatsArgs {
+    /// Again and again, with rates
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    #[arg(value_parser = seconds)]
+    watch: Option<Duration>,
+
+    /// Each port, queue and cause by itself, not their sum
+    #[arg(short = 'q', long)]
+    by_queue: bool,
+
+    /// Those that are zero too
+    #[arg(short, long)]
+    zeros: bool,
+
+    /// By Linux' names, as nstat has them; only figures that Linux has too
+    #[arg(long)]
+    linux: bool,
+
+    /// Write them as JSON, as the control socket tells them: a line each time with --watch
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    which: Which,
+
+    /// Which figures [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// A time of 0.1 s to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number of seconds")?;
+    match seconds {
+        0.1..=86_400.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("it is not 0.1 to 86400".to_owned()),
+    }
+}
+
+/// Prints them.
+pub(crate) fn run(args: &StatsArgs) -> Result {
+    let mut client = args.which.connect()?;
+    let Some(interval) = args.watch else {
+        let families = args.ask(&mut client)?;
+        if args.json {
+            return output::print(&output::json(&families)?);
+        }
+        return output::print(&print::once(&args.figures(&families)));
+    };
+    let mut before: Option<(Instant, Vec<Figure>)> = None;
+    let clear = std::io::stdout().is_terminal() && !args.json;
+    loop {
+        let now = Instant::now();
+        let families = args.ask(&mut client)?;
+        if args.json {
+            output::print(&format!("{families}\n"))?;
+        } else {
+            let figures = args.figures(&families);
+            let text = match &before {
+                Some((then, old)) => print::rates(&figures, old, now - *then),
+                None => print::rates(&figures, &figures, interval),
+            };
+            // ECMA-48: home, and erase what is below.
+            let home = if clear { "\u{1b}[H\u{1b}[J" } else { "" };
+            output::print(&format!("{home}{text}"))?;
+            before = Some((now, figures));
+        }
+        if output::is_gone() {
+            return Ok(());
+        }
+        std::thread::sleep(interval.saturating_sub(now.elapsed()));
+    }
+}
+
+impl StatsArgs {
+    fn ask(&self, client: &mut Client) -> Result<Value> {
+        let mut question = json!({ "command": "stats" });
+        if !self.names.is_empty() {
+            question["names"] = json!(self.names);
+        }
+        let families = client.ask(&question)?;
+        if families.as_array().is_some_and(Vec::is_empty) && !self.names.is_empty() {
+            let names = self.names.join(" ");
+            return Err(Failure::new(
+                format!("no figure is like {names}"),
+                "dpdk-net stats --zeros lists all",
+            ));
+        }
+        Ok(families)
+    }
+
+    fn figures(&self, families: &Value) -> Vec<Figure> {
+        let names = if self.linux { Names::Linux } else { Names::Own };
+        let mut figures = figures::read(families, names, self.by_queue && !self.linux);
+        // A rate of zero has been something else or may become so: what is watched stays where it is.
+        if !self.zeros && self.watch.is_none() {
+            figures.retain(|figure| figure.value != 0.0);
+        }
+        figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_a_tenth_of_a_second_to_a_day() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "NaN", "inf", "1s", "86401"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

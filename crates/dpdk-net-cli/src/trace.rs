@@ -1,0 +1,256 @@
+//! `dpdk-net trace`: connections of a running process, as they go.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use dpdk_net::control::ControlError;
+use serde_json::{Map, Value, json};
+
+use crate::failure::{Failure, Result};
+use crate::running::Which;
+
+const AFTER_HELP: &str = "\
+Examples:
+  dpdk-net trace --port 443 --connections 1 -w conn.qlog
+      The next connection of port 443, or one that there is, from now to its end.
+  dpdk-net trace --peer 198.18.0.1 --new --for 30s -w peer.qlog
+      Connections with that host that begin within half a minute.
+  dpdk-net plot conn.qlog
+      A picture of what was traced.
+
+Ctrl-C ends a trace; what has been written is whole.
+
+Exit code: 0 when all went well, 1 when the process cannot be asked or the file not be written, 2 for a mistake on the command
+line.";
+
+/// Trace connections of a running process: segments, acknowledgments, windows, round trips, recovery
+///
+/// Writes qlog: a JSON text a line and an event each. What is traced goes a slower way through the stack, all else does not.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    which: Which,
+
+    /// Where the trace goes; `-` is stdout
+    #[arg(short, long, value_name = "FILE")]
+    write: PathBuf,
+
+    /// The local address, `:PORT`, or both
+    #[arg(long, value_name = "ADDRESS")]
+    local: Option<String>,
+
+    /// The peer's address, `:PORT`, or both
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<String>,
+
+    /// The port of either side
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// How many connections at most, over all queues
+    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    connections: usize,
+
+    /// New connections only, none that there are
+    #[arg(long, conflicts_with = "present")]
+    new: bool,
+
+    /// Connections that there are only, no new ones
+    #[arg(long)]
+    present: bool,
+
+    /// How long, such as 500ms, 30s or 5m [default: until all have ended, or Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// Events of a connection that may wait in the process until they are written
+    #[arg(long, value_name = "NUMBER", default_value_t = 16_384)]
+    events: usize,
+}
+
+/// A number and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit.trim() {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(millis))
+    {
+        Some(all @ 1..) => Ok(Duration::from_millis(all)),
+        _ => Err("give a number and ms, s, m or h: 500ms, 30s, 5m".to_owned()),
+    }
+}
+
+/// What is asked.
+fn question(args: &TraceArgs) -> Value {
+    let mut question = Map::new();
+    let mut set = |name: &str, value: Value| question.insert(name.to_owned(), value);
+    set("command", json!("trace"));
+    set("version", json!(1));
+    set("connections", json!(args.connections));
+    set("events", json!(args.events));
+    set("present", json!(!args.new));
+    set("new", json!(!args.present));
+    for (name, value) in [("local", &args.local), ("peer", &args.peer)] {
+        if let Some(value) = value {
+            set(name, json!(value));
+        }
+    }
+    if let Some(port) = args.port {
+        set("port", json!(port));
+    }
+    if let Some(duration) = args.duration {
+        set("duration_ms", json!(duration.as_millis() as u64));
+    }
+    Value::Object(question)
+}
+
+/// Traces until it is over.
+pub(crate) fn run(args: &TraceArgs) -> Result {
+    let (_, mut stream) = match args.which.connect()?.stream(&question(args)) {
+        Err(ControlError::Refused(why)) => return Err(Failure::usage(why, "")),
+        answered => answered?,
+    };
+    let name = args.write.display();
+    let unwritten = |error| Failure::new(format!("{name} cannot be written: {error}"), "");
+    let mut file: Box<dyn Write> = match args.write.as_os_str() == "-" {
+        true => Box::new(std::io::stdout()),
+        false => Box::new(File::create(&args.write).map_err(unwritten)?),
+    };
+    let other = stream.get_ref().try_clone();
+    let other =
+        other.map_err(|error| Failure::new(format!("no signal can be heard: {error}"), ""))?;
+    std::thread::spawn(move || end_on_ctrl_c(&other));
+    let mut counts = Counts::default();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            // The application has ended.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) => {
+                return Err(Failure::new(
+                    format!("the trace has broken off: {error}"),
+                    "",
+                ));
+            }
+        };
+        let piece = buffer.get(..read).unwrap_or_default();
+        counts.take(piece);
+        match file.write_all(piece) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            written => written.map_err(unwritten)?,
+        }
+    }
+    file.flush().map_err(unwritten)?;
+    let Counts {
+        events,
+        connections,
+        missed,
+        ..
+    } = counts;
+    eprintln!("{connections} connections, {events} events traced, {missed} missed");
+    Ok(())
+}
+
+/// Tells the application on Ctrl-C that it is enough: it closes the connection when all that is under way has been written. The
+/// second time nothing more is waited for.
+fn end_on_ctrl_c(stream: &UnixStream) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
+        return;
+    };
+    for how in [Shutdown::Write, Shutdown::Both] {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_err() {
+            return;
+        }
+        // It fails where the connection is closed already.
+        let _ = stream.shutdown(how);
+    }
+}
+
+/// What has been written.
+#[derive(Debug, Default)]
+struct Counts {
+    connections: usize,
+    events: usize,
+    missed: u64,
+    /// The beginning of a line whose end has not come.
+    partial: Vec<u8>,
+}
+
+impl Counts {
+    fn take(&mut self, piece: &[u8]) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(part);
+            if self.partial.last() == Some(&b'\n') {
+                let line = std::mem::take(&mut self.partial);
+                self.line(&line);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let has = |text: &[u8]| line.windows(text.len()).any(|it| it == text);
+        // All that is in a line but these is numbers and names.
+        self.events += usize::from(has(b"\"data\":{"));
+        self.connections += usize::from(has(b"\"tcp:connection_started\""));
+        if has(b"\"tcp:events_missed\"") {
+            let digits = line
+                .split(|byte| !byte.is_ascii_digit())
+                .rfind(|it| !it.is_empty());
+            let number =
+                digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+            self.missed += number.unwrap_or(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("5 m"), Ok(Duration::from_secs(300)));
+        for wrong in ["", "s", "0s", "-1s", "5d", "99999999999999999999s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_however_they_are_cut() {
+        let text = "\u{1e}{\"time\":0,\"name\":\"tcp:connection_started\",\"data\":{}}\n\
+                    \u{1e}{\"time\":1,\"name\":\"tcp:events_missed\",\"data\":{\"count\":17}}\n\u{1e}{\"ti";
+        for size in [1, 7, 1_000] {
+            let mut counts = Counts::default();
+            text.as_bytes()
+                .chunks(size)
+                .for_each(|piece| counts.take(piece));
+            assert_eq!(
+                (counts.connections, counts.events, counts.missed),
+                (1, 2, 17)
+            );
+            assert_eq!(counts.partial, b"\x1e{\"ti");
+        }
+    }
+}

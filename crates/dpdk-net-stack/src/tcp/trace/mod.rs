@@ -1,0 +1,269 @@
+//! Traces of connections: what a few connections do, event by event, for whoever wants to see it.
+//!
+//! A traced connection is marked by a flag with which it never is [calm](super::fast), so that the short way of all others is
+//! as it would be without this; on the long way they are asked for the flag. What is recorded waits in the trace, up to a
+//! bound, until its owner takes it; what there is no room for is counted and told. Everything is recorded from outside:
+//! segments as they come and go, and what became of the connection by comparing its figures with the last ones.
+
+mod event;
+mod filter;
+mod qlog;
+mod record;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use slotmap::{SlotMap, new_key_type};
+
+use super::flow::{Flow, FlowFlags};
+use super::table::FlowRef;
+use super::{Tcp, TcpState};
+use crate::error::Error;
+use crate::event::TcpId;
+use crate::time::Instant;
+
+pub use event::{
+    CloseReason, DropReason, ReceivedSegment, SackBlocks, SentSegment, TraceData, TraceEnd,
+    TraceEvent, TraceMetrics, TraceStart, TraceTimer,
+};
+pub use filter::{TraceBudget, TraceFilter};
+pub use qlog::{QlogConnection, qlog_header};
+pub(crate) use record::Trace;
+
+new_key_type! {
+    /// A trace of a connection of one stack.
+    pub struct TraceId;
+    /// A standing order to trace new connections of one stack.
+    pub struct TraceWatchId;
+}
+
+/// Connections traced at a time, of one stack.
+pub const MAX_TRACES: usize = 256;
+/// Standing orders at a time.
+const MAX_WATCHES: usize = 16;
+/// Events that a trace may hold until they are taken: 5 MiB.
+pub const MAX_TRACE_EVENTS: usize = 65_536;
+
+/// A standing order to trace connections that come into being.
+#[derive(Debug)]
+struct Watch {
+    filter: TraceFilter,
+    budget: TraceBudget,
+    events: usize,
+    /// Traces begun that the owner does not know of yet; no more than there can be traces.
+    begun: VecDeque<TraceId>,
+}
+
+/// All traces of a stack.
+#[derive(Debug, Default)]
+pub(crate) struct Traces {
+    all: SlotMap<TraceId, Trace>,
+    watches: SlotMap<TraceWatchId, Watch>,
+}
+
+impl Traces {
+    /// Whether new connections are of interest to anybody.
+    #[inline]
+    pub(super) fn is_watching(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    /// The trace of a connection that has the flag.
+    #[cold]
+    pub(super) fn of(&mut self, flow: &Flow) -> Option<&mut Trace> {
+        self.all.get_mut(flow.rare.as_ref()?.trace?)
+    }
+}
+
+impl Tcp {
+    /// Begins a trace of a connection.
+    fn begin_trace(&mut self, now: Instant, id: TcpId, events: usize) -> Result<TraceId, Error> {
+        let flow = self.flows.get_mut(id).ok_or(Error::UnknownSocket)?;
+        if matches!(flow.state, TcpState::Closed | TcpState::TimeWait) {
+            return Err(Error::NotConnected);
+        }
+        if flow.has(FlowFlags::TRACED) {
+            return Err(Error::AddrInUse);
+        }
+        if self.traces.all.len() >= MAX_TRACES {
+            return Err(Error::NoBufferSpace);
+        }
+        let events = events.clamp(1, MAX_TRACE_EVENTS);
+        let trace = Trace::begin(now, flow, &self.settings, events);
+        let trace = self.traces.all.insert(trace);
+        flow.flags |= FlowFlags::TRACED;
+        flow.rare().trace = Some(trace);
+        Ok(trace)
+    }
+
+    /// A connection has come into being: whoever waits for such has it traced.
+    #[cold]
+    pub(super) fn watch(&mut self, now: Instant, id: TcpId) {
+        let Some(flow) = self.flows.get(id) else {
+            return;
+        };
+        let (local, peer) = (flow.key.local(), flow.key.remote());
+        let waits = |watch: &Watch| watch.filter.matches(local, peer) && watch.budget.take();
+        let mut watches = self.traces.watches.iter();
+        let Some((watch, it)) = watches.find(|(_, watch)| waits(watch)) else {
+            return;
+        };
+        let events = it.events;
+        let begun = self.begin_trace(now, id, events);
+        if let Some(watch) = self.traces.watches.get_mut(watch) {
+            match begun {
+                Ok(trace) => watch.begun.push_back(trace),
+                Err(_) => watch.budget.give_back(),
+            }
+        }
+    }
+
+    /// Ends the trace of a connection, if there is one.
+    pub(super) fn end_trace(&mut self, now: Instant, id: TcpId, end: TraceEnd) {
+        let Some(flow) = self.flows.as_it_is(id) else {
+            return;
+        };
+        if !flow.has(FlowFlags::TRACED) {
+            return;
+        }
+        if let Some(trace) = self.traces.of(flow) {
+            trace.observe(now, flow, &self.settings);
+            trace.end(now, end);
+        }
+        flow.flags.remove(FlowFlags::TRACED);
+        flow.rare().trace = None;
+    }
+
+    /// Records what has become of a connection since the last time.
+    #[cold]
+    pub(super) fn observe(&mut self, now: Instant, id: TcpId) {
+        if let Some(flow) = self.flows.as_it_is(id)
+            && let Some(trace) = self.traces.of(flow)
+        {
+            trace.observe(now, flow, &self.settings);
+        }
+    }
+
+    /// Records something that happened to a connection.
+    pub(super) fn record(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        data: impl FnOnce(&Flow) -> TraceData,
+    ) {
+        if let Some(flow) = self.flows.as_it_is(id)
+            && flow.has(FlowFlags::TRACED)
+            && let Some(trace) = self.traces.of(flow)
+        {
+            trace.push(now, data(flow));
+        }
+    }
+
+    pub(crate) fn trace(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        events: usize,
+    ) -> Result<TraceId, Error> {
+        self.held(id)?;
+        self.begin_trace(now, id, events)
+    }
+
+    /// Begins traces of connections that there are.
+    pub(crate) fn trace_present(
+        &mut self,
+        now: Instant,
+        filter: &TraceFilter,
+        budget: &TraceBudget,
+        events: usize,
+    ) -> Vec<TraceId> {
+        let mut begun = Vec::new();
+        if budget.left() == 0 {
+            return begun;
+        }
+        let wanted = |flow: &Flow| {
+            filter.matches(flow.key.local(), flow.key.remote()) && !flow.has(FlowFlags::TRACED)
+        };
+        let all = self.flows.keys().zip(self.flows.values());
+        let ids: Vec<TcpId> = all
+            .filter(|(_, flow)| wanted(flow))
+            .map(|(id, _)| id)
+            .take(MAX_TRACES)
+            .collect();
+        for id in ids {
+            if !budget.take() {
+                break;
+            }
+            match self.begin_trace(now, id, events) {
+                Ok(trace) => begun.push(trace),
+                Err(_) => budget.give_back(),
+            }
+        }
+        begun
+    }
+
+    pub(crate) fn trace_new(
+        &mut self,
+        filter: TraceFilter,
+        budget: TraceBudget,
+        events: usize,
+    ) -> Result<TraceWatchId, Error> {
+        if self.traces.watches.len() >= MAX_WATCHES {
+            return Err(Error::NoBufferSpace);
+        }
+        Ok(self.traces.watches.insert(Watch {
+            filter,
+            budget,
+            events,
+            begun: VecDeque::new(),
+        }))
+    }
+
+    pub(crate) fn next_begun(&mut self, watch: TraceWatchId) -> Option<TraceId> {
+        self.traces.watches.get_mut(watch)?.begun.pop_front()
+    }
+
+    pub(crate) fn stop_watch(&mut self, now: Instant, watch: TraceWatchId) {
+        if let Some(watch) = self.traces.watches.remove(watch) {
+            for trace in watch.begun {
+                self.stop_trace(now, trace);
+            }
+        }
+    }
+
+    pub(crate) fn trace_ends(&self, trace: TraceId) -> Option<(SocketAddr, SocketAddr)> {
+        Some(self.traces.all.get(trace)?.ends())
+    }
+
+    /// Takes what has been recorded; `false` if there is and will be nothing more.
+    pub(crate) fn take_trace(&mut self, trace: TraceId, events: &mut Vec<TraceEvent>) -> bool {
+        events.clear();
+        let Some(found) = self.traces.all.get_mut(trace) else {
+            return false;
+        };
+        let goes_on = found.take(events);
+        if !goes_on {
+            self.traces.all.remove(trace);
+        }
+        goes_on
+    }
+
+    /// Forgets a trace.
+    pub(crate) fn stop_trace(&mut self, now: Instant, trace: TraceId) {
+        let Some(found) = self.traces.all.get(trace) else {
+            return;
+        };
+        let key = found.key();
+        if let Some(FlowRef::Conn(id)) = self.lookup(&key)
+            && let Some(flow) = self.flows.get(id)
+            && flow
+                .rare
+                .as_ref()
+                .is_some_and(|rare| rare.trace == Some(trace))
+        {
+            self.end_trace(now, id, TraceEnd::Stopped);
+        }
+        self.traces.all.remove(trace);
+    }
+}

@@ -53,7 +53,7 @@ counters! {
         timer_runs,
         /// Wakers woken.
         wakes,
-        /// Frames captured, one by two captures counted twice: see [`capture`](crate::capture).
+        /// Frames captured; one that two captures take counts twice.
         captured,
         /// Frames to be captured that were lost, as there was no room for them.
         capture_lost,

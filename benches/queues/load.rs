@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use dpdk_net::capture::{Capture, CaptureConfig};
 use dpdk_net::net::{TcpListener, TcpStream};
 use dpdk_net::{Handle, Reactor, Worker, WorkerConfig};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,7 @@ pub(crate) struct Running {
     worker: Worker,
     /// Of all workers, of both sides.
     handles: Vec<Handle>,
+    servers: Vec<Handle>,
     streams: Vec<(Handle, TcpStream)>,
 }
 
@@ -86,6 +88,7 @@ impl Running {
         }
         let servers: Vec<Handle> = worker.handles().cloned().collect();
         let all = handles.iter().chain(&servers).cloned().collect();
+        let listening = servers.clone();
         let opening = async {
             let at = SocketAddr::from(([198, 18, 0, SERVER], PORT));
             for handle in servers {
@@ -107,8 +110,14 @@ impl Running {
         Ok(Self {
             worker,
             handles: all,
+            servers: listening,
             streams,
         })
+    }
+
+    /// Has all queues of the servers captured, for as long as what is returned lives. Nobody reads.
+    pub(crate) fn capture(&self, config: CaptureConfig) -> anyhow::Result<Capture> {
+        Ok(Capture::of_handles("server", &self.servers, config)?)
     }
 
     /// Packets that were handed over until now.

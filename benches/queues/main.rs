@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use dpdk_net::capture::{CaptureConfig, Filter, Instruction, Program};
 use dpdk_net_bench::{Report, callgrind, median};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,51 @@ struct Traffic {
     connections: usize,
     /// Requests, or KiB.
     amount: usize,
+    capture: Option<Capturing>,
+}
+
+/// What of the server's frames is captured.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Capturing {
+    /// A filter looks at each and takes none.
+    Nothing,
+    /// The first 96 bytes of each.
+    Heads,
+    /// All, with a filter that takes each.
+    Whole,
+}
+
+impl Capturing {
+    /// "udp" and "tcp", over IPv4 alone, as tcpdump compiles them.
+    fn config(self) -> anyhow::Result<CaptureConfig> {
+        let protocol = match self {
+            Self::Nothing => 17,
+            Self::Heads | Self::Whole => 6,
+        };
+        let program = [
+            (0x28, 0, 0, 12),
+            (0x15, 0, 3, 0x800),
+            (0x30, 0, 0, 23),
+            (0x15, 0, 1, protocol),
+            (0x06, 0, 0, 65_535),
+            (0x06, 0, 0, 0),
+        ];
+        let program = program.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+        let filter = Filter {
+            text: String::new(),
+            program: Program::new(&program)?,
+        };
+        let mut config = CaptureConfig {
+            filter: Some(filter),
+            // Nobody reads: all has to fit.
+            buffer: 64 * 1024 * 1024,
+            ..CaptureConfig::default()
+        };
+        if let Self::Heads = self {
+            config.snaplen = 96;
+        }
+        Ok(config)
+    }
 }
 
 /// Connections of a thread.
@@ -100,6 +146,7 @@ fn main() -> anyhow::Result<()> {
     bench.strays()?;
     bench.alone()?;
     bench.cores()?;
+    bench.captures()?;
     bench.pieces()
 }
 
@@ -136,6 +183,8 @@ impl Traffic {
             std::mem::take(&mut client.workers),
         );
         let running = Running::start(servers, clients, self.kind, self.connections)?;
+        let capture = self.capture.map(Capturing::config).transpose()?;
+        let _capture = capture.map(|config| running.capture(config)).transpose()?;
         let model = || server.wire.time() + client.wire.time();
         let before = model();
         let amount = match self.kind {
@@ -273,6 +322,7 @@ impl Bench {
             kind,
             connections,
             amount,
+            capture: None,
         };
         let echo = |spreading| traffic(spreading, Kind::Echo, CONNECTIONS, 1_000_000);
         self.compare(
@@ -305,6 +355,7 @@ impl Bench {
             kind: Kind::Echo,
             connections: CONNECTIONS,
             amount: 1_000_000,
+            capture: None,
         };
         self.compare(
             [
@@ -365,11 +416,50 @@ impl Bench {
                 kind: Kind::Echo,
                 connections: CONNECTIONS,
                 amount: 20_000,
+                capture: None,
             });
             let all = self.count(traffic, load::MEASURED, None)?;
             let server = self.count(traffic, load::MEASURED, Some(load::GENERATE))?;
             let row = "the load's share of a thread's instructions";
             self.report.row(row, 100.0 * (all - server) / all, "%");
+        }
+        Ok(())
+    }
+
+    /// What a worker executes for a request, itself and its driver, while its frames are captured.
+    fn captures(&self) -> anyhow::Result<()> {
+        if !self.instructions {
+            return Ok(());
+        }
+        let count = |capture| {
+            let amount = 20_000 / self.scale;
+            let traffic = Case::Traffic(Traffic {
+                queues: 1,
+                peers: 0,
+                spreading: Spreading::Direct,
+                kind: Kind::Echo,
+                connections: CONNECTIONS,
+                amount: amount.max(CONNECTIONS),
+                capture,
+            });
+            let server = self.count(traffic, load::MEASURED, Some(load::GENERATE))?;
+            anyhow::Ok(server / amount.max(CONNECTIONS) as f64)
+        };
+        let (named, none) = ("echo, nobody captures", count(None)?);
+        self.report.row(named, none, "instr/request");
+        for (name, capture) in [
+            (
+                "echo, a capture whose filter takes nothing",
+                Capturing::Nothing,
+            ),
+            (
+                "echo, a capture of 96 bytes of each frame",
+                Capturing::Heads,
+            ),
+            ("echo, a capture of all of each frame", Capturing::Whole),
+        ] {
+            let with = count(Some(capture))?;
+            self.report.versus(name, with, "instr/request", named, none);
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ const BUILD: &[Package] = &[
         "bindgen reads DPDK's headers with its built-in ones",
     ),
     package("libclang-dev", "the parser that bindgen loads"),
+    package("libpcap-dev", "compiles the filters of `dpdk-net capture`"),
     package(
         "iproute2",
         "`ip` gives the kernel's side of a virtual device its addresses",
@@ -59,6 +60,7 @@ const TEST: &[Package] = &[
     package("iputils-ping", "ICMP and ICMPv6 echo"),
     package("openssl", "digests, certificates"),
     package("tcpdump", "what is on the wire"),
+    package("tshark", "reads what `dpdk-net capture` writes"),
     package("ethtool", "offloads of the kernel's end of a veth pair"),
     package("socat", "TCP and UDP peers with odd habits"),
     package("python3", "HTTP server that an example fetches from"),

@@ -4,6 +4,7 @@
 //! code: 0 when all went well, 1 for what the machine or the network refused, 2 for a mistake on the command line.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod completions;
 mod configured;
 mod demo;
@@ -67,6 +68,7 @@ enum Command {
     Run(configured::RunArgs),
     Check(configured::CheckArgs),
     Schema(configured::SchemaArgs),
+    Capture(Box<capture::CaptureArgs>),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Ss(Box<ss::SsArgs>),
@@ -105,6 +107,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => configured::serve(&args, cli.color),
         Command::Check(args) => configured::check(&args, cli.color).map(|()| ExitCode::SUCCESS),
         Command::Schema(args) => configured::schema(&args).map(|()| ExitCode::SUCCESS),
+        Command::Capture(args) => capture::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => {
             devices::run(&args, cli.color.paint()).map(|()| ExitCode::SUCCESS)
         }

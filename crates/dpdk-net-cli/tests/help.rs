@@ -3,11 +3,12 @@
 use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dpdk-net");
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "demo",
     "run",
     "check",
     "schema",
+    "capture",
     "devices",
     "doctor",
     "ss",

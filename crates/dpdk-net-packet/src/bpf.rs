@@ -65,6 +65,12 @@ pub enum BpfError {
         /// The word.
         word: u32,
     },
+    /// It loads from where the kernel has its extensions, as the index of the interface.
+    #[error("instruction {index}: what it loads is of the kernel alone")]
+    Extension {
+        /// Which instruction.
+        index: usize,
+    },
     /// It divides by zero, or shifts by more than a word has bits.
     #[error("instruction {index}: {k} can't be divided or shifted by")]
     BadOperand {
@@ -77,6 +83,9 @@ pub enum BpfError {
     #[error("the program does not end with a return")]
     NoReturn,
 }
+
+/// Offsets from here on are the kernel's extensions: `SKF_AD_OFF`.
+const EXTENSIONS: u32 = -0x1000_i32 as u32;
 
 /// How much a load takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +312,7 @@ fn verify(index: usize, instruction: Instruction, count: usize) -> Result<Op, Bp
         }
     };
     match (class, code & !0x07) {
+        (0x00, 0x20 | 0x28 | 0x30) if k >= EXTENSIONS => Err(BpfError::Extension { index }),
         (0x00, 0x20) => Ok(Op::Load(Width::Word, k)),
         (0x00, 0x28) => Ok(Op::Load(Width::Half, k)),
         (0x00, 0x30) => Ok(Op::Load(Width::Byte, k)),

@@ -54,6 +54,7 @@ mod affinity;
 pub mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
+pub mod capture;
 #[cfg(feature = "control")]
 pub mod control;
 mod device;

@@ -37,6 +37,7 @@ use slotmap::{Key, SecondaryMap};
 use tokio::runtime::RuntimeMetrics;
 use tokio::task::coop;
 
+use crate::capture::Tap;
 use crate::error::{io_error, worker_gone};
 use crate::events;
 use crate::stats::{WorkerCounters, WorkerDistributions, WorkerThread};
@@ -69,6 +70,8 @@ pub(crate) struct State {
     pub(crate) ended: bool,
     /// The worker is ending: no connection comes here any more.
     pub(crate) closing: bool,
+    /// What is to be captured from the worker's next turn on. It looks whether it still is where there are any, or none.
+    pub(crate) taps: Option<Vec<Tap>>,
     tcp: SecondaryMap<TcpId, SocketWakers>,
     listeners: SecondaryMap<ListenerId, SocketWakers>,
     udp: SecondaryMap<UdpId, SocketWakers>,
@@ -103,6 +106,7 @@ impl Shard {
                 given_up: 0,
                 ended: false,
                 closing: false,
+                taps: None,
                 tcp: SecondaryMap::new(),
                 listeners: SecondaryMap::new(),
                 udp: SecondaryMap::new(),
@@ -159,9 +163,25 @@ impl State {
         }
     }
 
+    /// Has frames captured; `false` where the worker has ended.
+    pub(crate) fn tap(&mut self, tap: Tap) -> bool {
+        self.look_at_taps();
+        let taps = self.taps.as_mut().map(|taps| taps.push(tap));
+        taps.is_some()
+    }
+
+    /// Has the worker let go of what nobody captures any more.
+    pub(crate) fn look_at_taps(&mut self) {
+        if !self.ended {
+            let taps = self.taps.get_or_insert_default();
+            taps.retain(|tap| !tap.is_over());
+        }
+    }
+
     /// Marks the end of the worker: everybody who waits is woken and finds that out.
     pub(crate) fn end(&mut self, out: &mut Vec<Waker>) {
         self.ended = true;
+        self.taps = None;
         let all = Readiness::all();
         self.tcp.values_mut().for_each(|w| w.take(all, out));
         self.udp.values_mut().for_each(|w| w.take(all, out));

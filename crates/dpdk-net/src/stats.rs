@@ -53,6 +53,12 @@ counters! {
         timer_runs,
         /// Wakers woken.
         wakes,
+        /// Frames captured; one that two captures take counts twice.
+        captured,
+        /// Frames to be captured that were lost, as there was no room for them.
+        capture_lost,
+        /// Frames that a capture's filter did not take.
+        capture_filtered,
         /// Time of the turns in which something came, went or was due, tasks that ran after them included.
         busy: Cycles,
         /// Time of the other turns, tasks that ran after them and idling included.

@@ -144,12 +144,12 @@ impl Reactor {
         let now = Instant::from_nanos(self.clock.at(cycles));
         let heard = events::are_wanted();
         let mut reports = None;
-        let due;
+        let (due, tapped);
         {
             let mut guard = self.shard.lock();
             let state = &mut *guard;
             let before = std::mem::replace(&mut state.now, now);
-            let (frames, output) = self.device.parts();
+            let (frames, output, mut watch) = self.device.parts();
             // What tasks wrote since the last turn goes first, what came in after it: an answer is written
             // before the next turn, so it leaves together with the ACK and its connection is asked once.
             let produced = state.stack.poll_transmit(now, output);
@@ -159,13 +159,19 @@ impl Reactor {
             {
                 others.ingest(&mut state.stack, now);
             }
-            if received > 0 {
-                state.stack.ingest(now, frames);
+            match &mut watch {
+                None if received > 0 => state.stack.ingest(now, frames),
+                None => {}
+                Some(watch) => watch.ingest(&mut state.stack, now, frames, |stack, first| {
+                    if let Some(others) = &mut self.hand_over {
+                        others.note(stack, first);
+                    }
+                }),
             }
             if let Some(others) = &mut self.hand_over {
                 if received > 0 {
                     others.count_loads(frames);
-                    others.note(&mut state.stack);
+                    others.note(&mut state.stack, 0);
                 }
                 others.exchange_news(&mut state.stack, now);
                 let counts = others.take_counts();
@@ -179,12 +185,16 @@ impl Reactor {
                 state.stack.handle_timeout(now);
             }
             state.collect_wakers(&mut self.wake);
+            tapped = state.taps.is_some();
             state.stack.want_reports(heard);
             if state.stack.has_reports() {
                 reports = Some(state.stack.take_reports());
             }
 
             let worker = &mut state.worker;
+            if let Some(watch) = watch {
+                watch.count(worker);
+            }
             let counts = output.take_counts();
             let busy = received + taken > 0 || produced > 0 || due;
             worker.turns += 1;
@@ -223,6 +233,9 @@ impl Reactor {
                 state.stack.set_tx_checksum_offload(offload);
             }
         }
+        if tapped {
+            self.change_taps();
+        }
         let sent = self.device.transmit(now.as_nanos());
         if let Some(reports) = reports {
             events::tell(reports, self.queue);
@@ -241,6 +254,13 @@ impl Reactor {
         }
         self.wake_all();
         received + taken > 0 || sent > 0 || due
+    }
+
+    /// Has captures begin and end.
+    #[cold]
+    fn change_taps(&mut self) {
+        let taps = self.shard.lock().taps.take();
+        self.device.watch(taps.unwrap_or_default(), self.clock);
     }
 
     /// Sends what the stack has, until a turn sent nothing more or the TX ring stands still.

@@ -44,7 +44,7 @@ fn loads_are_in_network_order_and_end_the_program_where_they_are_outside() {
         of(0x20, 0, 0, 2),
         of(0x28, 0, 0, 4),
         of(0x30, 0, 0, 5),
-        of(0x30, 0, 0, u32::MAX),
+        of(0x30, 0, 0, 0xffff_efff),
         of(0xb1, 0, 0, 5),
     ] {
         // Something to return if it went on.
@@ -149,6 +149,10 @@ fn what_is_no_program_is_refused() {
             BpfError::BadJump { index: 0 },
             "{jump:?}"
         );
+    }
+    for code in [0x20, 0x28, 0x30] {
+        let inbound = of(code, 0, 0, 0xffff_f004);
+        assert_eq!(refused(&[inbound, ALL]), BpfError::Extension { index: 0 });
     }
     for code in [0x60, 0x61, 0x02, 0x03] {
         let bad = BpfError::BadWord { index: 1, word: 16 };

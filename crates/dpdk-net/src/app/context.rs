@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::addressing::Gathered;
 use super::listeners::Listeners;
+use crate::capture::{Capture, CaptureConfig, CaptureError, Target};
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::metrics::{Collector, Reading, Registry, Source};
@@ -327,6 +328,26 @@ impl Context {
     /// Which of the port's offloads are on, and why others are not.
     pub fn offloads(&self) -> Offloads {
         self.inner.shared.port.offloads()
+    }
+
+    /// Begins a capture of this port's queues: see [`capture`](crate::capture).
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn capture(&self, config: CaptureConfig) -> Result<Capture, CaptureError> {
+        let queues = (0..).zip(self.handles());
+        let targets = queues.map(|(queue, handle)| self.target(queue, handle));
+        Capture::start(targets.collect(), config)
+    }
+
+    /// One of the port's queues, as it may be captured.
+    pub(super) fn target(&self, queue: u16, handle: &Handle) -> Target {
+        Target {
+            port: self.port_name().to_owned(),
+            device: self.port().name().to_owned(),
+            queue,
+            handle: handle.clone(),
+        }
     }
 
     /// Traces connections of all queues of this port.

@@ -49,6 +49,8 @@ fn figures(stats: &ShardStats) -> Vec<(&'static str, u64)> {
         ("tx_ring_full", worker.tx_ring_full),
         ("handed_over", worker.handed_over),
         ("taken_over", stack.frames.strays_taken),
+        ("captured", worker.captured),
+        ("capture_lost", worker.capture_lost),
         ("connections", stats.tcp_connections as u64),
         ("orphans", stats.tcp_orphans as u64),
         ("tcp_active_opens", stack.tcp.active_opens),

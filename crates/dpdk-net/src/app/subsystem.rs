@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dpdk_net_config::{Changes, File};
 
 use super::Context;
+use crate::capture::{Capture, CaptureConfig, CaptureError};
 use crate::metrics::Registry;
 use crate::trace::{ConnectionTracer, TraceOptions};
 
@@ -134,6 +135,16 @@ impl Application {
     #[cfg(feature = "config")]
     pub(super) fn set_file(&self, file: Arc<File>) {
         *self.file.write() = Some(file);
+    }
+
+    /// Begins a capture of all queues of all ports: see [`capture`](crate::capture).
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn capture(&self, config: CaptureConfig) -> Result<Capture, CaptureError> {
+        let targets = self.contexts.iter();
+        let targets = targets.map(|context| context.target(context.queue(), context.handle()));
+        Capture::start(targets.collect(), config)
     }
 
     /// Traces connections of all queues of all ports.

@@ -12,7 +12,9 @@ mod abilities;
 mod memory;
 mod output;
 mod transmit;
+mod watched;
 
+use dpdk_net_rte::tsc::TscClock;
 use dpdk_net_rte::{Mempool, QueuePair, RxBatch, RxMbuf, RxQueue};
 use dpdk_net_stack::TxMemory;
 
@@ -21,6 +23,7 @@ pub use self::memory::SendMemory;
 pub(crate) use self::output::Output;
 use self::transmit::Sender;
 pub use self::transmit::Transmit;
+use crate::capture::{Tap, Watch};
 use crate::error::Error;
 
 /// Frames a burst, received and sent.
@@ -132,10 +135,19 @@ impl Device {
         received.packets
     }
 
-    /// The received frames, and the sink for what is to be sent.
+    /// The received frames, the sink for what is to be sent, and who watches both.
     #[inline]
-    pub(crate) fn parts(&mut self) -> (&[RxMbuf], &mut Output) {
-        (self.received.as_slice(), &mut self.output)
+    pub(crate) fn parts(&mut self) -> (&[RxMbuf], &mut Output, Option<&mut Watch>) {
+        let watch = self.sender.tx.watch.as_deref_mut();
+        (self.received.as_slice(), &mut self.output, watch)
+    }
+
+    /// Has these watch from now on, and lets those go that have enough.
+    #[cold]
+    pub(crate) fn watch(&mut self, taps: Vec<Tap>, clock: TscClock) {
+        let watch = &mut self.sender.tx.watch;
+        let mut all = watch.take().unwrap_or_else(|| Box::new(Watch::new(clock)));
+        *watch = all.change(taps).then_some(all);
     }
 
     /// The received frames, to be taken, and the pool for copies of some.

@@ -17,6 +17,7 @@ use dpdk_net_rte::{Mbuf, TxBatch, TxMbuf, TxQueue};
 use super::BURST;
 use super::abilities::VLAN_TAG;
 use super::output::{Output, finish};
+use super::watched::Watched;
 
 /// What sends frames: the TX queue of a port, or something in front of one that looks at them, counts, or breaks things to see
 /// what happens.
@@ -61,7 +62,7 @@ const MORE_DESCRIPTORS: usize = 2;
 
 /// A TX queue, and what has to be sent before anything else.
 pub(super) struct Sender {
-    tx: Box<dyn Transmit>,
+    pub(super) tx: Watched,
     /// What goes before the output's batch, in order: frames made in software of ones that the driver did not take, and what
     /// was in front of those.
     first: VecDeque<TxMbuf>,
@@ -132,7 +133,7 @@ impl Evidence {
 
     /// Offers frames to the driver. Taking one is evidence to the contrary.
     #[inline]
-    fn burst(&mut self, tx: &mut dyn Transmit, batch: &mut TxBatch<BURST>) -> usize {
+    fn burst(&mut self, tx: &mut Watched, batch: &mut TxBatch<BURST>) -> usize {
         if self.is_empty() {
             return tx.burst(batch);
         }
@@ -150,7 +151,7 @@ impl Evidence {
 impl Sender {
     pub(super) fn new(tx: Box<dyn Transmit>) -> Self {
         Sender {
-            tx,
+            tx: Watched::new(tx),
             first: VecDeque::new(),
             offered: TxBatch::new(),
             waits_since: None,
@@ -179,7 +180,7 @@ impl Sender {
         if output.asks && !self.prepare(output) {
             return sent + self.send_first(output, nanos);
         }
-        let taken = self.evidence.burst(&mut *self.tx, &mut output.unsent);
+        let taken = self.evidence.burst(&mut self.tx, &mut output.unsent);
         sent += taken;
         self.prepared = self.prepared.saturating_sub(taken);
         if output.unsent.is_empty() {
@@ -243,7 +244,7 @@ impl Sender {
                 self.waits_since = None;
                 return sent;
             }
-            let taken = self.evidence.burst(&mut *self.tx, &mut self.offered);
+            let taken = self.evidence.burst(&mut self.tx, &mut self.offered);
             sent += taken;
             if !self.offered.is_empty() {
                 output.counts.ring_full += 1;

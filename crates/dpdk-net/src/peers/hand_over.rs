@@ -74,10 +74,15 @@ impl HandOver {
         self.taken.clear();
     }
 
-    /// Notes what of the batch that the stack has just been given is others'.
+    /// Notes what of the frames that the stack has just been given is others'; the first of these was number `first` of the burst.
     #[inline]
-    pub(crate) fn note(&mut self, stack: &mut Stack) {
-        self.strays.extend(stack.strays());
+    pub(crate) fn note(&mut self, stack: &mut Stack, first: usize) {
+        self.strays.extend(stack.strays().map(|mut stray| {
+            if let StrayFrame::Given(at) = &mut stray.frame {
+                *at += first;
+            }
+            stray
+        }));
     }
 
     /// Counts what came from the NIC for the rebalancer, if there is one.

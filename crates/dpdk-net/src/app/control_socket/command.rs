@@ -35,6 +35,7 @@ pub(super) struct Command {
 
 /// All commands, by their names.
 pub(super) const COMMANDS: &[Command] = &[
+    commands::capture::CAPTURE,
     #[cfg(feature = "config")]
     commands::config::CONFIG,
     commands::help::HELP,

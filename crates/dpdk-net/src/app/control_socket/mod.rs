@@ -35,6 +35,9 @@ const CONNECTIONS: usize = 16;
 /// How long a connection may be silent, and an answer may take to be read.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long captures have at the end of the application.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
+
 /// The socket, while the application runs.
 #[derive(Debug)]
 pub(super) struct ControlSocket {
@@ -67,6 +70,8 @@ impl Subsystem for ControlSocket {
 
     fn stop(&mut self) -> SubsystemFuture<'_> {
         Box::pin(async {
+            // The workers have ended, and with them what is captured: it only has to be written.
+            crate::capture::all_ended(LAST_FRAMES).await;
             if std::mem::take(&mut self.bound) {
                 std::fs::remove_file(&self.path)?;
             }

@@ -1,5 +1,6 @@
 //! The commands, one noun a file.
 
+pub(super) mod capture;
 #[cfg(feature = "config")]
 pub(super) mod config;
 pub(super) mod help;

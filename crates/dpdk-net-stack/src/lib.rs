@@ -76,10 +76,13 @@ pub use steer::{Binding, MAX_WORKERS, Steering, SteeringStats, SteeringTable, Wo
 pub use strays::{Stray, StrayFrame};
 pub use tcp::cc::Algorithm as CongestionAlgorithm;
 pub use tcp::info::{CaState, TcpConnection, TcpInfo};
+pub use tcp::listener::HalfId;
 pub use tcp::listener::ListenerInfo;
+pub use tcp::minisock::{TcpMinisocket, TcpTimer, TcpTimerKind};
 pub use tcp::parcel::{ImportError, TcpParcel};
 pub use tcp::report::{Reports, TcpReport, TcpReported, TcpTotals};
 pub use tcp::sockopt::{TcpOption, TcpOptions};
+pub use tcp::time_wait::TimeWaitId;
 pub use tcp::trace::{
     CloseReason, DropReason, MAX_TRACE_EVENTS, MAX_TRACES, QlogConnection, ReceivedSegment,
     SackBlocks, SentSegment, TraceBudget, TraceData, TraceEnd, TraceEvent, TraceFilter, TraceId,

@@ -100,7 +100,6 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// The deadline of a timer, rounded up to a tick.
-    #[cfg(test)]
     pub(crate) fn deadline(&self, id: TimerId) -> Option<Instant> {
         let node = &self.nodes[id.0 as usize];
         (node.place != UNARMED).then(|| Instant::from_nanos(node.deadline << TICK_SHIFT))

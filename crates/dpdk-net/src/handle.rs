@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use dpdk_net_stack::{
-    ListenerInfo, NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo, UdpId, UdpSocketInfo,
+    HalfId, ListenerInfo, NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo, TcpMinisocket,
+    TimeWaitId, UdpId, UdpSocketInfo,
 };
 
 use crate::error::{Error, worker_gone};
@@ -134,6 +135,25 @@ impl Handle {
     /// [`Stack::tcp_infos`](dpdk_net_stack::Stack::tcp_infos).
     pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
         self.with(|state| state.stack.tcp_infos(after, most))
+    }
+
+    /// Handshakes that listeners have not complete yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    pub fn tcp_half_open_infos(
+        &self,
+        after: Option<HalfId>,
+        most: usize,
+    ) -> Vec<(HalfId, TcpMinisocket)> {
+        self.with(|state| state.stack.tcp_half_open_infos(after, most))
+    }
+
+    /// Connections in TIME-WAIT that the application has let go of, a page at a time as [`tcp_infos`](Self::tcp_infos) has
+    /// connections.
+    pub fn tcp_time_wait_infos(
+        &self,
+        after: Option<TimeWaitId>,
+        most: usize,
+    ) -> Vec<(TimeWaitId, TcpMinisocket)> {
+        self.with(|state| state.stack.tcp_time_wait_infos(after, most))
     }
 
     /// All TCP listeners of the shard.

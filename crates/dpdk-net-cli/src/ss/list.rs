@@ -15,6 +15,7 @@ pub(super) struct Socket {
     local: String,
     peer: String,
     queue: String,
+    timer: Option<String>,
     info: Option<Value>,
 }
 
@@ -25,6 +26,8 @@ pub(super) struct Show {
     pub(super) kinds: bool,
     pub(super) header: bool,
     pub(super) info: bool,
+    /// Which timer runs.
+    pub(super) timers: bool,
     pub(super) memory: bool,
     /// Rates as numbers.
     pub(super) exact: bool,
@@ -54,6 +57,7 @@ impl Socket {
             peer: socket["peer"].as_str().unwrap_or(any).to_owned(),
             local,
             queue: format!("{}/{}", text("port"), number("queue")),
+            timer: timer(&socket["timer"]),
             info: socket.get("info").cloned(),
         }
     }
@@ -89,7 +93,7 @@ pub(super) fn text(sockets: &[Socket], show: Show) -> String {
         }
     }
     let mut text = String::new();
-    let mut line = |cells: [&str; 6], more: &str| {
+    let mut line = |cells: [&str; 6], behind: &str, more: &str| {
         let mut line = String::new();
         for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
             match index {
@@ -99,6 +103,7 @@ pub(super) fn text(sockets: &[Socket], show: Show) -> String {
                 _ => drop(write!(line, "{cell:<width$} ")),
             }
         }
+        line.push_str(behind);
         text.push_str(line.trim_end());
         text.push('\n');
         if !more.is_empty() {
@@ -106,7 +111,7 @@ pub(super) fn text(sockets: &[Socket], show: Show) -> String {
         }
     };
     if show.header {
-        line(header, "");
+        line(header, "", "");
     }
     for (socket, row) in sockets.iter().zip(&rows) {
         let mut more = Vec::new();
@@ -122,9 +127,33 @@ pub(super) fn text(sockets: &[Socket], show: Show) -> String {
                 ));
             }
         }
-        line(row.each_ref().map(String::as_str), &more.join(" "));
+        let timer = socket.timer.as_deref().filter(|_| show.timers);
+        line(
+            row.each_ref().map(String::as_str),
+            timer.unwrap_or(""),
+            &more.join(" "),
+        );
     }
     text
+}
+
+/// Which timer runs, as ss has it: what for, when it runs out, how often it has in a row.
+fn timer(timer: &Value) -> Option<String> {
+    let kind = timer["kind"].as_str()?;
+    let after = span(timer["expires_us"].as_u64()? / 1000);
+    Some(format!("timer:({kind},{after},{})", timer["retransmits"]))
+}
+
+/// Milliseconds in ss's words: `1min59sec`, `12sec`, `1.250ms` for a second and a quarter, `204ms`.
+fn span(millis: u64) -> String {
+    let (minutes, seconds, rest) = (millis / 60_000, millis / 1000 % 60, millis % 1000);
+    match (minutes, seconds) {
+        (0, 0) => format!("{rest}ms"),
+        (0, 1..=9) if rest > 0 => format!("{seconds}.{rest:03}ms"),
+        (0, _) => format!("{seconds}sec"),
+        (1..=9, 1..) => format!("{minutes}min{seconds}sec"),
+        _ => format!("{minutes}min"),
+    }
 }
 
 /// What is queued, what the buffers may hold, and what all takes.
@@ -258,6 +287,7 @@ mod tests {
         kinds: false,
         header: true,
         info: true,
+        timers: true,
         memory: false,
         exact: false,
     };
@@ -266,6 +296,7 @@ mod tests {
         Socket::from_json(&json!({
             "protocol": "tcp", "port": "net_tap0", "queue": 1, "state": "established", "local": "198.18.0.2:80",
             "peer": "198.18.0.1:40000", "recv_queue": 0, "send_queue": 12, "info": info,
+            "timer": { "kind": "on", "expires_us": 204_900, "retransmits": 2 },
         }))
     }
 
@@ -280,7 +311,7 @@ mod tests {
         let text = text(&[socket(info)], SHOW);
         let wanted = "\
 State      Recv-Q Send-Q Local Address:Port Peer Address:Port
-ESTAB           0     12      198.18.0.2:80 198.18.0.1:40000
+ESTAB           0     12      198.18.0.2:80 198.18.0.1:40000 timer:(on,204ms,2)
 \t ts sack cubic wscale:7,6 rto:204 rtt:1.25/0.625 ato:40 mss:1448 rcvmss:536 advmss:1448 cwnd:10 bytes_acked:5 \
 send 92.7Mbps retrans:1/3 lost:2 ca_state:recovery queue:net_tap0/1
 ";
@@ -316,6 +347,23 @@ send 92.7Mbps retrans:1/3 lost:2 ca_state:recovery queue:net_tap0/1
             lines[1],
             ["udp", "LISTEN", "0", "128", "198.18.0.2:53", "0.0.0.0:*"]
         );
+    }
+
+    #[test]
+    fn timers_are_told_as_ss_tells_them() {
+        for (millis, wanted) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_250, "1.250ms"),
+            (9_000, "9sec"),
+            (12_345, "12sec"),
+            (60_000, "1min"),
+            (119_999, "1min59sec"),
+            (7_200_000, "120min"),
+        ] {
+            assert_eq!(span(millis), wanted, "{millis}");
+        }
+        assert_eq!(timer(&Value::Null), None);
     }
 
     #[test]

@@ -56,6 +56,10 @@ pub(crate) struct SsArgs {
     #[arg(short, long)]
     info: bool,
 
+    /// The timer that runs: what for, when it runs out, and how often it has
+    #[arg(short, long)]
+    options: bool,
+
     /// The memory that each takes
     #[arg(short, long)]
     memory: bool,
@@ -117,6 +121,7 @@ pub(crate) fn run(args: &SsArgs) -> Result {
         kinds: args.tcp == args.udp,
         header: !args.no_header,
         info: args.info,
+        timers: args.options,
         memory: args.memory,
         exact: args.numeric,
     };
@@ -135,8 +140,19 @@ impl SsArgs {
         let (tcp, udp) = (self.tcp || !self.udp, self.udp || !self.tcp);
         let listening = self.listening || self.all || wants("listening");
         let mut kinds = Vec::new();
+        // Which states are meant without a filter: all with -a, otherwise those of connections, TIME-WAIT left out.
+        let lists = |state| match &filter.states {
+            Some(_) => wants(state),
+            None => self.all || CONNECTED.contains(&state),
+        };
         if tcp && !self.listening {
             kinds.push("tcp");
+            if lists("syn-recv") {
+                kinds.push("half-open");
+            }
+            if lists("time-wait") {
+                kinds.push("time-wait");
+            }
         }
         if tcp && listening && (filter.states.is_none() || wants("listening")) {
             kinds.push("listen");
@@ -159,7 +175,7 @@ impl SsArgs {
             question.insert("queue".into(), queue.into());
         }
         let states = match (&filter.states, kind) {
-            (_, "listen") => None,
+            (_, "listen" | "half-open" | "time-wait") => None,
             (Some(states), _) => Some(
                 states
                     .iter()
@@ -226,12 +242,14 @@ mod tests {
             let all = all.map(|it| it["sockets"].as_str().unwrap().to_owned());
             all.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(kinds("ss"), "tcp udp");
-        assert_eq!(kinds("ss -t"), "tcp");
-        assert_eq!(kinds("ss -ta"), "tcp listen");
+        assert_eq!(kinds("ss"), "tcp half-open udp");
+        assert_eq!(kinds("ss -t"), "tcp half-open");
+        assert_eq!(kinds("ss -ta"), "tcp half-open time-wait listen");
+        assert_eq!(kinds("ss -t state time-wait"), "tcp time-wait");
+        assert_eq!(kinds("ss -t state established"), "tcp");
         assert_eq!(kinds("ss -lt"), "listen");
         assert_eq!(kinds("ss -ltu"), "listen udp");
-        assert_eq!(kinds("ss -tu"), "tcp udp");
+        assert_eq!(kinds("ss -tu"), "tcp half-open udp");
         assert_eq!(kinds("ss -t state listening"), "tcp listen");
     }
 

@@ -9,8 +9,10 @@ use super::Stack;
 use crate::error::Error;
 use crate::event::{ListenerId, Readiness, TcpId};
 use crate::tcp::info::{TcpConnection, TcpInfo};
-use crate::tcp::listener::ListenerInfo;
+use crate::tcp::listener::{HalfId, ListenerInfo};
+use crate::tcp::minisock::TcpMinisocket;
 use crate::tcp::sockopt::{TcpOption, TcpOptions};
+use crate::tcp::time_wait::TimeWaitId;
 use crate::tcp::{Keepalive, ListenOptions, TcpState};
 use crate::time::{Duration, Instant};
 
@@ -335,6 +337,25 @@ impl Stack {
     /// A page takes as long as it has entries, and some nanoseconds for each connection before them.
     pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
         self.tcp.infos(self.now, after, most)
+    }
+
+    /// Handshakes that listeners have not complete yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    pub fn tcp_half_open_infos(
+        &self,
+        after: Option<HalfId>,
+        most: usize,
+    ) -> Vec<(HalfId, TcpMinisocket)> {
+        self.tcp.halves(self.now, after, most)
+    }
+
+    /// Connections in TIME-WAIT that the application has let go of, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    /// Those it still holds are in that list.
+    pub fn tcp_time_wait_infos(
+        &self,
+        after: Option<TimeWaitId>,
+        most: usize,
+    ) -> Vec<(TimeWaitId, TcpMinisocket)> {
+        self.tcp.time_waits(self.now, after, most)
     }
 
     /// All listeners.

@@ -165,7 +165,7 @@ impl Flow {
 
     /// What a calm connection waits for, and until when. It could have been set when data was sent: nothing that it depends
     /// on has changed since, as all that was outstanding left then. As [`restart_timer`](Self::restart_timer).
-    fn calm_wait(&self, nanos: &Nanos) -> (Wait, Instant) {
+    pub(super) fn calm_wait(&self, nanos: &Nanos) -> (Wait, Instant) {
         if self.snd_una == self.snd_nxt {
             return (Wait::Nothing, Instant::MAX);
         }

@@ -7,6 +7,7 @@ use core::num::NonZeroU64;
 use super::cc::{Algorithm, CongestionControl};
 use super::fast::Tab;
 use super::flow::{Flow, FlowFlags, Wait};
+use super::minisock::TcpTimer;
 use super::sender::Phase;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
@@ -161,6 +162,8 @@ pub struct TcpInfo {
     pub memory: usize,
     /// The congestion control.
     pub congestion: Algorithm,
+    /// The timer that runs.
+    pub timer: Option<TcpTimer>,
     /// What it is doing, such as `slow start`; empty before anything was sent.
     pub congestion_phase: &'static str,
 }
@@ -327,6 +330,7 @@ impl Flow {
                         .as_ref()
                         .map_or(0, |gaps| gaps.assembler.heap_bytes())
             }),
+            timer: self.timer(now, config),
             congestion: self.algorithm(config),
             congestion_phase: sender.map_or("", |sender| sender.control.phase()),
         }

@@ -24,7 +24,7 @@ use crate::wheel::TimerId;
 
 new_key_type! {
     /// An entry of the SYN queue.
-    pub(crate) struct HalfId;
+    pub struct HalfId;
 }
 
 /// A connection whose SYN has come and whose ACK has not.

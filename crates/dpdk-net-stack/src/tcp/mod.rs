@@ -24,6 +24,7 @@ pub(crate) mod header;
 pub(crate) mod info;
 pub(crate) mod input;
 pub(crate) mod listener;
+pub(crate) mod minisock;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod output;

@@ -18,8 +18,8 @@ use crate::time::{Duration, Instant};
 use crate::wheel::TimerId;
 
 new_key_type! {
-    /// An entry in TIME-WAIT.
-    pub(crate) struct TimeWaitId;
+    /// A connection in TIME-WAIT that the application has let go of.
+    pub struct TimeWaitId;
 }
 
 /// One connection in TIME-WAIT.

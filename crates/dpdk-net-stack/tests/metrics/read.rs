@@ -1,6 +1,6 @@
 //! Gauges and lists tell what there is, and histograms what was measured.
 
-use dpdk_net_stack::{Duration, ListenOptions, TcpState, UdpOptions};
+use dpdk_net_stack::{Duration, Keepalive, ListenOptions, TcpState, TcpTimerKind, UdpOptions};
 
 use crate::both_families;
 use crate::common::*;
@@ -117,6 +117,54 @@ both_families! {
         assert_eq!(seen.len(), count);
         assert_eq!(pair.client().tcp_infos(None, 0), []);
         assert_eq!(pair.client().tcp_infos(None, usize::MAX).len(), 90);
+    }
+
+    fn what_is_no_connection_yet_or_any_more_is_listed_with_its_timer(family) {
+        let mut pair = Pair::new();
+        let listener = pair.listen(family);
+        let client = pair.connect(family);
+        // The SYN-ACK does not come through.
+        let is_tcp = |frame: &[u8]| match frame[12..14] {
+            [0x08, 0x00] => frame[23] == 6,
+            _ => frame[20] == 6,
+        };
+        pair.filter = Box::new(move |to, frame| to != CLIENT || !is_tcp(frame));
+        pair.run(Duration::from_millis(100));
+        let halves = pair.server().tcp_half_open_infos(None, 10);
+        let [(id, half)] = halves[..] else { panic!("{halves:?}") };
+        let timer = half.timer.unwrap();
+        assert_eq!((half.state, half.local, timer.kind), (TcpState::SynReceived, family.at(1, PORT), TcpTimerKind::On));
+        assert!(timer.expires <= Duration::from_secs(1) && timer.expires >= Duration::from_millis(800), "{timer:?}");
+        let syn = pair.client().tcp_info(client).unwrap();
+        assert_eq!((syn.state, syn.timer.unwrap().kind), (TcpState::SynSent, TcpTimerKind::On));
+        pair.run(Duration::from_secs(2));
+        assert!(pair.server().tcp_half_open_infos(None, 10)[0].1.timer.unwrap().retransmits > 0);
+        assert!(pair.client().tcp_info(client).unwrap().timer.unwrap().retransmits > 0);
+        assert_eq!(pair.server().tcp_half_open_infos(Some(id), 10), []);
+        pair.filter = Box::new(|_, _| true);
+        pair.run(Duration::from_secs(5));
+        assert_eq!(pair.server().tcp_half_open_infos(None, 10), []);
+        let (server, _) = pair.server().tcp_accept(listener).unwrap();
+        // Nothing is on its way: no timer, unless there are keep-alives.
+        assert_eq!(pair.client().tcp_info(client).unwrap().timer, None);
+        let (idle, keepalive) = (Duration::from_secs(60), Keepalive::default());
+        pair.client().tcp_set_keepalive_times(client, Keepalive { idle, ..keepalive }).unwrap();
+        let timer = pair.client().tcp_info(client).unwrap().timer.unwrap();
+        assert_eq!(timer.kind, TcpTimerKind::Keepalive);
+        assert!(timer.expires <= idle && timer.expires > Duration::from_secs(50), "{timer:?}");
+        let now = pair.now;
+        pair.client().tcp_close(now, client);
+        pair.server().tcp_close(now, server);
+        pair.run(Duration::from_secs(1));
+        let waits = pair.client().tcp_time_wait_infos(None, 10);
+        let waiting = if waits.is_empty() { pair.server().tcp_time_wait_infos(None, 10) } else { waits };
+        let [(_, wait)] = waiting[..] else { panic!("{waiting:?}") };
+        let timer = wait.timer.unwrap();
+        assert_eq!((wait.state, timer.kind, timer.retransmits), (TcpState::TimeWait, TcpTimerKind::TimeWait, 0));
+        assert!(timer.expires > Duration::from_secs(30), "{timer:?}");
+        pair.run(Duration::from_secs(120));
+        assert_eq!(pair.client().tcp_time_wait_infos(None, 10), []);
+        assert_eq!(pair.server().tcp_time_wait_infos(None, 10), []);
     }
 
     fn udp_sockets_tell_their_queues(family) {

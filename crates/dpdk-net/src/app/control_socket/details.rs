@@ -74,6 +74,6 @@ pub(super) fn details(it: &TcpInfo) -> Value {
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -2,20 +2,22 @@
 
 use std::net::SocketAddr;
 
-use dpdk_net_stack::{ListenerInfo, TcpInfo, TcpState, UdpSocketInfo};
+use dpdk_net_stack::{
+    ListenerInfo, TcpInfo, TcpMinisocket, TcpState, TcpTimer, TcpTimerKind, UdpSocketInfo,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slotmap::{Key, KeyData};
 
 use crate::app::Context;
 use crate::app::control_socket::command::{Command, Question, Reply, members, value};
-use crate::app::control_socket::details::details;
+use crate::app::control_socket::details::{details, micros};
 use crate::app::control_socket::endpoint::Endpoint;
 use crate::app::subsystem::Application;
 
 pub(in crate::app::control_socket) const SS: Command = Command {
     name: "ss",
-    help: "connections, or \"sockets\": \"listen\" or \"udp\"; with \"info\" all that is known of each. Chosen by \"states\", \"local\", \
+    help: "connections, or \"sockets\": \"half-open\", \"time-wait\", \"listen\" or \"udp\"; with \"info\" all that is known of each. Chosen by \"states\", \"local\", \
            \"peer\", \"port\" and \"queue\"; \"limit\" at a time, the next ones \"after\" what \"next\" said",
     run: ss,
 };
@@ -43,10 +45,14 @@ struct Members {
 
 /// What kind.
 #[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Sockets {
     #[default]
     Tcp,
+    /// Handshakes that are not complete.
+    HalfOpen,
+    /// Connections in TIME-WAIT without a socket.
+    TimeWait,
     Listen,
     Udp,
 }
@@ -175,6 +181,18 @@ fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
                     .map(|(id, it)| (id, connection(context, &it, asked.info)))
                     .collect()
             }),
+            Sockets::HalfOpen => page.all(behind, |last, most| {
+                let listed = context.handle().tcp_half_open_infos(last, most).into_iter();
+                listed
+                    .map(|(id, it)| (id, minisocket(context, it)))
+                    .collect()
+            }),
+            Sockets::TimeWait => page.all(behind, |last, most| {
+                let listed = context.handle().tcp_time_wait_infos(last, most).into_iter();
+                listed
+                    .map(|(id, it)| (id, minisocket(context, it)))
+                    .collect()
+            }),
             Sockets::Udp => page.all(behind, |last, most| {
                 let listed = context.handle().udp_sockets(last, most).into_iter();
                 listed.map(|(id, it)| (id, udp(context, &it))).collect()
@@ -274,6 +292,7 @@ fn connection<'a>(context: &'a Context, it: &TcpInfo, with_details: bool) -> Lis
             "peer": it.peer,
             "recv_queue": it.recv_queue,
             "send_queue": it.send_queue,
+            "timer": it.timer.map(timer),
         });
         if with_details {
             socket["info"] = details(&it);
@@ -286,6 +305,41 @@ fn connection<'a>(context: &'a Context, it: &TcpInfo, with_details: bool) -> Lis
         peer: Some(it.peer),
         tell: Box::new(tell),
     }
+}
+
+fn minisocket(context: &Context, it: TcpMinisocket) -> Listed<'_> {
+    let state = State::from(it.state);
+    let tell = move || {
+        json!({
+            "protocol": "tcp",
+            "port": context.port_name(),
+            "queue": context.queue(),
+            "state": state,
+            "local": it.local,
+            "peer": it.peer,
+            "recv_queue": 0,
+            "send_queue": 0,
+            "timer": it.timer.map(timer),
+        })
+    };
+    Listed {
+        state,
+        local: it.local,
+        peer: Some(it.peer),
+        tell: Box::new(tell),
+    }
+}
+
+/// In ss(8)'s words.
+fn timer(it: TcpTimer) -> Value {
+    let kind = match it.kind {
+        TcpTimerKind::On => "on",
+        TcpTimerKind::Keepalive => "keepalive",
+        TcpTimerKind::TimeWait => "timewait",
+        TcpTimerKind::Persist => "persist",
+        _ => "unknown",
+    };
+    json!({ "kind": kind, "expires_us": micros(it.expires), "retransmits": it.retransmits })
 }
 
 /// With the queues as ss(8) has them: connections that wait to be accepted, and how many may.

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Bed, Directory, START, program, stop};
+use std::time::Duration;
+
+use common::{Bed, Directory, RUN, START, program, stop};
 
 #[test]
 fn the_echo_server_echoes_over_both_families() {
@@ -104,11 +106,7 @@ fn the_udp_echo_server_echoes_datagrams() {
 #[test]
 fn the_proxy_joins_our_socket_and_the_kernels() {
     let bed = Bed::tap();
-    let mut proxy = start(
-        &netns,
-        "05_proxy",
-        &["--port", "7000", "--to", "127.0.0.1:7001"],
-    );
+    let mut proxy = bed.start("05_proxy", &["--port", "7000", "--to", "127.0.0.1:7001"]);
     proxy.wait_for("proxy from", START).unwrap();
     let _inside = bed
         .netns()

@@ -29,7 +29,7 @@ struct Options {
     #[command(flatten)]
     device: Device,
     /// TCP port of the site; hyper's server has the one after it
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u16).range(..65_535))]
     port: u16,
     /// Serve the site over the kernel too, on this address of the machine
     #[arg(long)]

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
@@ -15,6 +16,7 @@ use dpdk_net_examples::Device;
 use futures_util::{SinkExt, StreamExt};
 use hyper::Uri;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{accept_async_with_config, client_async};
 
@@ -23,7 +25,7 @@ struct Options {
     #[command(flatten)]
     device: Device,
     /// TCP port of axum; tokio-tungstenite has the one after it
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u16).range(..65_535))]
     port: u16,
     /// Serve over the kernel too, on this address of the machine
     #[arg(long)]
@@ -35,6 +37,8 @@ struct Options {
 
 /// The largest message that is taken.
 const LARGEST: usize = 32 << 20;
+/// How long a client may take to ask.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 fn site() -> Router {
     let upgrade = |upgrade: WebSocketUpgrade| async {
@@ -62,7 +66,10 @@ async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Error> 
     let config = WebSocketConfig::default()
         .max_message_size(Some(LARGEST))
         .max_frame_size(Some(LARGEST));
-    let mut socket = accept_async_with_config(stream, Some(config)).await?;
+    let accepted = accept_async_with_config(stream, Some(config));
+    let mut socket = timeout(HANDSHAKE, accepted)
+        .await
+        .map_err(|_| Error::Io(std::io::ErrorKind::TimedOut.into()))??;
     while let Some(message) = socket.next().await {
         let message = message?;
         if message.is_text() || message.is_binary() {

@@ -52,6 +52,7 @@ impl Drop for Directory {
 
 /// A kernel with its addresses, and a place where an example has a device that leads there.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a test has one")]
 pub enum Bed {
     /// One TAP device in one namespace.
     Tap(Netns),

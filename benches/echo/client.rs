@@ -14,11 +14,8 @@ use dpdk_net_stack::{
 };
 use tokio::sync::Notify;
 
-/// The function whose instructions are the client's, as callgrind names it.
-pub(crate) const STEP: &str = "echo::client::Client::step";
 /// Connections being opened at a time.
 const OPENING: usize = 64;
-const REQUEST: [u8; 64] = [b'x'; 64];
 
 /// Frames to send, in mbufs.
 struct Output {
@@ -60,6 +57,7 @@ pub(crate) struct Client {
     received: MbufBatch,
     output: Output,
     server: SocketAddr,
+    request: &'static [u8],
     to_open: usize,
     opening: usize,
     open: Vec<TcpId>,
@@ -81,6 +79,7 @@ impl Client {
         pool: Mempool,
         config: Config,
         server: SocketAddr,
+        request: &'static [u8],
     ) -> anyhow::Result<Self> {
         let clock = TscClock::new(eal);
         Ok(Self {
@@ -94,6 +93,7 @@ impl Client {
                 unsent: MbufBatch::new(),
             },
             server,
+            request,
             to_open: 0,
             opening: 0,
             open: Vec::new(),
@@ -174,7 +174,7 @@ impl Client {
     fn ask(&mut self, id: TcpId) {
         if self.asked < self.requests {
             self.asked += 1;
-            if let Err(error) = self.stack.tcp_send(id, &REQUEST) {
+            if let Err(error) = self.stack.tcp_send(id, self.request) {
                 self.fail(error.to_string());
             }
         }
@@ -225,8 +225,8 @@ impl Client {
             }
         }
         if readiness.contains(Readiness::READABLE) {
-            let mut buf = [0; 64];
-            // The server echoes whole requests: 64 bytes come in one segment.
+            let mut buf = [0; 512];
+            // An answer is small, and comes in one segment.
             if let Ok(1..) = self.stack.tcp_recv(id, &mut buf) {
                 self.answered += 1;
                 if self.answered == self.requests {

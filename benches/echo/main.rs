@@ -26,6 +26,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use client::Client;
 
 const PORT: u16 = 7;
+const REQUEST: [u8; 64] = [b'x'; 64];
+/// The function whose instructions are the client's, as callgrind names it.
+const STEP: &str = "echo::client::Client::step";
 /// How long the client may take: minutes under callgrind.
 const LIMIT: Duration = Duration::from_secs(300);
 const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -147,11 +150,7 @@ fn in_process(
 fn instructions(family: u8, connections: usize, busy: usize) -> anyhow::Result<f64> {
     const REQUESTS: usize = 10_000;
     let case = format!("{family}:{connections}:{busy}:{REQUESTS}");
-    let count = callgrind::run(
-        &["--case".into(), case],
-        "echo::measured",
-        Some(client::STEP),
-    )?;
+    let count = callgrind::run(&["--case".into(), case], "echo::measured", Some(STEP))?;
     Ok(count as f64 / REQUESTS as f64)
 }
 
@@ -215,6 +214,7 @@ fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Re
         client_pool,
         config(CLIENT_MAC, from),
         local,
+        &REQUEST,
     )?;
     let client = Rc::new(RefCell::new(client));
     worker.spawn_local(client::drive(client.clone()));

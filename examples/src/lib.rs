@@ -12,6 +12,9 @@
 //! With `--vlan 100=198.18.100.2/24,fd00:100::2/64` the port is a member of a VLAN too; see `docs/vlan.md`.
 #![forbid(unsafe_code)]
 
+pub mod numbers;
+
+use std::future::Future;
 use std::process;
 
 use clap::Args;
@@ -60,6 +63,19 @@ fn vlan(text: &str) -> Result<(u16, Vec<String>), String> {
     Ok((id, addresses.split(',').map(str::to_owned).collect()))
 }
 
+/// Spawns hyper's tasks on the worker's own thread, so that they need not be `Send`.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future<Output: 'static> + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
 /// Logs warnings to stderr, or what `RUST_LOG` says.
 pub fn log() {
     let filter =
@@ -84,6 +100,7 @@ mod documentation {
         Readme: "../../README.md";
         App: "../../docs/app.md";
         Devices: "../../docs/devices.md";
+        Http: "../../docs/http.md";
         Metrics: "../../docs/metrics.md";
         Names: "../../docs/names.md";
         Offloads: "../../docs/offloads.md";

@@ -53,6 +53,10 @@ const BUILD: &[Package] = &[
 const TEST: &[Package] = &[
     package("curl", "HTTP client: downloads and uploads"),
     package("wrk", "HTTP load"),
+    package("nghttp2-client", "HTTP/2 client and load: nghttp, h2load"),
+    package("python3-hpack", "field blocks of HTTP/2, case by case"),
+    package("python3-websockets", "WebSocket client and server"),
+    package("python3-grpcio", "gRPC client and server"),
     package(
         "nginx",
         "HTTP server that our clients fetch from (tests start their own instance)",

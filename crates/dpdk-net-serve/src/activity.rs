@@ -5,24 +5,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 
-/// Of one connection, whose task alone changes it.
+/// Of one connection. Its task changes it, and in HTTP/2 those of its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Reads, writes and responses' ends.
     moved: AtomicU64,
+    /// Requests that have begun.
+    requests: AtomicU64,
     /// Requests whose responses have not ended.
     answering: AtomicUsize,
     /// The peer does not take what is written.
     blocked: AtomicBool,
+    http2: AtomicBool,
 }
 
 impl Activity {
     /// Something moved.
     pub(crate) fn moves(&self) {
-        // No read-modify-write: there is one writer.
+        // No read-modify-write: that two at a time count as one does not matter.
         let moved = self.moved.load(Ordering::Relaxed);
         self.moved.store(moved.wrapping_add(1), Ordering::Relaxed);
     }
@@ -37,6 +41,29 @@ impl Activity {
         self.moved.load(Ordering::Relaxed)
     }
 
+    /// Its requests are of HTTP/2.
+    pub(crate) fn set_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether requests have shown it to be one of HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    /// Returns once there has been no request for `limit`, or up to twice that: one timer, however many there are.
+    pub(crate) async fn unused(&self, limit: Duration) {
+        let requests = || self.requests.load(Ordering::Relaxed);
+        let mut before = requests();
+        loop {
+            tokio::time::sleep(limit).await;
+            if requests() == before && !self.is_busy() {
+                return;
+            }
+            before = requests();
+        }
+    }
+
     /// Whether a response has not ended or not left yet.
     pub(crate) fn is_busy(&self) -> bool {
         self.answering.load(Ordering::Relaxed) > 0 || self.blocked.load(Ordering::Relaxed)
@@ -49,6 +76,7 @@ pub(crate) struct Answering(Arc<Activity>);
 
 impl Answering {
     pub(crate) fn new(activity: Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
         activity.answering.fetch_add(1, Ordering::Relaxed);
         Self(activity)
     }
@@ -99,6 +127,21 @@ impl<B: Body + Unpin> Body for Answer<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_unused_some_time_after_its_last_request() {
+        let activity = Arc::new(Activity::default());
+        let limit = Duration::from_secs(30);
+        let start = tokio::time::Instant::now();
+        let requests = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let answering = Answering::new(activity.clone());
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            drop(answering);
+        };
+        tokio::join!(activity.unused(limit), requests);
+        assert_eq!(start.elapsed().as_secs(), 90);
+    }
 
     #[test]
     fn a_connection_is_busy_until_the_body_is_gone_and_the_peer_has_taken_it() {

@@ -1,4 +1,4 @@
-//! The host that a request is for (RFC 9112 section 3.2).
+//! The host that a request is for (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
 
 use hyper::header::HOST;
 use hyper::http::request::Parts;
@@ -15,11 +15,12 @@ pub(crate) fn normal(host: &str) -> String {
 }
 
 /// The authority of a request as it was given, with the port: of the target where that is absolute, of `Host`
-/// otherwise. `None` only in HTTP/1.0, which knows no `Host`.
+/// otherwise. `None` only in HTTP/1.0, which knows no `Host`. HTTP/2 may do without `Host`, and must not name another one in it.
 pub(crate) fn authority(parts: &Parts) -> Result<Option<Authority>, BadHost> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let header = match (hosts.next(), hosts.next()) {
         (None, _) if parts.version < Version::HTTP_11 => None,
+        (None, _) if parts.version == Version::HTTP_2 && parts.uri.authority().is_some() => None,
         (Some(host), None) => {
             let host = Authority::try_from(host.as_bytes()).map_err(|_| BadHost)?;
             if host.as_str().contains('@') {
@@ -29,6 +30,12 @@ pub(crate) fn authority(parts: &Parts) -> Result<Option<Authority>, BadHost> {
         }
         _ => return Err(BadHost),
     };
+    if parts.version == Version::HTTP_2
+        && let Some(target) = parts.uri.authority()
+        && (target.as_str().contains('@') || header.as_ref().is_some_and(|host| host != target))
+    {
+        return Err(BadHost);
+    }
     match parts.uri.authority() {
         Some(target) if parts.method != Method::CONNECT => Ok(Some(target.clone())),
         _ => Ok(header),
@@ -62,6 +69,18 @@ mod tests {
         );
         assert_eq!(host("/", &["[::1]:80"], v11), name("[::1]"));
         assert_eq!(host("/", &[], Version::HTTP_10), Ok(None));
+    }
+
+    #[test]
+    fn http2_names_it_in_the_target_and_nowhere_else_differently() {
+        let v2 = Version::HTTP_2;
+        let at = "http://a.example/";
+        assert_eq!(host(at, &[], v2), Ok(Some("a.example".to_owned())));
+        assert_eq!(host(at, &["A.example"], v2), host(at, &[], v2));
+        assert_eq!(host("/", &["a.example"], v2), host(at, &[], v2));
+        assert_eq!(host(at, &["b.example"], v2), Err(BadHost));
+        assert_eq!(host("http://user@a.example/", &[], v2), Err(BadHost));
+        assert_eq!(host("/", &[], v2), Err(BadHost));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server of routes: static files, a reverse proxy, redirects and fixed answers.
+//! An HTTP server of routes: static files, a reverse proxy, redirects and fixed answers.
 //!
 //! What is served is a plain [`Site`]; [`SiteService`] answers requests from it, and [`serve`] accepts connections
 //! and hands their requests over. Neither knows what carries the bytes: a listener is anything that `axum::serve`
@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! HTTP/1.1 and 1.0, without TLS on either side. What a client may take of the server is in [`Limits`], what an
+//! HTTP/1.1, 1.0 and HTTP/2 by prior knowledge (RFC 9113 section 3.3) of clients, HTTP/1.1 to upstreams, without TLS on either side. What a client may take of the server is in [`Limits`], what an
 //! upstream may, in [`Proxy`].
 //!
 //! On several workers each has a service of its own: the connections to upstreams that it keeps belong to the

@@ -9,10 +9,10 @@ use axum::serve::Listener;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout_at};
@@ -29,13 +29,15 @@ pub struct Limits {
     /// Connections at a time; further ones wait in the listener's backlog. 10,000 by default.
     pub connections: usize,
     /// How long the head of a request may take to come, from the connection's begin or the end of the request
-    /// before it: against clients that send a byte now and then, and the time that an idle connection is kept.
-    /// 30 s by default.
+    /// before it: against clients that send a byte now and then, and the time that an idle connection is kept, in HTTP/2 up to
+    /// twice of it. 30 s by default.
     pub header_timeout: Duration,
     /// How many bytes of a connection are buffered, and so about the most that a request's head may have: one that
-    /// is not complete by then is answered with 431, as is one with more than 100 fields. At least 8 KiB; 64 KiB by
-    /// default.
+    /// is not complete by then is answered with 431, as is one with more than 100 fields. In HTTP/2, the most that the fields of a
+    /// request may have. At least 8 KiB; 64 KiB by default.
     pub header_bytes: usize,
+    /// Requests at a time on a connection of HTTP/2 (SETTINGS_MAX_CONCURRENT_STREAMS). 100 by default.
+    pub streams: u32,
     /// How long a client may read nothing of its response before the connection is cut. 60 s by default.
     pub write_timeout: Duration,
     /// How long requests that are being answered may go on once the server is to end; then they are cut. 10 s by
@@ -49,6 +51,7 @@ impl Default for Limits {
             connections: 10_000,
             header_timeout: Duration::from_secs(30),
             header_bytes: 64 << 10,
+            streams: 100,
             write_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }
@@ -62,6 +65,9 @@ const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// hyper's own least for the buffer of a connection.
 const MIN_HEADER_BYTES: usize = 8 << 10;
+
+/// How much of a response of HTTP/2 is held for a client that does not take it; each of its requests may have so much.
+const MAX_SEND_BYTES: usize = 64 << 10;
 
 /// How far the server's life has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -117,10 +123,8 @@ pub async fn serve<L, C>(
     let room = Arc::new(Semaphore::new(
         limits.connections.min(Semaphore::MAX_PERMITS),
     ));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes.max(MIN_HEADER_BYTES));
+    let http = http(&limits);
+    let header_timeout = limits.header_timeout;
     let begin = |stream: L::Io, peer, place: Option<OwnedSemaphorePermit>| {
         let ending = Ending {
             phase: phases.clone(),
@@ -128,7 +132,8 @@ pub async fn serve<L, C>(
         };
         let activity = Arc::new(Activity::default());
         let stream = Timed::limited(stream, limits.write_timeout, activity.clone());
-        tokio::spawn(connection(&http, stream, peer, &service, ending, activity));
+        let ends = (ending, header_timeout);
+        tokio::spawn(connection(&http, stream, peer, &service, ends, activity));
     };
 
     tokio::pin!(shutdown);
@@ -166,13 +171,29 @@ pub async fn serve<L, C>(
     }
 }
 
-/// Serves one connection to its end.
+/// Both versions within these limits.
+fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let header_bytes = limits.header_bytes.max(MIN_HEADER_BYTES);
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(header_bytes);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(MAX_SEND_BYTES)
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
+    http
+}
+
+/// Serves one connection to its end: its own, the server's, or that of the time for which it may be without a request.
 fn connection<S, C>(
-    http: &http1::Builder,
+    http: &auto::Builder<TokioExecutor>,
     stream: Timed<S>,
     peer: SocketAddr,
     service: &SiteService<C>,
-    mut ending: Ending,
+    (mut ending, unused_for): (Ending, Duration),
     activity: Arc<Activity>,
 ) -> impl Future<Output = ()> + Send + use<S, C>
 where
@@ -188,10 +209,18 @@ where
         extensions.insert(for_requests.clone());
         let ending = for_requests.clone();
         let answering = Answering::new(of_requests.clone());
+        // HTTP/2 has no such field: there the connection says that it ends (RFC 9113 section 8.2.2).
+        let by_field = request.version() < Version::HTTP_2;
+        if !by_field {
+            of_requests.set_http2();
+        }
         let answered = service.clone().call(request);
         async move {
             let mut response = answered.await?;
-            if ending.has_begun() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if by_field
+                && ending.has_begun()
+                && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -199,14 +228,15 @@ where
         }
     });
     let connection = http
-        .serve_connection(TokioIo::new(stream), answer)
-        .with_upgrades();
+        .serve_connection_with_upgrades(TokioIo::new(stream), answer)
+        .into_owned();
     async move {
         tokio::pin!(connection);
         let mut draining = ending.clone();
         let quiet = async {
             draining.reaches(Phase::Draining).await;
-            loop {
+            // GOAWAY comes twice, and only the second ends the requests: none is lost that was on its way (RFC 9113 section 6.8).
+            while !activity.is_http2() {
                 let before = activity.moved();
                 tokio::time::sleep(LAST_REQUEST).await;
                 if activity.moved() == before && !activity.is_busy() {
@@ -214,14 +244,23 @@ where
                 }
             }
         };
+        let unused = async {
+            tokio::select! {
+                () = quiet => {}
+                // hyper has no such limit before it knows the version, nor in HTTP/2.
+                () = activity.unused(unused_for) => {}
+            }
+        };
         let ended = tokio::select! {
             // First: what has come meanwhile is a request, or the begin of one.
             biased;
             ended = connection.as_mut() => ended,
-            () = quiet => {
+            () = unused => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
+                    // A client need not answer to a GOAWAY.
+                    () = activity.unused(unused_for) => Ok(()),
                     () = ending.wait() => Ok(()),
                 }
             }

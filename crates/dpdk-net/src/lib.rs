@@ -39,12 +39,14 @@
 //! - `config`, on by default: [`App::from_file`].
 //! - `control`, on by default: [`AppBuilder::control_socket`], and its client.
 //! - `axum`: `axum::serve` takes our `TcpListener`.
+//! - `connector`: `http::Connector`, for HTTP clients and gRPC over our connections.
 //! - `metrics` (default): counters and histograms; without it they are compiled out and read as zero.
 //! - `metrics-facade`, `opentelemetry`: the figures of [`metrics`] through the facade of that name, or as OpenTelemetry's instruments.
 //! - `prometheus` (with `config`): the figures served over HTTP.
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
 //! - `stream`: `TcpListener::into_stream`.
+//! - `tonic`: tonic's server takes our connections.
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]
@@ -62,6 +64,8 @@ pub mod dhcp;
 mod error;
 mod events;
 mod handle;
+#[cfg(feature = "connector")]
+pub mod http;
 mod idle;
 pub mod metrics;
 pub mod net;
@@ -71,6 +75,8 @@ mod pin;
 mod resolver;
 mod shard;
 mod stats;
+#[cfg(feature = "tonic")]
+mod tonic;
 pub mod trace;
 mod wakers;
 mod worker;

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -72,6 +72,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 pub(super) struct Forwarded<'a> {
     pub(super) peer: Option<SocketAddr>,
     pub(super) host: Option<&'a Authority>,
+    /// Of the request as it came.
+    pub(super) version: Version,
     /// Whether what the request says itself is believed.
     pub(super) trust: bool,
 }
@@ -102,7 +104,26 @@ pub(super) fn forward(headers: &mut HeaderMap, forwarded: Forwarded<'_>) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
     // RFC 9110 section 7.6.3: a gateway says so to the upstream.
-    append(headers, VIA, "1.1 dpdk-net");
+    let received = match forwarded.version {
+        Version::HTTP_2 => "2.0 dpdk-net",
+        Version::HTTP_10 => "1.0 dpdk-net",
+        _ => "1.1 dpdk-net",
+    };
+    append(headers, VIA, received);
+}
+
+/// Makes one line of cookies that came as several: HTTP/2 may split them, and HTTP/1.1 may not (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(cookies) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, cookies);
+    }
 }
 
 /// The address of a peer on a socket of both families.
@@ -164,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn cookies_that_came_in_crumbs_go_on_in_one_line() {
+        let mut headers = map(&[("cookie", "a=b"), ("cookie", "c=d; e=f")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+        assert_eq!(headers[COOKIE], "a=b; c=d; e=f");
+    }
+
+    #[test]
     fn an_upgrade_is_one_only_if_connection_says_so() {
         assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
         assert_eq!(upgrade(&map(&[("connection", "upgrade")])), None);
@@ -194,6 +223,7 @@ mod tests {
                 Forwarded {
                     peer,
                     host: Some(&host),
+                    version: Version::HTTP_11,
                     trust,
                 },
             );

@@ -89,9 +89,11 @@ impl<C: Connect> ProxyTarget<C> {
             Forwarded {
                 peer: context.peer,
                 host: context.authority.as_ref(),
+                version: parts.version,
                 trust: context.trust_forwarded,
             },
         );
+        headers::join_cookies(&mut parts.headers);
         if let Some(protocol) = &upgrade {
             headers::set_upgrade(&mut parts.headers, protocol.clone());
         }

@@ -39,6 +39,9 @@ pub use dpdk_net_stack::{CaState, CongestionAlgorithm, TcpInfo};
 
 pub use lookup::{ToSocketAddrs, lookup_host};
 
+#[cfg(feature = "connector")]
+pub(crate) use addr::no_addresses;
+
 /// Compile-time proof that sockets go wherever tokio's go.
 const _: () = {
     const fn send_and_sync<T: Send + Sync + Unpin + 'static>() {}

@@ -1,0 +1,125 @@
+//! The server on a worker, and a bare client stack on the other port as a task of the same runtime, whose time is taken off.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use dpdk_net::net::TcpListener;
+use dpdk_net::{Worker, WorkerConfig};
+use dpdk_net_packet::MacAddr;
+use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortId, QueuePair, ring};
+use dpdk_net_stack::{Config, IfAddr};
+
+use crate::client::{self, Client};
+
+/// How long the client may take: minutes under callgrind.
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn address(host: u8) -> IpAddr {
+    [198, 18, 0, host].into()
+}
+
+fn config(host: u8) -> Config {
+    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, host]));
+    config.addresses = vec![IfAddr {
+        addr: address(host),
+        prefix_len: 24,
+    }];
+    config.seed = [host; 32];
+    config.dad = false;
+    config
+}
+
+fn queues(eal: &Eal, id: PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
+    let port =
+        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
+    port.start()?
+        .take_queues()?
+        .pop()
+        .context("a port without a queue")
+}
+
+/// ns a request, in a process of its own.
+pub(crate) fn in_process(connections: usize, requests: usize) -> anyhow::Result<f64> {
+    let output = std::process::Command::new(std::env::current_exe()?)
+        .args(["--case", &format!("{connections}:{requests}")])
+        .output()
+        .context("running one case")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figure = text.lines().last().and_then(|line| line.parse().ok());
+    figure.with_context(|| {
+        let told = String::from_utf8_lossy(&output.stderr);
+        format!("the case failed:\n{text}{told}")
+    })
+}
+
+/// ns of the server a request, over so many connections with one request each at a time.
+pub(crate) fn run(connections: usize, requests: usize) -> anyhow::Result<f64> {
+    let eal = Eal::builder("http")
+        .no_huge()
+        .memory_mb(512)
+        .no_pci()
+        .no_telemetry()
+        .file_prefix(format!("bench-http-{}", std::process::id()))
+        .lcores("0")
+        .init()?;
+    let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
+    let ids = ports.ids();
+    let pool = |name: &str| Mempool::builder(&eal, name).capacity(8191).build();
+    let (server_pool, client_pool) = (pool("server")?, pool("client")?);
+    let server_queues = queues(&eal, ids[0], &server_pool)?;
+    let client_queues = queues(&eal, ids[1], &client_pool)?;
+    let worker = Worker::new(WorkerConfig::new(
+        &eal,
+        server_queues,
+        server_pool,
+        config(2),
+    ))?;
+    let local = SocketAddr::new(address(2), 80);
+    let client = Client::new(
+        &eal,
+        client_queues,
+        client_pool,
+        config(1),
+        local,
+        crate::REQUEST,
+    )?;
+    let client = Rc::new(RefCell::new(client));
+    worker.spawn_local(client::drive(client.clone()));
+    worker.block_on(async {
+        let listener = TcpListener::bind(local)
+            .await
+            .context("binding the server")?;
+        tokio::spawn(axum::serve(listener, crate::site()).into_future());
+        client.borrow_mut().open(connections);
+        done(&client).await
+    })?;
+    let start = Instant::now();
+    client.borrow_mut().begin(connections, requests);
+    measured(&worker, &client)?;
+    let mut client = client.borrow_mut();
+    let own = (client.finished_at() - start).saturating_sub(client.busy_time());
+    client.rest();
+    Ok(own.as_nanos() as f64 / requests as f64)
+}
+
+/// What is measured: the worker until the client has its answers.
+#[inline(never)]
+fn measured(worker: &Worker, client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
+    worker.block_on(done(client))
+}
+
+/// Waits until the client has what it was asked for.
+async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
+    let done = client.borrow().done();
+    tokio::time::timeout(LIMIT, done.notified())
+        .await
+        .with_context(|| {
+            let client = client.borrow();
+            let (open, answered) = (client.opened(), client.answered());
+            format!("not done within {LIMIT:?}: {open} open, {answered} answered")
+        })?;
+    client.borrow().check()
+}

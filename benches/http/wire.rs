@@ -1,0 +1,144 @@
+//! Servers in processes of their own at one end of a veth pair, wrk and h2load at the other.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use dpdk_net::net::TcpListener;
+use dpdk_net::rte::Eal;
+use dpdk_net::{App, IdlePolicy};
+use dpdk_net_bench::Report;
+use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads, file_prefix};
+
+const START: Duration = Duration::from_secs(30);
+const SERVER: &str = "198.18.0.2";
+
+/// The server's part: `kernel`, or the interface that dpdk-net drives.
+pub(crate) fn serve(on: &str) -> anyhow::Result<()> {
+    if on == "kernel" {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        return runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("0.0.0.0:80").await?;
+            println!("ready");
+            Ok(axum::serve(listener, crate::site()).await?)
+        });
+    }
+    let eal = Eal::builder("http")
+        .file_prefix(file_prefix())
+        .vdev(format!("net_af_packet0,iface={on}"))
+        .no_pci()
+        .no_huge()
+        .no_shconf()
+        .no_telemetry()
+        .memory_mb(256);
+    App::builder()
+        .eal(eal)
+        .stack(|stack| stack.dad = false)
+        .idle(IdlePolicy::Yield { after: 100 })
+        .address(format!("{SERVER}/24"))
+        .run(|ctx| async move {
+            let listener = TcpListener::bind("0.0.0.0:80").await?;
+            println!("ready");
+            axum::serve(listener, crate::site())
+                .with_graceful_shutdown(ctx.shutdown())
+                .await?;
+            anyhow::Ok(())
+        })?
+}
+
+/// What a load has come to.
+struct Load {
+    per_second: f64,
+    /// ns of the server's process a request, user and system.
+    cpu_ns: f64,
+}
+
+/// Rows of each load: ours against the kernel's.
+pub(crate) fn rows(report: &Report, seconds: u32) -> anyhow::Result<()> {
+    let wrk = format!("wrk -t 1 -c 32 -d {seconds} http://{SERVER}/hello");
+    let h2load = format!("h2load -D {seconds} -t 1 -c 8 -m 16 http://{SERVER}/hello");
+    for (name, command) in [
+        ("wrk, HTTP/1.1, 32 connections", wrk),
+        ("h2load, HTTP/2, 8 connections of 16 streams", h2load),
+    ] {
+        let (ours, kernel) = (load(false, &command)?, load(true, &command)?);
+        report.versus(
+            format!("axum on dpdk-net over af_packet, {name}"),
+            ours.per_second,
+            "requests/s",
+            "kernel TCP with tokio over veth",
+            kernel.per_second,
+        );
+        report.versus(
+            format!("axum on dpdk-net over af_packet, {name}, CPU time of the server's process"),
+            ours.cpu_ns,
+            "ns/request",
+            "kernel TCP with tokio, without what the kernel does elsewhere",
+            kernel.cpu_ns,
+        );
+    }
+    Ok(())
+}
+
+fn load(kernel: bool, command: &str) -> anyhow::Result<Load> {
+    let (server, client) = (Netns::new()?, Netns::new()?);
+    let cable = Veth::new(Some(&server), Some(&client))?;
+    client.add_address(cable.right(), "198.18.0.1/24")?;
+    let on = match kernel {
+        true => {
+            server.add_address(cable.left(), &format!("{SERVER}/24"))?;
+            "kernel"
+        }
+        false => {
+            disable_tx_offloads(Some(&client), cable.right())?;
+            cable.left()
+        }
+    };
+    let exe = std::env::current_exe()?;
+    let exe = exe.to_str().context("the path of this benchmark")?;
+    let mut process = server.start(&[exe, "--serve", on])?;
+    process.wait_for("ready", START)?;
+    let before = cpu(process.pid())?;
+    let words: Vec<&str> = command.split(' ').collect();
+    let told = client.run(&words, Duration::from_secs(120))?.text();
+    let used = cpu(process.pid())? - before;
+    let requests = requests(&told).with_context(|| format!("no figures in:\n{told}"))?;
+    process.signal("KILL")?;
+    Ok(Load {
+        per_second: requests.1,
+        cpu_ns: used.as_nanos() as f64 / requests.0,
+    })
+}
+
+/// Requests in all and a second, from what wrk or h2load says.
+fn requests(told: &str) -> Option<(f64, f64)> {
+    let number = |text: &str| text.trim().parse().ok();
+    if let Some(line) = told.lines().find(|line| line.starts_with("finished in")) {
+        let per_second = line.split(", ").nth(1)?.strip_suffix(" req/s")?;
+        let line = told.lines().find(|line| line.starts_with("requests:"))?;
+        let done = line
+            .split(", ")
+            .find_map(|part| part.strip_suffix(" succeeded"))?;
+        return Some((number(done)?, number(per_second)?));
+    }
+    let per_second = told
+        .lines()
+        .find_map(|line| line.strip_prefix("Requests/sec:"))?;
+    let all = told.lines().find(|line| line.contains(" requests in "))?;
+    let all = all.trim().split(' ').next()?;
+    Some((number(all)?, number(per_second)?))
+}
+
+/// CPU time of all threads of a process, by `/proc/PID/task/*/schedstat`.
+fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanos = text.split_whitespace().next();
+        sum += nanos
+            .and_then(|nanos| nanos.parse::<u64>().ok())
+            .context("schedstat holds no run time")?;
+    }
+    Ok(Duration::from_nanos(sum))
+}

@@ -1,12 +1,22 @@
 //! What goes to stdout: colours where they are wanted, JSON, and no complaint when the reader has gone.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ColorChoice, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::{Failure, Result};
+
+/// Makes a file for its owner alone, or empties one that is there: what is captured and traced is what others said.
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
+}
 
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

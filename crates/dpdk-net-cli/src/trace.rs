@@ -1,6 +1,5 @@
 //! `dpdk-net trace`: connections of a running process, as they go.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -12,6 +11,7 @@ use dpdk_net::control::ControlError;
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, Result};
+use crate::output;
 use crate::running::Which;
 
 const AFTER_HELP: &str = "\
@@ -129,7 +129,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result {
     let unwritten = |error| Failure::new(format!("{name} cannot be written: {error}"), "");
     let mut file: Box<dyn Write> = match args.write.as_os_str() == "-" {
         true => Box::new(std::io::stdout()),
-        false => Box::new(File::create(&args.write).map_err(unwritten)?),
+        false => Box::new(output::private_file(&args.write).map_err(unwritten)?),
     };
     let other = stream.get_ref().try_clone();
     let other =

@@ -2,7 +2,6 @@
 //!
 //! Names and limits are tcpdump's. Each file is whole: it begins with what describes the capture and its interfaces.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use chrono::{DateTime, Local};
 use dpdk_net::packet::pcapng::{Block, kind};
 
 use crate::failure::{Failure, Result};
+use crate::output;
 
 /// When the next file begins, and how files are called.
 #[derive(Clone, Debug, Default)]
@@ -172,7 +172,7 @@ impl Files {
             None => Box::new(io::stdout()),
             Some(naming) => {
                 let path = naming.name(Local::now(), self.number);
-                let file = File::create(&path).map_err(|error| {
+                let file = output::private_file(&path).map_err(|error| {
                     Failure::new(format!("cannot write {}: {error}", path.display()), "")
                 })?;
                 Box::new(file)

@@ -12,8 +12,9 @@ mod commands;
 mod details;
 mod endpoint;
 
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,8 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent()
         && parent.ends_with("dpdk-net")
     {
-        match std::fs::create_dir(parent) {
+        // Whatever the umask is: who may write here can answer in the place of the application.
+        match DirBuilder::new().mode(0o755).create(parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }

@@ -249,7 +249,7 @@ impl Page<'_> {
             if self.is_full() {
                 return place(last);
             }
-            let some = AT_ONCE.min(self.looks).min(self.most);
+            let some = AT_ONCE.min(self.looks);
             let listed = list(last, some);
             let is_last = listed.len() < some;
             for (id, it) in listed {

@@ -58,6 +58,8 @@ pub(crate) struct Client {
     output: Output,
     server: SocketAddr,
     request: &'static [u8],
+    /// What an answer ends with.
+    answer_end: &'static [u8],
     to_open: usize,
     opening: usize,
     open: Vec<TcpId>,
@@ -79,7 +81,7 @@ impl Client {
         pool: Mempool,
         config: Config,
         server: SocketAddr,
-        request: &'static [u8],
+        (request, answer_end): (&'static [u8], &'static [u8]),
     ) -> anyhow::Result<Self> {
         let clock = TscClock::new(eal);
         Ok(Self {
@@ -94,6 +96,7 @@ impl Client {
             },
             server,
             request,
+            answer_end,
             to_open: 0,
             opening: 0,
             open: Vec::new(),
@@ -226,14 +229,25 @@ impl Client {
         }
         if readiness.contains(Readiness::READABLE) {
             let mut buf = [0; 512];
-            // An answer is small, and comes in one segment.
-            if let Ok(1..) = self.stack.tcp_recv(id, &mut buf) {
-                self.answered += 1;
-                if self.answered == self.requests {
-                    self.finished_at = Instant::now();
-                    self.done.notify_one();
+            match self.stack.tcp_recv(id, &mut buf) {
+                // Part of an answer, or another one, would make the figures wrong.
+                Ok(len @ 1..)
+                    if !buf
+                        .get(..len)
+                        .is_some_and(|got| got.ends_with(self.answer_end)) =>
+                {
+                    let got = String::from_utf8_lossy(&buf[..len]);
+                    self.fail(format!("not a whole answer in one segment: {got:?}"));
                 }
-                self.ask(id);
+                Ok(1..) => {
+                    self.answered += 1;
+                    if self.answered == self.requests {
+                        self.finished_at = Instant::now();
+                        self.done.notify_one();
+                    }
+                    self.ask(id);
+                }
+                Ok(0) | Err(_) => {}
             }
         }
     }

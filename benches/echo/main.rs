@@ -214,7 +214,7 @@ fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Re
         client_pool,
         config(CLIENT_MAC, from),
         local,
-        &REQUEST,
+        (&REQUEST, &REQUEST),
     )?;
     let client = Rc::new(RefCell::new(client));
     worker.spawn_local(client::drive(client.clone()));

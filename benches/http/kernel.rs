@@ -58,8 +58,12 @@ async fn client(address: SocketAddr, answered: Arc<AtomicU64>) -> std::io::Resul
     let mut buf = [0; 512];
     loop {
         stream.write_all(crate::REQUEST).await?;
-        if stream.read(&mut buf).await? == 0 {
-            return Ok(());
+        let mut len = 0;
+        while !buf[..len].ends_with(crate::ANSWER) {
+            match stream.read(&mut buf[len..]).await? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                more => len += more,
+            }
         }
         answered.fetch_add(1, Ordering::Relaxed);
     }

@@ -20,6 +20,8 @@ use dpdk_net_bench::{Report, callgrind, median};
 const STEP: &str = "http::client::Client::step";
 /// What a client asks, as wrk does.
 pub(crate) const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 198.18.0.2\r\n\r\n";
+/// What the answer ends with.
+pub(crate) const ANSWER: &[u8] = b"\r\n\r\nhello\n";
 const REQUESTS: usize = 5_000;
 
 /// The program.
@@ -87,7 +89,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if !args.no_wire {
-        wire::rows(&report, args.seconds)?;
+        wire::rows(&report, args.seconds, args.runs)?;
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(connections: usize, requests: usize) -> anyhow::Result<f64> {
         client_pool,
         config(1),
         local,
-        crate::REQUEST,
+        (crate::REQUEST, crate::ANSWER),
     )?;
     let client = Rc::new(RefCell::new(client));
     worker.spawn_local(client::drive(client.clone()));

@@ -6,7 +6,7 @@ use anyhow::Context;
 use dpdk_net::net::TcpListener;
 use dpdk_net::rte::Eal;
 use dpdk_net::{App, IdlePolicy};
-use dpdk_net_bench::Report;
+use dpdk_net_bench::{Report, median};
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads, file_prefix};
 
 const START: Duration = Duration::from_secs(30);
@@ -54,15 +54,29 @@ struct Load {
     cpu_ns: f64,
 }
 
-/// Rows of each load: ours against the kernel's.
-pub(crate) fn rows(report: &Report, seconds: u32) -> anyhow::Result<()> {
+impl Load {
+    fn median(runs: &[Self]) -> Self {
+        Self {
+            per_second: median(runs.iter().map(|run| run.per_second).collect()),
+            cpu_ns: median(runs.iter().map(|run| run.cpu_ns).collect()),
+        }
+    }
+}
+
+/// Rows of each load: ours against the kernel's, which take turns, so that what else the machine does befalls both.
+pub(crate) fn rows(report: &Report, seconds: u32, runs: usize) -> anyhow::Result<()> {
     let wrk = format!("wrk -t 1 -c 32 -d {seconds} http://{SERVER}/hello");
     let h2load = format!("h2load -D {seconds} -t 1 -c 8 -m 16 http://{SERVER}/hello");
     for (name, command) in [
         ("wrk, HTTP/1.1, 32 connections", wrk),
         ("h2load, HTTP/2, 8 connections of 16 streams", h2load),
     ] {
-        let (ours, kernel) = (load(false, &command)?, load(true, &command)?);
+        let (mut ours, mut kernel) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            ours.push(load(false, &command)?);
+            kernel.push(load(true, &command)?);
+        }
+        let (ours, kernel) = (Load::median(&ours), Load::median(&kernel));
         report.versus(
             format!("axum on dpdk-net over af_packet, {name}"),
             ours.per_second,
@@ -111,8 +125,15 @@ fn load(kernel: bool, command: &str) -> anyhow::Result<Load> {
     })
 }
 
-/// Requests in all and a second, from what wrk or h2load says.
+/// Requests in all and a second, from what wrk or h2load says; nothing if any of them failed.
 fn requests(told: &str) -> Option<(f64, f64)> {
+    let failed = ["Non-2xx", "Socket errors"]
+        .iter()
+        .any(|error| told.contains(error));
+    let lost = told.contains("requests:") && !told.contains(" 0 failed, 0 errored, 0 timeout");
+    if failed || lost {
+        return None;
+    }
     let number = |text: &str| text.trim().parse().ok();
     if let Some(line) = told.lines().find(|line| line.starts_with("finished in")) {
         let per_second = line.split(", ").nth(1)?.strip_suffix(" req/s")?;

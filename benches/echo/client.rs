@@ -7,13 +7,16 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use dpdk_net_rte::tsc::TscClock;
-use dpdk_net_rte::{Eal, MbufBatch, Mempool, QueuePair};
+use dpdk_net_rte::{Eal, MbufBatch, Mempool, Port, PortConfig, PortId, QueuePair};
 use dpdk_net_stack::{
     Config, Event, Instant as StackInstant, Readiness, Stack, TcpId, TxMeta, TxSink,
 };
 use tokio::sync::Notify;
 
+/// How long it may take: minutes under callgrind.
+const LIMIT: Duration = Duration::from_secs(300);
 /// Connections being opened at a time.
 const OPENING: usize = 64;
 
@@ -157,7 +160,7 @@ impl Client {
     }
 
     /// Where it is told that all connections are open, all requests are answered, or something failed.
-    pub(crate) fn done(&self) -> Rc<Notify> {
+    fn done(&self) -> Rc<Notify> {
         self.done.clone()
     }
 
@@ -167,7 +170,7 @@ impl Client {
     }
 
     /// What went wrong, if anything did.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> anyhow::Result<()> {
         match &self.failure {
             Some(failure) => anyhow::bail!("the client: {failure}"),
             None => Ok(()),
@@ -267,4 +270,27 @@ pub(crate) async fn drive(client: Rc<RefCell<Client>>) {
         Poll::Pending
     })
     .await;
+}
+
+/// Waits until the client has what it was asked for.
+pub(crate) async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
+    let done = client.borrow().done();
+    tokio::time::timeout(LIMIT, done.notified())
+        .await
+        .with_context(|| {
+            let client = client.borrow();
+            let (open, answered) = (client.opened(), client.answered());
+            format!("the client is not done within {LIMIT:?}: {open} open, {answered} answered")
+        })?;
+    client.borrow().check()
+}
+
+/// Starts a port with one queue pair, and takes it.
+pub(crate) fn queues(eal: &Eal, id: PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
+    let port =
+        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
+    port.start()?
+        .take_queues()?
+        .pop()
+        .context("a port without a queue")
 }

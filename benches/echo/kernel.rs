@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use dpdk_net_bench::cpu;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -44,10 +45,10 @@ pub(crate) fn run(connections: usize, busy: usize, duration: Duration) -> anyhow
             tokio::spawn(client(address));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let (requests, cpu) = (served.load(Ordering::Relaxed), thread_cpu(thread)?);
+        let (requests, cpu) = (served.load(Ordering::Relaxed), cpu::of_thread(thread)?);
         tokio::time::sleep(duration).await;
         let requests = served.load(Ordering::Relaxed) - requests;
-        let cpu = thread_cpu(thread)? - cpu;
+        let cpu = cpu::of_thread(thread)? - cpu;
         anyhow::Ok(cpu.as_nanos() as f64 / requests.max(1) as f64)
     });
     stop.store(true, Ordering::Relaxed);
@@ -82,17 +83,4 @@ async fn client(address: SocketAddr) -> std::io::Result<()> {
         stream.write_all(&buf).await?;
         stream.read_exact(&mut buf).await?;
     }
-}
-
-/// CPU time that a thread of this process has used, by `/proc/self/task/TID/schedstat`.
-fn thread_cpu(thread: rustix::process::Pid) -> anyhow::Result<Duration> {
-    let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let nanos = text
-        .split_whitespace()
-        .next()
-        .and_then(|field| field.parse().ok());
-    Ok(Duration::from_nanos(
-        nanos.with_context(|| format!("{path} holds no run time"))?,
-    ))
 }

@@ -19,18 +19,16 @@ use dpdk_net::net::TcpListener;
 use dpdk_net::{Worker, WorkerConfig};
 use dpdk_net_bench::{Report, callgrind, median};
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, QueuePair, ring};
+use dpdk_net_rte::{Eal, Mempool, ring};
 use dpdk_net_stack::{Config, IfAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use client::Client;
+use client::{Client, done, queues};
 
 const PORT: u16 = 7;
 const REQUEST: [u8; 64] = [b'x'; 64];
 /// The function whose instructions are the client's, as callgrind names it.
 const STEP: &str = "echo::client::Client::step";
-/// How long the client may take: minutes under callgrind.
-const LIMIT: Duration = Duration::from_secs(300);
 const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The public rust-dpdk-net on the same task, measured when this project began: connections, ns, instructions.
@@ -174,15 +172,6 @@ fn config(mac: MacAddr, addr: IpAddr) -> Config {
     config
 }
 
-fn queues(eal: &Eal, id: dpdk_net_rte::PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
-    let port =
-        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
-    port.start()?
-        .take_queues()?
-        .pop()
-        .context("a port without a queue")
-}
-
 /// Opens `connections`, has `busy` of them do `requests` in all, then lets the worker idle.
 fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Result<Measured> {
     let eal = Eal::builder("echo")
@@ -249,22 +238,6 @@ fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Re
 #[inline(never)]
 fn measured(worker: &Worker, client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
     worker.block_on(done(client))
-}
-
-/// Waits until the client has what it was asked for.
-async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
-    let done = client.borrow().done();
-    tokio::time::timeout(LIMIT, done.notified())
-        .await
-        .with_context(|| {
-            let client = client.borrow();
-            format!(
-                "the client is not done within {LIMIT:?}: {} open, {} answered",
-                client.opened(),
-                client.answered()
-            )
-        })?;
-    client.borrow().check()
 }
 
 /// The server: what anybody would write with tokio.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use dpdk_net_bench::cpu;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -38,10 +39,10 @@ pub(crate) fn run(connections: usize) -> anyhow::Result<f64> {
             tokio::spawn(client(address, answered.clone()));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let (before, cpu) = (answered.load(Ordering::Relaxed), thread_cpu(thread)?);
+        let (before, cpu) = (answered.load(Ordering::Relaxed), cpu::of_thread(thread)?);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let requests = answered.load(Ordering::Relaxed) - before;
-        let cpu = thread_cpu(thread)? - cpu;
+        let cpu = cpu::of_thread(thread)? - cpu;
         anyhow::ensure!(requests > 0, "the kernel's server answered nothing");
         Ok(cpu.as_nanos() as f64 / requests as f64)
     });
@@ -67,17 +68,4 @@ async fn client(address: SocketAddr, answered: Arc<AtomicU64>) -> std::io::Resul
         }
         answered.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// CPU time that a thread of this process has used, by `/proc/self/task/TID/schedstat`.
-fn thread_cpu(thread: rustix::process::Pid) -> anyhow::Result<Duration> {
-    let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let nanos = text
-        .split_whitespace()
-        .next()
-        .and_then(|field| field.parse().ok());
-    Ok(Duration::from_nanos(
-        nanos.with_context(|| format!("{path} holds no run time"))?,
-    ))
 }

@@ -3,19 +3,16 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use dpdk_net::net::TcpListener;
 use dpdk_net::{Worker, WorkerConfig};
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortId, QueuePair, ring};
+use dpdk_net_rte::{Eal, Mempool, ring};
 use dpdk_net_stack::{Config, IfAddr};
 
-use crate::client::{self, Client};
-
-/// How long the client may take: minutes under callgrind.
-const LIMIT: Duration = Duration::from_secs(300);
+use crate::client::{self, Client, done, queues};
 
 fn address(host: u8) -> IpAddr {
     [198, 18, 0, host].into()
@@ -30,15 +27,6 @@ fn config(host: u8) -> Config {
     config.seed = [host; 32];
     config.dad = false;
     config
-}
-
-fn queues(eal: &Eal, id: PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
-    let port =
-        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
-    port.start()?
-        .take_queues()?
-        .pop()
-        .context("a port without a queue")
 }
 
 /// ns a request, in a process of its own.
@@ -109,17 +97,4 @@ pub(crate) fn run(connections: usize, requests: usize) -> anyhow::Result<f64> {
 #[inline(never)]
 fn measured(worker: &Worker, client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
     worker.block_on(done(client))
-}
-
-/// Waits until the client has what it was asked for.
-async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
-    let done = client.borrow().done();
-    tokio::time::timeout(LIMIT, done.notified())
-        .await
-        .with_context(|| {
-            let client = client.borrow();
-            let (open, answered) = (client.opened(), client.answered());
-            format!("not done within {LIMIT:?}: {open} open, {answered} answered")
-        })?;
-    client.borrow().check()
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use dpdk_net::net::TcpListener;
 use dpdk_net::rte::Eal;
 use dpdk_net::{App, IdlePolicy};
-use dpdk_net_bench::{Report, median};
+use dpdk_net_bench::{Report, cpu, median};
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads, file_prefix};
 
 const START: Duration = Duration::from_secs(30);
@@ -113,10 +113,10 @@ fn load(kernel: bool, command: &str) -> anyhow::Result<Load> {
     let exe = exe.to_str().context("the path of this benchmark")?;
     let mut process = server.start(&[exe, "--serve", on])?;
     process.wait_for("ready", START)?;
-    let before = cpu(process.pid())?;
+    let before = cpu::of_process(process.pid())?;
     let words: Vec<&str> = command.split(' ').collect();
     let told = client.run(&words, Duration::from_secs(120))?.text();
-    let used = cpu(process.pid())? - before;
+    let used = cpu::of_process(process.pid())? - before;
     let requests = requests(&told).with_context(|| format!("no figures in:\n{told}"))?;
     process.signal("KILL")?;
     Ok(Load {
@@ -149,17 +149,4 @@ fn requests(told: &str) -> Option<(f64, f64)> {
     let all = told.lines().find(|line| line.contains(" requests in "))?;
     let all = all.trim().split(' ').next()?;
     Some((number(all)?, number(per_second)?))
-}
-
-/// CPU time of all threads of a process, by `/proc/PID/task/*/schedstat`.
-fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let mut sum = 0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanos = text.split_whitespace().next();
-        sum += nanos
-            .and_then(|nanos| nanos.parse::<u64>().ok())
-            .context("schedstat holds no run time")?;
-    }
-    Ok(Duration::from_nanos(sum))
 }

@@ -1,9 +1,10 @@
-//! What the benchmarks share: the rows they print, medians, and instruction counts by callgrind.
+//! What the benchmarks share: the rows they print, medians, CPU time, and instruction counts by callgrind.
 //!
 //! A benchmark prints a row per figure, as text or as one JSON object a line. It never fails by a clock.
 #![forbid(unsafe_code)]
 
 pub mod callgrind;
+pub mod cpu;
 pub mod report;
 
 pub use report::{Report, Row};

@@ -9,7 +9,7 @@ use crate::common::{Bed, Directory, KERNEL, START};
 /// The command that runs a script of this directory.
 pub fn script(name: &str) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
-    format!("/usr/bin/python3 '{path}/{name}'")
+    format!("/usr/bin/python3 -B '{path}/{name}'")
 }
 
 /// Starts a script on the kernel's side, which says when it is ready.

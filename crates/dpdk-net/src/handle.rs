@@ -137,7 +137,7 @@ impl Handle {
         self.with(|state| state.stack.tcp_infos(after, most))
     }
 
-    /// Handshakes that listeners have not complete yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    /// Handshakes that listeners have not completed yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
     pub fn tcp_half_open_infos(
         &self,
         after: Option<HalfId>,

@@ -339,7 +339,7 @@ impl Stack {
         self.tcp.infos(self.now, after, most)
     }
 
-    /// Handshakes that listeners have not complete yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    /// Handshakes that listeners have not completed yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
     pub fn tcp_half_open_infos(
         &self,
         after: Option<HalfId>,

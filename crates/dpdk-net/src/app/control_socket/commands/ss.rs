@@ -17,8 +17,8 @@ use crate::app::subsystem::Application;
 
 pub(in crate::app::control_socket) const SS: Command = Command {
     name: "ss",
-    help: "connections, or \"sockets\": \"half-open\", \"time-wait\", \"listen\" or \"udp\"; with \"info\" all that is known of each. Chosen by \"states\", \"local\", \
-           \"peer\", \"port\" and \"queue\"; \"limit\" at a time, the next ones \"after\" what \"next\" said",
+    help: "connections, or \"sockets\": \"half-open\", \"time-wait\", \"listen\" or \"udp\"; with \"info\" all that is known of each. \
+           Chosen by \"states\", \"local\", \"peer\", \"port\" and \"queue\"; \"limit\" at a time, the next ones \"after\" what \"next\" said",
     run: ss,
 };
 

@@ -55,7 +55,7 @@ impl Source<'_> {
         for (queue, handle) in (0..).zip(self.handles) {
             let labels = vec![port.clone(), ("queue", queue.to_string())];
             let queue = self.port.queue_stats(queue).unwrap_or_default();
-            let shard = handle.figures();
+            let shard = handle.figures(LISTENERS);
             queue_figures(&labels, &queue, &shard.stats, out);
             worker_figures(&labels, handle, &shard.stats, out);
             stack_figures(&labels, &shard, out);
@@ -189,7 +189,7 @@ fn stack_figures(labels: &Labels, shard: &ShardFigures, out: &mut Families) {
 
 fn listener_figures(labels: &Labels, listeners: &[ListenerInfo], out: &mut Families) {
     // One that listens for IPv4 and one for IPv6 alone are told apart by their addresses.
-    for listener in listeners.iter().take(LISTENERS) {
+    for listener in listeners {
         let figures: [(&'static Metric, u64); 4] = [
             (&LISTENER_ACCEPT_QUEUE, listener.accept_queue as u64),
             (&LISTENER_BACKLOG, listener.backlog as u64),

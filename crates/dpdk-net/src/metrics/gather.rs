@@ -6,6 +6,7 @@ use dpdk_net_stack::metrics::Metric;
 
 use super::family::{Families, Labels};
 use super::table::*;
+use crate::drops;
 use crate::handle::Handle;
 use crate::peers::PeersControl;
 use crate::rte::{Mempool, PortControl};
@@ -118,22 +119,10 @@ fn queue_figures(labels: &Labels, queue: &QueueStats, shard: &ShardStats, out: &
         labels.push((name, value.to_owned()));
         labels
     };
-    let (frames, worker) = (&shard.stack.frames, &shard.worker);
-    let elsewhere = [
-        ("rx_no_mbuf_for_copy", queue.rx_dropped),
-        ("rx_malformed_chain", queue.rx_malformed),
-        ("rx_not_contiguous", worker.rx_not_contiguous),
-        ("tx_refused_by_queue", queue.tx_dropped),
-        ("tx_oversize", worker.tx_oversize),
-        ("hand_over_full", worker.hand_over_full),
-        ("hand_over_no_mbufs", worker.hand_over_no_mbufs),
-    ];
-    let drops = frames.iter();
-    let drops = drops.filter_map(|(name, count)| Some((name.strip_prefix(DROP)?, count)));
-    for (cause, count) in drops.chain(elsewhere) {
+    for (cause, count) in drops::all(&shard.stack, &shard.worker, queue) {
         out.add(QUEUE, &QUEUE_DROPS, with("cause", cause), count);
     }
-    for (metric, count) in frames.metrics().filter(|(it, _)| is_reason(it)) {
+    for (metric, count) in shard.stack.frames.metrics().filter(|(it, _)| is_reason(it)) {
         let reason = metric.name.trim_start_matches(STRAYS);
         out.add(QUEUE, &QUEUE_HAND_OVERS, with("reason", reason), count);
     }

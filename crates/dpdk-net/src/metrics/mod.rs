@@ -36,6 +36,7 @@ pub use self::json::to_json;
 use self::table::{BUILD_INFO, PROCESS, UPTIME};
 pub use self::table::{Entry, catalogue};
 pub use self::text::{Format, to_text};
+pub use crate::drops::{DropCause, drop_causes};
 
 /// Figures of an application's own, beside dpdk-net's.
 ///

@@ -2,12 +2,12 @@
 //!
 //! A page looks at a bounded number of places and goes on where the one before it ended, so the last page of a long list costs what the
 //! first one does. What a `SlotMap` has can't be looked at from somewhere in the middle; so [`Listed`] writes down beside it which entry is
-//! at which place.
+//! at which place, in four bytes each.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-use slotmap::{Key, SlotMap};
+use slotmap::{Key, KeyData, SlotMap};
 
 /// Places that a page looks at, whether something is there or not.
 pub(crate) const PLACES: usize = 4 * 1024;
@@ -41,7 +41,8 @@ impl ListPlace {
 
     /// The place with this index, of a list that has so many.
     pub(crate) fn before_end(index: usize, places: usize) -> Option<Self> {
-        (index < places).then(|| u32::try_from(index).ok().map(Self))?
+        let index = Some(index).filter(|index| *index < places)?;
+        u32::try_from(index).ok().map(Self)
     }
 }
 
@@ -59,8 +60,9 @@ pub struct ListPage<T> {
 #[derive(Debug)]
 pub(crate) struct Listed<K: Key, V> {
     map: SlotMap<K, V>,
-    /// By their places; null where there is none.
-    keys: Vec<K>,
+    /// By their places, what tells an entry's id from those that others had there: the upper half of the number that a key is. 0 where
+    /// there is none.
+    versions: Vec<u32>,
     /// How many places have been looked at.
     #[cfg(test)]
     looks: core::cell::Cell<usize>,
@@ -70,7 +72,7 @@ impl<K: Key, V> Listed<K, V> {
     pub(crate) fn new() -> Self {
         Self {
             map: SlotMap::with_key(),
-            keys: Vec::new(),
+            versions: Vec::new(),
             #[cfg(test)]
             looks: core::cell::Cell::default(),
         }
@@ -88,19 +90,19 @@ impl<K: Key, V> Listed<K, V> {
     pub(crate) fn insert_with_key(&mut self, make: impl FnOnce(K) -> V) -> K {
         let id = self.map.insert_with_key(make);
         let place = place(id) as usize;
-        if self.keys.len() <= place {
-            self.keys.resize(place + 1, K::null());
+        if self.versions.len() <= place {
+            self.versions.resize(place + 1, 0);
         }
-        if let Some(key) = self.keys.get_mut(place) {
-            *key = id;
+        if let Some(version) = self.versions.get_mut(place) {
+            *version = (id.data().as_ffi() >> 32) as u32;
         }
         id
     }
 
     pub(crate) fn remove(&mut self, id: K) -> Option<V> {
         let value = self.map.remove(id)?;
-        if let Some(key) = self.keys.get_mut(place(id) as usize) {
-            *key = K::null();
+        if let Some(version) = self.versions.get_mut(place(id) as usize) {
+            *version = 0;
         }
         Some(value)
     }
@@ -112,7 +114,7 @@ impl<K: Key, V> Listed<K, V> {
         most: usize,
         tell: impl Fn(K, &V) -> T,
     ) -> ListPage<(K, T)> {
-        let end = from.index().saturating_add(PLACES).min(self.keys.len());
+        let end = from.index().saturating_add(PLACES).min(self.versions.len());
         let mut entries = Vec::with_capacity(most.min(self.map.len()).min(PLACES));
         let mut at = from.index();
         while at < end && entries.len() < most {
@@ -123,7 +125,7 @@ impl<K: Key, V> Listed<K, V> {
             }
             at += 1;
         }
-        let next = ListPlace::before_end(at, self.keys.len());
+        let next = ListPlace::before_end(at, self.versions.len());
         ListPage { entries, next }
     }
 
@@ -131,7 +133,9 @@ impl<K: Key, V> Listed<K, V> {
     fn look(&self, at: usize) -> Option<K> {
         #[cfg(test)]
         self.looks.update(|looks| looks + 1);
-        self.keys.get(at).copied().filter(|id| !id.is_null())
+        let version = *self.versions.get(at).filter(|version| **version != 0)?;
+        let id = u64::from(version) << 32 | at as u64;
+        Some(K::from(KeyData::from_ffi(id)))
     }
 }
 

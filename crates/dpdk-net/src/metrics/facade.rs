@@ -1,6 +1,6 @@
 //! Figures through the `metrics` facade: whatever exporter the application has installed takes them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use dpdk_net_stack::metrics::{Kind, Metric};
@@ -30,7 +30,7 @@ impl Registry {
     fn publish_described(&self, described: &mut HashSet<String>) {
         let families = self.gather();
         let mut published = self.inner.published.lock();
-        let mut levels = HashSet::with_capacity(published.levels.len());
+        let mut levels = HashMap::with_capacity(published.levels.len());
         with_recorder(|recorder| {
             for family in &families {
                 for (part, kind) in flat::parts(family.metric) {
@@ -55,13 +55,14 @@ impl Registry {
                             }
                             told => {
                                 recorder.register_gauge(&key, &METADATA).set(told.as_f64());
-                                levels.insert(key);
+                                levels.insert(key.get_hash(), key);
                             }
                         }
                     });
                 }
             }
-            for gone in published.levels.difference(&levels) {
+            let before = published.levels.iter();
+            for (_, gone) in before.filter(|(hash, _)| !levels.contains_key(*hash)) {
                 recorder.register_gauge(gone, &METADATA).set(0.0);
             }
         });
@@ -72,8 +73,8 @@ impl Registry {
 /// What was told last.
 #[derive(Default)]
 pub(super) struct Published {
-    /// The levels, which would stay as they are for ever.
-    levels: HashSet<Key>,
+    /// The levels, by their keys' hashes: they would stay as they are for ever.
+    levels: HashMap<u64, Key>,
 }
 
 fn is_whole(metric: &Metric, part: &str) -> bool {

@@ -217,16 +217,14 @@ mod tests {
             "listen_drops",
             "accept_overflows and too_many together",
         ),
-        ("tcp", "sack_reneging", "the peer's drop"),
         ("tcp", "syn_cookies_sent", "answered"),
         ("tcp", "syn_expired", "no packet"),
         ("udp", "send_blocked", "the application is told to wait"),
         ("icmp", "send_failed", "an answer that is not made"),
         ("neighbors", "unreachable", "no packet"),
-        ("neighbors", "evicted", "no packet"),
         ("neighbors", "news_dropped", "no packet"),
-        ("", "hand_overs", "no packet"),
         ("", "news_dropped", "no packet"),
+        ("", "capture_lost", "a copy: the frame itself went on"),
     ];
 
     #[test]

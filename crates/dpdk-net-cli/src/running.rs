@@ -41,6 +41,9 @@ impl From<ControlError> for Failure {
             ControlError::NoSocket(_) | ControlError::NobodyListens(_) => {
                 "start the application, or name another one's: --socket PATH"
             }
+            ControlError::Stranger { .. } => {
+                "stop that process, if it should not be there, or name another one's: --socket PATH"
+            }
             ControlError::Denied(_) => "run this with sudo, or as that user",
             ControlError::OtherVersion(_) => "use the dpdk-net that the application was built with",
             _ => "",

@@ -302,12 +302,9 @@ fn a_dropped_frame_has_its_cause_as_a_comment() {
     assert_eq!(causes.len(), 2, "{told:?}");
     assert_eq!(
         (causes[0].0, causes[0].1.1),
-        ("253", "dropped: drop_ip_unknown_protocol")
+        ("253", "dropped: ip_unknown_protocol")
     );
-    assert_eq!(
-        (causes[1].0, causes[1].1.1),
-        ("6", "dropped: drop_tcp_checksum")
-    );
+    assert_eq!((causes[1].0, causes[1].1.1), ("6", "dropped: tcp_checksum"));
     assert!(
         causes
             .iter()

@@ -134,6 +134,8 @@ impl Stack {
         }
         self.tcp
             .flow_segment(now, &mut self.link, id, (ecn, &segment), &mut more);
+        // What is another worker's is counted there.
+        self.tcp.stats.rx_segments += u64::from(self.tcp.strayed.is_empty());
         self.note_stray_syn(index, batch.len());
     }
 

@@ -1,6 +1,7 @@
 //! Figures that go up and down: read when they are asked for, from what is there anyway. Nothing here is on the packet path.
 
 use crate::gauges;
+use crate::listing::ListPlace;
 use crate::metrics::Metric;
 use crate::neighbor::NeighborState;
 use crate::stack::Stack;
@@ -139,8 +140,17 @@ impl Gauges {
 }
 
 impl Stack {
-    /// What there is at present. Takes as long whatever the number of connections is; of listeners and neighbours it looks at each.
+    /// What there is at present. Takes as long whatever the number of connections and listeners is; of neighbours it looks at each.
     pub fn gauges(&self) -> Gauges {
+        Gauges {
+            neighbors: self.neighbor_gauges(),
+            ..self.gauges_at_once()
+        }
+    }
+
+    /// The same, but for the neighbours by state: takes as long whatever there is. [`count_neighbors`](Self::count_neighbors) counts
+    /// those piece by piece.
+    pub fn gauges_at_once(&self) -> Gauges {
         let link = &self.link;
         Gauges {
             tcp_states: self.tcp.states(),
@@ -148,7 +158,7 @@ impl Stack {
             udp: UdpGauges {
                 sockets: self.udp.len() as u64,
             },
-            neighbors: self.neighbor_gauges(),
+            neighbors: self.neighbors_at_once(),
             link: LinkGauges {
                 replies_queued: link.replies.len() as u64,
                 replies_queued_bytes: link.replies.bytes() as u64,
@@ -162,12 +172,30 @@ impl Stack {
         }
     }
 
-    fn neighbor_gauges(&self) -> NeighborGauges {
-        let mut gauges = NeighborGauges {
+    fn neighbors_at_once(&self) -> NeighborGauges {
+        NeighborGauges {
             pending: self.link.neighbors.pending_bytes() as u64,
             ..NeighborGauges::default()
-        };
-        for neighbor in self.link.neighbors(self.now) {
+        }
+    }
+
+    fn neighbor_gauges(&self) -> NeighborGauges {
+        let mut gauges = self.neighbors_at_once();
+        let mut from = Some(ListPlace::START);
+        while let Some(place) = from {
+            from = self.count_neighbors(place, &mut gauges);
+        }
+        gauges
+    }
+
+    /// Adds the neighbours of one page of [`neighbor_infos`](Self::neighbor_infos) to what has been counted; where it goes on.
+    pub fn count_neighbors(
+        &self,
+        from: ListPlace,
+        gauges: &mut NeighborGauges,
+    ) -> Option<ListPlace> {
+        let (neighbors, next) = self.link.neighbors(self.now, from);
+        for neighbor in neighbors {
             let count = match neighbor.state {
                 NeighborState::Incomplete => &mut gauges.incomplete,
                 NeighborState::Reachable => &mut gauges.reachable,
@@ -178,6 +206,6 @@ impl Stack {
             };
             *count += 1;
         }
-        gauges
+        next
     }
 }

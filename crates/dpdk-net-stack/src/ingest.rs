@@ -79,14 +79,14 @@ pub(crate) struct Lookup {
 }
 
 impl Stack {
-    /// Takes in frames, in their order.
+    /// Takes in frames, in their order. How many bytes they have.
     #[inline]
-    pub(crate) fn take_in<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) {
+    pub(crate) fn take_in<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) -> u64 {
         self.advance(now);
+        let mut bytes_in = 0;
         for batch in frames.chunks(BATCH) {
             self.tcp.vet_recent(&self.link.ifaces);
             let mut staged = ArrayVec::<Staged<'_>, BATCH>::new();
-            let mut bytes_in = 0;
             let mut is_cold = false;
             for (index, frame) in batch.iter().enumerate() {
                 let (bytes, meta) = (frame.bytes(), frame.rx_meta());
@@ -135,8 +135,6 @@ impl Stack {
                     staged.push(Staged::Other(*parsed, at, lookup, index));
                 }
             }
-            self.frames.rx_frames += batch.len() as u64;
-            self.frames.rx_bytes += bytes_in as u64;
             self.strays.begun += batch.len() as u64;
             let version = self.tcp.table.version();
             let addresses = self.link.ifaces.version();
@@ -156,9 +154,9 @@ impl Stack {
                     } => {
                         // What has changed meanwhile is looked up again.
                         if is_unchanged {
-                            self.tcp.stats.rx_segments += 1;
                             let segment = packet.get(*tcp_at..).unwrap_or_default();
                             if self.tcp.expected(now, *id, segment) {
+                                self.tcp.stats.rx_segments += 1;
                                 rest = behind;
                                 continue;
                             }
@@ -209,6 +207,7 @@ impl Stack {
                 rest = behind;
             }
         }
+        bytes_in as u64
     }
 
     /// A plain segment in a frame with a tag, staged; and whether its connection is known.

@@ -23,6 +23,7 @@ use crate::fragment::{self, IdSource};
 use crate::icmp::ErrorReport;
 use crate::iface::{Interface, solicited_node};
 use crate::interfaces::{Hop, IfIndex, Interfaces, NextHop, Way};
+use crate::listing::ListPlace;
 use crate::metrics::Count;
 use crate::neighbor::{Due, Found, NeighborCache, NeighborInfo};
 use crate::news::{Decision, News, NewsQueue};
@@ -177,9 +178,14 @@ impl Link {
             .add_static(now, hop, mac, |frame| push_frame(replies, tci, frame))
     }
 
-    /// All neighbours, in no order.
-    pub(crate) fn neighbors(&self, now: Instant) -> impl Iterator<Item = NeighborInfo> + '_ {
-        self.neighbors.iter(now, |at| self.ifaces.get(at).vlan)
+    /// Some neighbours, in no order, and where the list goes on.
+    pub(crate) fn neighbors(
+        &self,
+        now: Instant,
+        from: ListPlace,
+    ) -> (impl Iterator<Item = NeighborInfo>, Option<ListPlace>) {
+        self.neighbors
+            .some(now, from, |at| self.ifaces.get(at).vlan)
     }
 
     /// The largest IP packet that goes this way, in bytes.

@@ -18,6 +18,7 @@ use hashbrown::HashMap;
 
 use crate::config::{Config, Limits};
 use crate::interfaces::{Hop, IfIndex};
+use crate::listing::ListPlace;
 use crate::random::{HashKey, Random};
 use crate::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ pub use info::{NeighborInfo, NeighborState, NeighborStats};
 pub(crate) const RETRANSMIT: Duration = Duration::from_secs(1);
 /// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT.
 const MAX_REQUESTS: u8 = 3;
+
+/// Places that are looked at for one page of a list.
+const NEIGHBORS: usize = 512;
 /// REACHABLE_TIME; each entry takes 0.5 to 1.5 times that, so that probes don't come in step.
 const REACHABLE: Duration = Duration::from_secs(30);
 /// DELAY_FIRST_PROBE_TIME: for so long an upper layer may confirm before a probe is sent.
@@ -424,26 +428,25 @@ impl NeighborCache {
         self.pending_bytes
     }
 
-    /// All neighbours, in no order. `vlan` tells the VLAN's id of an interface.
-    pub(crate) fn iter(
+    /// Those at some places from one on, and where it goes on. `vlan` tells the VLAN's id of an interface.
+    pub(crate) fn some(
         &self,
         now: Instant,
+        from: ListPlace,
         vlan: impl Fn(IfIndex) -> u16,
-    ) -> impl Iterator<Item = NeighborInfo> {
-        self.entries
-            .iter()
-            .flatten()
-            .map(move |entry| NeighborInfo {
-                addr: entry.hop.addr,
-                vlan: vlan(entry.hop.at),
-                mac: (entry.state != NeighborState::Incomplete).then_some(entry.mac),
-                state: match entry.state {
-                    NeighborState::Reachable if now >= entry.reachable_until => {
-                        NeighborState::Stale
-                    }
-                    state => state,
-                },
-            })
+    ) -> (impl Iterator<Item = NeighborInfo>, Option<ListPlace>) {
+        let behind = from.index().saturating_add(NEIGHBORS);
+        let entries = self.entries.iter().skip(from.index()).take(NEIGHBORS);
+        let infos = entries.flatten().map(move |entry| NeighborInfo {
+            addr: entry.hop.addr,
+            vlan: vlan(entry.hop.at),
+            mac: (entry.state != NeighborState::Incomplete).then_some(entry.mac),
+            state: match entry.state {
+                NeighborState::Reachable if now >= entry.reachable_until => NeighborState::Stale,
+                state => state,
+            },
+        });
+        (infos, ListPlace::before_end(behind, self.entries.len()))
     }
 
     /// Whether packets wait for a neighbour's answer.

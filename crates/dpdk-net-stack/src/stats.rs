@@ -49,7 +49,7 @@ impl Stats {
 counters! {
     /// Frames and packets, whatever they carry.
     pub struct FrameStats, FrameCounters {
-        /// Frames taken in.
+        /// Frames taken in. What came to another worker's queue is counted by that one alone.
         rx_frames,
         /// Bytes of these, Ethernet header included.
         rx_bytes: Bytes,

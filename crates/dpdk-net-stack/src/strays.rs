@@ -60,10 +60,13 @@ impl Stack {
         if self.steered.is_some() {
             self.open_strays();
         }
-        self.take_in(now, frames);
+        let bytes = self.take_in(now, frames);
+        self.frames.rx_frames += frames.len() as u64;
+        self.frames.rx_bytes += bytes;
     }
 
-    /// As [`ingest`](Stack::ingest), frames that another worker had noted as this one's. They are handled here for good.
+    /// As [`ingest`](Stack::ingest), frames that another worker had noted as this one's. They are handled here for good. Frames and bytes
+    /// have been counted by the worker whose queue they came to.
     pub fn ingest_handed<B: FrameBuf>(&mut self, now: Instant, frames: &[B]) {
         self.frames.strays_taken += frames.len() as u64;
         self.close_strays();

@@ -22,7 +22,6 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use dpdk_net_packet::gso::Checksums;
 use dpdk_net_packet::{IpPacket, Protocol, udp};
 use hashbrown::HashMap;
-use slotmap::SlotMap;
 
 use crate::addr::{self, canonical};
 use crate::config::Config;
@@ -33,6 +32,7 @@ use crate::event::{Readiness, UdpId};
 use crate::icmp::{ErrorKind, ErrorReport};
 use crate::interfaces::{Destination, Way};
 use crate::link::{Link, Queue};
+use crate::listing::{ListPage, ListPlace, Listed};
 use crate::random::{HashKey, Random};
 use crate::steer::{Steered, unspecified};
 use crate::time::Instant;
@@ -128,7 +128,7 @@ pub struct UdpRecv {
 /// All UDP sockets of a stack.
 #[derive(Debug)]
 pub(crate) struct UdpTable {
-    sockets: SlotMap<UdpId, Socket>,
+    sockets: Listed<UdpId, Socket>,
     /// All sockets of a port, in the order they were bound. Looked through for binding, closing and groups only.
     by_port: HashMap<u16, Vec<UdpId>, HashKey>,
     /// The unconnected socket that takes what is for an address and port; the unspecified address stands for all.
@@ -151,7 +151,7 @@ impl UdpTable {
     pub(crate) fn new(config: &Config) -> Self {
         let key = HashKey::derive(&config.seed, "udp");
         Self {
-            sockets: SlotMap::with_key(),
+            sockets: Listed::new(),
             by_port: HashMap::with_hasher(key),
             bound: HashMap::with_hasher(key),
             connected: HashMap::with_hasher(key),
@@ -523,13 +523,9 @@ impl UdpTable {
         self.sockets.len()
     }
 
-    /// So many after `after`: ids are in the order of the places that sockets have.
-    pub(crate) fn infos(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
-        let after = self.sockets.iter().skip_while(|(id, _)| Some(*id) <= after);
-        after
-            .take(most)
-            .map(|(id, socket)| (id, socket.info()))
-            .collect()
+    /// Some of them from a place on.
+    pub(crate) fn infos(&self, from: ListPlace, most: usize) -> ListPage<(UdpId, UdpSocketInfo)> {
+        self.sockets.page(from, most, |_, socket| socket.info())
     }
 }
 

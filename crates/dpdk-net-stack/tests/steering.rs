@@ -9,7 +9,7 @@ use common::*;
 use dpdk_net_packet::{MacAddr, checksum, ethernet, ipv4};
 use dpdk_net_stack::{
     Binding, Duration, Error, ListenOptions, Stack, Steering, SteeringTable, Stray, StrayFrame,
-    TcpId, UdpId, UdpOptions, Vlan, Workers,
+    TcpId, TcpState, UdpId, UdpOptions, Vlan, Workers,
 };
 use dpdk_net_testkit::Pieces;
 
@@ -75,6 +75,40 @@ both_families! {
         assert_eq!(stats[0].tcp.no_connection + stats[1].tcp.no_connection, 0);
         assert_eq!((service.steering.flows(), stats[0].tcp.tx_segments), (0, 0));
         // Each segment is counted once, whichever queue it came to.
+        let taken: u64 = service.workers.iter().map(|stack| stack.stats().tcp.rx_segments).sum();
+        assert_eq!(taken, service.peer.stats().tcp.tx_segments);
+    }
+
+    fn frames_and_their_bytes_are_counted_once_whoever_handles_them(family) {
+        let mut service = Service::new(2);
+        let (peer, id) = establish(&mut service, family, 1);
+        service.transfer((1, id), peer, &pattern(10_000), false);
+        let [first, second] = [0, 1].map(|worker| service.workers[worker].stats().frames);
+        let sent = service.peer.stats().frames;
+        assert_eq!((first.rx_frames, first.rx_bytes), (sent.tx_frames, sent.tx_bytes));
+        assert_eq!((second.rx_frames, second.rx_bytes), (0, 0));
+        assert_eq!(second.strays_taken, first.strays);
+    }
+
+    fn the_syn_of_a_new_connection_in_time_wait_is_counted_by_whose_it_is(family) {
+        let mut service = Service::new(2);
+        let (peer, id) = establish(&mut service, family, 0);
+        let from = service.peer.tcp_local(peer).unwrap();
+        // The worker closes first, and its application holds on to the connection.
+        service.workers[0].tcp_shutdown_write(id).unwrap();
+        service.run(SECOND);
+        service.peer.tcp_close(service.now, peer);
+        service.run(SECOND * 2);
+        assert_eq!(service.workers[0].tcp_state(id), TcpState::TimeWait);
+        // Whoever listens now is another worker.
+        let gone = service.workers[0].listeners()[0].id;
+        service.workers[0].tcp_listener_close(gone);
+        let listener = listen(&mut service.workers[1], family);
+        let peer = service.peer.tcp_connect(service.now, Some(from), family.at(1, PORT)).unwrap();
+        service.run(SECOND);
+        assert_eq!(service.workers[1].tcp_accept(listener).map(|(_, peer)| peer), Ok(from));
+        assert_eq!(service.peer.tcp_state(peer), TcpState::Established);
+        assert_eq!(service.workers[0].stats().tcp.time_wait_reused, 1);
         let taken: u64 = service.workers.iter().map(|stack| stack.stats().tcp.rx_segments).sum();
         assert_eq!(taken, service.peer.stats().tcp.tx_segments);
     }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use dpdk_net_stack::{
-    HalfId, ListenerInfo, NeighborInfo, RouteInfo, TcpConnection, TcpId, TcpInfo, TcpMinisocket,
-    TimeWaitId, UdpId, UdpSocketInfo,
+    HalfId, ListPage, ListPlace, ListenerInfo, NeighborInfo, RouteInfo, TcpConnection, TcpId,
+    TcpInfo, TcpMinisocket, TimeWaitId, UdpId, UdpSocketInfo,
 };
 
 use crate::error::{Error, worker_gone};
@@ -94,13 +94,34 @@ impl Handle {
     }
 
     /// All that a registry tells, taken in one critical section: as long however many connections there are.
-    pub(crate) fn figures(&self) -> ShardFigures {
-        self.with(|state| ShardFigures {
-            stats: Self::stats_of(state),
-            gauges: state.stack.gauges(),
-            tcp: state.stack.tcp_histograms(),
-            listeners: state.stack.listeners(),
-        })
+    /// All figures, and those of so many listeners. What takes longer the more there is, listeners and neighbours, is read in pages, each a
+    /// critical section of its own.
+    pub(crate) fn figures(&self, most_listeners: usize) -> ShardFigures {
+        let (mut figures, mut more, mut uncounted) = self.with(|state| {
+            let stack = &state.stack;
+            let mut gauges = stack.gauges_at_once();
+            let uncounted = stack.count_neighbors(ListPlace::START, &mut gauges.neighbors);
+            let listeners = stack.listener_infos(ListPlace::START, most_listeners);
+            let figures = ShardFigures {
+                stats: Self::stats_of(state),
+                gauges,
+                tcp: stack.tcp_histograms(),
+                listeners: listeners.entries,
+            };
+            (figures, listeners.next, uncounted)
+        });
+        while let Some(from) = uncounted {
+            let gauges = &mut figures.gauges.neighbors;
+            uncounted = self.with(|state| state.stack.count_neighbors(from, gauges));
+        }
+        while let Some(from) = more
+            && let Some(room @ 1..) = most_listeners.checked_sub(figures.listeners.len())
+        {
+            let page = self.listener_infos(from, room);
+            figures.listeners.extend(page.entries);
+            more = page.next;
+        }
+        figures
     }
 
     fn stats_of(state: &State) -> ShardStats {
@@ -130,40 +151,45 @@ impl Handle {
         self.with(|state| state.stack.tcp_connections().into_iter().collect())
     }
 
-    /// TCP connections in detail, a page at a time: at most `most` of those behind `after`; a page that is not full is the last one. Each
-    /// call is one critical section: hundreds at a time keep no worker for long. See
+    /// TCP connections in detail, a page at a time: at most `most` of them, from the beginning or from where the page before says that the
+    /// list goes on. Each call is one critical section: hundreds at a time keep no worker for long, whichever page it is. See
     /// [`Stack::tcp_infos`](dpdk_net_stack::Stack::tcp_infos).
-    pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
-        self.with(|state| state.stack.tcp_infos(after, most))
+    pub fn tcp_infos(&self, from: ListPlace, most: usize) -> ListPage<(TcpId, TcpInfo)> {
+        self.with(|state| state.stack.tcp_infos(from, most))
     }
 
     /// Handshakes that listeners have not completed yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
     pub fn tcp_half_open_infos(
         &self,
-        after: Option<HalfId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(HalfId, TcpMinisocket)> {
-        self.with(|state| state.stack.tcp_half_open_infos(after, most))
+    ) -> ListPage<(HalfId, TcpMinisocket)> {
+        self.with(|state| state.stack.tcp_half_open_infos(from, most))
     }
 
     /// Connections in TIME-WAIT that the application has let go of, a page at a time as [`tcp_infos`](Self::tcp_infos) has
     /// connections.
     pub fn tcp_time_wait_infos(
         &self,
-        after: Option<TimeWaitId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(TimeWaitId, TcpMinisocket)> {
-        self.with(|state| state.stack.tcp_time_wait_infos(after, most))
+    ) -> ListPage<(TimeWaitId, TcpMinisocket)> {
+        self.with(|state| state.stack.tcp_time_wait_infos(from, most))
     }
 
-    /// All TCP listeners of the shard.
+    /// All TCP listeners of the shard, in one critical section.
     pub fn listeners(&self) -> Vec<ListenerInfo> {
         self.with(|state| state.stack.listeners())
     }
 
+    /// TCP listeners, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    pub fn listener_infos(&self, from: ListPlace, most: usize) -> ListPage<ListenerInfo> {
+        self.with(|state| state.stack.listener_infos(from, most))
+    }
+
     /// UDP sockets, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
-    pub fn udp_sockets(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
-        self.with(|state| state.stack.udp_sockets(after, most))
+    pub fn udp_sockets(&self, from: ListPlace, most: usize) -> ListPage<(UdpId, UdpSocketInfo)> {
+        self.with(|state| state.stack.udp_sockets(from, most))
     }
 
     /// The addresses of the shard's interface, the IPv6 link-local one included.
@@ -182,9 +208,17 @@ impl Handle {
         self.with(|state| state.stack.routes())
     }
 
-    /// The neighbours that the shard's stack knows.
+    /// The neighbours that the shard's stack knows, read in pages of 512, each a critical section of its own: one that comes meanwhile
+    /// may be missed.
     pub fn neighbors(&self) -> Vec<NeighborInfo> {
-        self.with(|state| state.stack.neighbors())
+        let mut all = Vec::new();
+        let mut from = Some(ListPlace::START);
+        while let Some(place) = from {
+            let page = self.with(|state| state.stack.neighbor_infos(place));
+            all.extend(page.entries);
+            from = page.next;
+        }
+        all
     }
 
     /// Refuses new connections from now on (`true`), or takes them again (`false`). Established ones

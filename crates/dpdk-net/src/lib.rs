@@ -61,6 +61,7 @@ pub mod capture;
 pub mod control;
 mod device;
 pub mod dhcp;
+mod drops;
 mod error;
 mod events;
 mod handle;

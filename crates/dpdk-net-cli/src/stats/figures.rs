@@ -12,14 +12,16 @@ pub(super) enum Names {
 /// A figure.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figure {
-    /// With its labels, if it is not summed: `dpdk_net_queue_drops_total{queue="0",cause="tcp_checksum"}`.
+    /// With its labels, but for those that it is summed over: `dpdk_net_queue_drops_total{queue="0",cause="tcp_checksum"}`.
     pub(super) name: String,
     pub(super) value: f64,
     /// Whether it only grows, so that it has a rate.
     pub(super) counts: bool,
 }
 
-/// Those of an answer: of each metric the sum of its samples, or each by itself. Of histograms the number and the sum of what they have.
+/// Those of an answer: of each metric that queues have the sum over these, or each sample by itself. What is of a port, a mempool or the
+/// process is told by itself always: sums of what drivers count, or of speeds, say nothing. Of histograms the number and the sum of what
+/// they have.
 pub(super) fn read(families: &Value, names: Names, apart: bool) -> Vec<Figure> {
     let mut figures: Vec<Figure> = Vec::new();
     let mut add = |name: String, value: f64, counts: bool| {
@@ -43,10 +45,10 @@ pub(super) fn read(families: &Value, names: Names, apart: bool) -> Vec<Figure> {
         };
         let counts = family["type"] != "gauge";
         for sample in family["samples"].as_array().into_iter().flatten() {
-            let labels = if apart {
-                labels(&sample["labels"])
-            } else {
-                String::new()
+            let is_summed = !apart && sample["labels"]["queue"].is_string();
+            let labels = match is_summed || names == Names::Linux {
+                true => String::new(),
+                false => labels(&sample["labels"]),
             };
             let value = &sample["value"];
             match value.as_f64() {
@@ -79,6 +81,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_what_queues_have_is_summed() {
+        let of_port = |port: &str, name: &str, value: u64| json!({ "labels": { "name": name, "port": port }, "value": value });
+        let families = json!([
+            { "name": "dpdk_net_port_xstat", "type": "gauge", "linux": null,
+              "samples": [of_port("a", "rx_good", 1), of_port("a", "tx_good", 2), of_port("b", "rx_good", 4)] },
+            { "name": "dpdk_net_port_link_speed_bytes", "type": "gauge", "linux": null, "samples": [
+                { "labels": { "port": "a" }, "value": 1_250_000_000 }, { "labels": { "port": "b" }, "value": 1_250_000_000 },
+            ] },
+            { "name": "dpdk_net_uptime_seconds", "type": "gauge", "linux": null, "samples": [{ "labels": {}, "value": 7 }] },
+        ]);
+        assert_eq!(
+            told(read(&families, Names::Own, false)),
+            [
+                "dpdk_net_port_xstat{name=\"rx_good\",port=\"a\"} 1 false",
+                "dpdk_net_port_xstat{name=\"tx_good\",port=\"a\"} 2 false",
+                "dpdk_net_port_xstat{name=\"rx_good\",port=\"b\"} 4 false",
+                "dpdk_net_port_link_speed_bytes{port=\"a\"} 1250000000 false",
+                "dpdk_net_port_link_speed_bytes{port=\"b\"} 1250000000 false",
+                "dpdk_net_uptime_seconds 7 false",
+            ]
+        );
+    }
 
     fn families() -> Value {
         json!([

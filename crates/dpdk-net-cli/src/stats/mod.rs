@@ -18,7 +18,7 @@ use crate::running::Which;
 const AFTER_HELP: &str = "\
 Examples:
   dpdk-net stats
-      All figures that are not zero, summed over queues.
+      All figures that are not zero; those of queues summed over these.
   dpdk-net stats 'dpdk_net_tcp_*' --by-queue --zeros
       Those of TCP, each queue's by itself.
   dpdk-net stats --watch=5 TcpRetransSegs 'Udp*'
@@ -40,7 +40,7 @@ pub(crate) struct StatsArgs {
     #[arg(value_parser = seconds)]
     watch: Option<Duration>,
 
-    /// Each port, queue and cause by itself, not their sum
+    /// Each queue and cause by itself, not their sum
     #[arg(short = 'q', long)]
     by_queue: bool,
 
@@ -127,7 +127,7 @@ impl StatsArgs {
 
     fn figures(&self, families: &Value) -> Vec<Figure> {
         let names = if self.linux { Names::Linux } else { Names::Own };
-        let mut figures = figures::read(families, names, self.by_queue && !self.linux);
+        let mut figures = figures::read(families, names, self.by_queue);
         // A rate of zero has been something else or may become so: what is watched stays where it is.
         if !self.zeros && self.watch.is_none() {
             figures.retain(|figure| figure.value != 0.0);

@@ -220,7 +220,7 @@ fn the_first_packet_asks_at_once_and_leaves_when_the_answer_is_there() {
             sent.iter()
                 .all(|frame| read(frame).dst_mac == PEER_MAC && read(frame).src_mac == OUR_MAC)
         );
-        let known: Vec<_> = link.neighbors(at(21)).collect();
+        let known: Vec<_> = link.neighbors(at(21), ListPlace::START).0.collect();
         assert_eq!(
             (known[0].state, known[0].mac),
             (NeighborState::Reachable, Some(PEER_MAC))

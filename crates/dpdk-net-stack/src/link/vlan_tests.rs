@@ -113,7 +113,11 @@ fn one_address_in_two_vlans_is_two_neighbours() {
         let here = at_vlan(&link, vlan);
         assert_eq!(link.lookup(at(2), &way), Lookup::Ready(here, mac));
     }
-    let known: Vec<_> = link.neighbors(at(2)).map(|n| (n.vlan, n.addr)).collect();
+    let known: Vec<_> = link
+        .neighbors(at(2), ListPlace::START)
+        .0
+        .map(|n| (n.vlan, n.addr))
+        .collect();
     assert_eq!(known.len(), 2);
     assert!(known.iter().all(|(_, addr)| *addr == ip("198.18.7.9")));
 }
@@ -149,7 +153,11 @@ fn arp_is_answered_for_the_addresses_of_the_interface_alone_and_with_its_tag() {
     assert_eq!(*tci, TCI_100, "the priority is in the tag");
     assert_eq!(read(frame).dst_mac, PEER_MAC);
     // Who has asked is known, there.
-    let known: Vec<_> = link.neighbors(at(0)).map(|n| n.vlan).collect();
+    let known: Vec<_> = link
+        .neighbors(at(0), ListPlace::START)
+        .0
+        .map(|n| n.vlan)
+        .collect();
     assert_eq!(known, [100]);
 }
 
@@ -201,7 +209,11 @@ fn a_solicitation_is_answered_for_the_addresses_of_the_interface_alone_and_with_
         assert_eq!((packet.src(), packet.dst()), (ip(target), ip(src)));
     }
     // One link-local neighbour in each network.
-    let mut vlans: Vec<_> = link.neighbors(at(0)).map(|n| (n.vlan, n.addr)).collect();
+    let mut vlans: Vec<_> = link
+        .neighbors(at(0), ListPlace::START)
+        .0
+        .map(|n| (n.vlan, n.addr))
+        .collect();
     vlans.sort_unstable();
     let link_local = ip("fe80::9");
     assert_eq!(

@@ -27,7 +27,8 @@ fn frame(tag: u8, len: usize) -> Vec<u8> {
 
 fn state(cache: &NeighborCache, addr: &str, now: Instant) -> Option<NeighborState> {
     cache
-        .iter(now, |_| 0)
+        .some(now, ListPlace::START, |_| 0)
+        .0
         .find(|n| n.addr == ip(addr))
         .map(|n| n.state)
 }

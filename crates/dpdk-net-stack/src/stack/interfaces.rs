@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::event::UdpId;
 use crate::iface::{AddressState, Interface};
 use crate::interfaces::{Hop, IfIndex, NextHop, Way};
+use crate::listing::{ListPage, ListPlace};
 use crate::neighbor::NeighborInfo;
 use crate::news::Decision;
 use crate::source;
@@ -53,7 +54,22 @@ impl Stack {
 
     /// All neighbours known or asked for.
     pub fn neighbors(&self) -> Vec<NeighborInfo> {
-        self.link.neighbors(self.now).collect()
+        let mut all = Vec::new();
+        let mut from = Some(ListPlace::START);
+        while let Some(place) = from {
+            let page = self.neighbor_infos(place);
+            all.extend(page.entries);
+            from = page.next;
+        }
+        all
+    }
+
+    /// Neighbours known or asked for, in pages of 512 at most: from [`ListPlace::START`] on, or from where the page before says that
+    /// the list goes on.
+    pub fn neighbor_infos(&self, from: ListPlace) -> ListPage<NeighborInfo> {
+        let (neighbors, next) = self.link.neighbors(self.now, from);
+        let entries = neighbors.collect();
+        ListPage { entries, next }
     }
 
     /// Whether packets wait for a neighbour to say what its MAC address is.

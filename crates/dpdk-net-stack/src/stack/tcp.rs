@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::Stack;
 use crate::error::Error;
 use crate::event::{ListenerId, Readiness, TcpId};
+use crate::listing::{ListPage, ListPlace};
 use crate::tcp::info::{TcpConnection, TcpInfo};
 use crate::tcp::listener::{HalfId, ListenerInfo};
 use crate::tcp::minisock::TcpMinisocket;
@@ -330,37 +331,42 @@ impl Stack {
         self.tcp.connections_by_id()
     }
 
-    /// Connections in detail, orphans too, a page at a time: `most` at most of those after `after`, from the first one without. Ids
-    /// grow from page to page, so the last one of a page is the next one's `after`, even if its connection is gone by then; a page
-    /// that is not full is the last one. Connections that begin meanwhile may be missed.
+    /// Connections in detail, orphans too, a page at a time: at most `most` of them, from [`ListPlace::START`] on or from where the
+    /// page before says that the list goes on. Each that is there all the time is told once; those that begin meanwhile may be missed.
     ///
-    /// A page takes as long as it has entries, and some nanoseconds for each connection before them.
-    pub fn tcp_infos(&self, after: Option<TcpId>, most: usize) -> Vec<(TcpId, TcpInfo)> {
-        self.tcp.infos(self.now, after, most)
+    /// A page looks at 4,096 places at most, so it takes a bounded time however many connections there are, and the last page takes no
+    /// longer than the first one.
+    pub fn tcp_infos(&self, from: ListPlace, most: usize) -> ListPage<(TcpId, TcpInfo)> {
+        self.tcp.infos(self.now, from, most)
     }
 
     /// Handshakes that listeners have not completed yet, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
     pub fn tcp_half_open_infos(
         &self,
-        after: Option<HalfId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(HalfId, TcpMinisocket)> {
-        self.tcp.halves(self.now, after, most)
+    ) -> ListPage<(HalfId, TcpMinisocket)> {
+        self.tcp.halves(self.now, from, most)
     }
 
     /// Connections in TIME-WAIT that the application has let go of, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
     /// Those it still holds are in that list.
     pub fn tcp_time_wait_infos(
         &self,
-        after: Option<TimeWaitId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(TimeWaitId, TcpMinisocket)> {
-        self.tcp.time_waits(self.now, after, most)
+    ) -> ListPage<(TimeWaitId, TcpMinisocket)> {
+        self.tcp.time_waits(self.now, from, most)
     }
 
-    /// All listeners.
+    /// All listeners. Takes as long as there are many; [`listener_infos`](Self::listener_infos) has them in pages.
     pub fn listeners(&self) -> Vec<ListenerInfo> {
         self.tcp.listener_infos()
+    }
+
+    /// Listeners, a page at a time as [`tcp_infos`](Self::tcp_infos) has connections.
+    pub fn listener_infos(&self, from: ListPlace, most: usize) -> ListPage<ListenerInfo> {
+        self.tcp.listener_page(from, most)
     }
 
     /// Resets every connection, accepted or not. For a shutdown whose deadline has passed.

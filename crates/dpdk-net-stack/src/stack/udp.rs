@@ -1,6 +1,5 @@
 //! What sockets call of a stack's UDP, one datagram at a time.
 
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use dpdk_net_packet::{IpPacket, MacAddr, Transport};
@@ -9,6 +8,7 @@ use super::Stack;
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
 use crate::interfaces::IfIndex;
+use crate::listing::{ListPage, ListPlace};
 use crate::time::Instant;
 use crate::udp::{UdpOptions, UdpRecv, UdpSocketInfo};
 
@@ -131,8 +131,8 @@ impl Stack {
     }
 
     /// UDP sockets in detail, a page at a time, as [`tcp_infos`](Self::tcp_infos) gives connections.
-    pub fn udp_sockets(&self, after: Option<UdpId>, most: usize) -> Vec<(UdpId, UdpSocketInfo)> {
-        self.udp.infos(after, most)
+    pub fn udp_sockets(&self, from: ListPlace, most: usize) -> ListPage<(UdpId, UdpSocketInfo)> {
+        self.udp.infos(from, most)
     }
 
     /// UDP sockets.

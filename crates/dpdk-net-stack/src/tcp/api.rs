@@ -17,6 +17,7 @@ use super::{Nanos, Tcp, TcpState};
 use crate::error::Error;
 use crate::event::{Readiness, TcpId};
 use crate::link::Link;
+use crate::listing::{ListPage, ListPlace};
 use crate::time::{Duration, Instant};
 
 /// What one call takes at most beyond the room there is: together with the largest send buffer less than half of the
@@ -452,9 +453,16 @@ impl Tcp {
         self.listeners.infos()
     }
 
+    pub(crate) fn listener_page(&self, from: ListPlace, most: usize) -> ListPage<ListenerInfo> {
+        self.listeners.page(from, most)
+    }
+
     pub(crate) fn unaccepted_count(&self) -> usize {
-        let listeners = self.listeners.map.values();
-        listeners.map(|listener| listener.queue.len()).sum()
+        debug_assert_eq!(self.listeners.waiting, {
+            let listeners = self.listeners.map.values();
+            listeners.map(|listener| listener.queue.len()).sum()
+        });
+        self.listeners.waiting
     }
 
     pub(crate) fn connections(&self) -> Vec<TcpConnection> {

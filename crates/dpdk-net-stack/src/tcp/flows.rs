@@ -5,16 +5,15 @@
 //! whoever changes a connection sees all of its state; those few that keep it calm ask for
 //! [`as_it_is`](Flows::as_it_is).
 
-use slotmap::SlotMap;
-
 use super::flow::Flow;
 use super::{Nanos, TcpState};
 use crate::event::TcpId;
+use crate::listing::{ListPage, ListPlace, Listed};
 
 /// The connections.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    map: SlotMap<TcpId, Flow>,
+    map: Listed<TcpId, Flow>,
     nanos: Nanos,
     /// How many there are in each state.
     states: [usize; STATES],
@@ -26,7 +25,7 @@ const STATES: usize = TcpState::TimeWait as usize + 1;
 impl Flows {
     pub(crate) fn new(nanos: Nanos) -> Self {
         Flows {
-            map: SlotMap::with_key(),
+            map: Listed::new(),
             nanos,
             states: [0; STATES],
         }
@@ -83,6 +82,16 @@ impl Flows {
         let flow = self.map.remove(id)?;
         self.states[flow.state as usize] -= 1;
         Some(flow)
+    }
+
+    /// Some of them from a place on, as they are told.
+    pub(crate) fn page<T>(
+        &self,
+        from: ListPlace,
+        most: usize,
+        tell: impl Fn(&Flow) -> T,
+    ) -> ListPage<(TcpId, T)> {
+        self.map.page(from, most, |_, flow| tell(flow))
     }
 
     /// A connection has gone from one state to another: whoever changes it says so, once for all steps.

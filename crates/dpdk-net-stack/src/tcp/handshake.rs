@@ -446,6 +446,7 @@ impl Tcp {
         self.stats.passive_opens += 1;
         if let Some(listener) = self.listeners.map.get_mut(half.listener) {
             listener.queue.push_back((id, now));
+            self.listeners.waiting += 1;
             if !listener.event {
                 listener.event = true;
                 self.listener_events.push_back(half.listener);

@@ -1,6 +1,5 @@
 //! What a connection tells of itself, for people and programs that watch it: the kernel's `struct tcp_info`.
 
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::num::NonZeroU64;
 
@@ -12,6 +11,7 @@ use super::sender::Phase;
 use super::{Settings, Tcp, TcpState, seq};
 use crate::error::Error;
 use crate::event::TcpId;
+use crate::listing::{ListPage, ListPlace};
 use crate::stats::TcpCounters;
 use crate::time::{Duration, Instant};
 
@@ -342,20 +342,14 @@ impl Tcp {
         Ok(self.held(id)?.info(now, &self.settings))
     }
 
-    /// So many after `after`: ids are in the order of the places that connections have.
+    /// Some of them from a place on.
     pub(crate) fn infos(
         &self,
         now: Instant,
-        after: Option<TcpId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(TcpId, TcpInfo)> {
-        let all = self.flows.keys().zip(self.flows.values());
-        let page = all
-            .skip_while(|(id, _)| Some(*id) <= after)
-            .take(most)
-            .map(|(id, flow)| (id, flow.info(now, &self.settings)));
-        let mut infos = Vec::with_capacity(most.min(self.flows.len()));
-        infos.extend(page);
-        infos
+    ) -> ListPage<(TcpId, TcpInfo)> {
+        let settings = &self.settings;
+        self.flows.page(from, most, |flow| flow.info(now, settings))
     }
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
-use slotmap::{SlotMap, new_key_type};
+use slotmap::new_key_type;
 
 use super::ListenOptions;
 use super::options::SynOptions;
@@ -17,6 +17,7 @@ use super::sockopt::TcpOptions;
 use super::table::FlowKey;
 use crate::error::Error;
 use crate::event::{ListenerId, TcpId};
+use crate::listing::{ListPage, ListPlace, Listed};
 use crate::metrics::Count;
 use crate::random::HashKey;
 use crate::time::Instant;
@@ -49,14 +50,14 @@ pub(crate) struct Half {
 /// The SYN queue.
 #[derive(Debug)]
 pub(crate) struct SynQueue {
-    pub(crate) entries: SlotMap<HalfId, Half>,
+    pub(crate) entries: Listed<HalfId, Half>,
     capacity: usize,
 }
 
 impl SynQueue {
     pub(crate) fn new(capacity: usize) -> Self {
         SynQueue {
-            entries: SlotMap::with_key(),
+            entries: Listed::new(),
             capacity,
         }
     }
@@ -155,7 +156,9 @@ impl Listener {
 /// All listeners.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    pub(crate) map: SlotMap<ListenerId, Listener>,
+    pub(crate) map: Listed<ListenerId, Listener>,
+    /// Connections that wait to be accepted, of all of them.
+    pub(crate) waiting: usize,
     /// Those on a port: as many as there are addresses at most.
     by_port: HashMap<u16, Vec<ListenerId>, HashKey>,
 }
@@ -163,7 +166,8 @@ pub(crate) struct Listeners {
 impl Listeners {
     pub(crate) fn new(seed: &[u8; 32]) -> Self {
         Listeners {
-            map: SlotMap::with_key(),
+            map: Listed::new(),
+            waiting: 0,
             by_port: HashMap::with_hasher(HashKey::derive(seed, "listeners")),
         }
     }
@@ -202,8 +206,18 @@ impl Listeners {
         all.map(|(id, listener)| listener.info(id)).collect()
     }
 
+    /// Some of them from a place on.
+    pub(crate) fn page(&self, from: ListPlace, most: usize) -> ListPage<ListenerInfo> {
+        let page = self.map.page(from, most, |id, listener| listener.info(id));
+        ListPage {
+            entries: page.entries.into_iter().map(|(_, info)| info).collect(),
+            next: page.next,
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
         let listener = self.map.remove(id)?;
+        self.waiting -= listener.queue.len();
         let port = listener.local.port();
         if let Some(ids) = self.by_port.get_mut(&port) {
             ids.retain(|other| *other != id);

@@ -1,15 +1,13 @@
 //! What is listed beside connections: handshakes that are not complete, TIME-WAIT, and which timer runs.
 
-use alloc::vec::Vec;
 use core::net::SocketAddr;
-
-use slotmap::{Key, SlotMap};
 
 use super::flow::{Flow, Wait};
 use super::listener::HalfId;
 use super::table::FlowKey;
 use super::time_wait::TimeWaitId;
 use super::{Settings, Tcp, TcpState};
+use crate::listing::{ListPage, ListPlace};
 use crate::time::{Duration, Instant};
 use crate::wheel::TimerId;
 
@@ -92,27 +90,27 @@ impl Flow {
 }
 
 impl Tcp {
-    /// Handshakes that are not complete, so many after `after`.
+    /// Some of the handshakes that are not complete, from a place on.
     pub(crate) fn halves(
         &self,
         now: Instant,
-        after: Option<HalfId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(HalfId, TcpMinisocket)> {
-        page(&self.syn_queue.entries, after, most, |half| {
+    ) -> ListPage<(HalfId, TcpMinisocket)> {
+        self.syn_queue.entries.page(from, most, |_, half| {
             let kind = (TcpTimerKind::On, half.retries);
             self.minisocket(now, TcpState::SynReceived, &half.key, half.timer, kind)
         })
     }
 
-    /// Connections in TIME-WAIT that the application has let go of, so many after `after`.
+    /// Some of the connections in TIME-WAIT that the application has let go of, from a place on.
     pub(crate) fn time_waits(
         &self,
         now: Instant,
-        after: Option<TimeWaitId>,
+        from: ListPlace,
         most: usize,
-    ) -> Vec<(TimeWaitId, TcpMinisocket)> {
-        page(&self.time_waits.entries, after, most, |entry| {
+    ) -> ListPage<(TimeWaitId, TcpMinisocket)> {
+        self.time_waits.entries.page(from, most, |_, entry| {
             let kind = (TcpTimerKind::TimeWait, 0);
             self.minisocket(now, TcpState::TimeWait, &entry.key, entry.timer, kind)
         })
@@ -134,18 +132,4 @@ impl Tcp {
             timer: at.map(|at| TcpTimer::new(kind, now, at, retransmits)),
         }
     }
-}
-
-/// So many after `after`: ids are in the order of the places that entries have.
-fn page<K: Key, V>(
-    all: &SlotMap<K, V>,
-    after: Option<K>,
-    most: usize,
-    tell: impl Fn(&V) -> TcpMinisocket,
-) -> Vec<(K, TcpMinisocket)> {
-    let behind = all.iter().skip_while(|(id, _)| Some(*id) <= after);
-    behind
-        .take(most)
-        .map(|(id, entry)| (id, tell(entry)))
-        .collect()
 }

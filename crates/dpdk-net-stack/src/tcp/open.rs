@@ -75,6 +75,7 @@ impl Tcp {
     ) -> Result<(TcpId, SocketAddr), Error> {
         let listener = self.listeners.map.get_mut(id).ok_or(Error::UnknownSocket)?;
         while let Some((flow_id, since)) = listener.queue.pop_front() {
+            self.listeners.waiting -= 1;
             let Some(flow) = self.flows.get_mut(flow_id) else {
                 continue;
             };

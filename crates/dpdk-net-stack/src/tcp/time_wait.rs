@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 
 use dpdk_net_packet::tcp::{Flags, Segment};
-use slotmap::{SlotMap, new_key_type};
+use slotmap::new_key_type;
 
 use super::flow::{FlowFlags, Wait, timestamp_clock};
 use super::options::{SynOptions, Timestamps};
@@ -14,6 +14,7 @@ use super::trace::{CloseReason, TraceData};
 use super::{Tcp, TimerKey, seq};
 use crate::event::TcpId;
 use crate::link::Link;
+use crate::listing::Listed;
 use crate::time::{Duration, Instant};
 use crate::wheel::TimerId;
 
@@ -44,7 +45,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct TimeWaits {
-    pub(crate) entries: SlotMap<TimeWaitId, TimeWait>,
+    pub(crate) entries: Listed<TimeWaitId, TimeWait>,
     /// Oldest first; entries that are gone are left until they come to the front or are too many.
     order: VecDeque<TimeWaitId>,
     capacity: usize,
@@ -53,7 +54,7 @@ pub(crate) struct TimeWaits {
 impl TimeWaits {
     pub(crate) fn new(capacity: usize) -> Self {
         TimeWaits {
-            entries: SlotMap::with_key(),
+            entries: Listed::new(),
             order: VecDeque::new(),
             capacity,
         }

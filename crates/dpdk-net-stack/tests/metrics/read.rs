@@ -1,6 +1,8 @@
 //! Gauges and lists tell what there is, and histograms what was measured.
 
-use dpdk_net_stack::{Duration, Keepalive, ListenOptions, TcpState, TcpTimerKind, UdpOptions};
+use dpdk_net_stack::{
+    Duration, Keepalive, ListPlace, ListenOptions, TcpState, TcpTimerKind, UdpOptions,
+};
 
 use crate::both_families;
 use crate::common::*;
@@ -88,9 +90,11 @@ both_families! {
             ids
         };
         let ids = connect(&mut pair, 100);
-        let page = pair.client().tcp_infos(None, 30);
+        let page = pair.client().tcp_infos(ListPlace::START, 30);
+        let (mut next, page) = (page.next, page.entries);
         assert_eq!(page.len(), 30);
         let (last, info) = page[29];
+        assert_eq!(next, Some(ListPlace::behind(last)));
         assert_eq!((info.state, info.orphan, info.peer), (TcpState::Established, false, family.at(1, PORT)));
         assert_eq!(pair.client().tcp_info(last), Ok(info));
         // The one to go on from ends, and some before and behind it; others take the places of some.
@@ -99,15 +103,11 @@ both_families! {
         pair.run(Duration::from_millis(10));
         connect(&mut pair, 5);
         let mut seen: Vec<_> = page.iter().map(|(id, _)| *id).collect();
-        let mut after = Some(last);
-        loop {
-            let page = pair.client().tcp_infos(after, 30);
-            assert!(page.iter().all(|(id, info)| pair.client().tcp_info(*id) == Ok(*info)));
-            seen.extend(page.iter().map(|(id, _)| *id));
-            after = page.last().map(|(id, _)| *id);
-            if page.len() < 30 {
-                break;
-            }
+        while let Some(from) = next {
+            let page = pair.client().tcp_infos(from, 30);
+            assert!(page.entries.iter().all(|(id, info)| pair.client().tcp_info(*id) == Ok(*info)));
+            seen.extend(page.entries.iter().map(|(id, _)| *id));
+            next = page.next;
         }
         // Each that was there all the time is there, and none twice.
         assert!(ids.iter().filter(|id| !gone.contains(id)).all(|id| seen.contains(id)));
@@ -115,8 +115,10 @@ both_families! {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), count);
-        assert_eq!(pair.client().tcp_infos(None, 0), []);
-        assert_eq!(pair.client().tcp_infos(None, usize::MAX).len(), 90);
+        let none = pair.client().tcp_infos(ListPlace::START, 0);
+        assert_eq!((none.entries, none.next), (vec![], Some(ListPlace::START)));
+        let all = pair.client().tcp_infos(ListPlace::START, usize::MAX);
+        assert_eq!((all.entries.len(), all.next), (90, None));
     }
 
     fn what_is_no_connection_yet_or_any_more_is_listed_with_its_timer(family) {
@@ -130,7 +132,7 @@ both_families! {
         };
         pair.filter = Box::new(move |to, frame| to != CLIENT || !is_tcp(frame));
         pair.run(Duration::from_millis(100));
-        let halves = pair.server().tcp_half_open_infos(None, 10);
+        let halves = pair.server().tcp_half_open_infos(ListPlace::START, 10).entries;
         let [(id, half)] = halves[..] else { panic!("{halves:?}") };
         let timer = half.timer.unwrap();
         assert_eq!((half.state, half.local, timer.kind), (TcpState::SynReceived, family.at(1, PORT), TcpTimerKind::On));
@@ -138,12 +140,12 @@ both_families! {
         let syn = pair.client().tcp_info(client).unwrap();
         assert_eq!((syn.state, syn.timer.unwrap().kind), (TcpState::SynSent, TcpTimerKind::On));
         pair.run(Duration::from_secs(2));
-        assert!(pair.server().tcp_half_open_infos(None, 10)[0].1.timer.unwrap().retransmits > 0);
+        assert!(pair.server().tcp_half_open_infos(ListPlace::START, 10).entries[0].1.timer.unwrap().retransmits > 0);
         assert!(pair.client().tcp_info(client).unwrap().timer.unwrap().retransmits > 0);
-        assert_eq!(pair.server().tcp_half_open_infos(Some(id), 10), []);
+        assert_eq!(pair.server().tcp_half_open_infos(ListPlace::behind(id), 10).entries, []);
         pair.filter = Box::new(|_, _| true);
         pair.run(Duration::from_secs(5));
-        assert_eq!(pair.server().tcp_half_open_infos(None, 10), []);
+        assert_eq!(pair.server().tcp_half_open_infos(ListPlace::START, 10).entries, []);
         let (server, _) = pair.server().tcp_accept(listener).unwrap();
         // Nothing is on its way: no timer, unless there are keep-alives.
         assert_eq!(pair.client().tcp_info(client).unwrap().timer, None);
@@ -156,15 +158,15 @@ both_families! {
         pair.client().tcp_close(now, client);
         pair.server().tcp_close(now, server);
         pair.run(Duration::from_secs(1));
-        let waits = pair.client().tcp_time_wait_infos(None, 10);
-        let waiting = if waits.is_empty() { pair.server().tcp_time_wait_infos(None, 10) } else { waits };
+        let waits = pair.client().tcp_time_wait_infos(ListPlace::START, 10).entries;
+        let waiting = if waits.is_empty() { pair.server().tcp_time_wait_infos(ListPlace::START, 10).entries } else { waits };
         let [(_, wait)] = waiting[..] else { panic!("{waiting:?}") };
         let timer = wait.timer.unwrap();
         assert_eq!((wait.state, timer.kind, timer.retransmits), (TcpState::TimeWait, TcpTimerKind::TimeWait, 0));
         assert!(timer.expires > Duration::from_secs(30), "{timer:?}");
         pair.run(Duration::from_secs(120));
-        assert_eq!(pair.client().tcp_time_wait_infos(None, 10), []);
-        assert_eq!(pair.server().tcp_time_wait_infos(None, 10), []);
+        assert_eq!(pair.client().tcp_time_wait_infos(ListPlace::START, 10).entries, []);
+        assert_eq!(pair.server().tcp_time_wait_infos(ListPlace::START, 10).entries, []);
     }
 
     fn udp_sockets_tell_their_queues(family) {
@@ -178,26 +180,26 @@ both_families! {
             pair.client().udp_send(now, client, &[0; 100], None).unwrap();
         }
         pair.run(Duration::from_millis(10));
-        let [(id, info)] = pair.server().udp_sockets(None, 10)[..] else { panic!("one socket") };
+        let [(id, info)] = pair.server().udp_sockets(ListPlace::START, 10).entries[..] else { panic!("one socket") };
         assert_eq!((id, info.local, info.peer, info.recv_datagrams), (server, family.any(53), None, 3));
         assert!((300..600).contains(&info.recv_queue), "{info:?}");
-        let [(id, info)] = pair.client().udp_sockets(None, 10)[..] else { panic!("one socket") };
+        let [(id, info)] = pair.client().udp_sockets(ListPlace::START, 10).entries[..] else { panic!("one socket") };
         assert_eq!((id, info.peer, info.recv_queue, info.send_blocked), (client, Some(peer), 0, false));
-        assert_eq!(pair.client().udp_sockets(Some(client), 10), []);
+        assert_eq!(pair.client().udp_sockets(ListPlace::behind(client), 10).entries, []);
         assert_eq!(gauge(pair.server(), "udp", "sockets"), 1);
         let mut buf = [0; 200];
         while pair.server().udp_recv(server, &mut buf).is_ok() {}
-        assert_eq!(pair.server().udp_sockets(None, 10)[0].1.recv_queue, 0);
+        assert_eq!(pair.server().udp_sockets(ListPlace::START, 10).entries[0].1.recv_queue, 0);
         // Until it is full, and one more is counted.
         let mut sent = 0;
-        while pair.server().udp_sockets(None, 1)[0].1.dropped == 0 && sent < 500 {
+        while pair.server().udp_sockets(ListPlace::START, 1).entries[0].1.dropped == 0 && sent < 500 {
             let now = pair.now;
             pair.client().udp_send(now, client, &[0; 1_400], None).unwrap();
             pair.run(Duration::from_millis(1));
             sent += u32::from(!dpdk_net_stack::metrics::ENABLED) * 500;
         }
         let stats = pair.server().stats().udp;
-        let info = pair.server().udp_sockets(None, 1)[0].1;
+        let info = pair.server().udp_sockets(ListPlace::START, 1).entries[0].1;
         assert_eq!(info.dropped, stats.queue_full);
         assert!(info.recv_queue <= info.recv_limit);
     }

@@ -18,7 +18,7 @@ use super::listeners::Listeners;
 use crate::capture::{Capture, CaptureConfig, CaptureError, Target};
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::metrics::{Collector, Reading, Registry, Source};
+use crate::metrics::{Collector, Reading, Registry, Source, Telling};
 use crate::net::{TcpListener, UdpSocket};
 use crate::peers::PeersControl;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
@@ -65,6 +65,11 @@ impl Common {
             flow_policy,
             metrics: Registry::new(collectors),
         })
+    }
+
+    /// To be kept until the application has ended: its figures are told no longer.
+    pub(super) fn telling(&self) -> Telling {
+        Telling::of(&self.metrics)
     }
 
     /// Waits until the application is to end.

@@ -231,6 +231,7 @@ where
         peers: &builder.peers,
     };
     let common = Common::new(builder.flow_policy, plan.queues(), builder.collectors);
+    let _telling = common.telling();
     let mut running = Vec::new();
     let mut crew_ports = Vec::new();
     let mut configs: Vec<Vec<Option<WorkerConfig>>> = Vec::new();

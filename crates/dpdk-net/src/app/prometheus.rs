@@ -2,13 +2,15 @@
 //!
 //! A connection is for one request. How many there are at once, how long a request's head may be and how long one may take is bounded,
 //! so a scraper that is slow, or that means ill, costs a place for some seconds; who comes while there is none waits in the listener's
-//! backlog. Figures are read at most ten times a second, however often they are asked for.
+//! backlog. Figures are read, and written as text in each format, at most ten times a second, however often they are asked for.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::subsystem::{Application, Subsystem, SubsystemFuture};
-use crate::metrics::{Format, to_text};
+use crate::metrics::{Family, Format, to_text};
 use crate::net::TcpListener;
 
 /// Connections at a time.
@@ -123,6 +125,7 @@ impl Prometheus {
         let service = Service {
             app: app.clone(),
             path: path.clone().into(),
+            texts: Rc::default(),
         };
         let failed = |error: io::Error| {
             io::Error::new(error.kind(), format!("{listen} can't be bound: {error}"))
@@ -231,6 +234,31 @@ where
 struct Service {
     app: Application,
     path: Arc<str>,
+    texts: Rc<RefCell<Texts>>,
+}
+
+/// What was written last, in each format: whoever asks while the figures are the same gets the same bytes.
+#[derive(Default)]
+struct Texts {
+    families: Option<Arc<[Family]>>,
+    prometheus: Option<Bytes>,
+    open_metrics: Option<Bytes>,
+}
+
+impl Texts {
+    fn of(&mut self, families: Arc<[Family]>, format: Format) -> Bytes {
+        let known = self.families.as_ref();
+        if !known.is_some_and(|known| Arc::ptr_eq(known, &families)) {
+            *self = Self::default();
+        }
+        let families = &*self.families.insert(families);
+        let text = match format {
+            Format::Prometheus => &mut self.prometheus,
+            Format::OpenMetrics => &mut self.open_metrics,
+        };
+        text.get_or_insert_with(|| to_text(families, format).into())
+            .clone()
+    }
 }
 
 impl Service {
@@ -269,8 +297,9 @@ impl Service {
         let accept = request.headers().get_all(ACCEPT).iter();
         let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
         let format = Format::accepted(&accept.join(","));
-        let text = to_text(&self.app.metrics().recent(AGE), format);
-        let mut response = Response::new(Full::new(text.into()));
+        let families = self.app.metrics().recent(AGE);
+        let text = self.texts.borrow_mut().of(families, format);
+        let mut response = Response::new(Full::new(text));
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -287,4 +316,32 @@ fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Registry;
+
+    #[test]
+    fn one_reading_is_written_once_in_each_format() {
+        let registry = Registry::new(Vec::new());
+        let mut texts = Texts::default();
+        let families = registry.recent(Duration::from_secs(3600));
+        let formats = [Format::Prometheus, Format::OpenMetrics];
+        let first = formats.map(|format| texts.of(families.clone(), format));
+        assert_ne!(first[0], first[1]);
+        for (format, first) in formats.into_iter().zip(&first) {
+            let again = registry.recent(Duration::from_secs(3600));
+            let again = texts.of(again, format);
+            assert_eq!((again.as_ptr(), again.len()), (first.as_ptr(), first.len()));
+        }
+        // Another reading is another text.
+        let later: Arc<[Family]> = registry.gather().into();
+        for (format, first) in formats.into_iter().zip(&first) {
+            let text = texts.of(later.clone(), format);
+            assert_ne!(text.as_ptr(), first.as_ptr());
+            assert_ne!(&text, first, "the uptime is another one");
+        }
+    }
 }

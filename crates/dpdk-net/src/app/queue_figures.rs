@@ -2,9 +2,8 @@
 //!
 //! The control socket and DPDK's telemetry tell it; all that is counted is in `Handle::stats`.
 
-use dpdk_net_stack::Stats;
-
 use super::Context;
+use crate::drops;
 use crate::stats::{PoolLevel, ShardStats};
 
 /// A queue's figures. Counts are since the start.
@@ -21,12 +20,14 @@ impl QueueFigures {
     /// Those of a queue, in one critical section.
     pub(super) fn of(context: &Context) -> Self {
         let stats = context.handle().stats();
+        let queue = context.port().queue_stats(context.queue());
+        let drops = drops::all(&stats.stack, &stats.worker, &queue.unwrap_or_default());
         let suffix = format!("-{}", context.queue());
         let pools = context.shared().levels().into_iter();
         let mut pools = pools.filter(|pool| pool.name.starts_with("dpdk-net-"));
         Self {
             figures: figures(&stats),
-            drops: drops(&stats),
+            drops: drops.filter(|(_, count)| *count > 0).collect(),
             pool: pools.find(|pool| pool.name.ends_with(&suffix)),
         }
     }
@@ -64,45 +65,4 @@ fn figures(stats: &ShardStats) -> Vec<(&'static str, u64)> {
         ("udp_received", stack.udp.delivered),
         ("udp_sent", stack.udp.sent),
     ]
-}
-
-/// Those that happened.
-fn drops(stats: &ShardStats) -> Vec<(&'static str, u64)> {
-    let Stats {
-        frames,
-        tcp,
-        udp,
-        neighbors,
-        link,
-        reassembly,
-        ..
-    } = &stats.stack;
-    let worker = &stats.worker;
-    let frames = frames.iter();
-    let frames = frames.filter_map(|(name, count)| Some((name.strip_prefix("drop_")?, count)));
-    let others = [
-        ("rx_not_contiguous", worker.rx_not_contiguous),
-        ("tx_oversize", worker.tx_oversize),
-        ("hand_over_full", worker.hand_over_full),
-        ("hand_over_no_mbufs", worker.hand_over_no_mbufs),
-        ("tcp_no_connection", tcp.no_connection),
-        ("tcp_paws", tcp.paws_drops),
-        ("tcp_accept_overflow", tcp.accept_overflows),
-        ("tcp_too_many", tcp.too_many),
-        ("tcp_out_of_order", tcp.out_of_order_dropped),
-        ("udp_no_socket", udp.no_socket),
-        ("udp_queue_full", udp.queue_full),
-        ("neighbor_unreachable", neighbors.packets_unreachable),
-        ("neighbor_queue_full", neighbors.packets_overflowed),
-        ("neighbor_no_room", neighbors.packets_no_room),
-        ("no_route", link.no_route),
-        ("link_queue_full", link.queue_full),
-        ("too_big", link.too_big),
-        ("reassembly_timeout", reassembly.timed_out),
-        ("reassembly_evicted", reassembly.evicted),
-    ];
-    frames
-        .chain(others)
-        .filter(|(_, count)| *count > 0)
-        .collect()
 }

@@ -81,6 +81,7 @@ where
     } = bring_up::bring_up(builder, affinity)?;
     let signals = Signals::listen(affinity, beside.reads_again())?;
     let common = Common::new(flow_policy, 1, collectors);
+    let _telling = common.telling();
     let shared = Shared::new(common, name, port.control(), mempools, None);
     shared.set_handles(vec![worker.handle().clone()]);
     let running = addressing.start(&worker, worker.handle(), &shared)?;

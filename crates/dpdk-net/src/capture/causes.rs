@@ -5,83 +5,14 @@
 
 use dpdk_net_stack::Stats;
 
-macro_rules! causes {
-    ($($group:ident: $prefix:literal { $($counter:ident,)* })*) => {
-        /// The counters' names, as they are told.
-        const NAMES: &[&str] = &[$($(concat!($prefix, stringify!($counter)),)*)*];
-
-        /// The counters.
-        fn values(stats: &Stats) -> [u64; NAMES.len()] {
-            [$($(stats.$group.$counter,)*)*]
-        }
-    };
-}
-
-causes! {
-    frames: "" {
-        drop_ethernet_malformed,
-        drop_ethernet_not_for_us,
-        drop_ethernet_unknown_type,
-        drop_vlan,
-        drop_arp_malformed,
-        drop_ip_bad_version,
-        drop_ipv4_malformed,
-        drop_ipv4_checksum,
-        drop_ipv6_malformed,
-        drop_ip_bad_address,
-        drop_ip_not_for_us,
-        drop_ip_unknown_protocol,
-        drop_tcp_malformed,
-        drop_tcp_checksum,
-        drop_udp_malformed,
-        drop_udp_checksum,
-        drop_port_zero,
-        drop_icmp_malformed,
-        drop_icmp_checksum,
-    }
-    tcp: "tcp_" {
-        no_connection,
-        strays_dropped,
-        accept_overflows,
-        too_many,
-        paws_drops,
-        rx_ack_out_of_place,
-        rx_out_of_window,
-        out_of_order_dropped,
-    }
-    udp: "udp_" {
-        no_socket,
-        queue_full,
-    }
-    icmp: "icmp_" {
-        echo_ignored,
-        errors_unusable,
-        ignored,
-    }
-    neighbors: "neighbors_" {
-        arp_invalid,
-        ndp_invalid,
-        ndp_malformed,
-        router_messages_ignored,
-        igmp_invalid,
-    }
-    reassembly: "reassembly_" {
-        overlapping,
-        inconsistent,
-        too_long,
-        too_many_fragments,
-        ecn_mixed,
-        duplicates,
-        too_late,
-    }
-}
+use crate::drops::{TAKEN_IN, taken_in};
 
 /// What had been counted at a moment.
-pub(super) struct Causes([u64; NAMES.len()]);
+pub(super) struct Causes([u64; TAKEN_IN.len()]);
 
 impl Causes {
     pub(super) fn of(stats: &Stats) -> Self {
-        Self(values(stats))
+        Self(taken_in(stats))
     }
 
     /// The first counter that has grown since.
@@ -109,24 +40,16 @@ impl Cause {
         number.checked_sub(1).map(Self)
     }
 
-    /// The counter's name.
+    /// What it is called, as everywhere.
     pub(super) fn name(self) -> &'static str {
-        NAMES.get(usize::from(self.0)).copied().unwrap_or("unknown")
+        let name = TAKEN_IN.get(usize::from(self.0));
+        name.copied().unwrap_or("unknown")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_counter_of_drops_is_a_cause() {
-        let drops = Stats::default().frames;
-        let drops = drops.iter().map(|(name, _)| name);
-        for name in drops.filter(|name| name.starts_with("drop_")) {
-            assert!(NAMES.contains(&name), "{name}");
-        }
-    }
 
     #[test]
     fn a_cause_is_the_counter_that_grew() {

@@ -1,9 +1,10 @@
 //! The client: a question, an answer, or what follows an answer.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -11,6 +12,8 @@ use super::{ControlError, VERSION, find};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection is good for another question: the application closes one that is silent for twice as long.
+const IDLE: Duration = Duration::from_secs(30);
 /// The longest answer, in bytes.
 const LONGEST: u64 = 256 << 20;
 
@@ -29,24 +32,31 @@ const LONGEST: u64 = 256 << 20;
 pub struct Client {
     path: PathBuf,
     stream: BufReader<UnixStream>,
+    /// When the last answer came.
+    heard: Instant,
 }
 
 impl Client {
-    /// Connects to the socket.
+    /// Connects to the socket, if who listens there is to be believed: a process of root's or of one's own user. Root asks processes of
+    /// other users too, where the directory of the socket is that user's.
     ///
     /// # Errors
-    /// [`ControlError::NoSocket`], [`ControlError::NobodyListens`], [`ControlError::Denied`], [`ControlError::Io`].
+    /// [`ControlError::NoSocket`], [`ControlError::NobodyListens`], [`ControlError::Denied`], [`ControlError::Stranger`],
+    /// [`ControlError::Io`].
     pub fn connect(path: impl AsRef<Path>) -> Result<Self, ControlError> {
         let path = path.as_ref().to_owned();
         let stream = UnixStream::connect(&path).and_then(|stream| {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(stream)
+            let stranger = stranger(&stream, &path)?;
+            Ok((stream, stranger))
         });
         match stream {
-            Ok(stream) => Ok(Self {
+            Ok((_, Some(uid))) => Err(ControlError::Stranger { path, uid }),
+            Ok((stream, None)) => Ok(Self {
                 path,
                 stream: BufReader::new(stream),
+                heard: Instant::now(),
             }),
             Err(error) => Err(match error.kind() {
                 ErrorKind::NotFound => ControlError::NoSocket(path),
@@ -73,11 +83,16 @@ impl Client {
         &self.path
     }
 
-    /// The `result` of the answer to a question, `{"command": ..}`.
+    /// The `result` of the answer to a question, `{"command": ..}`. A connection that has been silent for half a minute is made anew
+    /// first: the application closes those that are silent for a whole one.
     ///
     /// # Errors
-    /// [`ControlError::Refused`] with what the application says; after any other one the connection is of no use any more.
+    /// [`ControlError::Refused`] with what the application says; after any other one the connection is of no use any more. As
+    /// [`connect`](Self::connect), where the connection is made anew.
     pub fn ask(&mut self, question: &Value) -> Result<Value, ControlError> {
+        if self.heard.elapsed() >= IDLE {
+            *self = Self::connect(&self.path)?;
+        }
         let line = format!("{question}\n");
         match self.stream.get_mut().write_all(line.as_bytes()) {
             // One that is turned away is told why before the connection is closed.
@@ -93,6 +108,7 @@ impl Client {
             Ok(_) if answer.last() != Some(&b'\n') => return Err(ControlError::Closed),
             Ok(_) => {}
         }
+        self.heard = Instant::now();
         result(&answer)
     }
 
@@ -117,6 +133,26 @@ impl Client {
             },
         }
     }
+}
+
+/// The user who listens at the other end, if that one is not to be believed. What listens was made by whom the kernel says (unix(7),
+/// `SO_PEERCRED`), whatever the file says.
+pub(super) fn stranger(stream: &UnixStream, path: &Path) -> io::Result<Option<u32>> {
+    let uid = rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw();
+    let own = rustix::process::geteuid().as_raw();
+    let owner = || {
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        std::fs::metadata(directory).map(|directory| directory.uid())
+    };
+    Ok((!is_believed(uid, own, || owner().ok())).then_some(uid))
+}
+
+/// Whether who asks as `own` may believe an answer of `uid`. Root can't be fooled by whom the directory belongs to anyway.
+fn is_believed(uid: u32, own: u32, directory: impl FnOnce() -> Option<u32>) -> bool {
+    uid == 0 || uid == own || own == 0 && directory() == Some(uid)
 }
 
 fn is_closed(error: &io::Error) -> bool {
@@ -238,6 +274,79 @@ mod tests {
         let mut text = String::new();
         rest.read_to_string(&mut text).unwrap();
         assert_eq!(text, "and more\nof it");
+    }
+
+    #[test]
+    fn a_connection_that_was_silent_for_long_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let serving = std::thread::spawn(move || {
+            // As an application does: the first one is closed as it was silent, the second one is answered.
+            drop(listener.accept().unwrap());
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = String::new();
+            BufReader::new(&stream).read_line(&mut question).unwrap();
+            let answer = b"{\"version\":1,\"ok\":true,\"result\":2}\n";
+            stream.write_all(answer).unwrap();
+        });
+        let mut client = Client::connect(&path).unwrap();
+        client.heard = client.heard.checked_sub(IDLE).unwrap();
+        let answer = client.ask(&json!({ "command": "stats" }));
+        assert_eq!(answer.unwrap(), json!(2));
+        assert!(client.heard.elapsed() < IDLE);
+        serving.join().unwrap();
+        // Where the application has ended meanwhile that is what is told.
+        client.heard = client.heard.checked_sub(IDLE).unwrap();
+        let ended = client.ask(&json!({ "command": "stats" })).unwrap_err();
+        assert!(matches!(ended, ControlError::NobodyListens(_)), "{ended}");
+    }
+
+    #[test]
+    fn only_root_and_oneself_are_believed_and_by_root_whose_directory_it_is() {
+        const SELF: u32 = 1_000;
+        const OTHER: u32 = 1_001;
+        for (uid, own, directory, believed) in [
+            (0, SELF, OTHER, true),
+            (SELF, SELF, OTHER, true),
+            (OTHER, SELF, OTHER, false),
+            (OTHER, SELF, SELF, false),
+            (0, 0, OTHER, true),
+            (OTHER, 0, OTHER, true),
+            (OTHER, 0, 0, false),
+            (OTHER, 0, SELF, false),
+        ] {
+            let told = is_believed(uid, own, || Some(directory));
+            assert_eq!(told, believed, "{uid} {own} {directory}");
+        }
+        assert!(!is_believed(OTHER, 0, || None));
+    }
+
+    #[test]
+    fn somebody_elses_process_is_not_believed() {
+        const NOBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        std::fs::set_permissions(directory.path(), anybody).unwrap();
+        let path = directory.path().join("socket.sock");
+        // The thread alone becomes somebody else.
+        let listening = path.clone();
+        let listener = std::thread::spawn(move || {
+            let nobody = rustix::process::Uid::from_raw(NOBODY);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            UnixListener::bind(listening).unwrap()
+        });
+        let listener = listener.join().unwrap();
+        let refused = Client::connect(&path).unwrap_err();
+        assert!(
+            matches!(&refused, ControlError::Stranger { uid: NOBODY, .. }),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("65534"), "{refused}");
+        drop(listener);
     }
 
     #[test]

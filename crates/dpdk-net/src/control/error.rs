@@ -18,6 +18,17 @@ pub enum ControlError {
     /// The socket is somebody else's.
     #[error("{} is for the user that the application runs as, and for root", .0.display())]
     Denied(PathBuf),
+    /// Who listens there is neither root nor oneself, so whatever it answers is not to be believed.
+    #[error(
+        "who listens at {} runs as the user {uid}, neither root nor you: it is not asked. Root asks it if the socket's directory is that user's own",
+        path.display()
+    )]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// The user's number.
+        uid: u32,
+    },
     /// No application was found.
     #[error("no application with a control socket was found in {}", directories(.0))]
     NoneFound(Vec<PathBuf>),

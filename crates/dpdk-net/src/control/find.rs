@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::ControlError;
+use super::client::stranger;
 
 /// The directory of those that root runs.
 const SYSTEM: &str = "/run/dpdk-net";
@@ -29,7 +30,7 @@ pub fn default_path(name: &str) -> PathBuf {
 }
 
 /// The socket of the application that runs, where there is exactly one: the `*.sock` in one of the [`directories`] on which somebody
-/// listens.
+/// listens. Those of other users than root and oneself are passed over, as [`Client::connect`](super::Client::connect) would refuse them.
 ///
 /// # Errors
 /// [`ControlError::NoneFound`], [`ControlError::Several`]; [`ControlError::Denied`] where there is one, and it is somebody else's.
@@ -41,6 +42,8 @@ fn find_in(directories: Vec<PathBuf>) -> Result<PathBuf, ControlError> {
     let (mut live, mut denied) = (Vec::new(), Vec::new());
     for path in directories.iter().flat_map(|directory| sockets(directory)) {
         match UnixStream::connect(&path).map_err(|error| error.kind()) {
+            // One that is not to be believed is none.
+            Ok(stream) if !matches!(stranger(&stream, &path), Ok(None)) => {}
             Ok(_) => live.push(path),
             Err(ErrorKind::PermissionDenied) => denied.push(path),
             // Left behind.

@@ -1,6 +1,6 @@
 //! Figures through the `metrics` facade: whatever exporter the application has installed takes them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use dpdk_net_stack::metrics::{Kind, Metric};
@@ -19,6 +19,9 @@ impl Registry {
     /// Reads all figures and hands them to the recorder of the [`metrics`] facade: counters as absolute values, and of a
     /// histogram, which the facade has only where each value is recorded, its count, sum and cumulative buckets (`_count`, `_sum`,
     /// `_bucket` with the label `le`). Names are those of Prometheus without `_total`.
+    ///
+    /// A level that was told before and is not any more, that of a listener that is gone, say, is told once more as zero: the facade can't
+    /// take it back. Exporters that forget what is silent forget it then.
     pub fn publish(&self) {
         self.publish_described(&mut HashSet::new());
     }
@@ -26,6 +29,8 @@ impl Registry {
     /// As [`publish`](Self::publish); describes what is not among `described` yet.
     fn publish_described(&self, described: &mut HashSet<String>) {
         let families = self.gather();
+        let mut published = self.inner.published.lock();
+        let mut levels = HashMap::with_capacity(published.levels.len());
         with_recorder(|recorder| {
             for family in &families {
                 for (part, kind) in flat::parts(family.metric) {
@@ -48,13 +53,28 @@ impl Registry {
                             Told::Integer(count) if counts => {
                                 recorder.register_counter(&key, &METADATA).absolute(count);
                             }
-                            told => recorder.register_gauge(&key, &METADATA).set(told.as_f64()),
+                            told => {
+                                recorder.register_gauge(&key, &METADATA).set(told.as_f64());
+                                levels.insert(key.get_hash(), key);
+                            }
                         }
                     });
                 }
             }
+            let before = published.levels.iter();
+            for (_, gone) in before.filter(|(hash, _)| !levels.contains_key(*hash)) {
+                recorder.register_gauge(gone, &METADATA).set(0.0);
+            }
         });
+        published.levels = levels;
     }
+}
+
+/// What was told last.
+#[derive(Default)]
+pub(super) struct Published {
+    /// The levels, by their keys' hashes: they would stay as they are for ever.
+    levels: HashMap<u64, Key>,
 }
 
 fn is_whole(metric: &Metric, part: &str) -> bool {

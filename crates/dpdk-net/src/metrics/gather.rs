@@ -6,6 +6,7 @@ use dpdk_net_stack::metrics::Metric;
 
 use super::family::{Families, Labels};
 use super::table::*;
+use crate::drops;
 use crate::handle::Handle;
 use crate::peers::PeersControl;
 use crate::rte::{Mempool, PortControl};
@@ -55,7 +56,7 @@ impl Source<'_> {
         for (queue, handle) in (0..).zip(self.handles) {
             let labels = vec![port.clone(), ("queue", queue.to_string())];
             let queue = self.port.queue_stats(queue).unwrap_or_default();
-            let shard = handle.figures();
+            let shard = handle.figures(LISTENERS);
             queue_figures(&labels, &queue, &shard.stats, out);
             worker_figures(&labels, handle, &shard.stats, out);
             stack_figures(&labels, &shard, out);
@@ -118,22 +119,10 @@ fn queue_figures(labels: &Labels, queue: &QueueStats, shard: &ShardStats, out: &
         labels.push((name, value.to_owned()));
         labels
     };
-    let (frames, worker) = (&shard.stack.frames, &shard.worker);
-    let elsewhere = [
-        ("rx_no_mbuf_for_copy", queue.rx_dropped),
-        ("rx_malformed_chain", queue.rx_malformed),
-        ("rx_not_contiguous", worker.rx_not_contiguous),
-        ("tx_refused_by_queue", queue.tx_dropped),
-        ("tx_oversize", worker.tx_oversize),
-        ("hand_over_full", worker.hand_over_full),
-        ("hand_over_no_mbufs", worker.hand_over_no_mbufs),
-    ];
-    let drops = frames.iter();
-    let drops = drops.filter_map(|(name, count)| Some((name.strip_prefix(DROP)?, count)));
-    for (cause, count) in drops.chain(elsewhere) {
+    for (cause, count) in drops::all(&shard.stack, &shard.worker, queue) {
         out.add(QUEUE, &QUEUE_DROPS, with("cause", cause), count);
     }
-    for (metric, count) in frames.metrics().filter(|(it, _)| is_reason(it)) {
+    for (metric, count) in shard.stack.frames.metrics().filter(|(it, _)| is_reason(it)) {
         let reason = metric.name.trim_start_matches(STRAYS);
         out.add(QUEUE, &QUEUE_HAND_OVERS, with("reason", reason), count);
     }
@@ -189,7 +178,7 @@ fn stack_figures(labels: &Labels, shard: &ShardFigures, out: &mut Families) {
 
 fn listener_figures(labels: &Labels, listeners: &[ListenerInfo], out: &mut Families) {
     // One that listens for IPv4 and one for IPv6 alone are told apart by their addresses.
-    for listener in listeners.iter().take(LISTENERS) {
+    for listener in listeners {
         let figures: [(&'static Metric, u64); 4] = [
             (&LISTENER_ACCEPT_QUEUE, listener.accept_queue as u64),
             (&LISTENER_BACKLOG, listener.backlog as u64),

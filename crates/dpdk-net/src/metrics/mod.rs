@@ -19,8 +19,10 @@ mod opentelemetry;
 mod table;
 mod text;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -29,13 +31,14 @@ pub use dpdk_net_stack::metrics::{Histogram, HistogramSnapshot, Kind, Metric, Un
 
 #[cfg(feature = "metrics-facade")]
 pub(crate) use self::facade::Publisher;
-pub use self::family::{Families, Family, Sample, Value};
+pub use self::family::{Families, Family, Refused, RefusedWhy, Sample, Value};
 pub(crate) use self::gather::Source;
 #[cfg(feature = "control")]
 pub use self::json::to_json;
 use self::table::{BUILD_INFO, PROCESS, UPTIME};
 pub use self::table::{Entry, catalogue};
 pub use self::text::{Format, to_text};
+pub use crate::drops::{DropCause, drop_causes};
 
 /// Figures of an application's own, beside dpdk-net's.
 ///
@@ -76,6 +79,25 @@ pub(crate) trait Reading: Send + Sync {
     fn read(&self, gather: &mut dyn FnMut(&Source<'_>));
 }
 
+/// Samples that are left out of which the log says so.
+const COMPLAINTS: usize = 256;
+
+/// Kept by an application for as long as its figures are told.
+pub(crate) struct Telling(Registry);
+
+impl Telling {
+    pub(crate) fn of(registry: &Registry) -> Self {
+        Self(registry.clone())
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.inner.ended.store(true, Ordering::Release);
+        self.0.inner.recent.lock().take();
+    }
+}
+
 /// All figures of a running application: [`Context::metrics`](crate::Context::metrics). Cheap to clone; usable from any thread.
 #[derive(Clone)]
 pub struct Registry {
@@ -84,6 +106,11 @@ pub struct Registry {
 
 struct Inner {
     started: Instant,
+    ended: AtomicBool,
+    /// What has been said of samples that were left out.
+    refused: Mutex<HashSet<Refused>>,
+    #[cfg(feature = "metrics-facade")]
+    published: Mutex<facade::Published>,
     ports: RwLock<Vec<Box<dyn Reading>>>,
     collectors: RwLock<Vec<Box<dyn Collector>>>,
     recent: Mutex<Option<(Instant, Arc<[Family]>)>>,
@@ -103,6 +130,10 @@ impl Registry {
         Self {
             inner: Arc::new(Inner {
                 started: Instant::now(),
+                ended: AtomicBool::new(false),
+                refused: Mutex::default(),
+                #[cfg(feature = "metrics-facade")]
+                published: Mutex::default(),
                 ports: RwLock::default(),
                 collectors: RwLock::new(collectors),
                 recent: Mutex::default(),
@@ -120,9 +151,12 @@ impl Registry {
     }
 
     /// Reads all figures now. Each worker waits for as long as its counters are copied, about a microsecond; a driver may take
-    /// longer for its own, and nobody waits for that but the caller.
+    /// longer for its own, and nobody waits for that but the caller. Nothing once the application has ended.
     pub fn gather(&self) -> Vec<Family> {
         let mut families = Families::default();
+        if self.has_ended() {
+            return families.into_vec();
+        }
         let versions = [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("dpdk", crate::rte::Eal::dpdk_version()),
@@ -137,14 +171,35 @@ impl Registry {
         for collector in self.inner.collectors.read().iter() {
             collector.collect(&mut families);
         }
+        self.complain(families.refused());
         families.into_vec()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.inner.ended.load(Ordering::Acquire)
+    }
+
+    /// Says once what was left out.
+    fn complain(&self, refused: &[Refused]) {
+        if refused.is_empty() {
+            return;
+        }
+        let mut known = self.inner.refused.lock();
+        for refused in refused {
+            // Labels may have as many values as there are; the log is not to be filled with them.
+            if known.len() < COMPLAINTS && known.insert(refused.clone()) {
+                tracing::error!(target: "dpdk_net::metrics", metric = refused.metric, why = %refused.why, "a sample is left out");
+            }
+        }
     }
 
     /// As [`gather`](Self::gather), or what was read at most so long ago: for those who ask as often as they like.
     pub fn recent(&self, age: Duration) -> Arc<[Family]> {
         let mut recent = self.inner.recent.lock();
         match &*recent {
-            Some((read, families)) if read.elapsed() <= age => families.clone(),
+            Some((read, families)) if read.elapsed() <= age && !self.has_ended() => {
+                families.clone()
+            }
             _ => {
                 let families: Arc<[Family]> = self.gather().into();
                 *recent = Some((Instant::now(), families.clone()));

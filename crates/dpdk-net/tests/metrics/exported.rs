@@ -161,9 +161,53 @@ fn the_facade_is_told_all_figures() {
 }
 
 #[test]
+fn the_facade_is_told_that_the_levels_of_a_listener_that_is_gone_are_zero() {
+    let (app, _keep) = app();
+    let told = app
+        .run(async |ctx| {
+            let [kept, gone] = ["[::]:80", "[::]:81"].map(dpdk_net::net::TcpListener::bind);
+            let (_kept, gone) = (kept.await.unwrap(), gone.await.unwrap());
+            let told = Told::default();
+            let publish = || {
+                metrics::with_local_recorder(&told, || ctx.metrics().publish());
+                told.0.lock().unwrap().clone()
+            };
+            let before = publish();
+            drop(gone);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (before, publish())
+        })
+        .unwrap();
+    let (before, after) = told;
+    let level = |told: &BTreeMap<String, f64>, port: u16| {
+        let labels = format!("port=net_ring_server,queue=0,listener=[::]:{port}");
+        told[&format!("dpdk_net_listener_backlog {labels}")]
+    };
+    assert!(level(&before, 80) > 0.0 && level(&before, 81) > 0.0);
+    assert_eq!(
+        (level(&after, 80), level(&after, 81)),
+        (level(&before, 80), 0.0)
+    );
+}
+
+#[test]
+fn a_registry_tells_nothing_when_its_application_has_ended() {
+    let (app, _keep) = app();
+    let registry = app
+        .run(async |ctx| {
+            let recent = ctx.metrics().recent(Duration::from_secs(3_600));
+            assert!(recent.len() > 100);
+            ctx.metrics().clone()
+        })
+        .unwrap();
+    assert!(registry.gather().is_empty());
+    assert!(registry.recent(Duration::from_secs(3_600)).is_empty());
+}
+
+#[test]
 fn opentelemetry_observes_all_figures() {
     let (app, _keep) = app();
-    let (before, exported, after, kept) = app
+    let (before, exported, after, kept, exporter) = app
         .run(async |ctx| {
             let exporter = InMemoryMetricExporter::default();
             let reader = PeriodicReader::builder(exporter.clone()).build();
@@ -172,7 +216,7 @@ fn opentelemetry_observes_all_figures() {
             tokio::time::sleep(Duration::from_millis(120)).await;
             let (before, (), after) = around(ctx.metrics(), || provider.force_flush().unwrap());
             let exported = exporter.get_finished_metrics().unwrap();
-            (before, exported, after, provider)
+            (before, exported, after, provider, exporter)
         })
         .unwrap();
     let scopes = exported.iter().flat_map(|it| it.scope_metrics());
@@ -209,8 +253,13 @@ fn opentelemetry_observes_all_figures() {
         ["busy", "idle"].map(|it| figures[&*format!("dpdk_net_worker_{it}_turn_seconds_count")].0);
     assert_eq!(counts[0] + counts[1], turns, "one reading serves all");
     assert!(figures["dpdk_net_worker_idle_turn_seconds_bucket"].1 > 20);
-    // Nothing more is told once the application has ended, and nothing fails.
+    // Nothing more is told once the application has ended, its version and its age neither, and nothing fails.
+    exporter.reset();
     kept.force_flush().unwrap();
+    let later = exporter.get_finished_metrics().unwrap();
+    let scopes = later.iter().flat_map(|it| it.scope_metrics());
+    let told: Vec<_> = scopes.flat_map(|it| it.metrics()).collect();
+    assert!(told.is_empty(), "{told:?}");
     kept.shutdown().unwrap();
 }
 

@@ -7,6 +7,8 @@ mod counted;
 #[cfg(all(feature = "metrics-facade", feature = "opentelemetry"))]
 mod exported;
 mod exposition;
+#[cfg(feature = "control")]
+mod links;
 mod names;
 mod ops;
 mod scraped;

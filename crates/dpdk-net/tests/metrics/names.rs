@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
-use dpdk_net::metrics::{Entry, Family, Kind, catalogue};
+use dpdk_net::metrics::{Entry, Family, Kind, catalogue, drop_causes};
 use dpdk_net::rte::ring;
-use dpdk_net::stack::FrameStats;
 use dpdk_net::{App, IdlePolicy};
 
 use crate::common::{SERVER_V4, eal};
@@ -142,13 +141,9 @@ fn table() -> String {
         );
     }
     text.push_str("\n### Causes of drops\n\n| cause | Linux | |\n|---|---|---|\n");
-    for metric in FrameStats::METRICS {
-        let Some(cause) = metric.name.strip_prefix("drop_") else {
-            continue;
-        };
-        let linux = metric.linux.map_or(String::new(), |it| format!("`{it}`"));
-        let help = metric.help.trim_start_matches("Dropped: ");
-        let _ = writeln!(text, "| `{cause}` | {linux} | {help} |");
+    for cause in drop_causes() {
+        let linux = cause.linux.map_or(String::new(), |it| format!("`{it}`"));
+        let _ = writeln!(text, "| `{}` | {linux} | {} |", cause.name, cause.help);
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dpdk_net::metrics::catalogue;
+use dpdk_net::metrics::{HistogramSnapshot, catalogue};
 use serde_json::Value;
 
 use crate::names::series;
@@ -10,58 +10,174 @@ use crate::names::series;
 const DASHBOARD: &str = "../../ops/grafana/dpdk-net.json";
 const RULES: &str = "../../ops/prometheus/alerts.yml";
 
-/// Labels that Prometheus adds.
-const ADDED: [&str; 3] = ["job", "instance", "le"];
+/// How long the ranges of rules are at least, in seconds: four scrapes of one a minute, so that one that is missed is no matter.
+const RANGE: u64 = 240;
 
-/// The words of a query that are names of ours, and the labels that it speaks of.
-fn words(query: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let names = query
-        .split(|c| !word(c))
-        .filter(|it| it.starts_with("dpdk_net"));
-    let mut labels = BTreeSet::new();
-    for selector in query.split('{').skip(1) {
-        let inner = selector.split_once('}').map_or("", |(inner, _)| inner);
-        for matcher in inner.split(',') {
-            labels.insert(matcher.split(['=', '!']).next().unwrap().trim());
-        }
+/// Labels that Prometheus adds.
+const ADDED: [&str; 2] = ["job", "instance"];
+
+/// A metric in a query: its name, the labels by which it is selected, and where its name begins.
+struct Selected<'a> {
+    name: &'a str,
+    labels: Vec<&'a str>,
+    at: usize,
+}
+
+/// The metrics of ours in a query.
+fn selected(query: &str) -> Vec<Selected<'_>> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut all = Vec::new();
+    let mut from = 0;
+    while let Some(found) = query[from..].find("dpdk_net") {
+        let at = from + found;
+        let rest = &query[at..];
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (name, behind) = rest.split_at(end);
+        let inner = behind.strip_prefix('{').and_then(|it| it.split_once('}'));
+        let matchers = inner.map_or("", |(inner, _)| inner).split(',');
+        let labels = matchers.map(|it| it.split(['=', '!']).next().unwrap().trim());
+        all.push(Selected {
+            name,
+            labels: labels.filter(|label| !label.is_empty()).collect(),
+            at,
+        });
+        from = at + end;
     }
-    for grouping in query.split(" by (").skip(1) {
-        let inner = grouping.split_once(')').unwrap().0;
-        labels.extend(inner.split(',').map(str::trim));
+    all
+}
+
+/// The groupings of a query: the labels of each `by (..)`, and where what is grouped begins and ends.
+fn grouped(query: &str) -> Vec<(Vec<&str>, std::ops::Range<usize>)> {
+    let mut all = Vec::new();
+    for (at, found) in query.match_indices(" by (") {
+        let rest = &query[at + found.len()..];
+        let (labels, behind) = rest.split_once(')').expect("it is closed");
+        let begin = query.len() - behind.len();
+        assert!(
+            behind.starts_with(" ("),
+            "what is grouped stands behind: {query}"
+        );
+        let mut depth = 0;
+        let end = behind.find(|c| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth == 0 && c == ')'
+        });
+        let end = begin + end.expect("it is closed");
+        all.push((labels.split(',').map(str::trim).collect(), begin..end));
     }
-    labels.retain(|label| !label.is_empty());
-    (names.collect(), labels)
+    all
 }
 
 /// What there is to be queried: of each series its labels.
-fn known() -> BTreeMap<String, BTreeSet<&'static str>> {
+fn known() -> BTreeMap<String, BTreeSet<String>> {
     let mut known = BTreeMap::new();
     for entry in catalogue() {
         for series in series(&entry) {
-            known.insert(series, entry.labels.iter().copied().chain(ADDED).collect());
+            let le = series.ends_with("_bucket").then_some("le");
+            let labels = entry.labels.iter().copied().chain(ADDED).chain(le);
+            known.insert(series, labels.map(str::to_owned).collect());
         }
     }
     known
 }
 
-/// Makes sure that a query speaks of nothing else; the metrics that it has.
-fn check(query: &str, known: &BTreeMap<String, BTreeSet<&str>>) -> usize {
-    let (names, labels) = words(query);
-    let mut any: BTreeSet<&str> = BTreeSet::new();
-    for name in &names {
-        let own = known
-            .get(*name)
-            .unwrap_or_else(|| panic!("there is no {name}: {query}"));
-        any.extend(own.iter());
+type Known = BTreeMap<String, BTreeSet<String>>;
+
+/// What a query speaks of that is not there, if there is something: a metric, a label of it, or one by which it is grouped.
+fn missing(query: &str, known: &Known) -> Option<String> {
+    let groups = grouped(query);
+    for Selected { name, labels, at } in selected(query) {
+        let Some(own) = known.get(name) else {
+            return Some(name.to_owned());
+        };
+        let around = groups.iter().filter(|(_, inner)| inner.contains(&at));
+        let mut all = labels.iter().chain(around.flat_map(|(labels, _)| labels));
+        if let Some(label) = all.find(|label| !own.contains(**label)) {
+            return Some(format!("{name}{{{label}}}"));
+        }
     }
-    for label in labels {
-        assert!(
-            any.contains(label),
-            "no metric has the label {label}: {query}"
-        );
+    None
+}
+
+/// Makes sure that a query speaks of what there is; of how many metrics.
+#[track_caller]
+fn check(query: &str, known: &Known) -> usize {
+    assert_eq!(missing(query, known), None, "{query}");
+    selected(query).len()
+}
+
+/// The labels that all results of a query have.
+fn results(query: &str, known: &Known) -> BTreeSet<String> {
+    // Either side may be the result.
+    let sides = query.split(" or ").map(|side| {
+        let groups = grouped(side);
+        let sets: Vec<BTreeSet<String>> = if groups.is_empty() {
+            let names = selected(side).into_iter();
+            names.map(|it| known[it.name].clone()).collect()
+        } else {
+            let labels = groups.into_iter().map(|(labels, _)| labels);
+            labels
+                .map(|labels| labels.into_iter().map(str::to_owned).collect())
+                .collect()
+        };
+        common(sets)
+    });
+    common(sides)
+}
+
+fn common(sets: impl IntoIterator<Item = BTreeSet<String>>) -> BTreeSet<String> {
+    let sets = sets.into_iter();
+    sets.reduce(|one, other| &one & &other).unwrap_or_default()
+}
+
+#[test]
+fn a_query_is_checked_metric_by_metric() {
+    let known = known();
+    let missing = |query: &str| missing(query, &known);
+    for query in [
+        "dpdk_net_queue_drops_total{cause=\"vlan\"} / on (port) dpdk_net_port_rx_errors_total",
+        "sum by (port, le) (rate(dpdk_net_worker_busy_turn_seconds_bucket{le=\"+Inf\"}[5m]))",
+    ] {
+        assert_eq!(missing(query), None, "{query}");
     }
-    names.len()
+    for (query, what) in [
+        ("dpdk_net_queue_drop_total", "dpdk_net_queue_drop_total"),
+        // Another metric of the query has the label.
+        (
+            "dpdk_net_queue_drops_total{cause!~\"a\"} + dpdk_net_queue_rx_packets_total{cause=\"a\"}",
+            "dpdk_net_queue_rx_packets_total{cause}",
+        ),
+        (
+            "sum by (port) (dpdk_net_port_rx_errors_total) / sum by (queue) (dpdk_net_port_tx_errors_total)",
+            "dpdk_net_port_tx_errors_total{queue}",
+        ),
+        (
+            "dpdk_net_worker_busy_turn_seconds_count{le=\"1\"}",
+            "dpdk_net_worker_busy_turn_seconds_count{le}",
+        ),
+    ] {
+        assert_eq!(missing(query).as_deref(), Some(what), "{query}");
+    }
+    let either =
+        "sum by (port, queue) (dpdk_net_queue_drops_total) or dpdk_net_port_rx_errors_total";
+    assert!(results(either, &known).contains("port") && !results(either, &known).contains("queue"));
+}
+
+/// The seconds of the ranges in a query.
+fn ranges(query: &str) -> Vec<u64> {
+    let ranges = query.split('[').skip(1);
+    let ranges = ranges.map(|range| range.split_once(']').unwrap().0);
+    let seconds = |range: &str| {
+        let (number, unit) = range.split_at(range.len() - 1);
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            other => panic!("{other}"),
+        };
+        number.parse::<u64>().unwrap() * unit
+    };
+    ranges.map(seconds).collect()
 }
 
 #[test]
@@ -76,15 +192,11 @@ fn the_dashboard_shows_what_there_is() {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let query = target["expr"].as_str().unwrap();
             assert!(check(query, &known) > 0, "{query}");
-            let grouped = words(query).1;
             let legend = target["legendFormat"].as_str().unwrap();
+            let labels = results(query, &known);
             for label in legend.split("{{").skip(1) {
                 let label = label.split_once("}}").unwrap().0;
-                let names = words(query).0;
-                let own = |name: &&str| known[*name].contains(label);
-                assert!(names.iter().any(own), "{legend}: {query}");
-                let aggregated = query.contains(" by (");
-                assert!(!aggregated || grouped.contains(label), "{legend}: {query}");
+                assert!(labels.contains(label), "{legend}: {query}");
             }
             queries += 1;
         }
@@ -101,6 +213,11 @@ fn the_rules_speak_of_what_there_is() {
     let text = std::fs::read_to_string(RULES).unwrap();
     let mut known = known();
     let mut names = BTreeSet::new();
+    // As they are written, in seconds of nanoseconds.
+    let bounds = HistogramSnapshot::default();
+    let bounds = bounds.octaves().filter_map(|(bound, _)| bound);
+    let bounds = bounds.map(|bound| format!("{:?}", bound as f64 / 1e9));
+    let bounds: BTreeSet<String> = bounds.collect();
     for rule in text.split("\n      - ").skip(1) {
         let (kind, rest) = rule.split_once(": ").unwrap();
         let name = rest.lines().next().unwrap();
@@ -110,29 +227,21 @@ fn the_rules_speak_of_what_there_is() {
         let end = ends.iter().filter_map(|end| query.find(end)).min();
         let query = &query[..end.unwrap_or(query.len())];
         assert!(check(query, &known) > 0, "{rule}");
-        let (used, grouped) = words(query);
-        let own: BTreeSet<&str> = used.iter().flat_map(|it| known[*it].clone()).collect();
-        let aggregated = query.contains(" by (");
+        for range in ranges(query) {
+            assert!(range >= RANGE, "{name} looks at {range} s");
+        }
+        let labels = results(query, &known);
         for label in rule.split("$labels.").skip(1) {
-            let label = label
-                .split(|c: char| !c.is_ascii_alphanumeric())
-                .next()
-                .unwrap();
-            let there = if aggregated {
-                grouped.contains(label)
-            } else {
-                own.contains(label)
-            };
-            assert!(there, "{name} has no label {label}");
+            let end = label.find(|c: char| !c.is_ascii_alphanumeric()).unwrap();
+            let label = &label[..end];
+            assert!(labels.contains(label), "{name} has no label {label}");
+        }
+        for bound in query.split("le=\"").skip(1) {
+            let bound = bound.split_once('"').unwrap().0;
+            assert!(bounds.contains(bound), "{name}: no bucket ends at {bound}");
         }
         match kind {
             "record" => {
-                let labels = if aggregated { grouped } else { own };
-                let labels = labels.iter().map(|it| {
-                    let mut all = known.values().flatten();
-                    *all.find(|known| known == &it).unwrap()
-                });
-                let labels = labels.collect();
                 known.insert(name.to_owned(), labels);
             }
             "alert" => assert!(

@@ -11,11 +11,10 @@ mod command;
 mod commands;
 mod details;
 mod endpoint;
+mod place;
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::command::{Reply, answer};
+use self::place::Place;
 use super::subsystem::{Application, Subsystem, SubsystemFuture};
 use crate::control::VERSION;
 
@@ -43,13 +43,12 @@ const LAST_FRAMES: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct ControlSocket {
     path: PathBuf,
-    /// Whether the file is ours to remove.
-    bound: bool,
+    place: Option<Place>,
 }
 
 impl ControlSocket {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, bound: false }
+        Self { path, place: None }
     }
 }
 
@@ -60,10 +59,12 @@ impl Subsystem for ControlSocket {
 
     fn start<'a>(&'a mut self, app: &'a Application) -> SubsystemFuture<'a> {
         Box::pin(async move {
-            let listener = bind(&self.path).map_err(|error| {
+            let (place, listener) = Place::take(&self.path).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
             })?;
-            self.bound = true;
+            self.place = Some(place);
+            listener.set_nonblocking(true)?;
+            let listener = UnixListener::from_std(listener)?;
             tokio::task::spawn_local(accept(listener, app.clone()));
             Ok(())
         })
@@ -73,44 +74,12 @@ impl Subsystem for ControlSocket {
         Box::pin(async {
             // The workers have ended, and with them what is captured: it only has to be written.
             crate::capture::all_ended(LAST_FRAMES).await;
-            if std::mem::take(&mut self.bound) {
-                std::fs::remove_file(&self.path)?;
+            if let Some(place) = self.place.take() {
+                place.leave()?;
             }
             Ok(())
         })
     }
-}
-
-/// Binds, in the place of a socket that nobody listens on any more. What else is there is left alone. A directory `dpdk-net`, where sockets
-/// are looked for, is made.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(parent) = path.parent()
-        && parent.ends_with("dpdk-net")
-    {
-        // Whatever the umask is: who may write here can answer in the place of the application.
-        match DirBuilder::new().mode(0o755).create(parent) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => {
-            let why = "another process listens there";
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
-        }
-        // A file that is no socket refuses too.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            let kind = std::fs::symlink_metadata(path).map(|known| known.file_type());
-            if kind.is_ok_and(|kind| std::os::unix::fs::FileTypeExt::is_socket(&kind)) {
-                std::fs::remove_file(path)?;
-            }
-        }
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    // Who connects before this is told apart by its credentials.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 async fn accept(listener: UnixListener, app: Application) {

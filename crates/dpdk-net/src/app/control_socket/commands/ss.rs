@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use dpdk_net_stack::{
-    ListenerInfo, TcpInfo, TcpMinisocket, TcpState, TcpTimer, TcpTimerKind, UdpSocketInfo,
+    ListPage, ListPlace, ListenerInfo, TcpInfo, TcpMinisocket, TcpState, TcpTimer, TcpTimerKind,
+    UdpSocketInfo,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use slotmap::{Key, KeyData};
 
 use crate::app::Context;
 use crate::app::control_socket::command::{Command, Question, Reply, members, value};
@@ -110,13 +110,12 @@ impl TryFrom<usize> for Limit {
     }
 }
 
-/// Where an answer ended: in the list of which queue, of all, and behind which of its sockets.
+/// Where an answer ended: in the list of which queue, of all, and at which place of it.
 #[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(try_from = "String")]
 struct Cursor {
     queue: usize,
-    /// The id of a connection, or the number of listeners or UDP sockets that were passed; 0 for none.
-    behind: u64,
+    place: ListPlace,
 }
 
 impl TryFrom<String> for Cursor {
@@ -124,10 +123,10 @@ impl TryFrom<String> for Cursor {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parts = text.split_once('.');
-        let parsed = parts.and_then(|(queue, behind)| {
+        let parsed = parts.and_then(|(queue, place)| {
             Some(Self {
                 queue: queue.parse().ok()?,
-                behind: behind.parse().ok()?,
+                place: ListPlace::new(place.parse().ok()?),
             })
         });
         parsed.ok_or_else(|| "it is what an answer had as \"next\"".to_owned())
@@ -136,7 +135,7 @@ impl TryFrom<String> for Cursor {
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.queue, self.behind)
+        write!(f, "{}.{}", self.queue, self.place.get())
     }
 }
 
@@ -156,7 +155,7 @@ fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
     {
         return Err(format!("there is no port {name:?}"));
     }
-    let from = asked.after.unwrap_or_default();
+    let after = asked.after.unwrap_or_default();
     let mut page = Page {
         most: asked.limit.as_ref().map_or(MOST, |limit| limit.0),
         found: Vec::new(),
@@ -164,7 +163,7 @@ fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
         asked: &asked,
     };
     let mut next = None;
-    for (queue, context) in app.contexts().iter().enumerate().skip(from.queue) {
+    for (queue, context) in app.contexts().iter().enumerate().skip(after.queue) {
         let meant = asked
             .port
             .as_ref()
@@ -173,34 +172,45 @@ fn ss(app: &Application, question: &Question) -> Result<Reply, String> {
         if !meant {
             continue;
         }
-        let behind = if queue == from.queue { from.behind } else { 0 };
-        let stopped = match asked.sockets {
-            Sockets::Tcp => page.all(behind, |last, most| {
-                let listed = context.handle().tcp_infos(last, most).into_iter();
-                listed
-                    .map(|(id, it)| (id, connection(context, &it, asked.info)))
-                    .collect()
-            }),
-            Sockets::HalfOpen => page.all(behind, |last, most| {
-                let listed = context.handle().tcp_half_open_infos(last, most).into_iter();
-                listed
-                    .map(|(id, it)| (id, minisocket(context, it)))
-                    .collect()
-            }),
-            Sockets::TimeWait => page.all(behind, |last, most| {
-                let listed = context.handle().tcp_time_wait_infos(last, most).into_iter();
-                listed
-                    .map(|(id, it)| (id, minisocket(context, it)))
-                    .collect()
-            }),
-            Sockets::Udp => page.all(behind, |last, most| {
-                let listed = context.handle().udp_sockets(last, most).into_iter();
-                listed.map(|(id, it)| (id, udp(context, &it))).collect()
-            }),
-            Sockets::Listen => page.listeners(context, behind),
+        let from = match queue == after.queue {
+            true => after.place,
+            false => ListPlace::START,
         };
-        if let Some(behind) = stopped {
-            next = Some(Cursor { queue, behind }.to_string());
+        let stopped = match asked.sockets {
+            Sockets::Tcp => {
+                let list = |from, most| context.handle().tcp_infos(from, most);
+                page.all(from, list, |(id, it)| {
+                    let behind = ListPlace::behind(id);
+                    (behind, connection(context, &it, asked.info))
+                })
+            }
+            Sockets::HalfOpen => {
+                let list = |from, most| context.handle().tcp_half_open_infos(from, most);
+                page.all(from, list, |(id, it)| {
+                    (ListPlace::behind(id), minisocket(context, it))
+                })
+            }
+            Sockets::TimeWait => {
+                let list = |from, most| context.handle().tcp_time_wait_infos(from, most);
+                page.all(from, list, |(id, it)| {
+                    (ListPlace::behind(id), minisocket(context, it))
+                })
+            }
+            Sockets::Udp => {
+                let list = |from, most| context.handle().udp_sockets(from, most);
+                page.all(from, list, |(id, it)| {
+                    (ListPlace::behind(id), udp(context, &it))
+                })
+            }
+            Sockets::Listen => {
+                let list = |from, most| context.handle().listener_infos(from, most);
+                page.all(from, list, |it| {
+                    (ListPlace::behind(it.id), listener(context, it))
+                })
+            }
+        };
+        if let Some(place) = stopped {
+            next = Some(Cursor { queue, place }.to_string());
             break;
         }
     }
@@ -237,45 +247,31 @@ impl Page<'_> {
         }
     }
 
-    /// Sockets of a queue that are listed by their ids. Behind which it stopped, unless it came to the end.
-    fn all<'a, K: Key>(
+    /// Sockets of a queue, as `list` has them from a place on; what each one is, and the place behind it, `read` tells. Where it stopped,
+    /// unless it came to the end.
+    fn all<'a, T>(
         &mut self,
-        behind: u64,
-        list: impl Fn(Option<K>, usize) -> Vec<(K, Listed<'a>)>,
-    ) -> Option<u64> {
-        let mut last = (behind != 0).then(|| K::from(KeyData::from_ffi(behind)));
-        let place = |last: Option<K>| Some(last.map_or(0, |id| id.data().as_ffi()));
+        mut from: ListPlace,
+        list: impl Fn(ListPlace, usize) -> ListPage<T>,
+        read: impl Fn(T) -> (ListPlace, Listed<'a>),
+    ) -> Option<ListPlace> {
         loop {
             if self.is_full() {
-                return place(last);
+                return Some(from);
             }
-            let some = AT_ONCE.min(self.looks);
-            let listed = list(last, some);
-            let is_last = listed.len() < some;
-            for (id, it) in listed {
+            let page = list(from, AT_ONCE.min(self.looks));
+            // Places where nothing is take a while too, many together.
+            self.looks -= usize::from(page.entries.is_empty());
+            for it in page.entries {
                 if self.is_full() {
-                    return place(last);
+                    return Some(from);
                 }
-                last = Some(id);
+                let (behind, it) = read(it);
+                from = behind;
                 self.take(it);
             }
-            if is_last {
-                return None;
-            }
+            from = page.next?;
         }
-    }
-
-    /// Listeners of a queue, which are few. How many were passed where it stopped, unless it came to the end.
-    fn listeners(&mut self, context: &Context, passed: u64) -> Option<u64> {
-        let skip = usize::try_from(passed).unwrap_or(usize::MAX);
-        let listed = context.handle().listeners();
-        for (index, it) in (passed..).zip(listed.into_iter().skip(skip)) {
-            if self.is_full() {
-                return Some(index);
-            }
-            self.take(listener(context, it));
-        }
-        None
     }
 }
 
@@ -405,7 +401,7 @@ mod tests {
     fn a_cursor_comes_back_as_it_was_given() {
         let cursor = Cursor {
             queue: 3,
-            behind: 1 << 40,
+            place: ListPlace::new(1 << 31),
         };
         assert_eq!(Cursor::try_from(cursor.to_string()), Ok(cursor));
         for text in ["", "1", "1.", ".1", "1.2.3", "-1.2", "a.b"] {

@@ -1,7 +1,8 @@
 //! The shard: one worker's stack and the wakers of its sockets, behind one lock.
 //!
 //! The worker's own core takes the lock once a turn of its loop and once a socket operation, and finds
-//! it free; a socket that was moved to another thread still works and pays for the contention.
+//! it free; sockets are used from other threads too, for which the worker gives way between two turns
+//! ([`turn_lock`]).
 //!
 //! What a critical section may do
 //! - call the stack, move bytes between it and a caller's buffer, swap wakers in and out;
@@ -22,6 +23,9 @@
 
 mod migrate;
 mod trace;
+mod turn_lock;
+#[cfg(test)]
+mod turn_tests;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -32,7 +36,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack, TcpId, UdpId};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{MutexGuard, RwLock};
 use slotmap::{Key, SecondaryMap};
 use tokio::runtime::RuntimeMetrics;
 use tokio::task::coop;
@@ -41,13 +45,16 @@ use crate::capture::Tap;
 use crate::error::{io_error, worker_gone};
 use crate::events;
 use crate::stats::{WorkerCounters, WorkerDistributions, WorkerThread};
+use crate::threads::mailbox::Mailbox;
 use crate::wakers::{Side, SocketWakers};
 
 pub(crate) use self::migrate::migrate;
+use self::turn_lock::{Gave, TurnLock};
 
 /// A worker's stack and the wakers of its sockets. See the module's header for the rules of its lock.
 pub(crate) struct Shard {
-    state: Mutex<State>,
+    state: TurnLock<State>,
+    mailbox: Mailbox,
     thread: WorkerThread,
     /// Of the runtime that it was given, once for all queues of a worker: the first one's.
     runtime: OnceLock<RuntimeMetrics>,
@@ -95,10 +102,11 @@ impl Shard {
     ) -> Arc<Self> {
         Arc::new(Self {
             runtime: OnceLock::new(),
+            mailbox: Mailbox::new(),
             #[cfg(feature = "resolver")]
             names: crate::resolver::Names::new(dns),
             thread: WorkerThread::current(),
-            state: Mutex::new(State {
+            state: TurnLock::new(State {
                 stack,
                 now,
                 worker: WorkerCounters::default(),
@@ -132,9 +140,76 @@ impl Shard {
         &self.runtime
     }
 
+    /// What other threads have its worker do. Not behind the lock.
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// Does what is in the mailbox. The worker's, after a turn.
+    #[inline]
+    pub(crate) fn deliver(&self) {
+        if self.mailbox.has_mail() {
+            self.deliver_mail();
+        }
+    }
+
+    #[cold]
+    fn deliver_mail(&self) {
+        let done = self.mailbox.deliver() as u64;
+        let refused = self.mailbox.take_refused();
+        let worker = &mut self.lock().worker;
+        worker.spawned += done;
+        worker.mailbox_full += refused;
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        match self.state.try_lock() {
+            Some(state) => state,
+            None => self.wait(),
+        }
+    }
+
+    /// The worker's lock for a turn, before which other threads that wait for it may have it.
+    #[inline]
+    pub(crate) fn lock_turn(&self) -> MutexGuard<'_, State> {
+        if self.state.is_wanted() {
+            return self.lock_after_others();
+        }
+        match self.state.try_lock() {
+            Some(state) => state,
+            None => self.state.wait_as_owner(),
+        }
+    }
+
+    #[cold]
+    fn lock_after_others(&self) -> MutexGuard<'_, State> {
+        let gave = self.state.give_way();
+        let mut state = match self.state.try_lock() {
+            Some(state) => state,
+            None => self.state.wait_as_owner(),
+        };
+        let worker = &mut state.worker;
+        match gave {
+            Gave::Way => worker.gave_way += 1,
+            Gave::InVain => worker.gave_way_in_vain += 1,
+            Gave::Call => worker.threads_woken += 1,
+            Gave::Nothing => {}
+        }
+        state
+    }
+
+    /// The lock where it is not free.
+    #[cold]
+    fn wait(&self) -> MutexGuard<'_, State> {
+        if self.thread.is_current() {
+            return self.state.wait_as_owner();
+        }
+        let since = std::time::Instant::now();
+        let mut state = self.state.wait_as_guest();
+        let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        state.turns.thread_wait.record(waited);
+        state
     }
 }
 

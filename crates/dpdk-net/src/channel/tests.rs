@@ -70,7 +70,7 @@ fn a_million_values_of_two_threads_come_once_and_in_the_order_of_each() {
         }
     });
     assert_eq!(next, [EACH; 2]);
-    senders.map(|it| it.join().unwrap());
+    senders.into_iter().for_each(|it| it.join().unwrap());
 }
 
 #[test]

@@ -3,31 +3,33 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use loom::thread::{self, Thread};
+use loom::sync::Notify;
+use loom::thread;
 
 use crate::explore;
 use crate::ring::Refused;
 use crate::shared::Shared;
 use crate::sync::pause;
 
-/// Wakes a thread of the model.
-struct Unpark(Thread);
+/// Wakes a thread of the model. Not by `unpark`: loom forgets that of a thread which yields or waits for a mutex.
+struct Alarm(Notify);
 
-impl Wake for Unpark {
+impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.0.notify();
     }
 }
 
 /// Sleeps until `poll` gives something. A wake that is lost is a deadlock, which loom tells.
 fn block_on<R>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> R {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let alarm = Arc::new(Alarm(Notify::new()));
+    let waker = Waker::from(alarm.clone());
     loop {
         match poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(done) => return done,
             Poll::Pending => {
                 pause();
-                thread::park();
+                alarm.0.wait();
             }
         }
     }
@@ -98,7 +100,7 @@ fn what_two_send_comes_once() {
         all.sort_unstable();
         assert_eq!(all, [1, 2]);
         assert_eq!(receive(&channel), None);
-        senders.map(|it| it.join().unwrap());
+        senders.into_iter().for_each(|it| it.join().unwrap());
     });
 }
 

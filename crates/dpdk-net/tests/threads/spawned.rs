@@ -230,3 +230,30 @@ fn a_reactor_alone_has_nothing_to_spawn_on_and_says_so() {
     assert!(!refused.is_full() && !refused.is_worker_ended());
     assert!(refused.to_string().contains("not run by a Worker"));
 }
+
+#[test]
+fn an_application_spawns_on_the_worker_of_a_queue_by_its_number() {
+    let eal = eal("0");
+    let rings = ring::joined_ports(&eal, ["server", "client"], 1, 1024).unwrap();
+    let ports = eal.ports();
+    let port = ports.into_iter().find(|port| port.id == rings.ids()[0]);
+    let app = dpdk_net::App::builder()
+        .with_eal(eal)
+        .port(port.unwrap().name)
+        .address(format!("{SERVER_V4}/24"))
+        .stack(|stack| stack.dad = false)
+        .link_timeout(Duration::ZERO);
+    let answer = app.run(|ctx: dpdk_net::Context| async move {
+        let refused = ctx.spawn_on(1, || async { "kept" }).unwrap_err();
+        assert!(refused.is_no_such_worker());
+        assert_eq!(
+            refused.to_string(),
+            "there is no worker 1: the port has 1, counted from 0"
+        );
+        let closure = refused.into_closure();
+        let there = ctx.clone();
+        let asked = std::thread::spawn(move || there.spawn_on(0, closure).unwrap());
+        asked.join().unwrap().await.unwrap()
+    });
+    assert_eq!(answer.unwrap(), "kept");
+}

@@ -39,6 +39,28 @@ where
     Ok(elapsed.as_nanos() as f64 / amount as f64)
 }
 
+/// Receives all there is, one by one or a batch at a time, and tells how much that was.
+macro_rules! receive {
+    ($receiver:ident, $batch:ident) => {
+        async move {
+            let (mut count, mut values) = (0, Vec::with_capacity($batch));
+            if $batch == 1 {
+                while $receiver.recv().await.is_some() {
+                    count += 1;
+                }
+                return count;
+            }
+            loop {
+                match $receiver.recv_many(&mut values, $batch).await {
+                    0 => return count,
+                    more => count += more,
+                }
+                values.clear();
+            }
+        }
+    };
+}
+
 /// `KIND-PLACE`: `ours` or `tokio`, `within` or `across`.
 pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64> {
     let across = kind.ends_with("across");
@@ -60,23 +82,7 @@ pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64
                 }
             }
         };
-        let receiving = async move {
-            let (mut count, mut values) = (0, Vec::with_capacity(batch));
-            loop {
-                if batch == 1 {
-                    match receiver.recv().await {
-                        Some(_) => count += 1,
-                        None => return count,
-                    }
-                    continue;
-                }
-                match receiver.recv_many(&mut values, batch).await {
-                    0 => return count,
-                    more => count += more,
-                }
-                values.clear();
-            }
-        };
+        let receiving = receive!(receiver, batch);
         return timed(across, amount, sending, receiving);
     }
     let (sender, mut receiver) = mpsc::channel::<u64>(CAPACITY);
@@ -97,22 +103,6 @@ pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64
             }
         }
     };
-    let receiving = async move {
-        let (mut count, mut values) = (0, Vec::with_capacity(batch));
-        loop {
-            if batch == 1 {
-                match receiver.recv().await {
-                    Some(_) => count += 1,
-                    None => return count,
-                }
-                continue;
-            }
-            match receiver.recv_many(&mut values, batch).await {
-                0 => return count,
-                more => count += more,
-            }
-            values.clear();
-        }
-    };
+    let receiving = receive!(receiver, batch);
     timed(across, amount, sending, receiving)
 }

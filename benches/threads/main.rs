@@ -15,7 +15,7 @@ mod sockets;
 mod tasks;
 
 use clap::Parser;
-use dpdk_net_bench::{Report, median};
+use dpdk_net_bench::{Report, in_process, median};
 
 use sockets::Answering;
 
@@ -32,7 +32,7 @@ struct Args {
     /// Divide the amounts by a hundred: to see that it works, not for figures
     #[arg(long)]
     smoke: bool,
-    /// Run one case in this process: KIND:A:B (EAL starts once a process)
+    /// Run one case in this process: WHAT:KIND:COUNT:AMOUNT (EAL starts once a process)
     #[arg(long, hide = true)]
     case: Option<String>,
 }
@@ -106,19 +106,4 @@ fn run(case: &str) -> anyhow::Result<f64> {
         "channel" => channels::run(kind, count, amount),
         _ => anyhow::bail!("there is no case {what:?}"),
     }
-}
-
-/// One case in a process of its own.
-fn in_process(case: &str) -> anyhow::Result<f64> {
-    use anyhow::Context;
-    let output = std::process::Command::new(std::env::current_exe()?)
-        .args(["--case", case])
-        .output()
-        .context("running one case")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let figure = text.lines().last().and_then(|line| line.parse().ok());
-    figure.with_context(|| {
-        let told = String::from_utf8_lossy(&output.stderr);
-        format!("the case {case} failed:\n{text}{told}")
-    })
 }

@@ -21,6 +21,7 @@
 //! [`Socket`] is what every public socket is made of: a reference to the shard, an id in its stack, and
 //! one way each to try, to poll and to wait. The worker's side of the shard lives in `worker.rs`.
 
+mod lock;
 mod migrate;
 mod trace;
 mod turn_lock;
@@ -36,7 +37,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack, TcpId, UdpId};
-use parking_lot::{MutexGuard, RwLock};
+use parking_lot::RwLock;
 use slotmap::{Key, SecondaryMap};
 use tokio::runtime::RuntimeMetrics;
 use tokio::task::coop;
@@ -49,7 +50,7 @@ use crate::threads::mailbox::Mailbox;
 use crate::wakers::{Side, SocketWakers};
 
 pub(crate) use self::migrate::migrate;
-use self::turn_lock::{Gave, TurnLock};
+use self::turn_lock::TurnLock;
 
 /// A worker's stack and the wakers of its sockets. See the module's header for the rules of its lock.
 pub(crate) struct Shard {
@@ -143,73 +144,6 @@ impl Shard {
     /// What other threads have its worker do. Not behind the lock.
     pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.mailbox
-    }
-
-    /// Does what is in the mailbox. The worker's, after a turn.
-    #[inline]
-    pub(crate) fn deliver(&self) {
-        if self.mailbox.has_mail() {
-            self.deliver_mail();
-        }
-    }
-
-    #[cold]
-    fn deliver_mail(&self) {
-        let done = self.mailbox.deliver() as u64;
-        let refused = self.mailbox.take_refused();
-        let worker = &mut self.lock().worker;
-        worker.spawned += done;
-        worker.mailbox_full += refused;
-    }
-
-    #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        match self.state.try_lock() {
-            Some(state) => state,
-            None => self.wait(),
-        }
-    }
-
-    /// The worker's lock for a turn, before which other threads that wait for it may have it.
-    #[inline]
-    pub(crate) fn lock_turn(&self) -> MutexGuard<'_, State> {
-        if self.state.is_wanted() {
-            return self.lock_after_others();
-        }
-        match self.state.try_lock() {
-            Some(state) => state,
-            None => self.state.wait_as_owner(),
-        }
-    }
-
-    #[cold]
-    fn lock_after_others(&self) -> MutexGuard<'_, State> {
-        let gave = self.state.give_way();
-        let mut state = match self.state.try_lock() {
-            Some(state) => state,
-            None => self.state.wait_as_owner(),
-        };
-        let worker = &mut state.worker;
-        match gave {
-            Gave::Way => worker.gave_way += 1,
-            Gave::InVain => worker.gave_way_in_vain += 1,
-            Gave::Call => worker.threads_woken += 1,
-            Gave::Nothing => {}
-        }
-        state
-    }
-
-    /// The lock where it is not free.
-    #[cold]
-    fn wait(&self) -> MutexGuard<'_, State> {
-        if self.thread.is_current() {
-            return self.state.wait_as_owner();
-        }
-        let since = std::time::Instant::now();
-        let mut state = self.state.wait_as_guest();
-        let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        state.turns.thread_wait.record(waited);
-        state
     }
 }
 

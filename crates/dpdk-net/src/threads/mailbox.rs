@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::channel::ring::{Refused, Ring};
+use crate::shard::Shard;
 
 /// Jobs that may wait for the worker's next turn.
 pub(crate) const MAILBOX: usize = 1024;
@@ -88,5 +89,24 @@ impl Mailbox {
     /// Jobs refused as it was full, since this was asked last.
     pub(crate) fn take_refused(&self) -> u64 {
         self.refused.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Shard {
+    /// Does what is in the mailbox. The worker's, after a turn.
+    #[inline]
+    pub(crate) fn deliver(&self) {
+        if self.mailbox().has_mail() {
+            self.deliver_mail();
+        }
+    }
+
+    #[cold]
+    fn deliver_mail(&self) {
+        let done = self.mailbox().deliver() as u64;
+        let refused = self.mailbox().take_refused();
+        let worker = &mut self.lock().worker;
+        worker.spawned += done;
+        worker.mailbox_full += refused;
     }
 }

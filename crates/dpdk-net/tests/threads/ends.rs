@@ -45,7 +45,7 @@ fn whoever_waits_on_another_thread_is_told_when_the_worker_ends() {
     let asleep = net.server.spawn_on(std::future::pending::<()>).unwrap();
 
     // All of them wait.
-    worker.block_on(tokio::time::sleep(Duration::from_millis(50)));
+    worker.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
     reactor.abort();
     worker.shutdown(Duration::ZERO);
 

@@ -107,18 +107,18 @@ impl<T> Ring<T> {
         &self.slots[(ticket & (self.slots.len() as u64 - 1)) as usize]
     }
 
-    /// How many tickets may be drawn beside those that are.
+    /// How many of `most` tickets may be drawn beside those that are.
     #[inline]
-    fn room(&self, ticket: u64) -> u64 {
+    fn room(&self, ticket: u64, most: u64) -> u64 {
         // With Acquire: what was taken out of the slots is out. Where `ticket` is an older one than `seen`, drawing fails.
         let seen = self.seen.load(Ordering::Acquire);
         let room = (self.capacity + seen).saturating_sub(ticket);
-        if room > 0 {
-            return room;
+        if room >= most {
+            return most;
         }
         let head = self.head.0.load(Ordering::Acquire) >> TAKEN;
         self.seen.store(head, Ordering::Release);
-        (self.capacity + head).saturating_sub(ticket)
+        (self.capacity + head).saturating_sub(ticket).min(most)
     }
 
     /// Draws up to `most` tickets: the first one, how many, and whether the receiver is to be woken once they are filled.
@@ -129,7 +129,7 @@ impl<T> Ring<T> {
             if tail & CLOSED != 0 {
                 return Err(Refused::Closed);
             }
-            let count = self.room(tail >> TICKET).min(most);
+            let count = self.room(tail >> TICKET, most);
             if count == 0 {
                 return Err(Refused::Full);
             }

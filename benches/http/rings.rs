@@ -31,16 +31,7 @@ fn config(host: u8) -> Config {
 
 /// ns a request, in a process of its own.
 pub(crate) fn in_process(connections: usize, requests: usize) -> anyhow::Result<f64> {
-    let output = std::process::Command::new(std::env::current_exe()?)
-        .args(["--case", &format!("{connections}:{requests}")])
-        .output()
-        .context("running one case")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let figure = text.lines().last().and_then(|line| line.parse().ok());
-    figure.with_context(|| {
-        let told = String::from_utf8_lossy(&output.stderr);
-        format!("the case failed:\n{text}{told}")
-    })
+    dpdk_net_bench::in_process(&format!("{connections}:{requests}"))
 }
 
 /// ns of the server a request, over so many connections with one request each at a time.

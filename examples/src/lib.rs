@@ -106,6 +106,7 @@ mod documentation {
         Offloads: "../../docs/offloads.md";
         Queues: "../../docs/queues.md";
         Relay: "../../docs/relay.md";
+        Threads: "../../docs/threads.md";
         Vlan: "../../docs/vlan.md";
     }
 }

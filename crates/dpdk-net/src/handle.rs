@@ -22,6 +22,7 @@ use dpdk_net_stack::{
 use crate::error::{Error, worker_gone};
 use crate::shard::{Shard, State, migrate};
 use crate::stats::{ShardFigures, ShardStats, WorkerThread};
+use crate::threads::{self, JoinHandle, SpawnError};
 use crate::trace::{ConnectionTracer, TraceOptions};
 
 thread_local! {
@@ -86,6 +87,32 @@ impl Handle {
             handle: self.clone(),
             future: Box::pin(future),
         }
+    }
+
+    /// Spawns a future on this worker, from any thread: `make` is sent there, and what it makes need not be `Send`. It runs as
+    /// long as the worker does, with this handle current.
+    ///
+    /// Neither blocks nor makes a system call: the worker finds it after its next turn. It runs whenever the worker does
+    /// ([`Worker::block_on`](crate::Worker::block_on)).
+    ///
+    /// # Errors
+    /// [`SpawnError`], which gives `make` back, where the worker has ended, where 1024 tasks wait to be spawned there already, and for the
+    /// handle of a [`Reactor`](crate::Reactor) that no [`Worker`](crate::Worker) runs.
+    pub fn spawn_on<M, F>(&self, make: M) -> Result<JoinHandle<F::Output>, SpawnError<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        threads::spawn_on(self, make)
+    }
+
+    /// Whether it is the current handle of this thread.
+    pub(crate) fn is_current(&self) -> bool {
+        let is_this = |it: &RefCell<Option<Self>>| {
+            (it.borrow().as_ref()).is_some_and(|it| Arc::ptr_eq(&it.shard, &self.shard))
+        };
+        CURRENT.try_with(is_this).unwrap_or(false)
     }
 
     /// A snapshot of the stack's and the worker's figures, taken in one critical section.

@@ -57,6 +57,7 @@ pub mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
 pub mod capture;
+pub mod channel;
 #[cfg(feature = "control")]
 pub mod control;
 mod device;
@@ -76,6 +77,8 @@ mod pin;
 mod resolver;
 mod shard;
 mod stats;
+mod sync;
+pub mod threads;
 #[cfg(feature = "tonic")]
 mod tonic;
 pub mod trace;

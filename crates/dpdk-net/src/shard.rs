@@ -1,7 +1,8 @@
 //! The shard: one worker's stack and the wakers of its sockets, behind one lock.
 //!
 //! The worker's own core takes the lock once a turn of its loop and once a socket operation, and finds
-//! it free; a socket that was moved to another thread still works and pays for the contention.
+//! it free; sockets are used from other threads too, for which the worker gives way between two turns
+//! ([`turn_lock`]).
 //!
 //! What a critical section may do
 //! - call the stack, move bytes between it and a caller's buffer, swap wakers in and out;
@@ -20,8 +21,12 @@
 //! [`Socket`] is what every public socket is made of: a reference to the shard, an id in its stack, and
 //! one way each to try, to poll and to wait. The worker's side of the shard lives in `worker.rs`.
 
+mod lock;
 mod migrate;
 mod trace;
+mod turn_lock;
+#[cfg(test)]
+mod turn_tests;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -32,7 +37,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack, TcpId, UdpId};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::RwLock;
 use slotmap::{Key, SecondaryMap};
 use tokio::runtime::RuntimeMetrics;
 use tokio::task::coop;
@@ -41,13 +46,16 @@ use crate::capture::Tap;
 use crate::error::{io_error, worker_gone};
 use crate::events;
 use crate::stats::{WorkerCounters, WorkerDistributions, WorkerThread};
+use crate::threads::mailbox::Mailbox;
 use crate::wakers::{Side, SocketWakers};
 
 pub(crate) use self::migrate::migrate;
+use self::turn_lock::TurnLock;
 
 /// A worker's stack and the wakers of its sockets. See the module's header for the rules of its lock.
 pub(crate) struct Shard {
-    state: Mutex<State>,
+    state: TurnLock<State>,
+    mailbox: Mailbox,
     thread: WorkerThread,
     /// Of the runtime that it was given, once for all queues of a worker: the first one's.
     runtime: OnceLock<RuntimeMetrics>,
@@ -95,10 +103,11 @@ impl Shard {
     ) -> Arc<Self> {
         Arc::new(Self {
             runtime: OnceLock::new(),
+            mailbox: Mailbox::new(),
             #[cfg(feature = "resolver")]
             names: crate::resolver::Names::new(dns),
             thread: WorkerThread::current(),
-            state: Mutex::new(State {
+            state: TurnLock::new(State {
                 stack,
                 now,
                 worker: WorkerCounters::default(),
@@ -132,9 +141,9 @@ impl Shard {
         &self.runtime
     }
 
-    #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    /// What other threads have its worker do. Not behind the lock.
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 }
 

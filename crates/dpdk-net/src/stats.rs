@@ -53,6 +53,16 @@ counters! {
         timer_runs,
         /// Wakers woken.
         wakes,
+        /// Turns before which another thread that waited for the worker's lock had it.
+        gave_way,
+        /// Turns before which the lock was left to a thread that did not come, as it was not running.
+        gave_way_in_vain,
+        /// Threads that slept as they waited for the worker's lock, and were woken for it.
+        threads_woken,
+        /// Tasks that other threads had the worker spawn.
+        spawned,
+        /// Tasks that other threads did not have spawned, as the worker's mailbox was full.
+        mailbox_full,
         /// Frames captured; one that two captures take counts twice.
         captured,
         /// Frames to be captured that were lost, as there was no room for them.
@@ -75,6 +85,8 @@ histograms! {
         idle_turn: Nanoseconds,
         /// Frames that one burst took from the RX queue.
         rx_batch,
+        /// How long other threads waited for the worker's lock, each time that they did not have it at once.
+        thread_wait: Nanoseconds,
     }
 }
 
@@ -113,6 +125,11 @@ impl WorkerThread {
             lcore: LcoreId::current(),
             id: rustix::thread::gettid().as_raw_nonzero().get(),
         }
+    }
+
+    /// Whether it is the thread that calls.
+    pub(crate) fn is_current(&self) -> bool {
+        rustix::thread::gettid().as_raw_nonzero().get() == self.id
     }
 
     /// The CPU that it runs on, or ran on last; `None` if the kernel does not tell.

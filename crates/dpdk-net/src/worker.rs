@@ -146,7 +146,7 @@ impl Reactor {
         let mut reports = None;
         let (due, tapped);
         {
-            let mut guard = self.shard.lock();
+            let mut guard = self.shard.lock_turn();
             let state = &mut *guard;
             let before = std::mem::replace(&mut state.now, now);
             let (frames, output, mut watch) = self.device.parts();
@@ -387,21 +387,24 @@ impl fmt::Debug for Worker {
 }
 
 /// The reactor as the worker's task: shared, because the worker drives it by hand once the runtime is gone.
-struct SharedReactor(Rc<RefCell<Reactor>>);
+struct SharedReactor(Rc<RefCell<Reactor>>, Arc<Shard>);
 
 impl Future for SharedReactor {
     type Output = ();
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut *self.0.borrow_mut()).poll(cx)
+        let polled = Pin::new(&mut *self.0.borrow_mut()).poll(cx);
+        self.1.deliver();
+        polled
     }
 }
 
 impl Drop for SharedReactor {
     /// A turn runs wakers, which are the program's code and may panic. tokio catches that and goes on without
-    /// this task: nobody would ever be woken again, so everybody is told.
+    /// this task: nobody would ever be woken again, so everybody is told. However it ends, nothing is spawned any more.
     fn drop(&mut self) {
+        self.1.mailbox().close();
         if std::thread::panicking()
             && let Ok(mut reactor) = self.0.try_borrow_mut()
         {
@@ -452,9 +455,11 @@ impl Worker {
         let _ = (handle.shard().runtime()).set(runtime.handle().metrics());
         let serve = |reactor: Reactor| {
             let handle = reactor.handle();
+            let shard = handle.shard().clone();
+            shard.mailbox().open();
             let reactor = Rc::new(RefCell::new(reactor));
             Served {
-                task: runtime.spawn_local(SharedReactor(reactor.clone())),
+                task: runtime.spawn_local(SharedReactor(reactor.clone(), shard)),
                 reactor,
                 handle,
             }

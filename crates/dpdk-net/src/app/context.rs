@@ -23,6 +23,7 @@ use crate::net::{TcpListener, UdpSocket};
 use crate::peers::PeersControl;
 use crate::pin::{FlowPolicy, PinTarget, QueuePin, pin};
 use crate::stats::{PoolLevel, Snapshot};
+use crate::threads::{JoinHandle, SpawnError};
 use crate::trace::{ConnectionTracer, TraceOptions};
 
 /// A running application: its shutdown, its figures, its worker and port. Cheap to clone, `Send` and
@@ -295,6 +296,27 @@ impl Context {
     /// The handle of this queue: for threads that want to make sockets.
     pub fn handle(&self) -> &Handle {
         &self.inner.handle
+    }
+
+    /// Spawns a future on a worker of this port, by the number of its queue, from any thread: see [`Handle::spawn_on`].
+    ///
+    /// # Errors
+    /// As [`Handle::spawn_on`], and where the port has no such queue.
+    pub fn spawn_on<M, F>(
+        &self,
+        worker: u16,
+        make: M,
+    ) -> Result<JoinHandle<F::Output>, SpawnError<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let (asked, workers) = (usize::from(worker), self.handles());
+        match workers.get(asked) {
+            Some(worker) => worker.spawn_on(make),
+            None => Err(SpawnError::no_such_worker(asked, workers.len(), make)),
+        }
     }
 
     /// The port's control side: link, MAC, MTU, statistics.

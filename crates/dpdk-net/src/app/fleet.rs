@@ -25,6 +25,8 @@ use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::peers::{PeersControl, Rebalancer};
+use crate::runtime::Runtime;
+use crate::time;
 use crate::worker::{Worker, WorkerConfig};
 
 /// Where the workers wait for each other before their programs start.
@@ -196,11 +198,15 @@ pub(super) fn probe(builder: AppBuilder) -> Result<String, Error> {
     Ok(text)
 }
 
-pub(super) fn run<F, Fut>(builder: AppBuilder, program: &F) -> Result<Outcomes<Fut::Output>, Error>
+pub(super) fn run<R, F, Fut>(
+    builder: AppBuilder,
+    program: &F,
+) -> Result<Outcomes<Fut::Output>, Error>
 where
+    R: Runtime,
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future,
-    Fut::Output: Send,
+    Fut: Future + 'static,
+    Fut::Output: Send + 'static,
 {
     let drain = builder.drain_timeout;
     // Before EAL pins this thread.
@@ -292,12 +298,13 @@ where
         let mut shares = shares.into_iter();
         let own = shares.next();
         let launched: Vec<_> = shares
-            .map(|(lcore, share)| scope.launch(lcore, move || serve(crew, share)))
+            .map(|(lcore, share)| scope.launch(lcore, move || serve::<R, F, Fut>(crew, share)))
             .collect();
         if launched.iter().any(Result::is_err) {
             crew.gate.fail();
         }
-        let mut results = vec![own.map_or(Ok(Vec::new()), |(_, share)| serve(crew, share))];
+        let mut results =
+            vec![own.map_or(Ok(Vec::new()), |(_, share)| serve::<R, F, Fut>(crew, share))];
         for handle in launched {
             results.push(match handle.and_then(|handle| handle.join()) {
                 Ok(result) => result,
@@ -326,13 +333,15 @@ where
 type Outputs<T> = Vec<(Place, Option<T>)>;
 
 /// A worker's life, on its lcore. What its programs returned, by queue.
-fn serve<F, Fut>(
+fn serve<R, F, Fut>(
     crew: &Crew<'_, F>,
     share: Vec<(Place, WorkerConfig)>,
 ) -> Result<Outputs<Fut::Output>, Error>
 where
+    R: Runtime,
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future,
+    Fut: Future + 'static,
+    Fut::Output: 'static,
 {
     let mut guard = EndAll {
         common: &crew.common,
@@ -342,7 +351,7 @@ where
         armed: true,
     };
     let (places, configs): (Vec<Place>, Vec<WorkerConfig>) = share.into_iter().unzip();
-    let worker = Worker::serving(configs)?;
+    let worker = Worker::<R>::on(configs)?;
     let handles: Vec<Handle> = worker.handles().cloned().collect();
     let own = places.iter().copied().zip(handles.iter().cloned());
     let Some(all) = crew.gate.pass(own.collect(), crew.queues) else {
@@ -396,6 +405,7 @@ where
     }
     let ended = worker.block_on(all_of(programs));
     let leases = worker.block_on(stop(running));
+    let ended = ended.into_iter().collect::<Result<Vec<_>, Error>>()?;
     guard.armed = false;
     let until = ended.iter().filter_map(|ended| ended.deadline).min();
     let heard = ended.iter().map(|ended| ended.heard).max().unwrap_or(0);
@@ -508,7 +518,7 @@ async fn rebalance(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = time::sleep(interval) => {}
             () = common.requested() => return,
             _ = heard.wait_for(|heard| heard.count > 0) => return,
         }
@@ -521,22 +531,23 @@ const RETRIES: u32 = 5;
 /// A worker whose loop has died, by a panic in a waker, serves nobody any more: better all end, and are started again.
 async fn watch_over(handle: Handle, common: Arc<Common>) {
     while !handle.with(|state| state.ended) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        time::sleep(Duration::from_millis(100)).await;
     }
     tracing::error!("a worker's loop has died: the application ends");
     common.request_shutdown();
 }
 
 /// Runs one queue's program, and goes on until all others have returned too, or all are to end.
-async fn conduct<F, Fut>(crew: &Crew<'_, F>, context: Context) -> Ended<Fut::Output>
+async fn conduct<F, Fut>(crew: &Crew<'_, F>, context: Context) -> Result<Ended<Fut::Output>, Error>
 where
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future,
+    Fut: Future + 'static,
+    Fut::Output: 'static,
 {
-    let mut ended = supervise(crew.program, &context, crew.signals, crew.drain).await;
+    let mut ended = supervise(crew.program, &context, crew.signals, crew.drain).await?;
     crew.left.send_modify(|left| *left = left.saturating_sub(1));
     if ended.deadline.is_some() {
-        return ended;
+        return Ok(ended);
     }
     let mut left = crew.left.subscribe();
     if *left.borrow() > 0 {
@@ -548,14 +559,14 @@ where
     }
     tokio::select! {
         // The sender is there as long as the crew.
-        _ = left.wait_for(|left| *left == 0) => return ended,
+        _ = left.wait_for(|left| *left == 0) => return Ok(ended),
         () = context.requested() => {}
         _ = crew.signals.more_than(0) => {}
     }
     // Those that are left have as long as everybody else's.
     ended.deadline = Some(deadline(crew.drain));
     ended.heard = crew.signals.heard().count.min(1);
-    ended
+    Ok(ended)
 }
 
 /// What all of these futures return, in their order.

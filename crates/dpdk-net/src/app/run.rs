@@ -17,6 +17,8 @@ use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::runtime::{JoinHandle, Runtime, spawn_local};
+use crate::time;
 use crate::worker::Worker;
 
 /// How often a drain looks whether the last connection is gone.
@@ -49,10 +51,12 @@ pub(super) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
 
-pub(super) fn run<F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
+pub(super) fn run<R, F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
 where
+    R: Runtime,
     F: FnOnce(Context) -> Fut,
-    Fut: Future,
+    Fut: Future + 'static,
+    Fut::Output: 'static,
 {
     let drain = builder.drain_timeout;
     let flow_policy = builder.flow_policy;
@@ -78,7 +82,7 @@ where
         port,
         name,
         flows,
-    } = bring_up::bring_up(builder, affinity)?;
+    } = bring_up::bring_up::<R>(builder, affinity)?;
     let signals = Signals::listen(affinity, beside.reads_again())?;
     let common = Common::new(flow_policy, 1, collectors);
     let shared = Shared::new(common, name, port.control(), mempools, None);
@@ -102,7 +106,7 @@ where
     };
     let context = context(listening);
 
-    let ended = worker.block_on(supervise(program, &context, &signals, drain));
+    let ended = worker.block_on(supervise(program, &context, &signals, drain))?;
     let leases = worker.block_on(running.stop());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, leases, &signals, until, ended.heard, |own| own);
@@ -133,7 +137,7 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
             tracing::warn!("addresses are still being probed; starting all the same");
             break;
         }
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
     let given = handle.with(|state| state.stack.interface_addresses());
     for info in given.iter().filter(|info| addressing::was_given(info)) {
@@ -151,24 +155,55 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
     Ok(())
 }
 
+/// A program as a task, which ends with this. A runtime polls its tasks each time they are woken, and the future that it runs for
+/// more seldom: tokio once in 61 polls of tasks.
+struct Program<T>(JoinHandle<T>);
+
+impl<T> Drop for Program<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Program<T> {
+    /// What it returns; `None` if its worker has ended before.
+    async fn output(&mut self) -> Option<T> {
+        match (&mut self.0).await {
+            Ok(output) => Some(output),
+            Err(error) => match error.try_into_panic() {
+                Ok(payload) => std::panic::resume_unwind(payload),
+                Err(_) => None,
+            },
+        }
+    }
+}
+
 /// Runs the program until it returns, or until a signal and the drain that follows.
 pub(super) async fn supervise<F, Fut>(
     program: F,
     context: &Context,
     signals: &Signals,
     drain: Duration,
-) -> Ended<Fut::Output>
+) -> Result<Ended<Fut::Output>, Error>
 where
     F: FnOnce(Context) -> Fut,
-    Fut: Future,
+    Fut: Future + 'static,
+    Fut::Output: 'static,
 {
-    let mut program = pin!(program(context.clone()));
+    let own = context.handle().clone();
+    let program = {
+        // What is called here may make sockets already.
+        let _current = own.enter();
+        own.scope(program(context.clone()))
+    };
+    let mut program = Program(spawn_local(program)?);
+    let mut program = pin!(program.output());
     // A signal, not all that were heard: the worker may have been kept from looking since the first.
     let heard = tokio::select! {
         biased;
         output = &mut program => {
             context.common().arrived();
-            return Ended { output: Some(output), deadline: None, heard: 0 };
+            return Ok(Ended { output, deadline: None, heard: 0 });
         }
         heard = signals.more_than(0) => {
             tracing::info!(signal = heard.first, "shutting down; a second signal ends at once");
@@ -182,16 +217,16 @@ where
     let handle = context.handle();
     handle.refuse_new(true);
     let deadline = deadline(drain);
-    let mut late = pin!(tokio::time::sleep_until(deadline.into()));
+    let mut late = pin!(time::sleep_until(deadline));
     let mut again = pin!(signals.more_than(heard));
-    let mut arrived = pin!(tokio::time::timeout(ARRIVE.min(drain), arrivals(context)));
-    let mut output = None;
+    let mut arrived = pin!(time::timeout(ARRIVE.min(drain), arrivals(context)));
+    let (mut output, mut over) = (None, false);
     // Told later than the stack, which refuses from now on: who was not refused is served.
     let mut told = context.is_shutting_down();
     loop {
-        let may_end = output.is_some() || (told && !context.shutdown_observed());
+        let may_end = over || (told && !context.shutdown_observed());
         tokio::select! {
-            returned = &mut program, if output.is_none() => output = Some(returned),
+            returned = &mut program, if !over => (output, over) = (returned, true),
             _ = &mut arrived, if !told => {
                 told = true;
                 context.request_shutdown();
@@ -199,15 +234,15 @@ where
             () = no_connections(handle), if may_end => break,
             () = &mut late => break,
             _ = &mut again => {
-                return Ended { output, deadline: Some(Instant::now()), heard };
+                return Ok(Ended { output, deadline: Some(Instant::now()), heard });
             }
         }
     }
-    Ended {
+    Ok(Ended {
         output,
         deadline: Some(deadline),
         heard,
-    }
+    })
 }
 
 /// Waits until no handshake is under way and no connection waits to be accepted, on any queue: who is told to end stops listening,
@@ -215,7 +250,7 @@ where
 async fn arrivals(context: &Context) {
     let handle = context.handle();
     while handle.with(|state| state.stack.tcp_half_open() + state.stack.tcp_unaccepted()) > 0 {
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
     context.common().arrived();
     context.common().all_arrived().await;
@@ -224,14 +259,14 @@ async fn arrivals(context: &Context) {
 /// Waits until no connection is left but those in TIME-WAIT.
 async fn no_connections(handle: &Handle) {
     while handle.connection_count() > 0 {
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
 }
 
 /// Ends a worker, once `finished` says so of whether its own connections have, or at the deadline, or with one more signal. Then
 /// nothing is sent from leased addresses any more, and they are given back.
-pub(super) fn take_down(
-    worker: Worker,
+pub(super) fn take_down<R: Runtime>(
+    worker: Worker<R>,
     mut leases: Leases,
     signals: &Signals,
     deadline: Instant,

@@ -23,6 +23,7 @@ mod context;
 pub(crate) mod coop;
 mod executor;
 mod join;
+mod kind;
 mod local;
 #[cfg(any(feature = "smol", feature = "compio"))]
 mod root;
@@ -48,27 +49,11 @@ pub(crate) use self::context::unblock;
 pub(crate) use self::context::{Here, is_here, timers};
 pub use self::executor::LocalExecutor;
 pub use self::join::{JoinError, JoinHandle, LocalTask};
+pub use self::kind::RuntimeKind;
 pub use self::local::Local;
 #[cfg(feature = "smol")]
 pub use self::smol::Smol;
 pub use self::tokio::Tokio;
-
-/// The runtimes that there are to choose from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum RuntimeKind {
-    /// [`Tokio`].
-    #[default]
-    Tokio,
-    /// [`Local`].
-    Local,
-    /// [`Smol`].
-    #[cfg(feature = "smol")]
-    Smol,
-    /// [`Compio`].
-    #[cfg(feature = "compio")]
-    Compio,
-}
 
 /// Where tasks of a thread are spawned.
 ///

@@ -15,8 +15,8 @@ use crate::{AppBuilder, Context, Error};
 pub fn file<F, Fut>(named: Option<&str>, runtime: Option<RuntimeKind>, program: F) -> ExitCode
 where
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future + 'static,
-    Fut::Output: Termination + Send + 'static,
+    Fut: Future,
+    Fut::Output: Termination + Send,
 {
     let path = named.map(PathBuf::from);
     let path = path.or_else(|| std::env::args_os().nth(1).map(PathBuf::from));
@@ -33,8 +33,8 @@ where
 pub fn builder<F, Fut>(builder: AppBuilder, runtime: Option<RuntimeKind>, program: F) -> ExitCode
 where
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future + 'static,
-    Fut::Output: Termination + Send + 'static,
+    Fut: Future,
+    Fut::Output: Termination + Send,
 {
     let builder = match runtime {
         Some(runtime) => builder.runtime(runtime),

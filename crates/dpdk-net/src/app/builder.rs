@@ -351,8 +351,7 @@ impl AppBuilder {
     pub fn run<F, Fut>(self, program: F) -> Result<Fut::Output, Error>
     where
         F: FnOnce(Context) -> Fut,
-        Fut: Future + 'static,
-        Fut::Output: 'static,
+        Fut: Future,
     {
         match self.runtime {
             RuntimeKind::Tokio => self.run_on::<runtime::Tokio, F, Fut>(program),
@@ -372,8 +371,7 @@ impl AppBuilder {
     where
         R: Runtime,
         F: FnOnce(Context) -> Fut,
-        Fut: Future + 'static,
-        Fut::Output: 'static,
+        Fut: Future,
     {
         super::run::run::<R, F, Fut>(self, program)
     }
@@ -400,8 +398,8 @@ impl AppBuilder {
     pub fn run_each<F, Fut>(self, program: F) -> Result<Vec<Result<Fut::Output, Error>>, Error>
     where
         F: Fn(Context) -> Fut + Sync,
-        Fut: Future + 'static,
-        Fut::Output: Send + 'static,
+        Fut: Future,
+        Fut::Output: Send,
     {
         match self.runtime {
             RuntimeKind::Tokio => self.run_each_on::<runtime::Tokio, F, Fut>(program),
@@ -424,8 +422,8 @@ impl AppBuilder {
     where
         R: Runtime,
         F: Fn(Context) -> Fut + Sync,
-        Fut: Future + 'static,
-        Fut::Output: Send + 'static,
+        Fut: Future,
+        Fut::Output: Send,
     {
         super::fleet::run::<R, F, Fut>(self, &program)
     }

@@ -205,8 +205,8 @@ pub(super) fn run<R, F, Fut>(
 where
     R: Runtime,
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future + 'static,
-    Fut::Output: Send + 'static,
+    Fut: Future,
+    Fut::Output: Send,
 {
     let drain = builder.drain_timeout;
     // Before EAL pins this thread.
@@ -340,8 +340,7 @@ fn serve<R, F, Fut>(
 where
     R: Runtime,
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future + 'static,
-    Fut::Output: 'static,
+    Fut: Future,
 {
     let mut guard = EndAll {
         common: &crew.common,
@@ -405,7 +404,6 @@ where
     }
     let ended = worker.block_on(all_of(programs));
     let leases = worker.block_on(stop(running));
-    let ended = ended.into_iter().collect::<Result<Vec<_>, Error>>()?;
     guard.armed = false;
     let until = ended.iter().filter_map(|ended| ended.deadline).min();
     let heard = ended.iter().map(|ended| ended.heard).max().unwrap_or(0);
@@ -538,16 +536,15 @@ async fn watch_over(handle: Handle, common: Arc<Common>) {
 }
 
 /// Runs one queue's program, and goes on until all others have returned too, or all are to end.
-async fn conduct<F, Fut>(crew: &Crew<'_, F>, context: Context) -> Result<Ended<Fut::Output>, Error>
+async fn conduct<F, Fut>(crew: &Crew<'_, F>, context: Context) -> Ended<Fut::Output>
 where
     F: Fn(Context) -> Fut + Sync,
-    Fut: Future + 'static,
-    Fut::Output: 'static,
+    Fut: Future,
 {
-    let mut ended = supervise(crew.program, &context, crew.signals, crew.drain).await?;
+    let mut ended = supervise(crew.program, &context, crew.signals, crew.drain).await;
     crew.left.send_modify(|left| *left = left.saturating_sub(1));
     if ended.deadline.is_some() {
-        return Ok(ended);
+        return ended;
     }
     let mut left = crew.left.subscribe();
     if *left.borrow() > 0 {
@@ -559,14 +556,14 @@ where
     }
     tokio::select! {
         // The sender is there as long as the crew.
-        _ = left.wait_for(|left| *left == 0) => return Ok(ended),
+        _ = left.wait_for(|left| *left == 0) => return ended,
         () = context.requested() => {}
         _ = crew.signals.more_than(0) => {}
     }
     // Those that are left have as long as everybody else's.
     ended.deadline = Some(deadline(crew.drain));
     ended.heard = crew.signals.heard().count.min(1);
-    Ok(ended)
+    ended
 }
 
 /// What all of these futures return, in their order.

@@ -17,7 +17,7 @@ use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
-use crate::runtime::{JoinHandle, Runtime, spawn_local};
+use crate::runtime::Runtime;
 use crate::time;
 use crate::worker::Worker;
 
@@ -55,8 +55,7 @@ pub(super) fn run<R, F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut:
 where
     R: Runtime,
     F: FnOnce(Context) -> Fut,
-    Fut: Future + 'static,
-    Fut::Output: 'static,
+    Fut: Future,
 {
     let drain = builder.drain_timeout;
     let flow_policy = builder.flow_policy;
@@ -106,7 +105,7 @@ where
     };
     let context = context(listening);
 
-    let ended = worker.block_on(supervise(program, &context, &signals, drain))?;
+    let ended = worker.block_on(supervise(program, &context, &signals, drain));
     let leases = worker.block_on(running.stop());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, leases, &signals, until, ended.heard, |own| own);
@@ -155,55 +154,24 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
     Ok(())
 }
 
-/// A program as a task, which ends with this. A runtime polls its tasks each time they are woken, and the future that it runs for
-/// more seldom: tokio once in 61 polls of tasks.
-struct Program<T>(JoinHandle<T>);
-
-impl<T> Drop for Program<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl<T> Program<T> {
-    /// What it returns; `None` if its worker has ended before.
-    async fn output(&mut self) -> Option<T> {
-        match (&mut self.0).await {
-            Ok(output) => Some(output),
-            Err(error) => match error.try_into_panic() {
-                Ok(payload) => std::panic::resume_unwind(payload),
-                Err(_) => None,
-            },
-        }
-    }
-}
-
 /// Runs the program until it returns, or until a signal and the drain that follows.
 pub(super) async fn supervise<F, Fut>(
     program: F,
     context: &Context,
     signals: &Signals,
     drain: Duration,
-) -> Result<Ended<Fut::Output>, Error>
+) -> Ended<Fut::Output>
 where
     F: FnOnce(Context) -> Fut,
-    Fut: Future + 'static,
-    Fut::Output: 'static,
+    Fut: Future,
 {
-    let own = context.handle().clone();
-    let program = {
-        // What is called here may make sockets already.
-        let _current = own.enter();
-        own.scope(program(context.clone()))
-    };
-    let mut program = Program(spawn_local(program)?);
-    let mut program = pin!(program.output());
+    let mut program = pin!(program(context.clone()));
     // A signal, not all that were heard: the worker may have been kept from looking since the first.
     let heard = tokio::select! {
         biased;
         output = &mut program => {
             context.common().arrived();
-            return Ok(Ended { output, deadline: None, heard: 0 });
+            return Ended { output: Some(output), deadline: None, heard: 0 };
         }
         heard = signals.more_than(0) => {
             tracing::info!(signal = heard.first, "shutting down; a second signal ends at once");
@@ -220,13 +188,13 @@ where
     let mut late = pin!(time::sleep_until(deadline));
     let mut again = pin!(signals.more_than(heard));
     let mut arrived = pin!(time::timeout(ARRIVE.min(drain), arrivals(context)));
-    let (mut output, mut over) = (None, false);
+    let mut output = None;
     // Told later than the stack, which refuses from now on: who was not refused is served.
     let mut told = context.is_shutting_down();
     loop {
-        let may_end = over || (told && !context.shutdown_observed());
+        let may_end = output.is_some() || (told && !context.shutdown_observed());
         tokio::select! {
-            returned = &mut program, if !over => (output, over) = (returned, true),
+            returned = &mut program, if output.is_none() => output = Some(returned),
             _ = &mut arrived, if !told => {
                 told = true;
                 context.request_shutdown();
@@ -234,15 +202,15 @@ where
             () = no_connections(handle), if may_end => break,
             () = &mut late => break,
             _ = &mut again => {
-                return Ok(Ended { output, deadline: Some(Instant::now()), heard });
+                return Ended { output, deadline: Some(Instant::now()), heard };
             }
         }
     }
-    Ok(Ended {
+    Ended {
         output,
         deadline: Some(deadline),
         heard,
-    })
+    }
 }
 
 /// Waits until no handshake is under way and no connection waits to be accepted, on any queue: who is told to end stops listening,

@@ -113,8 +113,7 @@ impl<R: Runtime> Worker<R> {
 
     /// Runs the worker until `future` is done. Tasks that it spawned stay, and run again with the next call.
     ///
-    /// The future and the tasks find this worker as [`Handle::current`]. What is to be fast belongs into a task: tokio polls this future
-    /// once in 61 polls of tasks.
+    /// The future and the tasks find this worker as [`Handle::current`].
     ///
     /// # Panics
     /// Inside a worker or another runtime that this thread runs, and with the future's own panic.

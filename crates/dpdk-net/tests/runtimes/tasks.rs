@@ -160,3 +160,19 @@ pub(crate) fn a_worker_inside_a_worker_is_refused_and_the_outer_one_goes_on<R: R
     });
     inner.block_on(async { yield_now().await });
 }
+
+pub(crate) fn the_program_is_polled_in_the_turn_in_which_it_is_woken<R: Runtime>() {
+    run_then::<R, _, _, _>(
+        |net| async move { net },
+        |worker: Worker<R>, net| {
+            worker.block_on(async {
+                let before = net.server.stats().worker.turns;
+                for _ in 0..100 {
+                    yield_now().await;
+                }
+                let turns = net.server.stats().worker.turns - before;
+                assert!((50..=400).contains(&turns), "{turns} turns");
+            });
+        },
+    );
+}

@@ -135,8 +135,8 @@ impl ConfiguredApp {
     pub fn run<F, Fut>(self, program: F) -> Result<Vec<Result<Fut::Output, Error>>, Error>
     where
         F: Fn(Context) -> Fut + Sync,
-        Fut: Future + 'static,
-        Fut::Output: Send + 'static,
+        Fut: Future,
+        Fut::Output: Send,
     {
         let log = Log::start(&self.file)?;
         for warning in self.warnings() {

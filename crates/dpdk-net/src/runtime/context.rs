@@ -75,6 +75,7 @@ fn current() -> Option<Here> {
 }
 
 /// Whether [`spawn_local`] has somewhere to spawn.
+#[cfg(feature = "resolver")]
 pub(crate) fn is_here() -> bool {
     HERE.try_with(|here| here.borrow().is_some())
         .unwrap_or(false)
@@ -115,6 +116,7 @@ where
 /// Runs what may block on a thread of its own, which is not pinned to the worker's core. `None` if there was no thread, or it panicked.
 ///
 /// Dropping the future leaves the thread running.
+#[cfg(feature = "resolver")]
 pub(crate) async fn unblock<T: Send + 'static>(
     what: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

@@ -44,9 +44,9 @@ use crate::worker::Driver;
 #[cfg(feature = "compio")]
 pub use self::compio::Compio;
 pub use self::context::spawn_local;
+pub(crate) use self::context::{Here, timers};
 #[cfg(feature = "resolver")]
-pub(crate) use self::context::unblock;
-pub(crate) use self::context::{Here, is_here, timers};
+pub(crate) use self::context::{is_here, unblock};
 pub use self::executor::LocalExecutor;
 pub use self::join::{JoinError, JoinHandle, LocalTask};
 pub use self::kind::RuntimeKind;

@@ -18,6 +18,10 @@ pub(crate) struct Here {
     /// `None` without a worker.
     pub(crate) timers: Option<Arc<Timers>>,
     /// Where threads of its own run.
+    #[cfg_attr(
+        not(feature = "resolver"),
+        allow(dead_code, reason = "only names start one")
+    )]
     pub(crate) affinity: Option<Affinity>,
 }
 

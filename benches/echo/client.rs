@@ -275,7 +275,7 @@ pub(crate) async fn drive(client: Rc<RefCell<Client>>) {
 /// Waits until the client has what it was asked for.
 pub(crate) async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
     let done = client.borrow().done();
-    tokio::time::timeout(LIMIT, done.notified())
+    dpdk_net::time::timeout(LIMIT, done.notified())
         .await
         .with_context(|| {
             let client = client.borrow();

@@ -103,6 +103,7 @@ mod documentation {
         Http: "../../docs/http.md";
         Metrics: "../../docs/metrics.md";
         Names: "../../docs/names.md";
+        Runtimes: "../../docs/runtimes.md";
         Offloads: "../../docs/offloads.md";
         Queues: "../../docs/queues.md";
         Relay: "../../docs/relay.md";

@@ -11,6 +11,9 @@ use proc_macro::TokenStream;
 /// Without arguments the application is that of a file: the first argument of the command line, or the environment variable
 /// `DPDK_NET_CONFIG`, or `dpdk-net.toml`. `file = "web.toml"` names another one; `builder = expression` is for what an `AppBuilder` describes.
 ///
+/// `runtime = "local"` says what the tasks run on, whatever the file says: `"tokio"`, `"local"`, `"smol"` or `"compio"`, the last two with
+/// the feature of that name.
+///
 /// What is wrong with the file, or at start, is written to standard error for people, and the process ends with exit code 1. Else the exit
 /// code is that of what the programs returned, as with any `main`: of the first one that failed, if one did.
 ///

@@ -9,6 +9,8 @@ use syn::{Error, Expr, FnArg, Ident, ItemFn, LitStr, Path, Token};
 /// What the attribute is given.
 struct Arguments {
     source: Source,
+    /// The variant of `RuntimeKind`, where one is named.
+    runtime: Option<Ident>,
     /// Where the crate `dpdk-net` is, if not at `::dpdk_net`.
     krate: Path,
 }
@@ -24,6 +26,7 @@ impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let mut arguments = Self {
             source: Source::Told,
+            runtime: None,
             krate: syn::parse_quote!(::dpdk_net),
         };
         while !input.is_empty() {
@@ -32,13 +35,16 @@ impl Parse for Arguments {
             let source = match key.to_string().as_str() {
                 "file" => Source::File(input.parse()?),
                 "builder" => Source::Builder(input.parse()?),
+                "runtime" => {
+                    arguments.runtime = Some(runtime(&input.parse()?)?);
+                    Source::Told
+                }
                 "krate" => {
                     arguments.krate = input.call(Path::parse_mod_style)?;
                     Source::Told
                 }
                 _ => {
-                    let known =
-                        "the attribute takes `file = \"...\"`, `builder = ...` and `krate = path`";
+                    let known = "the attribute takes `file = \"...\"`, `builder = ...`, `runtime = \"...\"` and `krate = path`";
                     return Err(Error::new(key.span(), known));
                 }
             };
@@ -82,15 +88,23 @@ fn write(arguments: &Arguments, mut function: ItemFn) -> syn::Result<TokenStream
     } else {
         quote! { program }
     };
+    let runtime = match &arguments.runtime {
+        Some(kind) => {
+            quote! { ::core::option::Option::Some(#krate::runtime::RuntimeKind::#kind) }
+        }
+        None => quote! { ::core::option::Option::None },
+    };
     let run = match &arguments.source {
-        Source::Told => quote! { #krate::__private::file(::core::option::Option::None, #called) },
+        Source::Told => {
+            quote! { #krate::__private::file(::core::option::Option::None, #runtime, #called) }
+        }
         Source::File(path) => {
-            quote! { #krate::__private::file(::core::option::Option::Some(#path), #called) }
+            quote! { #krate::__private::file(::core::option::Option::Some(#path), #runtime, #called) }
         }
         Source::Builder(builder) => {
             // Types are checked where the expression stands.
             let builder = quote_spanned! { builder.span() => #builder };
-            quote! { #krate::__private::builder(#builder, #called) }
+            quote! { #krate::__private::builder(#builder, #runtime, #called) }
         }
     };
     Ok(quote! {
@@ -100,6 +114,21 @@ fn write(arguments: &Arguments, mut function: ItemFn) -> syn::Result<TokenStream
             #run
         }
     })
+}
+
+/// The variant of a runtime's name. One without its feature is the compiler's to refuse.
+fn runtime(name: &LitStr) -> syn::Result<Ident> {
+    let variant = match name.value().as_str() {
+        "tokio" => "Tokio",
+        "local" => "Local",
+        "smol" => "Smol",
+        "compio" => "Compio",
+        _ => {
+            let known = "the runtimes are \"tokio\", \"local\", \"smol\" and \"compio\"";
+            return Err(Error::new(name.span(), known));
+        }
+    };
+    Ok(Ident::new(variant, name.span()))
 }
 
 /// What the function has to be.
@@ -161,6 +190,11 @@ mod tests {
                 "the attribute takes",
             ),
             (
+                quote! { runtime = "glommio" },
+                program.clone(),
+                "the runtimes are",
+            ),
+            (
                 quote! { file = 5 },
                 program.clone(),
                 "expected string literal",
@@ -185,7 +219,7 @@ mod tests {
     fn the_function_keeps_its_attributes_visibility_and_name() {
         let item = quote! { #[doc = "It serves."] pub async fn serve(ctx: Context) -> Result<()> { Ok(()) } };
         let made: ItemFn = syn::parse2(expand(
-            quote! { file = "a.toml", krate = other::place },
+            quote! { file = "a.toml", runtime = "local", krate = other::place },
             item,
         ))
         .unwrap();
@@ -202,5 +236,6 @@ mod tests {
             body.contains("other :: place :: __private :: file"),
             "{body}"
         );
+        assert!(body.contains("RuntimeKind :: Local"), "{body}");
     }
 }

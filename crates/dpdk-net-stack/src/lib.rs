@@ -50,7 +50,7 @@ mod test_frames;
 mod time;
 mod tx;
 mod udp;
-mod wheel;
+pub mod wheel;
 
 pub use config::{
     ChecksumOffload, Config, ConfigError, Ecn, IfAddr, Limits, MAX_MTU, MAX_VLANS, MIN_MTU,

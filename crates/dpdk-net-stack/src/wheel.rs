@@ -20,12 +20,12 @@ const UNARMED: u16 = u16::MAX;
 
 /// A timer of a wheel. Not valid any more after [`Wheel::remove`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimerId(u32);
+pub struct TimerId(u32);
 
 impl TimerId {
     /// Something of it.
     #[inline(always)]
-    pub(crate) fn word(self) -> u32 {
+    pub fn word(self) -> u32 {
         self.0
     }
 }
@@ -49,7 +49,7 @@ struct Level {
 
 /// The wheel; `K` says whose timer it is.
 #[derive(Debug)]
-pub(crate) struct Wheel<K> {
+pub struct Wheel<K> {
     nodes: Vec<Node<K>>,
     free: Vec<u32>,
     levels: [Level; LEVELS],
@@ -59,7 +59,8 @@ pub(crate) struct Wheel<K> {
 }
 
 impl<K: Copy> Wheel<K> {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// A wheel without timers, at this time.
+    pub fn new(now: Instant) -> Self {
         Wheel {
             nodes: Vec::new(),
             free: Vec::new(),
@@ -73,7 +74,7 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// A new timer that is not armed.
-    pub(crate) fn insert(&mut self, key: K) -> TimerId {
+    pub fn insert(&mut self, key: K) -> TimerId {
         let node = Node {
             key,
             deadline: 0,
@@ -94,20 +95,20 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// Forgets a timer; each exactly once.
-    pub(crate) fn remove(&mut self, id: TimerId) {
+    pub fn remove(&mut self, id: TimerId) {
         self.disarm(id);
         self.free.push(id.0);
     }
 
     /// The deadline of a timer, rounded up to a tick.
-    pub(crate) fn deadline(&self, id: TimerId) -> Option<Instant> {
+    pub fn deadline(&self, id: TimerId) -> Option<Instant> {
         let node = &self.nodes[id.0 as usize];
         (node.place != UNARMED).then(|| Instant::from_nanos(node.deadline << TICK_SHIFT))
     }
 
     /// Sets or moves the deadline, and tells what it is in whole ticks.
     #[inline(never)]
-    pub(crate) fn arm(&mut self, id: TimerId, at: Instant) -> Instant {
+    pub fn arm(&mut self, id: TimerId, at: Instant) -> Instant {
         let tick = at.as_nanos().div_ceil(1 << TICK_SHIFT);
         if self.nodes[id.0 as usize].place != UNARMED {
             if self.nodes[id.0 as usize].deadline == tick {
@@ -121,12 +122,12 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// How many timers have a deadline.
-    pub(crate) fn armed(&self) -> usize {
+    pub fn armed(&self) -> usize {
         self.armed
     }
 
     /// Takes the deadline away.
-    pub(crate) fn disarm(&mut self, id: TimerId) {
+    pub fn disarm(&mut self, id: TimerId) {
         if self.nodes[id.0 as usize].place != UNARMED {
             self.unlink(id.0);
         }
@@ -195,13 +196,13 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// When [`pop_expired`](Self::pop_expired) should be called next; may be early, never late.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         self.next_slot()
             .map(|(_, _, tick)| Instant::from_nanos(tick << TICK_SHIFT))
     }
 
     /// Takes one timer whose deadline has passed; it is not armed any more. Call until `None`.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<K> {
+    pub fn pop_expired(&mut self, now: Instant) -> Option<K> {
         let now_tick = now.as_nanos() >> TICK_SHIFT;
         loop {
             let Some((level, slot, first)) = self.next_slot() else {

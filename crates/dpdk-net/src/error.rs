@@ -20,6 +20,21 @@ pub enum Error {
     /// The stack refused its configuration.
     #[error("the stack's configuration was refused: {0}")]
     Stack(stack::Error),
+    /// A worker, or an executor, was to run on a thread that runs one already.
+    #[error(
+        "this thread runs a worker already, which could not go on meanwhile: await the future in it, spawn it with dpdk_net::runtime::spawn_local, or run the other worker on a thread of its own"
+    )]
+    NestedRuntime,
+    /// There is no runtime of this name, or not in this build.
+    #[error(
+        "there is no runtime {given:?}: this build has {known} (smol and compio are features of dpdk-net)"
+    )]
+    UnknownRuntime {
+        /// The name as given.
+        given: String,
+        /// The names of those that there are.
+        known: String,
+    },
     /// EAL found no port at all.
     #[error(
         "EAL found no port: bind a NIC to vfio-pci (dpdk-devbind.py --bind=vfio-pci ADDRESS) and allow it, or add a virtual device with EalBuilder::vdev"

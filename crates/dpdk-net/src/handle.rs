@@ -107,14 +107,6 @@ impl Handle {
         threads::spawn_on(self, make)
     }
 
-    /// Whether it is the current handle of this thread.
-    pub(crate) fn is_current(&self) -> bool {
-        let is_this = |it: &RefCell<Option<Self>>| {
-            (it.borrow().as_ref()).is_some_and(|it| Arc::ptr_eq(&it.shard, &self.shard))
-        };
-        CURRENT.try_with(is_this).unwrap_or(false)
-    }
-
     /// A snapshot of the stack's and the worker's figures, taken in one critical section.
     pub fn stats(&self) -> ShardStats {
         Self::stats_of(&self.shard.lock())

@@ -75,10 +75,12 @@ pub mod peers;
 mod pin;
 #[cfg(feature = "resolver")]
 mod resolver;
+pub mod runtime;
 mod shard;
 mod stats;
 mod sync;
 pub mod threads;
+pub mod time;
 #[cfg(feature = "tonic")]
 mod tonic;
 pub mod trace;
@@ -97,7 +99,7 @@ pub use pin::{FlowPolicy, PinTarget, QueuePin, pin};
 #[cfg(feature = "resolver")]
 pub use resolver::{Dns, ResolverConfig};
 pub use stats::{PoolLevel, ShardStats, Snapshot, WorkerHistograms, WorkerStats, WorkerThread};
-pub use worker::{Drained, Reactor, Worker, WorkerConfig};
+pub use worker::{Drained, Driver, Reactor, Worker, WorkerConfig};
 
 #[cfg(feature = "config")]
 #[doc(no_inline)]

@@ -7,11 +7,12 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+use crate::runtime::RuntimeKind;
 use crate::{AppBuilder, Context, Error};
 
 /// Runs the application of a file: the one named, or else that of the command line or the environment.
 #[cfg(feature = "config")]
-pub fn file<F, Fut>(named: Option<&str>, program: F) -> ExitCode
+pub fn file<F, Fut>(named: Option<&str>, runtime: Option<RuntimeKind>, program: F) -> ExitCode
 where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
@@ -21,16 +22,24 @@ where
     let path = path.or_else(|| std::env::args_os().nth(1).map(PathBuf::from));
     let path = path.or_else(|| std::env::var_os("DPDK_NET_CONFIG").map(PathBuf::from));
     let path = path.unwrap_or_else(|| PathBuf::from("dpdk-net.toml"));
-    report(crate::App::from_file(path).and_then(|app| app.run(program)))
+    let app = crate::App::from_file(path).map(|app| match runtime {
+        Some(runtime) => app.configure(|builder| builder.runtime(runtime)),
+        None => app,
+    });
+    report(app.and_then(|app| app.run(program)))
 }
 
 /// Runs what a builder describes.
-pub fn builder<F, Fut>(builder: AppBuilder, program: F) -> ExitCode
+pub fn builder<F, Fut>(builder: AppBuilder, runtime: Option<RuntimeKind>, program: F) -> ExitCode
 where
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
     Fut::Output: Termination + Send,
 {
+    let builder = match runtime {
+        Some(runtime) => builder.runtime(runtime),
+        None => builder,
+    };
     report(builder.run_each(program))
 }
 

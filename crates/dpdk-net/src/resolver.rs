@@ -202,7 +202,7 @@ impl Settings {
     /// What `/etc/hosts` says, read on a thread that may block.
     async fn hosts(&self) -> &Hosts {
         let read = || async {
-            let read = tokio::task::spawn_blocking(Hosts::from_system).await;
+            let read = crate::runtime::unblock(Hosts::from_system).await;
             read.unwrap_or_default()
         };
         self.hosts.get_or_init(read).await

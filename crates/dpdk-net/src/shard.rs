@@ -40,11 +40,11 @@ use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack
 use parking_lot::RwLock;
 use slotmap::{Key, SecondaryMap};
 use tokio::runtime::RuntimeMetrics;
-use tokio::task::coop;
 
 use crate::capture::Tap;
 use crate::error::{io_error, worker_gone};
 use crate::events;
+use crate::runtime::coop;
 use crate::stats::{WorkerCounters, WorkerDistributions, WorkerThread};
 use crate::threads::mailbox::Mailbox;
 use crate::wakers::{Side, SocketWakers};
@@ -410,7 +410,7 @@ impl<K: SocketKey> Socket<K> {
 
     /// Tries an operation; where it would block, notes the caller in the slot of `side`.
     ///
-    /// One critical section does both, so no event can slip between. Consumes tokio's cooperative
+    /// One critical section does both, so no event can slip between. Consumes the task's cooperative
     /// budget, so a socket that is always ready cannot starve its neighbours.
     #[inline]
     pub(crate) fn poll<R>(

@@ -1,9 +1,8 @@
 //! The worker: one queue pair, one stack, one async runtime, on one thread.
 //!
 //! [`Reactor`] is a turn of the loop as a value: receive a burst, run the stack, send what it has, wake whom
-//! it concerns. [`Worker`] is a reactor on a tokio current-thread runtime of its own: the reactor is a task
-//! that wakes itself, so the runtime alternates between it and whatever it made ready, and its timers and
-//! kernel sockets keep working beside ours.
+//! it concerns. [`Driver`] is what a runtime takes turns with: the reactors of a worker and its timers. [`Worker`]
+//! is both on a [`Runtime`](crate::runtime::Runtime) of their own.
 //!
 //! What holds
 //! - a turn takes the shard's lock once and reads the clock once;
@@ -13,23 +12,19 @@
 //! What does not live here: bringing up ports (`app/`), sockets (`net/`), the lock's rules (`shard.rs`).
 
 mod config;
+mod driver;
+mod life;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dpdk_net_rte::tsc::{self, TscClock};
 use dpdk_net_stack::{Instant, Stack};
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::task::JoinHandle;
 
-use crate::affinity::Affinity;
 use crate::device::Device;
 use crate::error::Error;
 use crate::events;
@@ -40,6 +35,8 @@ use crate::shard::Shard;
 
 use self::config::Interposed;
 pub use self::config::WorkerConfig;
+pub use self::driver::Driver;
+pub use self::life::{Drained, Worker};
 
 /// How long a worker that ends tries to get its last frames into a TX ring that does not move.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -47,7 +44,7 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// A queue pair and its stack, driven a turn at a time.
 ///
 /// A [`Worker`] drives its own. To put a second one on a thread that already runs a worker, spawn it there
-/// with `tokio::task::spawn_local`: as a future it runs for ever, one turn a poll.
+/// with [`spawn_local`](crate::runtime::spawn_local): as a future it runs for ever, one turn a poll.
 ///
 /// Dropping it ends its sockets: connections are reset, and whoever waits is woken with an error.
 pub struct Reactor {
@@ -65,9 +62,10 @@ pub struct Reactor {
     last: (u64, bool),
     /// Frames given to the device.
     sent: u64,
-    /// Turns in a row in which nothing happened, of all reactors of the worker; and how many those are.
-    idle_turns: Arc<AtomicU32>,
-    reactors: u32,
+    /// When the last turn was, in nanoseconds of its clock.
+    turned: u64,
+    /// Turns in a row in which nothing happened.
+    idle_turns: u32,
 }
 
 impl fmt::Debug for Reactor {
@@ -124,8 +122,8 @@ impl Reactor {
             idle: config.idle,
             last: (tsc::now(), false),
             sent: 0,
-            idle_turns: Arc::default(),
-            reactors: 1,
+            turned: now.as_nanos(),
+            idle_turns: 0,
         })
     }
 
@@ -142,6 +140,7 @@ impl Reactor {
         let taken = self.hand_over.as_mut().map_or(0, |others| others.take());
         let cycles = tsc::now();
         let now = Instant::from_nanos(self.clock.at(cycles));
+        self.turned = now.as_nanos();
         let heard = events::are_wanted();
         let mut reports = None;
         let (due, tapped);
@@ -322,14 +321,10 @@ impl Future for Reactor {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let reactor = self.get_mut();
         if reactor.turn() {
-            reactor.idle_turns.store(0, Ordering::Relaxed);
+            reactor.idle_turns = 0;
         } else {
-            // One thread has all of them; each has had its turn when the count has come around.
-            let turns = reactor.idle_turns.load(Ordering::Relaxed).saturating_add(1);
-            reactor.idle_turns.store(turns, Ordering::Relaxed);
-            if turns.is_multiple_of(reactor.reactors) {
-                reactor.idle.pause(turns / reactor.reactors);
-            }
+            reactor.idle_turns = reactor.idle_turns.saturating_add(1);
+            reactor.idle.pause(reactor.idle_turns);
         }
         // Runs again after the tasks that it made ready.
         cx.waker().wake_by_ref();
@@ -347,263 +342,6 @@ impl Drop for Reactor {
         }
         self.flush();
         self.end();
-    }
-}
-
-/// What is left of a worker when it ends. See [`Worker::shutdown`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Connections that did not finish in time and were reset.
-    pub reset: usize,
-    /// Whether every frame, resets included, reached the TX ring.
-    pub flushed: bool,
-}
-
-/// A reactor, or several, on a tokio runtime of their own: a worker of one thread.
-///
-/// Build and run it on the thread, as a rule an lcore, whose queue pair it has. The runtime is tokio's
-/// current-thread one with its time and I/O drivers on: `tokio::spawn` (and `spawn_local`), `tokio::time`,
-/// kernel sockets, files and `spawn_blocking` work in it.
-pub struct Worker {
-    // Dropped first: tasks own sockets, and hold the reactor's task.
-    runtime: LocalRuntime,
-    queues: Vec<Served>,
-    /// That of the first queue.
-    handle: Handle,
-}
-
-/// A queue pair that a worker serves.
-struct Served {
-    reactor: Rc<RefCell<Reactor>>,
-    task: JoinHandle<()>,
-    handle: Handle,
-}
-
-impl fmt::Debug for Worker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").finish_non_exhaustive()
-    }
-}
-
-/// The reactor as the worker's task: shared, because the worker drives it by hand once the runtime is gone.
-struct SharedReactor(Rc<RefCell<Reactor>>, Arc<Shard>);
-
-impl Future for SharedReactor {
-    type Output = ();
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = Pin::new(&mut *self.0.borrow_mut()).poll(cx);
-        self.1.deliver();
-        polled
-    }
-}
-
-impl Drop for SharedReactor {
-    /// A turn runs wakers, which are the program's code and may panic. tokio catches that and goes on without
-    /// this task: nobody would ever be woken again, so everybody is told. However it ends, nothing is spawned any more.
-    fn drop(&mut self) {
-        self.1.mailbox().close();
-        if std::thread::panicking()
-            && let Ok(mut reactor) = self.0.try_borrow_mut()
-        {
-            reactor.end();
-        }
-    }
-}
-
-impl Worker {
-    /// Builds the stack and the runtime.
-    ///
-    /// # Errors
-    /// As [`Reactor::new`], and [`Error::Runtime`] where the runtime can't be built (as a rule: no file
-    /// descriptors left).
-    pub fn new(config: WorkerConfig) -> Result<Self, Error> {
-        Self::serving(vec![config])
-    }
-
-    /// As [`new`](Self::new), over several queue pairs, by turns: for a port with more queues than there are lcores. Each has a
-    /// stack and a [handle](Self::handles) of its own.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and [`Error::BadValue`] where no queue pair is given.
-    pub fn serving(configs: Vec<WorkerConfig>) -> Result<Self, Error> {
-        let affinity = configs.first().and_then(|config| config.affinity);
-        let affinity = affinity.unwrap_or_else(Affinity::all);
-        let reactors = configs.into_iter().map(Reactor::new);
-        let mut reactors = reactors.collect::<Result<Vec<_>, _>>()?;
-        let count = u32::try_from(reactors.len()).unwrap_or(u32::MAX);
-        let idle_turns = Arc::new(AtomicU32::new(0));
-        for reactor in &mut reactors {
-            (reactor.idle_turns, reactor.reactors) = (idle_turns.clone(), count);
-        }
-        let Some(handle) = reactors.first().map(Reactor::handle) else {
-            return Err(Error::BadValue {
-                what: "the number of queue pairs of a worker",
-                given: 0,
-                expected: "it serves one at least".into(),
-            });
-        };
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .thread_name("dpdk-net-blocking")
-            .on_thread_start(move || affinity.apply())
-            .build_local(LocalOptions::default())
-            .map_err(Error::Runtime)?;
-        // The first one of its shard counts.
-        let _ = (handle.shard().runtime()).set(runtime.handle().metrics());
-        let serve = |reactor: Reactor| {
-            let handle = reactor.handle();
-            let shard = handle.shard().clone();
-            shard.mailbox().open();
-            let reactor = Rc::new(RefCell::new(reactor));
-            Served {
-                task: runtime.spawn_local(SharedReactor(reactor.clone(), shard)),
-                reactor,
-                handle,
-            }
-        };
-        let queues = reactors.into_iter().map(serve).collect();
-        Ok(Self {
-            runtime,
-            queues,
-            handle,
-        })
-    }
-
-    /// Where sockets of this worker are made; usable from any thread. Of several queue pairs that of the first.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Where sockets of each of its queue pairs are made, in the order in which they were given.
-    pub fn handles(&self) -> impl ExactSizeIterator<Item = &Handle> {
-        self.queues.iter().map(|served| &served.handle)
-    }
-
-    /// Runs the worker until `future` is done. Tasks that it spawned stay, and run again with the next call.
-    ///
-    /// The future and the tasks find this worker as [`Handle::current`]. It panics where tokio's would:
-    /// inside another runtime, or with the future's own panic.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let _current = self.handle.enter();
-        self.runtime.block_on(future)
-    }
-
-    /// Spawns a task that need not be `Send`. It runs whenever the worker does.
-    pub fn spawn_local<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        let _current = self.handle.enter();
-        self.runtime.spawn_local(future)
-    }
-
-    /// Ends the worker in good order: new connections are refused, tasks are dropped and with them their
-    /// sockets; connections then have `grace` to finish by themselves, are reset after it, and the last
-    /// frames are flushed. TIME-WAIT is not waited for.
-    pub fn shutdown(self, grace: Duration) -> Drained {
-        self.drain_until(grace, |finished| finished).end()
-    }
-
-    /// As [`shutdown`](Self::shutdown), but the grace ends when `ends` says so, which is told whether the connections have
-    /// finished, and the stacks are still there after it.
-    pub(crate) fn drain_until(
-        self,
-        grace: Duration,
-        mut ends: impl FnMut(bool) -> bool,
-    ) -> Remains {
-        let Self {
-            runtime,
-            queues,
-            handle,
-        } = self;
-        let mut reactors = Vec::new();
-        for Served {
-            reactor,
-            task,
-            handle,
-        } in queues
-        {
-            handle.refuse_new(true);
-            handle.with(|state| state.closing = true);
-            task.abort();
-            reactors.push((reactor, handle));
-        }
-        {
-            // Sockets may be made or closed by the destructors of tasks.
-            let _current = handle.enter();
-            // Not waiting for blocking threads: the port would stand still meanwhile.
-            runtime.shutdown_background();
-        }
-        let mut remains = Remains {
-            reactors,
-            reset: 0,
-            flushed: true,
-        };
-        remains.turn_until(grace, |all| ends(all.connections() == 0));
-        remains.reset = remains.connections();
-        for (_, handle) in &remains.reactors {
-            handle.with(|state| {
-                let now = state.now;
-                state.stack.reset_all(now);
-            });
-        }
-        remains.flush();
-        remains
-    }
-}
-
-/// A worker without its runtime, all of whose connections have ended. Sockets can still be made.
-pub(crate) struct Remains {
-    reactors: Vec<(Rc<RefCell<Reactor>>, Handle)>,
-    reset: usize,
-    flushed: bool,
-}
-
-impl Remains {
-    fn connections(&self) -> usize {
-        let all = self.reactors.iter();
-        all.map(|(_, handle)| handle.connection_count()).sum()
-    }
-
-    /// Serves the queues until `done`, for no longer than this.
-    fn turn_until(&self, limit: Duration, mut done: impl FnMut(&Self) -> bool) {
-        let Some((first, _)) = self.reactors.first() else {
-            return;
-        };
-        let clock = first.borrow().clock;
-        run_until(&clock, limit, || {
-            for (reactor, _) in &self.reactors {
-                reactor.borrow_mut().turn();
-            }
-            done(self)
-        });
-    }
-
-    fn flush(&mut self) {
-        for (reactor, _) in &self.reactors {
-            self.flushed &= reactor.borrow_mut().flush();
-        }
-    }
-
-    /// Waits until no packet waits for a neighbour's MAC address, for no longer than this.
-    pub(crate) fn wait_for_neighbors(&self, limit: Duration) {
-        self.turn_until(limit, |all| {
-            let mut handles = all.reactors.iter().map(|(_, handle)| handle);
-            !handles.any(|handle| handle.with(|state| state.stack.awaits_neighbors()))
-        });
-    }
-
-    /// Sends what is left to be sent, and ends the queues.
-    pub(crate) fn end(mut self) -> Drained {
-        self.flush();
-        Drained {
-            reset: self.reset,
-            flushed: self.flushed,
-        }
     }
 }
 

@@ -314,7 +314,7 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
     (PORT, "workers.lcores", r#""0@2,1@(3,4)""#),
     (PORT, "workers.main", "1"),
     (PORT, "workers.count", "2"),
-    (PORT, "workers.runtime", r#""tokio""#),
+    (PORT, "workers.runtime", r#""local""#),
     (PORT, "workers.idle", r#""yield""#),
     (PORT, "workers.pin", r#""off""#),
     (PORT, "workers.flows", "65536"),

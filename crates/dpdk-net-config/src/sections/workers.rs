@@ -22,6 +22,12 @@ choice! {
     pub enum Runtime {
         /// tokio's current-thread runtime.
         Tokio = "tokio",
+        /// Our own executor, without kernel sockets: the least work between two turns.
+        Local = "local",
+        /// async-executor, where the program is built with `smol`.
+        Smol = "smol",
+        /// compio's runtime, where the program is built with `compio`.
+        Compio = "compio",
     }
 }
 
@@ -46,7 +52,7 @@ section! {
         opt main: u32 { range: Some((0, 1023)), default: "the first" };
         /// Workers at most; the other lcores have nothing to do.
         opt count: u16 { range: Some((1, 1024)), default: "as many as there are lcores or queues, whichever is less" };
-        /// The async runtime.
+        /// The async runtime: what the program is written for.
         opt runtime: Runtime { default: "tokio" };
         /// What a worker does when there is nothing to do.
         opt idle: Idle { default: "spin" };

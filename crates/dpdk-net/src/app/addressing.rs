@@ -21,7 +21,6 @@ use dpdk_net_stack::{
     AddressInfo, Config, IfAddr, Lifetimes, Limits, Neighbor, Origin, Route, TcpConfig,
 };
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::context::Shared;
 use super::signals::Signals;
@@ -29,6 +28,8 @@ use super::{AppBuilder, Context, PortBuilder};
 use crate::dhcp::{v4, v6};
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::runtime::{JoinHandle, Runtime};
+use crate::time;
 use crate::worker::Worker;
 
 use client4::Client4;
@@ -379,14 +380,14 @@ impl Addressing {
                     waited: start.elapsed(),
                 });
             }
-            tokio::time::sleep(LOOK).await;
+            time::sleep(LOOK).await;
         }
     }
 
     /// Starts the clients on the worker that has the first queue.
-    pub(super) fn start(
+    pub(super) fn start<R: Runtime>(
         &self,
-        worker: &Worker,
+        worker: &Worker<R>,
         handle: &Handle,
         shared: &Arc<Shared>,
     ) -> Result<Running, Error> {
@@ -453,7 +454,7 @@ const LINK: Duration = Duration::from_millis(500);
 async fn watch_link(shared: Arc<Shared>, ups: watch::Sender<u64>) {
     let mut was_up = true;
     loop {
-        tokio::time::sleep(LINK).await;
+        time::sleep(LINK).await;
         let Ok(link) = shared.port().link() else {
             continue;
         };
@@ -483,11 +484,11 @@ impl Running {
     pub(super) async fn stop(self) -> Leases {
         self.watchers.iter().for_each(JoinHandle::abort);
         self.stop.send_replace(true);
-        let until = tokio::time::Instant::now() + STOP;
+        let until = Instant::now() + STOP;
         let mut leases = Leases::default();
         for task in self.tasks {
             // A task that panicked, or takes too long, has nothing to give back.
-            if let Ok(Ok(Some(client))) = tokio::time::timeout_at(until, task).await {
+            if let Ok(Ok(Some(client))) = time::timeout_at(until, task).await {
                 leases.push(&self.handle, client);
             }
         }

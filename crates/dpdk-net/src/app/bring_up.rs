@@ -22,6 +22,7 @@ use crate::device::{BURST, LINK_HEADER, SendMemory};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::peers::{Peer, PeersConfig, PeersControl};
+use crate::runtime::Runtime;
 use crate::worker::{Worker, WorkerConfig};
 
 /// How often the link is looked at while it is waited for.
@@ -34,8 +35,8 @@ const CHUNK: usize = 16 * 1024;
 const CACHE: u32 = 256;
 
 /// What runs when everything is up.
-pub(super) struct Up {
-    pub(super) worker: Worker,
+pub(super) struct Up<R: Runtime> {
+    pub(super) worker: Worker<R>,
     pub(super) mempools: Vec<Mempool>,
     pub(super) port: Port<Started>,
     pub(super) name: String,
@@ -67,7 +68,10 @@ pub(super) struct Foundation<'a> {
     pub(super) peers: &'a PeersConfig,
 }
 
-pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Error> {
+pub(super) fn bring_up<R: Runtime>(
+    builder: AppBuilder,
+    affinity: Affinity,
+) -> Result<Up<R>, Error> {
     if !builder.others.is_empty() {
         return Err(Error::BadValue {
             what: "the number of ports",
@@ -94,7 +98,7 @@ pub(super) fn bring_up(builder: AppBuilder, affinity: Affinity) -> Result<Up, Er
         flows,
         ..
     } = ready(&common, builder.first, port, info, 1)?;
-    let worker = Worker::new(workers.pop().ok_or(Error::NoPort)?)?;
+    let worker = Worker::on(vec![workers.pop().ok_or(Error::NoPort)?])?;
     announce(&port, &info);
     Ok(Up {
         worker,

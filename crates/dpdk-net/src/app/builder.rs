@@ -16,6 +16,7 @@ use crate::idle::IdlePolicy;
 use crate::metrics::Collector;
 use crate::peers::PeersConfig;
 use crate::pin::FlowPolicy;
+use crate::runtime::{self, Runtime, RuntimeKind};
 
 /// Where EAL comes from.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct AppBuilder {
     pub(super) first: PortBuilder,
     pub(super) others: Vec<PortBuilder>,
     pub(super) idle: IdlePolicy,
+    pub(super) runtime: RuntimeKind,
     pub(super) drain_timeout: Duration,
     pub(super) workers: Option<u16>,
     pub(super) peers: PeersConfig,
@@ -52,6 +54,7 @@ impl std::fmt::Debug for AppBuilder {
             .field("first", &self.first)
             .field("others", &self.others)
             .field("idle", &self.idle)
+            .field("runtime", &self.runtime)
             .field("drain_timeout", &self.drain_timeout)
             .field("workers", &self.workers)
             .field("peers", &self.peers)
@@ -76,6 +79,7 @@ impl AppBuilder {
             first: PortBuilder::first(),
             others: Vec::new(),
             idle: IdlePolicy::default(),
+            runtime: RuntimeKind::default(),
             drain_timeout: Duration::from_secs(10),
             workers: None,
             peers: PeersConfig::default(),
@@ -246,6 +250,12 @@ impl AppBuilder {
         self
     }
 
+    /// What tasks run on. Default: [`RuntimeKind::Tokio`]. One of your own is given to [`run_on`](Self::run_on).
+    pub fn runtime(mut self, runtime: RuntimeKind) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
     /// Mbufs in the pool. See [`PortBuilder::mbufs`].
     pub fn mbufs(self, mbufs: u32) -> Self {
         self.on_first(|port| port.mbufs(mbufs))
@@ -343,7 +353,27 @@ impl AppBuilder {
         F: FnOnce(Context) -> Fut,
         Fut: Future,
     {
-        super::run::run(self, program)
+        match self.runtime {
+            RuntimeKind::Tokio => self.run_on::<runtime::Tokio, F, Fut>(program),
+            RuntimeKind::Local => self.run_on::<runtime::Local, F, Fut>(program),
+            #[cfg(feature = "smol")]
+            RuntimeKind::Smol => self.run_on::<runtime::Smol, F, Fut>(program),
+            #[cfg(feature = "compio")]
+            RuntimeKind::Compio => self.run_on::<runtime::Compio, F, Fut>(program),
+        }
+    }
+
+    /// As [`run`](Self::run), on a runtime of your own.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_on<R, F, Fut>(self, program: F) -> Result<Fut::Output, Error>
+    where
+        R: Runtime,
+        F: FnOnce(Context) -> Fut,
+        Fut: Future,
+    {
+        super::run::run::<R, F, Fut>(self, program)
     }
 
     /// As [`run`](Self::run), with a worker on each of several lcores ([`workers`](Self::workers)), the calling thread, which
@@ -371,6 +401,30 @@ impl AppBuilder {
         Fut: Future,
         Fut::Output: Send,
     {
-        super::fleet::run(self, &program)
+        match self.runtime {
+            RuntimeKind::Tokio => self.run_each_on::<runtime::Tokio, F, Fut>(program),
+            RuntimeKind::Local => self.run_each_on::<runtime::Local, F, Fut>(program),
+            #[cfg(feature = "smol")]
+            RuntimeKind::Smol => self.run_each_on::<runtime::Smol, F, Fut>(program),
+            #[cfg(feature = "compio")]
+            RuntimeKind::Compio => self.run_each_on::<runtime::Compio, F, Fut>(program),
+        }
+    }
+
+    /// As [`run_each`](Self::run_each), on a runtime of your own.
+    ///
+    /// # Errors
+    /// As [`run_each`](Self::run_each).
+    pub fn run_each_on<R, F, Fut>(
+        self,
+        program: F,
+    ) -> Result<Vec<Result<Fut::Output, Error>>, Error>
+    where
+        R: Runtime,
+        F: Fn(Context) -> Fut + Sync,
+        Fut: Future,
+        Fut::Output: Send,
+    {
+        super::fleet::run::<R, F, Fut>(self, &program)
     }
 }

@@ -25,6 +25,8 @@ use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::peers::{PeersControl, Rebalancer};
+use crate::runtime::Runtime;
+use crate::time;
 use crate::worker::{Worker, WorkerConfig};
 
 /// Where the workers wait for each other before their programs start.
@@ -196,8 +198,12 @@ pub(super) fn probe(builder: AppBuilder) -> Result<String, Error> {
     Ok(text)
 }
 
-pub(super) fn run<F, Fut>(builder: AppBuilder, program: &F) -> Result<Outcomes<Fut::Output>, Error>
+pub(super) fn run<R, F, Fut>(
+    builder: AppBuilder,
+    program: &F,
+) -> Result<Outcomes<Fut::Output>, Error>
 where
+    R: Runtime,
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
     Fut::Output: Send,
@@ -293,12 +299,13 @@ where
         let mut shares = shares.into_iter();
         let own = shares.next();
         let launched: Vec<_> = shares
-            .map(|(lcore, share)| scope.launch(lcore, move || serve(crew, share)))
+            .map(|(lcore, share)| scope.launch(lcore, move || serve::<R, F, Fut>(crew, share)))
             .collect();
         if launched.iter().any(Result::is_err) {
             crew.gate.fail();
         }
-        let mut results = vec![own.map_or(Ok(Vec::new()), |(_, share)| serve(crew, share))];
+        let mut results =
+            vec![own.map_or(Ok(Vec::new()), |(_, share)| serve::<R, F, Fut>(crew, share))];
         for handle in launched {
             results.push(match handle.and_then(|handle| handle.join()) {
                 Ok(result) => result,
@@ -327,11 +334,12 @@ where
 type Outputs<T> = Vec<(Place, Option<T>)>;
 
 /// A worker's life, on its lcore. What its programs returned, by queue.
-fn serve<F, Fut>(
+fn serve<R, F, Fut>(
     crew: &Crew<'_, F>,
     share: Vec<(Place, WorkerConfig)>,
 ) -> Result<Outputs<Fut::Output>, Error>
 where
+    R: Runtime,
     F: Fn(Context) -> Fut + Sync,
     Fut: Future,
 {
@@ -343,7 +351,7 @@ where
         armed: true,
     };
     let (places, configs): (Vec<Place>, Vec<WorkerConfig>) = share.into_iter().unzip();
-    let worker = Worker::serving(configs)?;
+    let worker = Worker::<R>::on(configs)?;
     let handles: Vec<Handle> = worker.handles().cloned().collect();
     let own = places.iter().copied().zip(handles.iter().cloned());
     let Some(all) = crew.gate.pass(own.collect(), crew.queues) else {
@@ -509,7 +517,7 @@ async fn rebalance(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = time::sleep(interval) => {}
             () = common.requested() => return,
             _ = heard.wait_for(|heard| heard.count > 0) => return,
         }
@@ -522,7 +530,7 @@ const RETRIES: u32 = 5;
 /// A worker whose loop has died, by a panic in a waker, serves nobody any more: better all end, and are started again.
 async fn watch_over(handle: Handle, common: Arc<Common>) {
     while !handle.with(|state| state.ended) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        time::sleep(Duration::from_millis(100)).await;
     }
     tracing::error!("a worker's loop has died: the application ends");
     common.request_shutdown();

@@ -17,6 +17,8 @@ use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::runtime::Runtime;
+use crate::time;
 use crate::worker::Worker;
 
 /// How often a drain looks whether the last connection is gone.
@@ -49,8 +51,9 @@ pub(super) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
 
-pub(super) fn run<F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
+pub(super) fn run<R, F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
 where
+    R: Runtime,
     F: FnOnce(Context) -> Fut,
     Fut: Future,
 {
@@ -78,7 +81,7 @@ where
         port,
         name,
         flows,
-    } = bring_up::bring_up(builder, affinity)?;
+    } = bring_up::bring_up::<R>(builder, affinity)?;
     let signals = Signals::listen(affinity, beside.reads_again())?;
     let common = Common::new(flow_policy, 1, collectors);
     let _telling = common.telling();
@@ -134,7 +137,7 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
             tracing::warn!("addresses are still being probed; starting all the same");
             break;
         }
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
     let given = handle.with(|state| state.stack.interface_addresses());
     for info in given.iter().filter(|info| addressing::was_given(info)) {
@@ -183,9 +186,9 @@ where
     let handle = context.handle();
     handle.refuse_new(true);
     let deadline = deadline(drain);
-    let mut late = pin!(tokio::time::sleep_until(deadline.into()));
+    let mut late = pin!(time::sleep_until(deadline));
     let mut again = pin!(signals.more_than(heard));
-    let mut arrived = pin!(tokio::time::timeout(ARRIVE.min(drain), arrivals(context)));
+    let mut arrived = pin!(time::timeout(ARRIVE.min(drain), arrivals(context)));
     let mut output = None;
     // Told later than the stack, which refuses from now on: who was not refused is served.
     let mut told = context.is_shutting_down();
@@ -216,7 +219,7 @@ where
 async fn arrivals(context: &Context) {
     let handle = context.handle();
     while handle.with(|state| state.stack.tcp_half_open() + state.stack.tcp_unaccepted()) > 0 {
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
     context.common().arrived();
     context.common().all_arrived().await;
@@ -225,14 +228,14 @@ async fn arrivals(context: &Context) {
 /// Waits until no connection is left but those in TIME-WAIT.
 async fn no_connections(handle: &Handle) {
     while handle.connection_count() > 0 {
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
 }
 
 /// Ends a worker, once `finished` says so of whether its own connections have, or at the deadline, or with one more signal. Then
 /// nothing is sent from leased addresses any more, and they are given back.
-pub(super) fn take_down(
-    worker: Worker,
+pub(super) fn take_down<R: Runtime>(
+    worker: Worker<R>,
     mut leases: Leases,
     signals: &Signals,
     deadline: Instant,

@@ -34,6 +34,8 @@ pub use dpdk_net_packet::bpf::{BpfError, Instruction, Program};
 use self::tap::{TapReader, Wanted, tap};
 use self::watch::unix_nanos;
 use crate::handle::Handle;
+#[cfg(feature = "control")]
+use crate::time;
 
 pub(crate) use self::tap::Tap;
 pub(crate) use self::watch::Watch;
@@ -235,10 +237,10 @@ impl Drop for Permit {
 pub(crate) async fn all_ended(patience: Duration) {
     let ended = async {
         while CAPTURES.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let _ = tokio::time::timeout(patience, ended).await;
+    let _ = time::timeout(patience, ended).await;
 }
 
 impl Capture {

@@ -42,7 +42,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::task::coop;
+use crate::runtime::coop;
 
 use self::ring::Refused;
 use self::shared::Shared;

@@ -12,12 +12,12 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use super::happy_eyeballs::{interleaved, race};
 use crate::handle::Handle;
 use crate::net::{TcpSocket, TcpStream, lookup_host};
+use crate::time::{sleep, timeout};
 
 /// Makes connections for HTTP clients: a tower `Service` from a URL to a stream, as hyper-util's `HttpConnector` is one over
 /// the kernel.

@@ -1,4 +1,4 @@
-//! What hickory-resolver talks to servers by: sockets of one worker, tokio's tasks and timers.
+//! What hickory-resolver talks to servers by: sockets, tasks and timers of one worker, whatever its runtime.
 
 use std::future::Future;
 use std::io;
@@ -8,15 +8,17 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hickory_resolver::net::runtime::{
-    DnsTcpStream, DnsUdpSocket, RuntimeProvider, TokioHandle, TokioTime,
-};
+use hickory_resolver::net::runtime::{DnsTcpStream, DnsUdpSocket, RuntimeProvider, Spawn, Time};
+use parking_lot::Mutex;
 use tokio::io::ReadBuf;
+use tokio::task::JoinSet;
 
 use crate::error::worker_gone;
 use crate::handle::Handle;
 use crate::net::{TcpStream, UdpSocket};
+use crate::runtime::{self, JoinHandle};
 use crate::shard::Shard;
+use crate::time;
 
 /// How long a TCP connection to a server may take to be made, if nothing else is said.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -28,7 +30,42 @@ pub(super) struct Provider {
     shard: Weak<Shard>,
     /// The servers as they were given, with the scopes of link-local ones.
     servers: Arc<[SocketAddr]>,
-    tasks: TokioHandle,
+    tasks: Tasks,
+}
+
+/// The resolver's tasks. They end with it.
+#[derive(Clone, Default)]
+pub(super) struct Tasks(Arc<Mutex<Running>>);
+
+#[derive(Default)]
+struct Running {
+    own: Vec<JoinHandle<()>>,
+    /// Those of a thread that runs no worker, and has entered one's handle.
+    others: JoinSet<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.own.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Spawn for Tasks {
+    fn spawn_bg(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.0.lock();
+        if !runtime::is_here() {
+            while running.others.try_join_next().is_some() {}
+            // Without a runtime there the task goes, and who asked is told that there is no answer.
+            if let Ok(tokio) = tokio::runtime::Handle::try_current() {
+                running.others.spawn_on(future, &tokio);
+            }
+            return;
+        }
+        running.own.retain(|task| !task.is_finished());
+        if let Ok(task) = runtime::spawn_local(future) {
+            running.own.push(task);
+        }
+    }
 }
 
 /// hickory-resolver knows servers by address and port.
@@ -41,7 +78,7 @@ impl Provider {
         Self {
             shard: Arc::downgrade(handle.shard()),
             servers: servers.into(),
-            tasks: TokioHandle::default(),
+            tasks: Tasks::default(),
         }
     }
 
@@ -57,12 +94,12 @@ impl Provider {
 type Made<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 impl RuntimeProvider for Provider {
-    type Handle = TokioHandle;
-    type Timer = TokioTime;
+    type Handle = Tasks;
+    type Timer = Timer;
     type Udp = Socket;
     type Tcp = TcpStream;
 
-    fn create_handle(&self) -> TokioHandle {
+    fn create_handle(&self) -> Tasks {
         self.tasks.clone()
     }
 
@@ -77,7 +114,7 @@ impl RuntimeProvider for Provider {
             let (handle, server) = toward?;
             let connect = handle.scope(TcpStream::connect(server));
             let limit = limit.unwrap_or(CONNECT);
-            let stream = tokio::time::timeout(limit, connect).await??;
+            let stream = time::timeout(limit, connect).await??;
             stream.set_nodelay(true)?;
             Ok(stream)
         })
@@ -99,7 +136,7 @@ impl RuntimeProvider for Provider {
 pub(super) struct Socket(UdpSocket);
 
 impl DnsUdpSocket for Socket {
-    type Time = TokioTime;
+    type Time = Timer;
 
     fn poll_recv_from(
         &self,
@@ -122,5 +159,25 @@ impl DnsUdpSocket for Socket {
 }
 
 impl DnsTcpStream for TcpStream {
-    type Time = TokioTime;
+    type Time = Timer;
+}
+
+/// Timers of the worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Timer;
+
+impl Time for Timer {
+    fn delay_for<'a>(duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(time::sleep(duration))
+    }
+
+    fn timeout<'a, F>(
+        duration: Duration,
+        future: F,
+    ) -> Pin<Box<dyn Future<Output = io::Result<F::Output>> + Send + 'a>>
+    where
+        F: Future + Send + 'static + 'a,
+    {
+        Box::pin(async move { Ok(time::timeout(duration, future).await?) })
+    }
 }

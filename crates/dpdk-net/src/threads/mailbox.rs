@@ -93,12 +93,14 @@ impl Mailbox {
 }
 
 impl Shard {
-    /// Does what is in the mailbox. The worker's, after a turn.
+    /// Does what is in the mailbox, and tells whether there was anything. The worker's, after a turn.
     #[inline]
-    pub(crate) fn deliver(&self) {
-        if self.mailbox().has_mail() {
+    pub(crate) fn deliver(&self) -> bool {
+        let has_mail = self.mailbox().has_mail();
+        if has_mail {
             self.deliver_mail();
         }
+        has_mail
     }
 
     #[cold]

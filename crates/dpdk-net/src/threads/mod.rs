@@ -23,7 +23,6 @@
 //! # }
 //! ```
 
-mod join;
 pub(crate) mod mailbox;
 
 use std::fmt;
@@ -32,8 +31,9 @@ use std::io;
 
 use crate::channel::ring::Refused;
 use crate::handle::Handle;
+use crate::runtime;
 
-pub use self::join::{JoinError, JoinHandle};
+pub use crate::runtime::{JoinError, JoinHandle};
 
 /// A task could not be spawned on a worker. The closure is given back.
 pub struct SpawnError<F> {
@@ -133,7 +133,7 @@ where
         let why = Why::NoRuntime;
         return Err(SpawnError { why, closure: make });
     }
-    let (completion, join) = join::pair();
+    let (promise, join) = runtime::promise();
     // Taken where the mailbox takes it.
     let mut closure = Some(make);
     let put = mailbox.put(|| {
@@ -141,7 +141,8 @@ where
         let worker = worker.clone();
         Box::new(move || {
             if let Some(make) = make {
-                spawn_here(completion.run(make, worker));
+                let run = async move { make().await };
+                runtime::spawn_task(promise.task(worker.scope(run)));
             }
         })
     });
@@ -155,10 +156,4 @@ where
         }
         _ => Ok(join),
     }
-}
-
-/// Spawns a task on the worker whose thread this is.
-fn spawn_here(task: impl Future<Output = ()> + 'static) {
-    // The task tells its own end.
-    drop(tokio::task::spawn_local(task));
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use dpdk_net::rte::port::Started;
 use dpdk_net::rte::{Eal, EalBuilder, Mempool, Port, PortConfig, PortId, QueuePair, ring};
+use dpdk_net::runtime::JoinHandle;
 use dpdk_net::stack::Config;
 use dpdk_net::{Handle, IdlePolicy, Reactor, Worker, WorkerConfig};
-use tokio::task::JoinHandle;
 
 /// No test may take longer.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -13,6 +13,7 @@ use crate::dhcp::v6::{
     self, CLIENT_PORT, Client, Event, Lease, Loss, Mode, SERVER_PORT, SERVERS, Settings,
 };
 use crate::net::UdpSocket;
+use crate::time;
 
 /// How often it is looked whether a router has said what DHCPv6 is for.
 const ROUTERS: Duration = Duration::from_millis(100);
@@ -240,7 +241,7 @@ async fn open(site: &Site, signs: &mut Signs) -> Option<UdpSocket> {
             return None;
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = time::sleep(LOOK) => {}
             () = signs.stopped() => return None,
         }
     }
@@ -260,7 +261,7 @@ async fn as_routers_say(site: &Site, config: v6::Config, signs: &mut Signs) -> O
             _ => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(ROUTERS) => {}
+            () = time::sleep(ROUTERS) => {}
             () = signs.stopped() => return None,
         }
     }

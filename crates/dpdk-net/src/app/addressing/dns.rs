@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::super::context::Shared;
 use crate::handle::Handle;
+use crate::time;
 
 /// Where DNS servers listen.
 const PORT: u16 = 53;
@@ -148,7 +149,7 @@ pub(super) async fn watch_routers(shared: Arc<Shared>, handle: Handle, vlans: Ve
                 shared.dns().set(Source::Routers(*vlan), dns);
             }
         }
-        tokio::time::sleep(LOOK).await;
+        time::sleep(LOOK).await;
     }
 }
 

@@ -14,6 +14,7 @@ use super::super::context::Shared;
 use super::{LOOK, Stacks};
 use crate::handle::Handle;
 use crate::net::UdpSocket;
+use crate::time;
 
 /// Where a client is at work: on the interface of a VLAN, by the first queue's stack, for those of all queues.
 pub(super) struct Site {
@@ -102,7 +103,7 @@ async fn readable(socket: Option<&UdpSocket>) {
 /// Never ends if there is no time to wait for.
 async fn sleep(wait: Option<Duration>) {
     match wait {
-        Some(wait) => tokio::time::sleep(wait).await,
+        Some(wait) => time::sleep(wait).await,
         None => std::future::pending().await,
     }
 }

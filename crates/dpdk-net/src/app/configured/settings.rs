@@ -17,6 +17,7 @@ use crate::dhcp::{v4, v6};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
 use crate::pin::FlowPolicy;
+use crate::runtime::RuntimeKind;
 
 /// Memory without huge pages, where the file does not say: EAL's own default, 64 MiB, holds one queue's mbufs.
 const MEMORY: u32 = 512;
@@ -33,6 +34,26 @@ macro_rules! set {
             }
         )*
     };
+}
+
+/// A runtime that a file asks for, if the program has it.
+fn runtime(file: &File, wanted: config::Runtime) -> Result<RuntimeKind, Error> {
+    #[allow(unreachable_patterns)]
+    let feature = match wanted {
+        config::Runtime::Tokio => return Ok(RuntimeKind::Tokio),
+        config::Runtime::Local => return Ok(RuntimeKind::Local),
+        #[cfg(feature = "smol")]
+        config::Runtime::Smol => return Ok(RuntimeKind::Smol),
+        #[cfg(feature = "compio")]
+        config::Runtime::Compio => return Ok(RuntimeKind::Compio),
+        config::Runtime::Smol => "smol",
+        config::Runtime::Compio => "compio",
+    };
+    let message = format!("this program was built without {feature}");
+    let help =
+        format!("build it with dpdk-net's feature `{feature}`, or take \"tokio\" or \"local\"");
+    let problem = file.refuse("workers.runtime", message, help);
+    Err(problem.into())
 }
 
 /// The builder that a file stands for.
@@ -59,6 +80,9 @@ pub(super) fn builder(file: &File, machine: &Machine) -> Result<AppBuilder, Erro
         },
         _ => IdlePolicy::Spin,
     });
+    if let Some(wanted) = workers.runtime {
+        builder = builder.runtime(runtime(file, wanted)?);
+    }
     builder = builder.flow_rules(match workers.pin {
         None | Some(PinPolicy::Prefer) => FlowPolicy::Prefer,
         Some(PinPolicy::Off) => FlowPolicy::Off,

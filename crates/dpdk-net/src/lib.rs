@@ -46,6 +46,7 @@
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
 //! - `stream`: `TcpListener::into_stream`.
+//! - `tls`: [`tls`], TLS with rustls on listeners and connections.
 //! - `tonic`: tonic's server takes our connections.
 #![forbid(unsafe_code)]
 
@@ -75,6 +76,8 @@ mod pin;
 mod resolver;
 mod shard;
 mod stats;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "tonic")]
 mod tonic;
 pub mod trace;

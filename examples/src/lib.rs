@@ -106,6 +106,7 @@ mod documentation {
         Offloads: "../../docs/offloads.md";
         Queues: "../../docs/queues.md";
         Relay: "../../docs/relay.md";
+        Tls: "../../docs/tls.md";
         Vlan: "../../docs/vlan.md";
     }
 }

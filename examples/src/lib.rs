@@ -108,6 +108,7 @@ mod documentation {
         Queues: "../../docs/queues.md";
         Relay: "../../docs/relay.md";
         Threads: "../../docs/threads.md";
+        Tls: "../../docs/tls.md";
         Vlan: "../../docs/vlan.md";
     }
 }

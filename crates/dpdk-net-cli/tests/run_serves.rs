@@ -131,6 +131,82 @@ fn sighup_brings_what_can_change_and_a_broken_file_changes_nothing() {
 }
 
 #[test]
+fn https_is_served_and_sighup_brings_new_certificates() {
+    let directory = Site::directory();
+    let path = directory.path().to_owned();
+    fs::write(path.join("www/a.txt"), "a file\n").unwrap();
+    let sign = |name: &str, host: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        fs::write(path.join(format!("{name}.pem")), certificate).unwrap();
+        fs::write(path.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
+    };
+    sign("own", OURS);
+    sign("shop", "shop.example");
+    sign("client", "client.example");
+    let root = path.display();
+    let rest = format!(
+        "[[listener]]\nname = \"https\"\naddress = \"[::]:443\"\n\
+         [listener.tls]\ncertificate = \"{root}/own.pem\"\nkey = \"{root}/own-key.pem\"\n\
+         more = [{{ certificate = \"{root}/shop.pem\", key = \"{root}/shop-key.pem\" }}]\n\
+         client_ca = \"{root}/client.pem\"\nclient_certificates = \"optional\"\n\
+         [[listener]]\nname = \"old\"\naddress = \"[::]:8443\"\n\
+         tls = {{ certificate = \"{root}/own.pem\", key = \"{root}/own-key.pem\", client_ca = \"{root}/client.pem\", alpn = [\"http/1.1\"] }}\n\
+         {}[[route]]\npath = \"/up\"\nproxy = {{ upstreams = [\"http://{KERNEL}:8080\"] }}\n",
+        files(directory.path())
+    );
+    let mut site = Site::start(directory, &rest, &[]);
+    let shown = format!("--cert {root}/client.pem --key {root}/client-key.pem");
+    let curl = |more: &str, trusted: &str, url: &str| {
+        let script = format!(
+            "curl -sS -w '%{{http_version}}' --cacert {root}/{trusted}.pem {more} https://{url} 2>&1 || true"
+        );
+        shell(&site.kernel, &script)
+    };
+    assert_eq!(curl("", "own", &format!("{OURS}/a.txt")), "a file\n2");
+    assert_eq!(curl(&shown, "own", &format!("{OURS}/a.txt")), "a file\n2");
+    let by_name = format!("--resolve shop.example:443:{OURS}");
+    assert_eq!(curl(&by_name, "shop", "shop.example/a.txt"), "a file\n2");
+    // That one wants a certificate, and has no HTTP/2.
+    assert_eq!(
+        curl(&shown, "own", &format!("{OURS}:8443/a.txt")),
+        "a file\n1.1"
+    );
+    let refused = curl("", "own", &format!("{OURS}:8443/a.txt"));
+    assert!(refused.contains("alert"), "{refused}");
+    // An upstream is told what the client spoke.
+    let told = format!(
+        "timeout 20 socat -u TCP-LISTEN:8080,bind={KERNEL} OPEN:{root}/asked,creat & sleep 0.3; \
+         curl -sS -m 2 --cacert {root}/own.pem https://{OURS}/up || true; wait; cat {root}/asked"
+    );
+    let told = shell(&site.kernel, &told);
+    assert!(told.contains("x-forwarded-proto: https"), "{told}");
+
+    let key = fs::read(path.join("own-key.pem")).unwrap();
+    fs::copy(path.join("shop-key.pem"), path.join("own-key.pem")).unwrap();
+    site.process.signal("HUP").unwrap();
+    site.process
+        .wait_for("SIGHUP: the certificates stay", PATIENCE)
+        .unwrap();
+    assert_eq!(curl("", "own", &format!("{OURS}/a.txt")), "a file\n2");
+    fs::write(path.join("own-key.pem"), key).unwrap();
+    fs::copy(path.join("own.pem"), path.join("before.pem")).unwrap();
+    sign("own", OURS);
+    site.process.signal("HUP").unwrap();
+    site.process
+        .wait_for("SIGHUP: the certificates were read anew", PATIENCE)
+        .unwrap();
+    assert_eq!(curl("", "own", &format!("{OURS}/a.txt")), "a file\n2");
+    let refused = curl("", "before", &format!("{OURS}/a.txt"));
+    assert!(refused.contains("certificate"), "{refused}");
+
+    site.process.signal("TERM").unwrap();
+    let status = site.process.wait(PATIENCE).unwrap().expect("it ends");
+    assert!(status.success(), "{status}: {}", site.process.stderr());
+}
+
+#[test]
 fn the_log_is_where_and_what_the_file_says() {
     let directory = Site::directory();
     fs::write(directory.path().join("www/a.txt"), "a file\n").unwrap();

@@ -222,6 +222,25 @@ impl Machine {
                 ));
             }
         }
+        for (index, listener) in config.listener.iter().enumerate() {
+            let Some(tls) = &listener.tls else { continue };
+            let more = tls.more.iter().enumerate().flat_map(|(place, one)| {
+                let at = |key| format!("more[{place}].{key}");
+                [(at("certificate"), &one.certificate), (at("key"), &one.key)]
+            });
+            let own = [
+                ("certificate".to_owned(), &tls.certificate),
+                ("key".to_owned(), &tls.key),
+            ];
+            let ca = tls.client_ca.iter().map(|ca| ("client_ca".to_owned(), ca));
+            for (key, named) in own.into_iter().chain(more).chain(ca) {
+                if !named.is_file() {
+                    let path = format!("listener[{index}].tls.{key}");
+                    let message = format!("there is no file {}", named.display());
+                    problems.push(file.refuse(&path, message, "name one in PEM"));
+                }
+            }
+        }
         if let Some(socket) = &config.control.socket {
             let parent = socket
                 .parent()

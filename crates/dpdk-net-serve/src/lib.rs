@@ -18,7 +18,8 @@
 //! ```
 //!
 //! HTTP/1.1, 1.0 and HTTP/2 by prior knowledge (RFC 9113 section 3.3) of clients, HTTP/1.1 to upstreams, without TLS on
-//! either side. What a client may take of the server is in [`Limits`], what an upstream may, in [`Proxy`].
+//! that side. TLS with clients is the listener's, which says so in [`Site::https`]. What a client may take of the server is in
+//! [`Limits`], what an upstream may, in [`Proxy`].
 //!
 //! On several workers each has a service of its own: the connections to upstreams that it keeps belong to the
 //! worker's thread.

@@ -35,6 +35,7 @@ struct Inner<C: Connect> {
     routes: Routes<Served<C>>,
     trust_forwarded: bool,
     access_log: bool,
+    https: bool,
 }
 
 enum Served<C: Connect> {
@@ -76,6 +77,7 @@ impl<C: Connect> SiteService<C> {
                 routes: Routes::new(routes),
                 trust_forwarded: site.trust_forwarded,
                 access_log: site.access_log,
+                https: site.https,
             }),
         })
     }
@@ -184,6 +186,7 @@ impl<C: Connect> Inner<C> {
                     peer,
                     authority,
                     trust_forwarded: self.trust_forwarded,
+                    https: self.https,
                     prefix,
                     rest,
                 };

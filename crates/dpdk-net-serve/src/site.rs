@@ -21,6 +21,8 @@ pub struct Site {
     pub trust_forwarded: bool,
     /// Log a line for each request with the target `access`. Off by default.
     pub access_log: bool,
+    /// Clients come over TLS, which the listener speaks: upstreams are told so (`X-Forwarded-Proto: https`). Off by default.
+    pub https: bool,
 }
 
 impl Site {
@@ -30,6 +32,7 @@ impl Site {
             routes: routes.into_iter().collect(),
             trust_forwarded: false,
             access_log: false,
+            https: false,
         }
     }
 

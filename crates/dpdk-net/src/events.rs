@@ -8,6 +8,9 @@ use dpdk_net_stack::{Reports, TcpReport, TcpReported};
 
 /// The target of events of TCP connections and listeners.
 pub(crate) const TCP: &str = "dpdk_net::tcp";
+/// The target of events of TLS handshakes.
+#[cfg(feature = "tls")]
+pub(crate) const TLS: &str = "dpdk_net::tls";
 /// The target of events of UDP sockets.
 pub(crate) const UDP: &str = "dpdk_net::udp";
 /// The target of events of neighbours.

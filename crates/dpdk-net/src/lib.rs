@@ -46,6 +46,7 @@
 //! - `futures-io`: the futures-io traits on `TcpStream`.
 //! - `resolver` (default): names are looked up over our own sockets ([`Dns`], [`net::lookup_host`]).
 //! - `stream`: `TcpListener::into_stream`.
+//! - `tls`: [`tls`], TLS with rustls on listeners and connections.
 //! - `tonic`: tonic's server takes our connections.
 #![forbid(unsafe_code)]
 
@@ -81,6 +82,8 @@ mod stats;
 mod sync;
 pub mod threads;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "tonic")]
 mod tonic;
 pub mod trace;

@@ -20,22 +20,52 @@ pub fn start(bed: &Bed, name: &str, args: &str) -> Process {
     process
 }
 
+/// Both ends' addresses, as the names of a certificate.
+pub const ADDRESSES: [&str; 4] = [KERNEL[0], KERNEL[1], "198.18.0.2", "fd00:198:18::2"];
+
+/// A CA.
+#[derive(Debug)]
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// One of this name: OpenSSL wants the issuer's to be another than the subject's.
+    pub fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        Self { pem, issuer }
+    }
+
+    /// Writes its certificate, `NAME.pem`.
+    pub fn write(&self, directory: &Directory, name: &str) {
+        std::fs::write(directory.0.join(format!("{name}.pem")), &self.pem).unwrap();
+    }
+
+    /// Writes a certificate for these hosts and its key: `NAME.pem` and `NAME-key.pem`.
+    pub fn sign(&self, directory: &Directory, name: &str, hosts: &[&str]) {
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let params = CertificateParams::new(hosts).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let write = |name: String, text| std::fs::write(directory.0.join(name), text).unwrap();
+        write(format!("{name}.pem"), certificate);
+        write(format!("{name}-key.pem"), key.serialize_pem());
+    }
+}
+
 /// Writes a CA's certificate, and a server's certificate and key for both ends' addresses.
 pub fn certificates(directory: &Directory) {
-    let write = |name: &str, text: String| std::fs::write(directory.0.join(name), text).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new([]).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // OpenSSL wants the issuer's name to be another than the subject's.
-    ca.distinguished_name
-        .push(DnType::CommonName, "CA of a test");
-    write("ca.pem", ca.self_signed(&key).unwrap().pem());
-    let issuer = Issuer::new(ca, key);
-    let names = [KERNEL[0], KERNEL[1], "198.18.0.2", "fd00:198:18::2"];
-    let server = CertificateParams::new(names.map(str::to_owned)).unwrap();
-    let key = KeyPair::generate().unwrap();
-    write("cert.pem", server.signed_by(&key, &issuer).unwrap().pem());
-    write("key.pem", key.serialize_pem());
+    let authority = Authority::new("CA of a test");
+    authority.write(directory, "ca");
+    authority.sign(directory, "cert", &ADDRESSES);
+    let key = directory.0.join("cert-key.pem");
+    std::fs::rename(key, directory.0.join("key.pem")).unwrap();
 }
 
 /// nginx with these servers in its configuration, where it serves `directory`.

@@ -9,7 +9,8 @@ use dpdk_net::config::{Config, File, Machine};
 use dpdk_net::net::TcpStream;
 use dpdk_net::{ConfiguredApp, Context, Error};
 use dpdk_net_serve::{Limits, SiteService, serve};
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{Either, join_all};
 
 use super::{fail, site, tell};
 use crate::failure::{Failure, Result};
@@ -18,7 +19,7 @@ use crate::output::When;
 const AFTER_HELP: &str = "\
 Examples:
   dpdk-net run dpdk-net.toml
-      Serves what the file's [[route]] say on its [[listener]]. SIGHUP has the file read again; SIGTERM and Ctrl-C end
+      Serves what the file's [[route]] say on its [[listener]]. SIGHUP has the file and its certificates read again; SIGTERM and Ctrl-C end
       it once open requests are answered, at most after [workers] drain_timeout.
   DPDK_NET__LOG__FILTER=debug dpdk-net run dpdk-net.toml
       With a setting from the environment over the file's.
@@ -96,7 +97,11 @@ async fn serve_queue(
     let mut servers = Vec::new();
     for name in site::served(config) {
         // It may be another port's, or the first queue's alone.
-        let Ok(listener) = ctx.listener(name) else {
+        let listener = match site::is_https(config, name) {
+            true => ctx.tls_listener(name).map(Either::Left),
+            false => ctx.listener(name).map(Either::Right),
+        };
+        let Ok(listener) = listener else {
             continue;
         };
         let made = site::site(config, name).await;
@@ -109,7 +114,11 @@ async fn serve_queue(
             let addresses = ctx.addresses();
             tracing::info!(port = ctx.port_name(), ?addresses, "serving");
         }
-        servers.push(serve(listener, service, limits.clone(), ctx.shutdown()));
+        let (limits, shutdown) = (limits.clone(), ctx.shutdown());
+        servers.push(match listener {
+            Either::Left(tls) => serve(tls, service, limits, shutdown).left_future(),
+            Either::Right(tcp) => serve(tcp, service, limits, shutdown).right_future(),
+        });
     }
     if servers.is_empty() {
         // What comes to this queue is for others.

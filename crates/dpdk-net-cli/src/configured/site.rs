@@ -46,6 +46,12 @@ pub(super) fn served(config: &Config) -> Vec<&str> {
         .collect()
 }
 
+/// Whether the listener of this name has TLS.
+pub(super) fn is_https(config: &Config, listener: &str) -> bool {
+    let mut all = config.listener.iter();
+    all.any(|one| one.name == listener && one.tls.is_some())
+}
+
 fn is_for(route: &Route, listener: &str) -> bool {
     route.listener.as_deref().is_none_or(|own| own == listener)
 }
@@ -67,6 +73,7 @@ pub(super) async fn site(config: &Config, listener: &str) -> io::Result<Site> {
     }
     let mut site = Site::new(rules);
     site.access_log = config.log.access == Some(true);
+    site.https = is_https(config, listener);
     Ok(site)
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Check, port_name};
 use crate::problem::Kind;
-use crate::sections::{Network, Protocol, Route, Transport};
+use crate::sections::{Network, Protocol, Route, Tls, Transport};
 use crate::suggest::suggestion;
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -63,6 +63,18 @@ fn listeners(check: &mut Check<'_>) {
         .map(|(index, port)| port_name(port, index))
         .collect();
     for (index, listener) in listeners.iter().enumerate() {
+        if let Some(settings) = &listener.tls {
+            let at = format!("listener[{index}]");
+            if listener.protocol == Some(Protocol::Udp) {
+                check.conflict(
+                    &format!("{at}.tls"),
+                    &format!("{at}.protocol"),
+                    "TLS goes over TCP",
+                    "leave one of them out",
+                );
+            }
+            tls(check, &format!("{at}.tls"), settings);
+        }
         if let Some(port) = &listener.port
             && !ports.contains(port)
         {
@@ -103,6 +115,26 @@ fn listeners(check: &mut Check<'_>) {
         problem.depends = addresses_of(&networks);
         if networks.is_empty() {
             problem.depends.push("port".to_owned());
+        }
+    }
+}
+
+fn tls(check: &mut Check<'_>, at: &str, tls: &Tls) {
+    if tls.client_certificates.is_some() && tls.client_ca.is_none() {
+        check.lack(
+            at,
+            &["client_ca"],
+            "it is not said whose certificates of clients are good",
+            "client_ca = \"ca.pem\" has the authorities; without `client_certificates` nobody is asked for one",
+        );
+    }
+    for (index, protocol) in tls.alpn.iter().enumerate() {
+        if protocol.is_empty() || protocol.len() > 255 {
+            check.tell(
+                &format!("{at}.alpn[{index}]"),
+                format!("`{protocol}` is no protocol for ALPN"),
+                "it has 1 to 255 bytes, as in alpn = [\"h2\", \"http/1.1\"]",
+            );
         }
     }
 }

@@ -119,6 +119,39 @@ listener[0].name = "http"
 listener[0].address = "[::]:80"
 "#;
 
+/// A listener with TLS.
+const TLS: &str = r#"
+port[0].vdev = "net_tap0"
+network.addresses[0] = "198.18.0.2/24"
+listener[0].name = "https"
+listener[0].address = "[::]:443"
+listener[0].tls.certificate = "own.pem"
+listener[0].tls.key = "own-key.pem"
+"#;
+
+/// One with two certificates.
+const TLS_MORE: &str = r#"
+port[0].vdev = "net_tap0"
+network.addresses[0] = "198.18.0.2/24"
+listener[0].name = "https"
+listener[0].address = "[::]:443"
+listener[0].tls.certificate = "own.pem"
+listener[0].tls.key = "own-key.pem"
+listener[0].tls.more[0].certificate = "other.pem"
+listener[0].tls.more[0].key = "other-key.pem"
+"#;
+
+/// One that asks for certificates.
+const TLS_CLIENTS: &str = r#"
+port[0].vdev = "net_tap0"
+network.addresses[0] = "198.18.0.2/24"
+listener[0].name = "https"
+listener[0].address = "[::]:443"
+listener[0].tls.certificate = "own.pem"
+listener[0].tls.key = "own-key.pem"
+listener[0].tls.client_ca = "ca.pem"
+"#;
+
 /// A route of `dpdk-net run`.
 const STATUS: &str = r#"
 port[0].vdev = "net_tap0"
@@ -327,6 +360,13 @@ pub(super) const KEYS: &[(&str, &str, &str)] = &[
     (LISTENER, "listener[0].backlog", "4096"),
     (LISTENER, "listener[0].accept", r#""first""#),
     (LISTENER, "listener[0].port", r#""net_tap0""#),
+    (TLS, "listener[0].tls.certificate", r#""cert.pem""#),
+    (TLS, "listener[0].tls.key", r#""key.pem""#),
+    (TLS_MORE, "listener[0].tls.more[0].certificate", r#""shop.pem""#),
+    (TLS_MORE, "listener[0].tls.more[0].key", r#""shop-key.pem""#),
+    (TLS, "listener[0].tls.client_ca", r#""ca.pem""#),
+    (TLS_CLIENTS, "listener[0].tls.client_certificates", r#""optional""#),
+    (TLS, "listener[0].tls.alpn[0]", r#""http/1.1""#),
     (STATUS, "route[0].listener", r#""http""#),
     (STATUS, "route[0].host", r#""example.com""#),
     (STATUS, "route[0].path", r#""/api""#),

@@ -16,7 +16,10 @@ pub use flow::{
 };
 pub use network::{Dns, NameServer, Neighbor, Network, RouteEntry, VlanNetwork};
 pub use port::{InterfaceDriver, OffloadWish, Offloads, Port, Rss, RssHash, RssKey};
-pub use service::{AcceptOn, Files, ListenAddr, Listener, Protocol, Proxy, Redirect, Route};
+pub use service::{
+    AcceptOn, Certificate, ClientCertificates, Files, ListenAddr, Listener, Protocol, Proxy,
+    Redirect, Route, Tls,
+};
 pub use stack::{Congestion, Ecn, Keepalive, Limits, Tcp, Udp};
 pub use workers::{
     Control, Idle, Log, LogFormat, LogLevel, Metrics, PinPolicy, Runtime, Transport, Workers,

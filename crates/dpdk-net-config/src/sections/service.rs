@@ -59,6 +59,44 @@ impl Written for ListenAddr {
     }
 }
 
+choice! {
+    /// Whether clients are asked for certificates.
+    pub enum ClientCertificates {
+        /// Who has none is refused.
+        Required = "required",
+        /// Who has none is let in; one that is shown has to be good.
+        Optional = "optional",
+    }
+}
+
+section! {
+    /// A certificate and its key, in PEM files.
+    pub struct Certificate {
+        /// The certificate, with those of its issuers behind it.
+        need certificate: PathBuf;
+        /// Its private key.
+        need key: PathBuf;
+    }
+}
+
+section! {
+    /// TLS on a listener. SIGHUP has the files read anew.
+    pub struct Tls {
+        /// The certificate in PEM, with those of its issuers behind it.
+        need certificate: PathBuf;
+        /// Its private key in PEM.
+        need key: PathBuf;
+        /// Further certificates: a client gets the one with the name that it asks for (SNI), and the first where none has it.
+        list more: Certificate;
+        /// Authorities in PEM: clients are asked for certificates that these have signed.
+        opt client_ca: PathBuf;
+        /// Whether they have to have one.
+        opt client_certificates: ClientCertificates { default: "required" };
+        /// Protocols, the best first (ALPN). For HTTP/2 and 1.1 by default.
+        list alpn: String;
+    }
+}
+
 section! {
     /// A named address that the application listens on.
     pub struct Listener {
@@ -74,6 +112,8 @@ section! {
         opt accept: AcceptOn { default: "each" };
         /// The port, by its name, where there are several. All by default.
         opt port: String;
+        /// TLS, with this certificate. Without it by default.
+        opt tls: Tls;
     }
 }
 

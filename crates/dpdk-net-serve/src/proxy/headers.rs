@@ -76,6 +76,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) version: Version,
     /// Whether what the request says itself is believed.
     pub(super) trust: bool,
+    /// Whether it came over TLS.
+    pub(super) https: bool,
 }
 
 /// Adds `X-Forwarded-*` and `Via`.
@@ -101,7 +103,8 @@ pub(super) fn forward(headers: &mut HeaderMap, forwarded: Forwarded<'_>) {
         headers.insert(X_FORWARDED_HOST, host);
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if forwarded.https { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     // RFC 9110 section 7.6.3: a gateway says so to the upstream.
     let received = match forwarded.version {
@@ -225,6 +228,7 @@ mod tests {
                     host: Some(&host),
                     version: Version::HTTP_11,
                     trust,
+                    https: false,
                 },
             );
             move |name: &str| {

@@ -43,6 +43,8 @@ pub(crate) struct Context<'a> {
     /// The host and port that the client asked for.
     pub(crate) authority: Option<Authority>,
     pub(crate) trust_forwarded: bool,
+    /// Whether the client came over TLS.
+    pub(crate) https: bool,
     /// The route's path without the slash at its end, and what the request's has beyond it.
     pub(crate) prefix: &'a str,
     pub(crate) rest: &'a [u8],
@@ -91,6 +93,7 @@ impl<C: Connect> ProxyTarget<C> {
                 host: context.authority.as_ref(),
                 version: parts.version,
                 trust: context.trust_forwarded,
+                https: context.https,
             },
         );
         headers::join_cookies(&mut parts.headers);

@@ -242,6 +242,16 @@ impl Context {
         self.inner.listeners.tcp(name)
     }
 
+    /// Takes the TCP listener with TLS of this queue that has this name: [`ListenerConfig::tls`](crate::ListenerConfig::tls), or a file's
+    /// `[[listener]]` with `tls`. A listener with TLS is not to be had as one without.
+    ///
+    /// # Errors
+    /// As [`listener`](Self::listener); `InvalidInput` where it has no TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls_listener(&self, name: &str) -> io::Result<crate::tls::TlsListener> {
+        self.inner.listeners.tls(name)
+    }
+
     /// Takes the UDP socket of this queue that has this name.
     ///
     /// # Errors

@@ -219,6 +219,11 @@ mod reload {
                         );
                     }
                 }
+                for subsystem in &mut *ordered {
+                    if let Err(error) = subsystem.hangup(app).await {
+                        tracing::error!(subsystem = subsystem.name(), %error, "SIGHUP");
+                    }
+                }
             }
         }
         std::future::pending().await

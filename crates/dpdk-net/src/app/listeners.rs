@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::net::{TcpListener, TcpSocket, UdpSocket};
+#[cfg(feature = "tls")]
+use crate::tls::{TlsConfig, TlsListener};
 
 /// What is listened on: see [`AppBuilder::listener`](crate::AppBuilder::listener).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,9 @@ pub struct ListenerConfig {
     pub first_queue_only: bool,
     /// The port, by the name that the application has for it. Default: all ports.
     pub port: Option<String>,
+    /// With TLS: [`Context::tls_listener`](crate::Context::tls_listener) has it then. Default: without.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsConfig>,
 }
 
 impl ListenerConfig {
@@ -40,6 +45,8 @@ impl ListenerConfig {
             backlog: 1024,
             first_queue_only: false,
             port: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -47,6 +54,15 @@ impl ListenerConfig {
     pub fn udp(name: impl Into<String>, address: SocketAddr) -> Self {
         Self {
             udp: true,
+            ..Self::tcp(name, address)
+        }
+    }
+
+    /// A TCP listener with TLS on each queue of each port. All queues share what it is configured with, and so the keys of session tickets.
+    #[cfg(feature = "tls")]
+    pub fn tls(name: impl Into<String>, address: SocketAddr, config: TlsConfig) -> Self {
+        Self {
+            tls: Some(config),
             ..Self::tcp(name, address)
         }
     }
@@ -69,6 +85,10 @@ pub(super) fn check(configs: &[ListenerConfig], ports: Option<&[String]>) -> Res
         if before.any(|other| other.name == config.name) {
             return Err(refuse("another one has this name".to_owned()));
         }
+        #[cfg(feature = "tls")]
+        if config.udp && config.tls.is_some() {
+            return Err(refuse("TLS goes over TCP, and this is UDP".to_owned()));
+        }
         if let (Some(port), Some(ports)) = (&config.port, ports)
             && !ports.contains(port)
         {
@@ -82,6 +102,8 @@ pub(super) fn check(configs: &[ListenerConfig], ports: Option<&[String]>) -> Res
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
+    #[cfg(feature = "tls")]
+    Tls(TlsListener),
     Udp(UdpSocket),
 }
 
@@ -111,6 +133,14 @@ impl Listeners {
     pub(super) fn tcp(&self, name: &str) -> io::Result<TcpListener> {
         self.take(name, "a TCP listener", |bound| match bound {
             Bound::Tcp(listener) => Ok(listener),
+            other => Err(other),
+        })
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(&self, name: &str) -> io::Result<TlsListener> {
+        self.take(name, "a TCP listener with TLS", |bound| match bound {
+            Bound::Tls(listener) => Ok(listener),
             other => Err(other),
         })
     }
@@ -154,5 +184,10 @@ async fn bind(config: &ListenerConfig) -> io::Result<Bound> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.bind(config.address)?;
-    socket.listen(config.backlog).map(Bound::Tcp)
+    let listener = socket.listen(config.backlog)?;
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &config.tls {
+        return Ok(Bound::Tls(TlsListener::new(listener, tls.clone())));
+    }
+    Ok(Bound::Tcp(listener))
 }

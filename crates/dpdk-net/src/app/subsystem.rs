@@ -77,6 +77,14 @@ pub trait Subsystem: Send + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Hears of each SIGHUP, also where the file says nothing new or has problems, after [`reload`](Self::reload): for what is in other
+    /// files. An error is logged.
+    #[cfg(feature = "config")]
+    fn hangup<'a>(&'a mut self, app: &'a Application) -> SubsystemFuture<'a> {
+        let _ = app;
+        Box::pin(async { Ok(()) })
+    }
+
     /// Stops it; tasks that it has spawned end anyway. An error is logged. It has five seconds.
     fn stop(&mut self) -> SubsystemFuture<'_> {
         Box::pin(async { Ok(()) })

@@ -192,3 +192,24 @@ fn listener_figures(labels: &Labels, listeners: &[ListenerInfo], out: &mut Famil
         }
     }
 }
+
+/// Those of TLS are the process's. A cause that has not occurred is told too, as all counters are.
+#[cfg(feature = "tls")]
+pub(super) fn tls_figures(out: &mut Families) {
+    use crate::tls::stats::{CLIENT, SERVER, reloads};
+    for side in [&SERVER, &CLIENT] {
+        let labels = || vec![("side", side.name.to_owned())];
+        let (handshakes, resumed) = side.handshakes();
+        out.add(TLS, &TLS_HANDSHAKES, labels(), handshakes);
+        out.add(TLS, &TLS_RESUMED, labels(), resumed);
+    }
+    for side in [&SERVER, &CLIENT] {
+        for (cause, count) in side.failures() {
+            let labels = [("side", side.name.to_owned()), ("cause", cause.to_owned())];
+            out.add(TLS, &TLS_FAILURES, labels, count);
+        }
+    }
+    for (result, count) in reloads() {
+        out.add(TLS, &TLS_RELOADS, [("result", result.to_owned())], count);
+    }
+}

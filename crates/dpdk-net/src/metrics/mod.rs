@@ -168,6 +168,8 @@ impl Registry {
         for port in self.inner.ports.read().iter() {
             port.read(&mut |source| source.gather(&mut families));
         }
+        #[cfg(feature = "tls")]
+        self::gather::tls_figures(&mut families);
         for collector in self.inner.collectors.read().iter() {
             collector.collect(&mut families);
         }

@@ -100,6 +100,15 @@ metrics! {
     LISTENER_HALF_OPEN: Gauge, None = "half_open";
     /// SYNs and final ACKs dropped for want of room.
     LISTENER_DROPPED: Counter, None = "dropped";
+
+    /// Handshakes that were done, as a server or a client; with the feature `tls`.
+    TLS_HANDSHAKES: Counter, None = "handshakes";
+    /// Those of them that went on with a session of before.
+    TLS_RESUMED: Counter, None = "resumed_handshakes";
+    /// Handshakes that failed, by cause.
+    TLS_FAILURES: Counter, None = "handshake_failures";
+    /// How often a server was told to read its certificates anew, by what became of it.
+    TLS_RELOADS: Counter, None = "reloads";
 }
 
 /// The groups: what names begin with.
@@ -112,6 +121,7 @@ pub(super) const STEERING: &str = "dpdk_net_steering";
 pub(super) const FRAMES: &str = "dpdk_net_frames";
 pub(super) const TCP: &str = "dpdk_net_tcp";
 pub(super) const LISTENER: &str = "dpdk_net_listener";
+pub(super) const TLS: &str = "dpdk_net_tls";
 pub(super) const UDP: &str = "dpdk_net_udp";
 pub(super) const ICMP: &str = "dpdk_net_icmp";
 pub(super) const NEIGHBORS: &str = "dpdk_net_neighbors";
@@ -242,5 +252,8 @@ pub fn catalogue() -> Vec<Entry> {
             &LISTENER_DROPPED,
         ],
     );
+    add(TLS, &["side"], &[&TLS_HANDSHAKES, &TLS_RESUMED]);
+    add(TLS, &["side", "cause"], &[&TLS_FAILURES]);
+    add(TLS, &["result"], &[&TLS_RELOADS]);
     all
 }

@@ -16,6 +16,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "route[0].",
         "dpdk-net-cli's run_serves, and dpdk-net-serve's own",
     ),
+    (
+        "listener[0].tls.",
+        "files that are read before: configured/certificates.rs, and dpdk-net-cli's run_serves",
+    ),
     ("log.access", "dpdk-net-cli's run_serves"),
     ("log.file", "dpdk-net-cli's run_serves"),
     ("log.filter", "dpdk-net-cli's run_serves"),

@@ -4,6 +4,7 @@
 //! machine or a port refuses afterwards is told with the file's line. What does not live here: reading files (the crate
 //! `dpdk-net-config`), and running (`fleet.rs`, `control.rs`).
 
+mod certificates;
 mod devices;
 #[cfg(test)]
 mod effects;
@@ -71,6 +72,7 @@ impl ConfiguredApp {
     pub fn new(file: File, machine: Machine) -> Result<Self, Error> {
         File::refused(machine.check(&file))?;
         let builder = settings::builder(&file, &machine)?;
+        let builder = certificates::read(&file, builder)?;
         let file = Arc::new(file);
         let builder = builder.subsystem(live::Live::new(file.clone()));
         Ok(Self {

@@ -165,9 +165,14 @@ impl fmt::Display for Plan<'_> {
                 .port
                 .as_ref()
                 .map_or(String::new(), |port| format!(" on {port}"));
+            let tls = match &listener.tls {
+                Some(tls) if tls.client_ca.is_some() => " with TLS, for clients with certificates",
+                Some(_) => " with TLS",
+                None => "",
+            };
             writeln!(
                 f,
-                "listener {}: {protocol} {}{on}",
+                "listener {}: {protocol} {}{on}{tls}",
                 listener.name, listener.address
             )?;
         }

@@ -341,7 +341,7 @@ fn times(association: &IANA, addresses: &[Address], valid: Duration) -> (Duratio
     // What is deprecated already says nothing of how long the others are wanted.
     let preferred = addresses.iter().map(|it| it.preferred);
     let base = preferred.filter(|it| !it.is_zero()).min().unwrap_or(valid);
-    let part = |numerator, denominator| match base {
+    let part = |numerator: u32, denominator: u32| match base {
         Duration::MAX => Duration::MAX,
         base => (base * numerator / denominator).max(MIN_T1.min(valid / 2)),
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use dpdk_net::peers::{Peer, PeersConfig, peers};
-use dpdk_net::{BURST, IdlePolicy, Transmit, WorkerConfig};
+use dpdk_net::{BURST, IdlePolicy, SendMemory, Transmit, WorkerConfig};
 
 use dpdk_net_packet::MacAddr;
 use dpdk_net_rte::port::{Started, TxCapabilities};
@@ -16,6 +16,8 @@ use dpdk_net_rte::queue::TxPrepareError;
 use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortId, QueuePair, TxBatch, ring};
 use dpdk_net_stack::{Config, IfAddr};
 use serde::{Deserialize, Serialize};
+
+use crate::cutter::Cutter;
 
 /// The function whose instructions are the model's, and the driver's behind it, as callgrind names it.
 pub(crate) const CARRY: &str = "queues::bed::Wire::carry";
@@ -223,6 +225,28 @@ pub(crate) fn side(
         wire,
         _port: port,
     })
+}
+
+/// Puts a NIC that cuts large packets before each of a side's workers, and has them send bulk by reference.
+pub(crate) fn cut(eal: &Eal, side: &mut Side) -> anyhow::Result<()> {
+    let mut workers = Vec::new();
+    for (index, worker) in std::mem::take(&mut side.workers).into_iter().enumerate() {
+        let pool = |what: &str, mbufs, room| {
+            Mempool::builder(eal, format!("{what}-{index}"))
+                .capacity(mbufs)
+                .data_room(room)
+                .build()
+        };
+        let memory = SendMemory {
+            payload: pool("payload", 2_047, 16 * 1024)?,
+            references: pool("references", MBUFS, 0)?,
+        };
+        let segments = pool("segments", MBUFS, 2_048 + Mempool::HEADROOM)?;
+        let worker = worker.send_memory(memory);
+        workers.push(worker.interpose(move |tx| Box::new(Cutter::new(tx, segments))));
+    }
+    side.workers = workers;
+    Ok(())
 }
 
 /// The first queue of a port with so many, without a stack, and a pool.

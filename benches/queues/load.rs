@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Echo,
     /// Bytes from client to server.
     Bulk,
+    /// Bytes from server to client, as many as that asks for.
+    Fetch,
 }
 
 type Load = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
@@ -137,6 +139,7 @@ impl Running {
                     match kind {
                         Kind::Echo => ask(&mut stream, each).await,
                         Kind::Bulk => pour(&mut stream, each).await,
+                        Kind::Fetch => fetch(&mut stream, each).await,
                     }
                 })))
             })
@@ -197,6 +200,7 @@ async fn serve(listener: TcpListener, kind: Kind) {
             let _ = match kind {
                 Kind::Echo => echo(stream).await,
                 Kind::Bulk => swallow(stream).await,
+                Kind::Fetch => give(stream).await,
             };
         });
     }
@@ -215,6 +219,31 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 async fn swallow(mut stream: TcpStream) -> std::io::Result<()> {
     let mut buf = vec![0; CHUNK];
     while stream.read(&mut buf).await? > 0 {}
+    Ok(())
+}
+
+/// Sends as many bytes as it is asked for.
+async fn give(mut stream: TcpStream) -> std::io::Result<()> {
+    let (chunk, mut left) = (vec![7; CHUNK], stream.read_u64().await? as usize);
+    while left > 0 {
+        let len = left.min(CHUNK);
+        stream.write_all(&chunk[..len]).await?;
+        left -= len;
+    }
+    stream.shutdown().await
+}
+
+/// Asks for so many bytes, and reads them.
+async fn fetch(stream: &mut TcpStream, bytes: usize) -> anyhow::Result<()> {
+    stream.write_u64(bytes as u64).await?;
+    let (mut buf, mut came) = (vec![0; CHUNK], 0);
+    loop {
+        match stream.read(&mut buf).await? {
+            0 => break,
+            len => came += len,
+        }
+    }
+    anyhow::ensure!(came == bytes, "{came} of {bytes} bytes came");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bed;
+mod cutter;
 mod load;
 mod pieces;
 
@@ -178,6 +179,9 @@ impl Traffic {
     fn run(self) -> anyhow::Result<[f64; 2]> {
         let eal = bed::eal("0")?;
         let [mut server, mut client] = bed::sides(&eal, self.queues, self.peers, self.spreading)?;
+        if self.kind == Kind::Fetch {
+            bed::cut(&eal, &mut server)?;
+        }
         let (servers, clients) = (
             std::mem::take(&mut server.workers),
             std::mem::take(&mut client.workers),
@@ -189,7 +193,7 @@ impl Traffic {
         let before = model();
         let amount = match self.kind {
             Kind::Echo => self.amount,
-            Kind::Bulk => self.amount * 1_024,
+            Kind::Bulk | Kind::Fetch => self.amount * 1_024,
         };
         let (time, strays) = running.carry(self.kind, amount)?;
         let own = time.saturating_sub(model() - before);
@@ -273,7 +277,12 @@ impl Bench {
         }))
     }
 
-    fn count(&self, case: Case, measured: &str, excluded: Option<&str>) -> anyhow::Result<f64> {
+    fn count<'a>(
+        &self,
+        case: Case,
+        measured: &str,
+        excluded: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<f64> {
         let args = ["--case".to_owned(), serde_json::to_string(&case)?];
         Ok(callgrind::run(&args, measured, excluded)? as f64)
     }
@@ -431,35 +440,56 @@ impl Bench {
         if !self.instructions {
             return Ok(());
         }
+        self.captures_of(
+            Kind::Echo,
+            20_000,
+            "echo",
+            "instr/request",
+            &[load::GENERATE],
+        )?;
+        // What the server sends by large packets, which a model of a NIC cuts.
+        let apart = [load::GENERATE, cutter::CUT];
+        self.captures_of(Kind::Fetch, 40_000, "bulk with TSO", "instr/KiB", &apart)
+    }
+
+    fn captures_of(
+        &self,
+        kind: Kind,
+        amount: usize,
+        what: &str,
+        unit: &'static str,
+        apart: &[&str],
+    ) -> anyhow::Result<()> {
+        let connections = match kind {
+            Kind::Echo => CONNECTIONS,
+            Kind::Bulk | Kind::Fetch => STREAMS,
+        };
+        let amount = (amount / self.scale).max(connections);
         let count = |capture| {
-            let amount = 20_000 / self.scale;
             let traffic = Case::Traffic(Traffic {
                 queues: 1,
                 peers: 0,
                 spreading: Spreading::Direct,
-                kind: Kind::Echo,
-                connections: CONNECTIONS,
-                amount: amount.max(CONNECTIONS),
+                kind,
+                connections,
+                amount,
                 capture,
             });
-            let server = self.count(traffic, load::MEASURED, Some(load::GENERATE))?;
-            anyhow::Ok(server / amount.max(CONNECTIONS) as f64)
+            let apart = apart.iter().copied();
+            let server = self.count(traffic, load::MEASURED, apart)?;
+            anyhow::Ok(server / amount as f64)
         };
-        let (named, none) = ("echo, nobody captures", count(None)?);
-        self.report.row(named, none, "instr/request");
+        let named = format!("{what}, nobody captures");
+        let none = count(None)?;
+        self.report.row(&named, none, unit);
         for (name, capture) in [
-            (
-                "echo, a capture whose filter takes nothing",
-                Capturing::Nothing,
-            ),
-            (
-                "echo, a capture of 96 bytes of each frame",
-                Capturing::Heads,
-            ),
-            ("echo, a capture of all of each frame", Capturing::Whole),
+            ("a capture whose filter takes nothing", Capturing::Nothing),
+            ("a capture of 96 bytes of each frame", Capturing::Heads),
+            ("a capture of all of each frame", Capturing::Whole),
         ] {
             let with = count(Some(capture))?;
-            self.report.versus(name, with, "instr/request", named, none);
+            let name = format!("{what}, {name}");
+            self.report.versus(name, with, unit, &named, none);
         }
         Ok(())
     }

@@ -8,21 +8,25 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 /// Runs this executable with `args` under callgrind and returns the instructions of the function `measured`
-/// and all that it called, less those of the function `excluded`.
+/// and all that it called, less those of the functions `excluded`, none of which is called by another of them.
 ///
-/// Both are paths as a demangled symbol has them, of functions that are never inlined.
+/// All are paths as a demangled symbol has them, of functions that are never inlined.
 ///
 /// # Errors
 /// valgrind is missing or cannot run the program, or its output has no totals.
-pub fn run(args: &[String], measured: &str, excluded: Option<&str>) -> anyhow::Result<u64> {
+pub fn run<'a>(
+    args: &[String],
+    measured: &str,
+    excluded: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Result<u64> {
     let dir = tempfile::tempdir().context("a directory for callgrind's output")?;
     let out = dir.path().join("callgrind.out");
     let total = record(args, measured, &out)?;
-    let excluded = match excluded {
-        Some(name) => inclusive(&out, name)?,
-        None => 0,
-    };
-    Ok(total.saturating_sub(excluded))
+    let mut left = total;
+    for name in excluded {
+        left = left.saturating_sub(inclusive(&out, name)?);
+    }
+    Ok(left)
 }
 
 /// Runs this executable with `args` under callgrind, into the file `out`, and returns the instructions of the function `measured` and all

@@ -229,10 +229,11 @@ fn trace(pair: &mut Pair, busy: &[TcpId]) -> anyhow::Result<()> {
         let mut filter = TraceFilter::any();
         filter.peer_port = pair.client.tcp_local(id).map(|local| local.port());
         let budget = TraceBudget::new(1);
-        let begun = pair
-            .server
-            .tcp_trace_present(&filter, &budget, MAX_TRACE_EVENTS);
-        ensure!(begun.len() == 1, "the server's end is not traced");
+        let looks = usize::MAX;
+        let present =
+            pair.server
+                .tcp_trace_present(&filter, &budget, MAX_TRACE_EVENTS, None, looks);
+        ensure!(present.begun.len() == 1, "the server's end is not traced");
     }
     Ok(())
 }

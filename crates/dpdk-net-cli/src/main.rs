@@ -10,6 +10,7 @@ mod configured;
 mod demo;
 mod devices;
 mod doctor;
+mod ending;
 mod failure;
 mod machine;
 mod man;
@@ -20,6 +21,7 @@ mod ss;
 mod stats;
 mod top;
 mod trace;
+mod whole;
 
 use std::process::ExitCode;
 

@@ -1,18 +1,18 @@
 //! `dpdk-net trace`: connections of a running process, as they go.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use dpdk_net::control::ControlError;
+use dpdk_net::trace::TraceOptions;
 use serde_json::{Map, Value, json};
 
+use crate::ending::Ending;
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::running::Which;
+use crate::whole::Whole;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -23,7 +23,7 @@ Examples:
   dpdk-net plot conn.qlog
       A picture of what was traced.
 
-Ctrl-C ends a trace; what has been written is whole.
+Ctrl-C ends a trace, a second one at once; what has been written is whole.
 
 Exit code: 0 when all went well, 1 when the process cannot be asked or the file not be written, 2 for a mistake on the command
 line.";
@@ -42,15 +42,15 @@ pub(crate) struct TraceArgs {
     write: PathBuf,
 
     /// The local address, `:PORT`, or both
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = end)]
     local: Option<String>,
 
     /// The peer's address, `:PORT`, or both
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = end)]
     peer: Option<String>,
 
     /// The port of either side
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
     /// How many connections at most, over all queues
@@ -95,6 +95,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address, a port or both: what the service takes.
+fn end(text: &str) -> Result<String, String> {
+    let port = |text: &str| text.parse::<std::num::NonZeroU16>().is_ok();
+    let is_one = match text.strip_prefix(':') {
+        Some(rest) => port(rest),
+        None if text.parse::<IpAddr>().is_ok() => true,
+        None => text.parse::<SocketAddr>().is_ok_and(|it| it.port() != 0),
+    };
+    is_one.then(|| text.to_owned()).ok_or_else(|| {
+        format!(
+            "{text:?} is no address or port: 198.18.0.1, :80, 198.18.0.1:80 or [fd00::1]:80, say"
+        )
+    })
+}
+
 /// What is asked.
 fn question(args: &TraceArgs) -> Value {
     let mut question = Map::new();
@@ -119,23 +134,31 @@ fn question(args: &TraceArgs) -> Value {
     Value::Object(question)
 }
 
+/// Whether there can be such a trace, wherever it is asked for.
+fn check(args: &TraceArgs) -> Result {
+    let mut options = TraceOptions::default();
+    options.connections = args.connections;
+    options.events = args.events;
+    let checked = options.check();
+    checked.map_err(|error| {
+        let what = format!(
+            "--connections {}, --events {}",
+            args.connections, args.events
+        );
+        Failure::usage(format!("{what}: {error}"), "")
+    })
+}
+
 /// Traces until it is over.
 pub(crate) fn run(args: &TraceArgs) -> Result {
-    let (_, mut stream) = match args.which.connect()?.stream(&question(args)) {
-        Err(ControlError::Refused(why)) => return Err(Failure::usage(why, "")),
-        answered => answered?,
-    };
+    check(args)?;
+    let ending = Ending::new()?;
+    let (_, mut stream) = args.which.connect()?.stream(&question(args))?;
     let name = args.write.display();
     let unwritten = |error| Failure::new(format!("{name} cannot be written: {error}"), "");
-    let mut file: Box<dyn Write> = match args.write.as_os_str() == "-" {
-        true => Box::new(std::io::stdout()),
-        false => Box::new(output::private_file(&args.write).map_err(unwritten)?),
-    };
-    let other = stream.get_ref().try_clone();
-    let other =
-        other.map_err(|error| Failure::new(format!("no signal can be heard: {error}"), ""))?;
-    std::thread::spawn(move || end_on_ctrl_c(&other));
-    let mut counts = Counts::default();
+    let mut file = Whole::create(&args.write).map_err(unwritten)?;
+    let cut = ending.begin(&stream)?;
+    let mut records = Records::default();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let read = match stream.read(&mut buffer) {
@@ -143,6 +166,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result {
             Ok(read) => read,
             // The application has ended.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => {
                 return Err(Failure::new(
                     format!("the trace has broken off: {error}"),
@@ -150,39 +174,48 @@ pub(crate) fn run(args: &TraceArgs) -> Result {
                 ));
             }
         };
-        let piece = buffer.get(..read).unwrap_or_default();
-        counts.take(piece);
-        match file.write_all(piece) {
+        let whole = records.take(buffer.get(..read).unwrap_or_default());
+        match file.write(&whole) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written.map_err(unwritten)?,
         }
     }
-    file.flush().map_err(unwritten)?;
     let Counts {
         events,
         connections,
         missed,
-        ..
-    } = counts;
+    } = records.counts;
     eprintln!("{connections} connections, {events} events traced, {missed} missed");
-    Ok(())
+    match cut.was_cut() {
+        true => Err(Failure::new(
+            "it was ended before the service had sent what it still held",
+            "what has been written is whole",
+        )),
+        false => Ok(()),
+    }
 }
 
-/// Tells the application on Ctrl-C that it is enough: it closes the connection when all that is under way has been written. The
-/// second time nothing more is waited for.
-fn end_on_ctrl_c(stream: &UnixStream) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
-        return;
-    };
-    for how in [Shutdown::Write, Shutdown::Both] {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_err() {
-            return;
-        }
-        // It fails where the connection is closed already.
-        let _ = stream.shutdown(how);
+/// What comes, as records.
+#[derive(Debug, Default)]
+struct Records {
+    counts: Counts,
+    /// The beginning of a record whose end has not come.
+    partial: Vec<u8>,
+}
+
+impl Records {
+    /// The records that are whole with this piece.
+    fn take(&mut self, piece: &[u8]) -> Vec<u8> {
+        let Some(last) = piece.iter().rposition(|byte| *byte == b'\n') else {
+            self.partial.extend(piece);
+            return Vec::new();
+        };
+        let (rest, begin) = piece.split_at(last + 1);
+        let mut whole = std::mem::replace(&mut self.partial, begin.to_vec());
+        whole.extend(rest);
+        let lines = whole.split_inclusive(|byte| *byte == b'\n');
+        lines.for_each(|line| self.counts.line(line));
+        whole
     }
 }
 
@@ -192,21 +225,9 @@ struct Counts {
     connections: usize,
     events: usize,
     missed: u64,
-    /// The beginning of a line whose end has not come.
-    partial: Vec<u8>,
 }
 
 impl Counts {
-    fn take(&mut self, piece: &[u8]) {
-        for part in piece.split_inclusive(|byte| *byte == b'\n') {
-            self.partial.extend_from_slice(part);
-            if self.partial.last() == Some(&b'\n') {
-                let line = std::mem::take(&mut self.partial);
-                self.line(&line);
-            }
-        }
-    }
-
     fn line(&mut self, line: &[u8]) {
         let has = |text: &[u8]| line.windows(text.len()).any(|it| it == text);
         // All that is in a line but these is numbers and names.
@@ -238,19 +259,38 @@ mod tests {
     }
 
     #[test]
+    fn an_end_is_an_address_a_port_or_both() {
+        for text in [
+            "198.18.0.1",
+            "fd00::1",
+            ":80",
+            "198.18.0.1:80",
+            "[fd00::1]:80",
+        ] {
+            assert_eq!(end(text).as_deref(), Ok(text));
+        }
+        for text in ["", ":", ":0", ":65536", "host:80", "198.18.0.1:0", "80"] {
+            assert!(end(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn lines_are_counted_however_they_are_cut() {
         let text = "\u{1e}{\"time\":0,\"name\":\"tcp:connection_started\",\"data\":{}}\n\
                     \u{1e}{\"time\":1,\"name\":\"tcp:events_missed\",\"data\":{\"count\":17}}\n\u{1e}{\"ti";
         for size in [1, 7, 1_000] {
-            let mut counts = Counts::default();
-            text.as_bytes()
-                .chunks(size)
-                .for_each(|piece| counts.take(piece));
-            assert_eq!(
-                (counts.connections, counts.events, counts.missed),
-                (1, 2, 17)
-            );
-            assert_eq!(counts.partial, b"\x1e{\"ti");
+            let mut records = Records::default();
+            let pieces = text.as_bytes().chunks(size);
+            let written: Vec<u8> = pieces.flat_map(|piece| records.take(piece)).collect();
+            let Counts {
+                connections,
+                events,
+                missed,
+            } = records.counts;
+            assert_eq!((connections, events, missed), (1, 2, 17));
+            // Whole records, whatever comes of the one that is under way.
+            assert_eq!(records.partial, b"\x1e{\"ti");
+            assert_eq!([written, records.partial].concat(), text.as_bytes());
         }
     }
 }

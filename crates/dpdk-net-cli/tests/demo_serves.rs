@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Demo;
+use common::{Demo, PROGRAM};
 
 const V4: &str = "198.18.0.2";
 const V6: &str = "[fd00:198:18::2]";
@@ -228,4 +228,52 @@ fn over_a_veth_pair_and_af_packet_the_same_services_answer() {
         report.contains(" 0% packet loss") && !report.contains("DUP"),
         "{report}"
     );
+}
+
+#[test]
+fn it_can_be_asked_by_its_control_socket_with_the_command_that_it_prints() {
+    use std::os::unix::fs::MetadataExt;
+
+    let mut demo = Demo::start(&[]);
+    let printed = demo.process.stdout();
+    let top = printed
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("dpdk-net top --socket "))
+        .unwrap_or_else(|| panic!("no command: {printed}"));
+    let socket = top.split_whitespace().next().unwrap().to_owned();
+    assert_eq!(socket, format!("/run/dpdk-net/{}.sock", demo.file_prefix));
+    let mode = std::fs::metadata(&socket).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600, "for its owner alone");
+
+    let mut top = common::pty::Pty::start(&[PROGRAM, "top", "--socket", &socket]);
+    top.wait_for("dpdk-net-demo", common::START);
+    top.wait_for("net_tap0", common::START);
+    top.press("q");
+    let echo = "exec 3<>/dev/tcp/198.18.0.2/7; echo hello >&3; head -n 1 <&3; sleep 5";
+    let mut held = demo.netns.start(&["bash", "-c", echo]).unwrap();
+    held.wait_for("hello", common::START).unwrap();
+    let tool = |args: &[&str]| {
+        let command = [&[PROGRAM], args, &["--socket", &socket]].concat();
+        common::output(&command).text()
+    };
+    assert!(tool(&["ss", "sport", "=", ":7"]).contains("198.18.0.2:7"));
+    assert!(tool(&["stats"]).contains("rx_frames"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let name = file.path().to_str().unwrap();
+    tool(&["trace", "--port", "7", "--for", "100ms", "-w", name]);
+    let traced = std::fs::read_to_string(name).unwrap();
+    assert!(traced.contains("tcp:connection_started"), "{traced}");
+    let mut ping = demo
+        .netns
+        .start(&["ping", "-i", "0.05", "-c", "100", "198.18.0.2"])
+        .unwrap();
+    tool(&["capture", "-c", "2", "-w", name, "icmp"]);
+    assert!(std::fs::metadata(name).unwrap().len() > 200);
+    ping.signal("TERM").unwrap();
+    ping.wait(common::START).unwrap();
+    held.signal("TERM").unwrap();
+    held.wait(common::START).unwrap();
+    demo.end("INT");
+    demo.assert_nothing_left();
+    assert!(!std::path::Path::new(&socket).exists());
 }

@@ -50,6 +50,10 @@ fn without_root_the_printed_commands_reach_it_and_nothing_is_left() {
         let report = as_printed(&command_with(family));
         assert!(report.contains(" 0% packet loss"), "{report}");
     }
+    let top = command_with("dpdk-net top --socket ");
+    let socket = top.split_whitespace().nth(3).unwrap();
+    let stats = [&AS_NOBODY[..], &[&program, "stats", "--socket", socket]].concat();
+    assert!(output(&stats).text().contains("rx_frames"));
     let outside = output(&["ip", "-brief", "link", "show"]).text();
     assert!(
         !outside.contains("dpdk-net0"),
@@ -62,6 +66,8 @@ fn without_root_the_printed_commands_reach_it_and_nothing_is_left() {
         .unwrap()
         .expect("Ctrl-C ends it");
     assert!(status.success(), "{status}: {}", demo.stderr());
+    let made = std::path::Path::new(socket).parent().unwrap();
+    assert!(!made.exists(), "{} is left", made.display());
     for directory in ["/tmp/dpdk", "/run/dpdk"] {
         let left = std::path::Path::new(directory).join(&prefix);
         assert!(!left.exists(), "{} is left", left.display());

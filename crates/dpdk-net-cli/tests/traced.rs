@@ -66,7 +66,11 @@ fn a_server_s_connections_are_traced_and_plotted() {
             .to_owned()
     };
     let (qlog, svg) = (at("conn.qlog"), at("conn.svg"));
-    let mut tracing = trace(&socket, &qlog, &["--local", ":80", "--connections", "2"]);
+    let mut tracing = trace(
+        &socket,
+        &qlog,
+        &["--local", ":80", "--connections", "2", "--events", "65536"],
+    );
     wait_for("a trace begins", || Path::new(&qlog).exists());
     let get = format!("curl -sSf http://{OURS}/large | wc -c");
     for _ in 0..3 {
@@ -95,14 +99,12 @@ fn a_server_s_connections_are_traced_and_plotted() {
             .filter(|it| it["group_id"] == group)
             .cloned()
             .collect();
-        let missed = of(&mine, "tcp:events_missed").count();
+        // There is room for all of it.
+        assert_eq!(of(&mine, "tcp:events_missed").count(), 0);
         let first =
             of(&mine, "tcp:segment_sent").filter(|it| it["data"]["retransmission"].is_null());
         let sent: u64 = first.map(|it| it["data"]["length"].as_u64().unwrap()).sum();
-        assert!(
-            missed > 0 || sent > SIZE as u64,
-            "{sent}: the file and a header"
-        );
+        assert!(sent > SIZE as u64, "{sent}: the file and a header");
     }
 
     let listed = output(&[PROGRAM, "plot", &qlog, "--list"]).text();
@@ -142,15 +144,24 @@ fn a_trace_ends_when_its_time_is_up_its_reader_leaves_or_the_server_does() {
         timed.stderr()
     );
 
+    // A connection that goes on when its trace is stopped.
+    let get = format!("curl -sSf --limit-rate 100k http://{OURS}/large");
+    let mut slow = site.kernel.start(&["bash", "-c", &get]).unwrap();
     let mut stopped = trace(&socket, &at("stopped.qlog"), &[]);
-    wait_for("a trace begins", || Path::new(&at("stopped.qlog")).exists());
-    let get = format!("curl -sSf http://{OURS}/large | wc -c");
-    shell(&site.kernel, &get);
+    wait_for("some of it is traced", || {
+        fs::read_to_string(at("stopped.qlog")).is_ok_and(|text| text.contains("tcp:segment_sent"))
+    });
     stopped.signal("INT").unwrap();
     assert!(stopped.wait(PATIENCE).unwrap().expect("it ends").success());
-    for record in records(&at("stopped.qlog")) {
-        assert!(record.is_object());
-    }
+    let told = records(&at("stopped.qlog"));
+    let last = told.last().unwrap();
+    assert_eq!(last["name"], "tcp:trace_ended", "{last}");
+    assert_eq!(last["data"]["trigger"], "stopped", "{last}");
+    let said = stopped.stderr();
+    let wanted = format!("1 connections, {} events traced, ", told.len() - 1);
+    assert!(said.contains(&wanted), "{said}, not {wanted}");
+    slow.signal("TERM").unwrap();
+    slow.wait(PATIENCE).unwrap();
 
     // Who is gone without a word holds nothing: as many may come after it as ever.
     for round in 0..20 {
@@ -162,10 +173,70 @@ fn a_trace_ends_when_its_time_is_up_its_reader_leaves_or_the_server_does() {
     }
     let mut left = trace(&socket, &at("left.qlog"), &[]);
     wait_for("a trace begins", || Path::new(&at("left.qlog")).exists());
+    let mut slow = site.kernel.start(&["bash", "-c", &get]).unwrap();
+    wait_for("some of it is traced", || {
+        fs::read_to_string(at("left.qlog")).is_ok_and(|text| text.contains("tcp:segment_sent"))
+    });
     site.process.signal("TERM").unwrap();
+    slow.signal("TERM").unwrap();
+    slow.wait(PATIENCE).unwrap();
     assert!(left.wait(PATIENCE).unwrap().expect("it ends").success());
     let status = site.process.wait(PATIENCE).unwrap().expect("it ends");
     assert!(status.success(), "{}", site.process.stderr());
+    // Its last word is written before the server ends.
+    let last = records(&at("left.qlog")).pop().unwrap();
+    let name = last["name"].as_str().unwrap();
+    assert!(
+        ["tcp:connection_closed", "tcp:trace_ended"].contains(&name),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_trace_that_can_not_be_written_any_more_is_whole() {
+    let (site, socket) = site();
+    let file = site.directory.path().join("full.qlog");
+    let file = file.to_str().unwrap();
+    // In KiB. Whoever ignores the signal is told by an error, as by a full disk.
+    let script =
+        format!("trap '' XFSZ; ulimit -f 100; exec {PROGRAM} trace --socket {socket} -w {file}");
+    let mut tool = Process::start(&["bash", "-c", &script]).unwrap();
+    wait_for("a trace begins", || Path::new(file).exists());
+    let get = format!("curl -sSf http://{OURS}/large | wc -c");
+    shell(&site.kernel, &get);
+    let status = tool.wait(PATIENCE).unwrap().expect("it ends");
+    let said = tool.stderr();
+    assert!(
+        status.code() == Some(1) && said.contains("cannot be written: File too large"),
+        "{said}"
+    );
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.ends_with('\n'));
+    assert!(!records(file).is_empty());
+}
+
+#[test]
+fn what_the_server_refuses_is_no_mistake_on_the_command_line() {
+    let (site, socket) = site();
+    let file = site.directory.path().join("x.qlog");
+    let file = file.to_str().unwrap();
+    // As many as it hears at a time.
+    let all: Vec<_> = (0..16)
+        .map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap())
+        .collect();
+    let command = [PROGRAM, "trace", "--socket", &socket, "-w", file];
+    wait_for("it is refused", || {
+        let output = Command::new(command[0])
+            .args(&command[1..])
+            .args(["--for", "1ms"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        let refused = told.contains("16 connections are open");
+        assert!(!refused || output.status.code() == Some(1), "{told}");
+        refused
+    });
+    drop(all);
 }
 
 #[test]
@@ -188,6 +259,7 @@ fn what_can_t_be_asked_or_read_is_refused_with_a_reason() {
             &["--connections", "0"],
             "1 to 256 connections can be traced",
         ),
+        (&["--port", "0"], "0 is not in 1..=65535"),
         (
             &["--events", "70000"],
             "1 to 65536 events of a connection can wait",

@@ -188,6 +188,16 @@ impl Program {
     /// Runs it over a packet that has been `wire_len` bytes long, of which there may be fewer. Gives how many bytes are wanted of
     /// it, 0 for none.
     pub fn run(&self, packet: &[u8], wire_len: u32) -> u32 {
+        self.execute(packet, wire_len).unwrap_or(0)
+    }
+
+    /// Runs it over the beginning of a packet that has been `wire_len` bytes long; `None` where it asks for what comes after that.
+    pub fn run_on_head(&self, head: &[u8], wire_len: u32) -> Option<u32> {
+        self.execute(head, wire_len).ok()
+    }
+
+    #[inline]
+    fn execute(&self, packet: &[u8], wire_len: u32) -> Result<u32, Outside> {
         let (mut a, mut x) = (0_u32, 0_u32);
         let mut memory = [0_u32; WORDS as usize];
         let mut next = 0_usize;
@@ -198,15 +208,9 @@ impl Program {
                 Operand::X => x,
             };
             match *op {
-                Op::Load(width, at) => match load(packet, width, at.into()) {
-                    Some(value) => a = value,
-                    None => return 0,
-                },
+                Op::Load(width, at) => a = load(packet, width, at.into())?,
                 Op::LoadIndexed(width, at) => {
-                    match load(packet, width, u64::from(x) + u64::from(at)) {
-                        Some(value) => a = value,
-                        None => return 0,
-                    }
+                    a = load(packet, width, u64::from(x) + u64::from(at))?;
                 }
                 Op::LoadLength => a = wire_len,
                 Op::LoadNumber(k) => a = k,
@@ -214,10 +218,7 @@ impl Program {
                 Op::LoadXLength => x = wire_len,
                 Op::LoadXNumber(k) => x = k,
                 Op::LoadXMemory(word) => x = memory.get(usize::from(word)).copied().unwrap_or(0),
-                Op::LoadXHeader(at) => match load(packet, Width::Byte, at.into()) {
-                    Some(value) => x = (value & 0xf) << 2,
-                    None => return 0,
-                },
+                Op::LoadXHeader(at) => x = (load(packet, Width::Byte, at.into())? & 0xf) << 2,
                 Op::Store(word) => {
                     if let Some(place) = memory.get_mut(usize::from(word)) {
                         *place = a;
@@ -230,7 +231,7 @@ impl Program {
                 }
                 Op::Arithmetic(arithmetic, by) => match calculate(arithmetic, a, operand(by)) {
                     Some(value) => a = value,
-                    None => return 0,
+                    None => return Ok(0),
                 },
                 Op::Negate => a = a.wrapping_neg(),
                 Op::Jump(to) => next = to.into(),
@@ -246,11 +247,11 @@ impl Program {
                 }
                 Op::ToX => x = a,
                 Op::ToA => a = x,
-                Op::Return(value) => return value,
-                Op::ReturnA => return a,
+                Op::Return(value) => return Ok(value),
+                Op::ReturnA => return Ok(a),
             }
         }
-        0
+        Ok(0)
     }
 
     /// Whether it wants a packet that is all there.
@@ -259,15 +260,21 @@ impl Program {
     }
 }
 
-/// In network order; `None` outside of the packet.
+/// A load from where the packet is not.
+struct Outside;
+
+/// In network order.
 #[inline]
-fn load(packet: &[u8], width: Width, at: u64) -> Option<u32> {
-    let rest = packet.get(usize::try_from(at).ok()?..)?;
-    Some(match width {
-        Width::Word => u32::from_be_bytes(*rest.first_chunk()?),
-        Width::Half => u16::from_be_bytes(*rest.first_chunk()?).into(),
-        Width::Byte => (*rest.first()?).into(),
-    })
+fn load(packet: &[u8], width: Width, at: u64) -> Result<u32, Outside> {
+    let load = || {
+        let rest = packet.get(usize::try_from(at).ok()?..)?;
+        Some(match width {
+            Width::Word => u32::from_be_bytes(*rest.first_chunk()?),
+            Width::Half => u16::from_be_bytes(*rest.first_chunk()?).into(),
+            Width::Byte => (*rest.first()?).into(),
+        })
+    };
+    load().ok_or(Outside)
 }
 
 /// `None` for a division by zero. Shifting by more than a word has bits leaves nothing.

@@ -273,36 +273,58 @@ impl<'a> Block<'a> {
         }
     }
 
+    fn word(&self, at: usize) -> Option<u32> {
+        let word = self.bytes.get(at..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*word))
+    }
+
+    /// Options of eight bytes, which begin here: code, and value in the section's order.
+    fn numbers(&self, mut at: usize) -> impl Iterator<Item = (u32, u64)> + use<'a> {
+        let block = *self;
+        core::iter::from_fn(move || {
+            loop {
+                let head = block.word(at)?;
+                let (code, len) = (head & 0xffff, head >> 16);
+                if code == 0 {
+                    return None;
+                }
+                let value = (block.word(at + 4), block.word(at + 8));
+                at += 4 + (len as usize).next_multiple_of(4);
+                if let (8, (Some(low), Some(high))) = (len, value) {
+                    return Some((code, u64::from(high) << 32 | u64::from(low)));
+                }
+            }
+        })
+    }
+
+    /// How many frames before a packet block's were lost; `None` for other blocks.
+    pub fn lost_before(&self) -> Option<u64> {
+        if self.kind != kind::PACKET {
+            return None;
+        }
+        let captured = self.word(20)? as usize;
+        let options = captured.checked_next_multiple_of(4)?.checked_add(28)?;
+        let lost = self.numbers(options).find(|(code, _)| *code == 4);
+        Some(lost.map_or(0, |(_, lost)| lost))
+    }
+
     /// The number of the interface that a statistics block is of, and what it tells.
     pub fn as_statistics(&self) -> Option<(u32, Statistics)> {
         if self.kind != kind::STATISTICS {
             return None;
         }
-        let word = |at: usize| {
-            let word = self.bytes.get(at..)?.first_chunk()?;
-            Some(u32::from_le_bytes(*word))
-        };
         let mut told = Statistics::default();
-        let mut at = 20;
-        while let Some(head) = word(at) {
-            let (code, len) = (head & 0xffff, head >> 16);
-            if code == 0 {
-                break;
+        for (code, count) in self.numbers(20) {
+            match code {
+                2 => told.started = count.rotate_left(32),
+                3 => told.ended = count.rotate_left(32),
+                4 => told.received = count,
+                5 => told.lost = count,
+                6 => told.accepted = count,
+                8 => told.delivered = count,
+                _ => {}
             }
-            if let (8, Some(low), Some(high)) = (len, word(at + 4), word(at + 8)) {
-                let count = u64::from(high) << 32 | u64::from(low);
-                match code {
-                    2 => told.started = count.rotate_left(32),
-                    3 => told.ended = count.rotate_left(32),
-                    4 => told.received = count,
-                    5 => told.lost = count,
-                    6 => told.accepted = count,
-                    8 => told.delivered = count,
-                    _ => {}
-                }
-            }
-            at += 4 + (len as usize).next_multiple_of(4);
         }
-        Some((word(8)?, told))
+        Some((self.word(8)?, told))
     }
 }

@@ -88,7 +88,7 @@ pub use tcp::time_wait::TimeWaitId;
 pub use tcp::trace::{
     CloseReason, DropReason, MAX_TRACE_EVENTS, MAX_TRACES, QlogConnection, ReceivedSegment,
     SackBlocks, SentSegment, TraceBudget, TraceData, TraceEnd, TraceEvent, TraceFilter, TraceId,
-    TraceMetrics, TraceStart, TraceTimer, TraceWatchId, qlog_header,
+    TraceMetrics, TraceStart, TraceTimer, TraceWatchId, TracesPresent, qlog_header,
 };
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};

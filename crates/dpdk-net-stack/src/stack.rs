@@ -220,6 +220,7 @@ impl Stack {
     }
 
     /// What has been counted.
+    #[inline]
     pub fn stats(&self) -> Stats {
         Stats {
             frames: self.frames.snapshot(),

@@ -464,7 +464,9 @@ fn a_trace_ends_where_its_connection_leaves_and_another_begins_where_it_is_waite
     let watch = service.workers[1]
         .tcp_trace_new(TraceFilter::any(), budget.clone(), 100)
         .unwrap();
-    let old = service.workers[0].tcp_trace_present(&TraceFilter::any(), &budget, 100)[0];
+    let (any, looks) = (TraceFilter::any(), 100);
+    let present = service.workers[0].tcp_trace_present(&any, &budget, 100, None, looks);
+    let old = present.begun[0];
     let ends = service.workers[0].tcp_trace_ends(old).unwrap();
     let parcel = export(&mut service, 0, id);
     let id = import(&mut service, 1, parcel);
@@ -485,7 +487,10 @@ fn a_trace_ends_where_its_connection_leaves_and_another_begins_where_it_is_waite
     assert!(service.workers[1].tcp_trace_take(new, &mut events));
     assert!(matches!(events[0].data, TraceData::Started(_)));
     assert_eq!(budget.left(), 0);
-    service.workers[1].tcp_trace_stop(new);
+    assert!(service.workers[1].tcp_trace_take(new, &mut events) && events.is_empty());
+    let rest = service.workers[1].tcp_trace_stop(new);
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert_eq!(rest[0].data, TraceData::Ended(TraceEnd::Stopped));
     assert!(
         service.workers[1].tcp_trace(id, 100).is_ok(),
         "there is none any more"
@@ -500,9 +505,9 @@ fn a_worker_has_so_many_orders_for_traces_and_no_more() {
     let order = |stack: &mut Stack| stack.tcp_trace_new(TraceFilter::any(), TraceBudget::new(1), 1);
     let orders: Vec<_> = (0..16).map(|_| order(stack).unwrap()).collect();
     assert_eq!(order(stack), Err(Error::NoBufferSpace));
-    orders
-        .into_iter()
-        .for_each(|it| stack.tcp_trace_watch_stop(it));
+    for it in orders {
+        assert!(stack.tcp_trace_watch_stop(it).is_empty());
+    }
     assert!(order(stack).is_ok());
     assert!(stack.tcp_trace(id, 1).is_ok());
     assert_eq!(stack.tcp_trace(id, 1), Err(Error::AddrInUse));

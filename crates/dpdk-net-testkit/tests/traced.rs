@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dpdk_net_packet::{IpPacket, ethernet, tcp::Segment};
 use dpdk_net_stack::{
-    CloseReason, Stack, TcpInfo, TraceBudget, TraceData, TraceEnd, TraceEvent, TraceFilter,
-    TraceId, TraceMetrics, TraceTimer,
+    CloseReason, Stack, TcpInfo, TcpState, TraceBudget, TraceData, TraceEnd, TraceEvent,
+    TraceFilter, TraceId, TraceMetrics, TraceTimer,
 };
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::apps::{Bulk, Pattern};
@@ -253,6 +253,120 @@ fn it_begins_with_the_connection_and_ends_with_it() {
     }
     let is_syn = |data: &TraceData| matches!(data, TraceData::Sent(segment) if segment.flags == 2);
     assert_eq!(count(&traced.client, is_syn), 1);
+}
+
+#[test]
+fn a_connection_that_the_peer_opens_is_traced_from_its_syn_on() {
+    let traced = transfer(wire(), 1, BYTES, ALL);
+    let syn_of = |events: &[TraceEvent]| {
+        let syns = events.iter().filter_map(|event| match &event.data {
+            TraceData::Sent(segment) if segment.flags & 2 != 0 => Some((event.at, segment.clone())),
+            _ => None,
+        });
+        let [syn] = &syns.collect::<Vec<_>>()[..] else {
+            panic!("one SYN");
+        };
+        syn.clone()
+    };
+    let (left, syn) = syn_of(&traced.client);
+    let (answered, answer) = syn_of(&traced.server);
+    let [started, came, sent, completed, ..] = &traced.server[..] else {
+        panic!("{:?}", traced.server);
+    };
+    let TraceData::Started(started) = &started.data else {
+        panic!("{started:?}");
+    };
+    assert_eq!(started.state, TcpState::SynReceived);
+    assert_eq!((started.iss, started.irs), (answer.seq, syn.seq));
+    let TraceData::Received(segment) = &came.data else {
+        panic!("{came:?}");
+    };
+    assert_eq!(
+        (segment.seq, segment.flags, segment.window),
+        (syn.seq, syn.flags, syn.window)
+    );
+    assert_eq!(sent.data, TraceData::Sent(answer.clone()));
+    assert_eq!(
+        (answer.flags, answer.ack, answer.again),
+        (0x12, syn.seq.wrapping_add(1), false)
+    );
+    // The wire has a delay of 5 ms, and more for the frame itself.
+    let way = Duration::from_millis(5);
+    assert_eq!(came.at, answered);
+    assert!(answered >= left + way && completed.at >= answered + 2 * way);
+    let TraceData::Received(segment) = &completed.data else {
+        panic!("{completed:?}");
+    };
+    assert_eq!(segment.ack, answer.seq.wrapping_add(1));
+    let established = |data: &TraceData| *data == TraceData::State(TcpState::Established);
+    assert_eq!(count(&traced.server, established), 1);
+}
+
+#[test]
+fn syns_that_are_sent_again_are_marked_so() {
+    let (mut syns, mut answers) = (0, 0);
+    for seed in 1..=40 {
+        let traced = transfer(wire().with_loss(0.15), seed, 1_000, ALL);
+        let marks = |events: &[TraceEvent]| -> Vec<bool> {
+            let sent = events.iter().filter_map(|event| match &event.data {
+                TraceData::Sent(segment) if segment.flags & 2 != 0 => Some(segment.again),
+                _ => None,
+            });
+            sent.collect()
+        };
+        let (client, server) = (marks(&traced.client), marks(&traced.server));
+        assert!(!client[0] && client[1..].iter().all(|again| *again));
+        syns += client.len() - 1;
+        // The last of them, which the peer has answered.
+        assert_eq!(server.len(), 1, "seed {seed}");
+        answers += usize::from(server[0]);
+    }
+    assert!(syns > 0 && answers > 0, "{syns} and {answers} were lost");
+}
+
+#[test]
+fn connections_that_there_are_are_looked_at_a_page_at_a_time() {
+    const CONNECTIONS: usize = 7;
+    let mut net = Pair::new(
+        1,
+        StackHost::new(1, 1),
+        StackHost::new(2, 2),
+        wire(),
+        wire(),
+    );
+    let (from, into) = (net.client, net.server);
+    for number in 0..CONNECTIONS as u16 {
+        let (to, pattern) = (Family::V4.socket(2, PORT + number), Pattern::new(1));
+        net.spawn(into, Bulk::listen(to).receiving(pattern, 1 << 40));
+        net.spawn(from, Bulk::connect(to).sending(pattern, 1 << 40));
+    }
+    net.drive_for(Duration::from_millis(100)).unwrap();
+    let stack = stack(&mut net, from);
+    let there = stack.tcp_connections_by_id().len();
+    assert_eq!(there, CONNECTIONS);
+    let any = TraceFilter::any();
+    for looks in [1, 3, CONNECTIONS, CONNECTIONS + 1] {
+        let budget = TraceBudget::new(CONNECTIONS - 1);
+        let (mut begun, mut last, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = stack.tcp_trace_present(&any, &budget, 10, last, looks);
+            assert!(page.begun.len() <= looks);
+            begun.extend(page.begun);
+            pages += 1;
+            last = page.next;
+            if last.is_none() {
+                break;
+            }
+        }
+        // No further than there may be traces.
+        assert_eq!((begun.len(), budget.left()), (CONNECTIONS - 1, 0));
+        assert!(pages <= CONNECTIONS.div_ceil(looks) + 1, "{looks}: {pages}");
+        for trace in begun {
+            let left = stack.tcp_trace_stop(trace);
+            let last = left.last().map(|event| event.data.clone());
+            assert_eq!(last, Some(TraceData::Ended(TraceEnd::Stopped)));
+        }
+    }
 }
 
 #[test]

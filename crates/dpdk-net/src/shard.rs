@@ -36,6 +36,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
+use dpdk_net_rte::tsc::TscClock;
 use dpdk_net_stack::{self as stack, Event, Instant, ListenerId, Readiness, Stack, TcpId, UdpId};
 use parking_lot::RwLock;
 use slotmap::{Key, SecondaryMap};
@@ -57,6 +58,8 @@ pub(crate) struct Shard {
     state: TurnLock<State>,
     mailbox: Mailbox,
     thread: WorkerThread,
+    /// What the times of the state are told by.
+    clock: TscClock,
     /// Of the runtime that it was given, once for all queues of a worker: the first one's.
     runtime: OnceLock<RuntimeMetrics>,
     #[cfg(feature = "resolver")]
@@ -98,10 +101,12 @@ impl std::fmt::Debug for Shard {
 impl Shard {
     pub(crate) fn new(
         stack: Stack,
+        clock: TscClock,
         now: Instant,
         #[cfg(feature = "resolver")] dns: crate::resolver::Dns,
     ) -> Arc<Self> {
         Arc::new(Self {
+            clock,
             runtime: OnceLock::new(),
             mailbox: Mailbox::new(),
             #[cfg(feature = "resolver")]
@@ -128,6 +133,11 @@ impl Shard {
     /// The thread that it was made on, which is its worker's.
     pub(crate) fn thread(&self) -> WorkerThread {
         self.thread
+    }
+
+    /// The worker's clock, by which its stack's times are: each port has its own.
+    pub(crate) fn clock(&self) -> TscClock {
+        self.clock
     }
 
     /// How names are resolved here. Not behind the lock.

@@ -112,6 +112,7 @@ impl Reactor {
             hand_over: config.peer.map(|peer| Box::new(HandOver::new(peer))),
             shard: Shard::new(
                 stack,
+                clock,
                 now,
                 #[cfg(feature = "resolver")]
                 config.dns,

@@ -286,3 +286,97 @@ fn a_worker_s_connections_come_as_qlog_and_stop_when_nobody_asks() {
         }
     });
 }
+
+#[test]
+fn what_was_recorded_before_a_trace_is_stopped_is_still_there() {
+    run(|net| async move {
+        let listener = TcpListener::bind(at(SERVER_V4, 80)).await.unwrap();
+        let connect = || net.client.scope(TcpStream::connect(at(SERVER_V4, 80)));
+        let (client, accepted) = tokio::join!(connect(), listener.accept());
+        let (mut client, (mut server, _)) = (client.unwrap(), accepted.unwrap());
+        let mut tracer = net.client.trace(&TraceOptions::default()).unwrap();
+        client.write_all(&[1; 10_000]).await.unwrap();
+        server.read_exact(&mut [0; 10_000]).await.unwrap();
+        // Nobody has asked for this one yet.
+        let (other, _accepted) = tokio::join!(connect(), listener.accept());
+        let other = other.unwrap();
+        tracer.stop();
+        client.write_all(&[1; 1_000]).await.unwrap();
+        server.read_exact(&mut [0; 1_000]).await.unwrap();
+        assert_eq!(tracer.connections(), 2);
+        let events = to_the_end(tracer).await;
+        assert_eq!(sent_bytes(&events), 10_000);
+        for number in 0..2 {
+            let mine = events.iter().filter(|(it, _)| *it == number);
+            let mine: Vec<_> = mine.map(|(_, data)| data).collect();
+            assert!(matches!(mine[0], TraceData::Started(_)), "{mine:?}");
+            let end = TraceData::Ended(TraceEnd::Stopped);
+            assert_eq!(
+                mine.iter().position(|data| **data == end),
+                Some(mine.len() - 1)
+            );
+        }
+        // They may be traced anew.
+        assert!(client.trace().is_ok() && other.trace().is_ok());
+    });
+}
+
+#[test]
+fn all_workers_of_a_trace_tell_the_time_by_one_clock() {
+    let eal = eal("0");
+    let rings = dpdk_net::rte::ring::joined_ports(&eal, ["server", "client"], 1, 1024).unwrap();
+    let ids = rings.ids();
+    let (_server_port, server) = side(&eal, ids[0], stack(1));
+    let (_client_port, client) = side(&eal, ids[1], stack(2));
+    let worker = dpdk_net::Worker::new(server).unwrap();
+    // The clocks of workers of different ports begin with them.
+    std::thread::sleep(Duration::from_millis(100));
+    let client = dpdk_net::Reactor::new(client).unwrap();
+    let handles = [worker.handle().clone(), client.handle()];
+    let reactor = worker.spawn_local(client);
+    worker.block_on(async {
+        let mut tracer = ConnectionTracer::of_handles(&handles, &TraceOptions::default()).unwrap();
+        let mut text = tracer.qlog_header();
+        let listener = TcpListener::bind(at(SERVER_V4, 80)).await.unwrap();
+        let connect = handles[1].scope(TcpStream::connect(at(SERVER_V4, 80)));
+        let (client, accepted) = tokio::join!(connect, listener.accept());
+        let (mut client, (mut server, _)) = (client.unwrap(), accepted.unwrap());
+        for _ in 0..10 {
+            client.write_all(b"there").await.unwrap();
+            server.read_exact(&mut [0; 5]).await.unwrap();
+            server.write_all(b"back").await.unwrap();
+            client.read_exact(&mut [0; 4]).await.unwrap();
+        }
+        tracer.stop();
+        while tracer.take_qlog(&mut text) {}
+        // Segments by what they are, with the time at which they left and that at which they came.
+        let mut times: std::collections::BTreeMap<String, [Vec<f64>; 2]> = Default::default();
+        for line in text.lines().skip(1) {
+            let record: serde_json::Value =
+                serde_json::from_str(line.trim_start_matches('\u{1e}')).unwrap();
+            let which = match record["name"].as_str().unwrap() {
+                "tcp:segment_sent" => 0,
+                "tcp:segment_received" => 1,
+                _ => continue,
+            };
+            let data = &record["data"];
+            let key = format!(
+                "{} {} {} {}",
+                data["seq"], data["length"], data["ack"], data["flags"]
+            );
+            times.entry(key).or_default()[which].push(record["time"].as_f64().unwrap());
+        }
+        let mut pairs = 0;
+        for (segment, [left, came]) in times {
+            // What was under way at the end has not come.
+            for (left, came) in left.iter().zip(&came) {
+                // Each clock is read to the nanosecond.
+                let way = came - left;
+                assert!((-1e-5..50.0).contains(&way), "{segment}: {way} ms");
+                pairs += 1;
+            }
+        }
+        assert!(pairs >= 20, "{pairs}");
+    });
+    reactor.abort();
+}

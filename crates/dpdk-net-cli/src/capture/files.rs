@@ -2,8 +2,8 @@
 //!
 //! Names and limits are tcpdump's. Each file is whole: it begins with what describes the capture and its interfaces.
 
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::format::{Item, StrftimeItems};
@@ -11,7 +11,7 @@ use chrono::{DateTime, Local};
 use dpdk_net::packet::pcapng::{Block, kind};
 
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::whole::Whole;
 
 /// When the next file begins, and how files are called.
 #[derive(Clone, Debug, Default)]
@@ -65,11 +65,27 @@ impl Naming {
     }
 }
 
+/// Bytes that are written at once, about.
+const WRITE: usize = 64 * 1024;
+
 /// The file that is written.
 struct Open {
-    out: BufWriter<Box<dyn Write>>,
-    written: u64,
+    out: Whole,
+    /// Blocks that are to be written.
+    blocks: Vec<u8>,
     since: Instant,
+}
+
+impl Open {
+    fn len(&self) -> u64 {
+        self.out.len() + self.blocks.len() as u64
+    }
+
+    fn flush(&mut self) -> Result {
+        let written = self.out.write(&self.blocks);
+        self.blocks.clear();
+        written.map_err(|error| Failure::new(format!("cannot write the capture: {error}"), ""))
+    }
 }
 
 /// What blocks are written to.
@@ -126,15 +142,17 @@ impl Files {
     /// Has what was written be in the file.
     pub(super) fn flush(&mut self) -> Result {
         match &mut self.open {
-            Some(open) => open.out.flush().map_err(cannot_write),
+            Some(open) => open.flush(),
             None => Ok(()),
         }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result {
         if let Some(open) = &mut self.open {
-            open.out.write_all(bytes).map_err(cannot_write)?;
-            open.written += bytes.len() as u64;
+            open.blocks.extend(bytes);
+            if open.blocks.len() >= WRITE {
+                open.flush()?;
+            }
         }
         Ok(())
     }
@@ -156,7 +174,7 @@ impl Files {
             }
             self.flush()?;
             (self.open, self.number) = (None, 0);
-        } else if size.is_some_and(|size| open.written > size) {
+        } else if size.is_some_and(|size| open.len() > size) {
             self.flush()?;
             self.open = None;
             self.number = match count {
@@ -168,19 +186,16 @@ impl Files {
     }
 
     fn begin(&mut self) -> Result {
-        let out: Box<dyn Write> = match &self.naming {
-            None => Box::new(io::stdout()),
-            Some(naming) => {
-                let path = naming.name(Local::now(), self.number);
-                let file = output::private_file(&path).map_err(|error| {
-                    Failure::new(format!("cannot write {}: {error}", path.display()), "")
-                })?;
-                Box::new(file)
-            }
+        let path = match &self.naming {
+            None => PathBuf::from("-"),
+            Some(naming) => naming.name(Local::now(), self.number),
+        };
+        let cannot = |path: &Path, error: io::Error| {
+            Failure::new(format!("cannot write {}: {error}", path.display()), "")
         };
         self.open = Some(Open {
-            out: BufWriter::new(out),
-            written: 0,
+            out: Whole::create(&path).map_err(|error| cannot(&path, error))?,
+            blocks: Vec::new(),
             since: Instant::now(),
         });
         let head = std::mem::take(&mut self.head);
@@ -188,10 +203,6 @@ impl Files {
         self.head = head;
         Ok(())
     }
-}
-
-fn cannot_write(error: io::Error) -> Failure {
-    Failure::new(format!("cannot write the capture: {error}"), "")
 }
 
 #[cfg(test)]
@@ -327,8 +338,8 @@ mod tests {
     #[test]
     fn by_time_alone_the_capture_ends_after_so_many_files() {
         let directory = tempfile::tempdir().unwrap();
-        let name = directory.path().join("%s");
-        // Each frame is too late for the file before it.
+        // A name of its own for each; each frame is too late for the file before it.
+        let name = directory.path().join("%s-%f");
         let rotation = Rotation {
             period: Some(Duration::ZERO),
             count: Some(3),
@@ -336,10 +347,22 @@ mod tests {
         };
         let mut files = Files::new(name.to_str().unwrap(), rotation).unwrap();
         assert!(!write(&mut files, &blocks(5), |_| ()));
-        assert_eq!(files.slices, 3);
         let written = std::fs::read_dir(directory.path()).unwrap();
-        let frames = written.map(|file| kinds(&std::fs::read(file.unwrap().path()).unwrap()));
-        assert!(frames.flatten().any(|kind| kind == "1"));
+        let mut written: Vec<_> = written.map(|file| file.unwrap().path()).collect();
+        written.sort();
+        let kinds: Vec<_> = written
+            .iter()
+            .map(|file| kinds(&std::fs::read(file).unwrap()))
+            .collect();
+        let head = ["section", "interface"];
+        assert_eq!(
+            kinds,
+            [
+                head.to_vec(),
+                [&head[..], &["0"]].concat(),
+                [&head[..], &["1"]].concat()
+            ]
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::files::{Files, Rotation};
-use self::stream::Outcome;
+use self::stream::{Outcome, Untold};
 use crate::failure::{Failure, Result};
 use crate::running::Which;
 
@@ -29,6 +29,8 @@ Examples:
       The first 96 bytes of each frame, in ten files of 100 MB, the oldest overwritten.
   dpdk-net capture -w 'web-%H%M.pcapng' -G 600 --queue 0
       Frames of queue 0, a file for every ten minutes.
+
+Ctrl-C ends a capture, a second one at once: the file is whole, and what was captured and lost is told.
 
 Exit code: 0 when all went well, 1 where the service or a file refused, 2 for a mistake on the command line.";
 
@@ -139,18 +141,23 @@ pub(crate) fn run(args: &CaptureArgs) -> Result {
         question["filter"] = text.into();
     }
     let client = args.which.connect()?;
-    let Outcome { captured, lost } = stream::capture(client, &question, files)?;
-    match lost {
-        Some(lost) => eprintln!("{captured} packets captured, {lost} lost"),
-        None => {
-            eprintln!("{captured} packets captured");
-            return Err(Failure::new(
-                "the service ended while it was captured, and did not tell how many were lost",
-                "what has been written is whole",
-            ));
+    let Outcome {
+        captured,
+        lost,
+        untold,
+    } = stream::capture(client, &question, files)?;
+    let Some(untold) = untold else {
+        eprintln!("{captured} packets captured, {lost} lost");
+        return Ok(());
+    };
+    eprintln!("{captured} packets captured, at least {lost} lost");
+    let what = match untold {
+        Untold::Cut => "it was ended before the service had sent what it still held",
+        Untold::Gone => {
+            "the service ended while it was captured, and did not tell how many were lost"
         }
-    }
-    Ok(())
+    };
+    Err(Failure::new(what, "what has been written is whole"))
 }
 
 fn check(args: &CaptureArgs) -> Result<Files> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::args::DemoArgs;
 use super::device::Device;
@@ -12,16 +13,18 @@ use super::namespace::Place;
 const READY: &str = "Ready. Ctrl-C ends it and leaves nothing behind.";
 
 /// Prints it. That nobody reads it is no reason to stop serving.
-pub(super) fn print(args: &DemoArgs, place: Place, cpu: u16) {
+pub(super) fn print(args: &DemoArgs, place: Place, cpu: u16, socket: Option<&Path>) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text(args, place, cpu).as_bytes());
+    let _ = stdout.write_all(text(args, place, cpu, socket).as_bytes());
     let _ = stdout.flush();
 }
 
-fn text(args: &DemoArgs, place: Place, cpu: u16) -> String {
+fn text(args: &DemoArgs, place: Place, cpu: u16, socket: Option<&Path>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_text(&mut text, args, place, cpu);
+    let _ = write_control(&mut text, socket);
+    let _ = writeln!(text, "\n{READY}");
     text
 }
 
@@ -100,7 +103,26 @@ fn write_text(text: &mut String, args: &DemoArgs, place: Place, cpu: u16) -> std
             "A shell in there: {prefix}$SHELL. Run as root, the demo is in the open, for browsers too."
         )?;
     }
-    writeln!(text, "\n{READY}")
+    Ok(())
+}
+
+/// What can be asked of the demo, from where it was started.
+fn write_control(text: &mut String, socket: Option<&Path>) -> std::fmt::Result {
+    let Some(socket) = socket else {
+        return writeln!(
+            text,
+            "\nThere is no control socket: no directory for it can be written"
+        );
+    };
+    // In quotes where a shell would take it apart.
+    let path = socket.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+@%".contains(c);
+    let quote = if path.chars().all(plain) { "" } else { "'" };
+    writeln!(text, "\nThe control socket, for its owner alone: {path}")?;
+    writeln!(
+        text,
+        "  dpdk-net top --socket {quote}{path}{quote}    (or ss, stats, capture, trace)"
+    )
 }
 
 fn base(addr: IpAddr, port: u16) -> String {
@@ -137,7 +159,8 @@ mod tests {
 
     #[test]
     fn in_the_open_the_commands_stand_alone() {
-        let text = text(&demo(&[]), Place::Here, 1);
+        let socket = Path::new("/run/dpdk-net/demo.sock");
+        let text = text(&demo(&[]), Place::Here, 1, Some(socket));
         assert!(
             text.contains("\n  http://198.18.0.2/\n  http://[fd00:198:18::2]/\n"),
             "{text}"
@@ -145,12 +168,21 @@ mod tests {
         assert!(text.contains("\n  curl http://198.18.0.2/\n"), "{text}");
         assert!(text.contains("\n  ping -c 3 fd00:198:18::2\n"), "{text}");
         assert!(!text.contains("nsenter"), "{text}");
+        assert!(
+            text.contains("\n  dpdk-net top --socket /run/dpdk-net/demo.sock "),
+            "{text}"
+        );
         assert!(text.ends_with(&format!("\n{READY}\n")), "{text}");
     }
 
     #[test]
     fn in_a_namespace_every_command_enters_it() {
-        let text = text(&demo(&["--http-port", "8080"]), Place::Namespace, 1);
+        let socket = Some(Path::new("/tmp/a b/demo.sock"));
+        let text = text(&demo(&["--http-port", "8080"]), Place::Namespace, 1, socket);
+        assert!(
+            text.contains("\n  dpdk-net top --socket '/tmp/a b/demo.sock' "),
+            "{text}"
+        );
         let command = format!(
             "\n  nsenter --target {} --user --net --preserve-credentials curl http://198.18.0.2:8080/\n",
             std::process::id()
@@ -166,6 +198,6 @@ mod tests {
 
     #[test]
     fn without_the_small_services_they_are_not_offered() {
-        assert!(!text(&demo(&["--no-small-services"]), Place::Here, 0).contains("chargen"));
+        assert!(!text(&demo(&["--no-small-services"]), Place::Here, 0, None).contains("chargen"));
     }
 }

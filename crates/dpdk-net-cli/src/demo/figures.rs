@@ -25,14 +25,6 @@ impl Serialize for Counters {
     }
 }
 
-/// The counters called by these names, which are fields of `$of`.
-macro_rules! counters {
-    ($of:expr; $($name:ident),* $(,)?) => {{
-        let of = $of;
-        Counters(vec![$((stringify!($name), of.$name)),*])
-    }};
-}
-
 /// The stack's counters, by what they count.
 #[derive(Clone, Debug, Default, Serialize)]
 struct StackFigures {
@@ -50,18 +42,11 @@ impl StackFigures {
         Self {
             frames: Counters(stats.frames.iter().collect()),
             tcp: Counters(stats.tcp.iter().collect()),
-            udp: counters!(&stats.udp; delivered, no_socket, queue_full, sent, send_blocked, errors_delivered,
-                errors_unmatched),
-            icmp: counters!(&stats.icmp; echo_requests, echo_replies_sent, echo_ignored, echo_limited,
-                errors_received, errors_unusable, errors_sent, errors_suppressed, errors_limited, send_failed,
-                ignored),
-            neighbors: counters!(&stats.neighbors; resolved, unreachable, evicted, packets_queued,
-                packets_unreachable, packets_overflowed, packets_no_room, requests_sent, replies_sent,
-                address_conflicts, arp_invalid, ndp_invalid, ndp_malformed, router_messages_ignored,
-                igmp_invalid),
-            link: counters!(&stats.link; no_route, queue_full, fragmented, fragments_sent, too_big, looped),
-            reassembly: counters!(&stats.reassembly; fragments, reassembled, timed_out, overlapping,
-                inconsistent, too_long, too_many_fragments, ecn_mixed, evicted, duplicates, too_late),
+            udp: Counters(stats.udp.iter().collect()),
+            icmp: Counters(stats.icmp.iter().collect()),
+            neighbors: Counters(stats.neighbors.iter().collect()),
+            link: Counters(stats.link.iter().collect()),
+            reassembly: Counters(stats.reassembly.iter().collect()),
         }
     }
 }
@@ -109,11 +94,18 @@ impl Figures {
             port_name: port_name.to_owned(),
             addresses: addresses.to_vec(),
             stack: StackFigures::new(&snapshot.stack),
-            worker: counters!(&snapshot.worker; turns, busy_turns, rx_frames, tx_frames, tx_ring_full, no_mbufs,
-                rx_not_contiguous, tx_oversize, timer_runs, wakes),
+            worker: Counters(snapshot.worker.iter().collect()),
             port: snapshot.port.as_ref().map(|port| {
-                counters!(port; rx_packets, tx_packets, rx_bytes, tx_bytes, rx_missed, rx_errors, tx_errors,
-                    rx_no_mbuf)
+                Counters(vec![
+                    ("rx_packets", port.rx_packets),
+                    ("tx_packets", port.tx_packets),
+                    ("rx_bytes", port.rx_bytes),
+                    ("tx_bytes", port.tx_bytes),
+                    ("rx_missed", port.rx_missed),
+                    ("rx_errors", port.rx_errors),
+                    ("tx_errors", port.tx_errors),
+                    ("rx_no_mbuf", port.rx_no_mbuf),
+                ])
             }),
             connections: Connections {
                 total: snapshot.connections.len(),

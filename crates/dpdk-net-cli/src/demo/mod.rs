@@ -7,6 +7,7 @@
 mod args;
 mod banner;
 mod cidr;
+mod control;
 mod device;
 mod figures;
 mod kernel;
@@ -18,6 +19,7 @@ mod site;
 use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
@@ -27,6 +29,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use tokio::sync::watch;
 
 pub(crate) use self::args::DemoArgs;
+use self::control::ControlPlace;
 use self::device::Device;
 use self::figures::Figures;
 use self::kernel::{Aside, VethPair};
@@ -67,6 +70,11 @@ fn serve(args: &DemoArgs, place: Place, cpu: u16, aside: Aside) -> Result {
     for gateway in &args.gateways {
         app = app.gateway(*gateway);
     }
+    let control = ControlPlace::find(&args.file_prefix);
+    let socket = control.as_ref().map(|place| place.path().to_owned());
+    if let Some(socket) = &socket {
+        app = app.control_socket(socket);
+    }
     if let Some(mtu) = args.mtu {
         app = app.mtu(mtu);
     }
@@ -74,7 +82,7 @@ fn serve(args: &DemoArgs, place: Place, cpu: u16, aside: Aside) -> Result {
         app = app.idle(IdlePolicy::Yield { after: YIELD_AFTER });
     }
     let program = args.clone();
-    match app.run(move |context| serve_on(context, program, place, cpu, aside)) {
+    match app.run(move |context| serve_on(context, program, (place, cpu, socket), aside)) {
         Ok(ended) => ended,
         // The connections that were left after the drain timeout were reset: an end in good order.
         Err(dpdk_net::Error::Stopped { .. }) => Ok(()),
@@ -89,8 +97,7 @@ fn serve(args: &DemoArgs, place: Place, cpu: u16, aside: Aside) -> Result {
 async fn serve_on(
     context: Context,
     args: DemoArgs,
-    place: Place,
-    cpu: u16,
+    (place, cpu, socket): (Place, u16, Option<PathBuf>),
     aside: Aside,
 ) -> Result {
     if args.device.has_kernel_end() {
@@ -130,7 +137,7 @@ async fn serve_on(
         Figures::new(&source.stats(), &port, &addresses)
     }));
 
-    banner::print(&args, place, cpu);
+    banner::print(&args, place, cpu, socket.as_deref());
     let shutdown = context.shutdown();
     let graceful = async move {
         shutdown.await;

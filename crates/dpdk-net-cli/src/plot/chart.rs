@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::read::{Connection, Piece, Stream};
+use super::connection::{Connection, Piece, Stream};
 use super::svg::{Anchor, Svg};
 
 const WIDTH: f64 = 1_000.0;
@@ -27,7 +27,7 @@ text{font:11px sans-serif;fill:#333}.title{font-size:14px;font-weight:bold}.name
 .paper{fill:#fff}.panel{fill:none;stroke:#888}.grid{stroke:#e4e4e4;fill:none}\
 .recovery{fill:#ffe9c7}.loss{fill:#ffd6d6}path{fill:none;stroke-width:1}\
 .sent{stroke:#1f5fb4;stroke-width:1.5}.again{stroke:#d62728;stroke-width:2}.sacked{stroke:#9467bd}\
-.lost{stroke:#ff7f0e}.acked{stroke:#2ca02c}.window{stroke:#b8b8b8}\
+.lost{stroke:#ff7f0e}.dropped{stroke:#8c564b;stroke-width:2}.acked{stroke:#2ca02c}.window{stroke:#b8b8b8}\
 .cwnd{stroke:#1f5fb4;stroke-width:1.5}.ssthresh{stroke:#ff7f0e;stroke-dasharray:5 3}.flight{stroke:#8fa8c4}\
 .rtt{stroke:#b8b8b8;stroke-width:2.5;stroke-linecap:round}.srtt{stroke:#1f5fb4;stroke-width:1.5}\
 .timeout{stroke:#d62728;stroke-dasharray:2 3}.probe{stroke:#9467bd;stroke-dasharray:2 3}";
@@ -304,6 +304,7 @@ fn sequence(svg: &mut Svg, connection: &Connection, x: Scale, top: f64) {
         let legend = &[
             ("sent", "received"),
             ("again", "received late"),
+            ("dropped", "not taken"),
             ("sacked", "SACK"),
             ("acked", "acknowledged"),
             ("window", "our window"),
@@ -330,12 +331,16 @@ fn sequence(svg: &mut Svg, connection: &Connection, x: Scale, top: f64) {
             .map(|&(at, value)| (at, value.clamp(from, panel.y.to)))
             .collect()
     };
+    // What was not taken may be anywhere.
+    let seen = |piece: &&Piece| piece.from <= panel.y.to && piece.to >= from;
+    let dropped: Vec<Piece> = stream.dropped.iter().filter(seen).copied().collect();
     panel.steps(svg, "window", &within(&stream.window), connection.end);
     panel.steps(svg, "acked", &within(&stream.acked), connection.end);
     panel.pieces(svg, "sacked", &stream.sacked);
     panel.pieces(svg, "lost", &stream.lost);
     panel.pieces(svg, "sent", &stream.first);
     panel.pieces(svg, "again", &stream.again);
+    panel.pieces(svg, "dropped", &dropped);
 }
 
 fn windows(svg: &mut Svg, connection: &Connection, x: Scale, top: f64) {

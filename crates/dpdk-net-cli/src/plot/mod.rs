@@ -1,8 +1,9 @@
 //! `dpdk-net plot`: a traced connection as a picture.
 //!
-//! `read.rs` makes series of a qlog file, `chart.rs` panels with axes of series, `svg.rs` the text of it.
+//! `read.rs` reads a qlog file, `connection.rs` makes series of events, `chart.rs` panels with axes of series, `svg.rs` the text of it.
 
 mod chart;
+mod connection;
 mod read;
 mod svg;
 
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::read::Connection;
+use self::connection::Connection;
 use crate::failure::{Failure, Result};
 use crate::output;
 

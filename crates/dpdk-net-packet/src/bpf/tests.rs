@@ -54,6 +54,31 @@ fn loads_are_in_network_order_and_end_the_program_where_they_are_outside() {
 }
 
 #[test]
+fn a_head_is_enough_where_nothing_behind_it_is_asked_for() {
+    // Byte 2 if byte 0 is 1, else 9.
+    let program = [
+        of(0x30, 0, 0, 0),
+        of(0x15, 0, 2, 1),
+        of(0x30, 0, 0, 2),
+        of(0x16, 0, 0, 0),
+        of(0x06, 0, 0, 9),
+    ];
+    let program = Program::new(&program).unwrap();
+    assert_eq!(program.run_on_head(&[0, 5], 3), Some(9));
+    assert_eq!(program.run_on_head(&[1, 5], 3), None);
+    assert_eq!(program.run(&[1, 5], 3), 0);
+    assert_eq!(program.run_on_head(&[1, 5, 7], 3), Some(7));
+    // A division by zero ends it wherever the packet ends.
+    let divide = [
+        of(0x01, 0, 0, 0),
+        of(0x3c, 0, 0, 0),
+        of(0x30, 0, 0, 9),
+        of(0x16, 0, 0, 0),
+    ];
+    assert_eq!(Program::new(&divide).unwrap().run_on_head(&[], 3), Some(0));
+}
+
+#[test]
 fn arithmetic_wraps_and_a_division_by_zero_ends_the_program() {
     let by = |code, a, k| value(&[of(0x00, 0, 0, a), of(code, 0, 0, k)], &[]);
     let by_x = |code, a, x| {

@@ -62,6 +62,7 @@ macro_rules! figures {
         }
 
         impl $figures {
+            #[inline]
             pub(crate) fn snapshot(&self) -> $snapshot {
                 $snapshot { $($field: self.$field.$get(),)* }
             }

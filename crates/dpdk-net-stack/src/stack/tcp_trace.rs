@@ -1,5 +1,6 @@
 //! Traces of connections, and reports for a log.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -7,7 +8,9 @@ use super::Stack;
 use crate::error::Error;
 use crate::event::TcpId;
 use crate::tcp::report::Reports;
-use crate::tcp::trace::{TraceBudget, TraceEvent, TraceFilter, TraceId, TraceWatchId};
+use crate::tcp::trace::{
+    TraceBudget, TraceEvent, TraceFilter, TraceId, TraceWatchId, TracesPresent,
+};
 
 /// Traces: at most 256 at a time. A connection has one at most. What is recorded waits until
 /// [`tcp_trace_take`](Stack::tcp_trace_take), up to so many `events` (at most 65,536 of 80 bytes each); those for which there is no
@@ -21,15 +24,19 @@ impl Stack {
         self.tcp.trace(self.now, id, events)
     }
 
-    /// Begins to trace the connections that there are and that the filter takes, as far as the budget goes. Those that are traced
-    /// already are left alone. It looks at every connection.
+    /// Begins to trace connections that there are and that the filter takes, as far as the budget goes. Those that are traced
+    /// already are left alone. It looks at up to `looks` connections, those that come `after` one, or the first ones: who wants all
+    /// asks again, for those after [`next`](TracesPresent::next).
     pub fn tcp_trace_present(
         &mut self,
         filter: &TraceFilter,
         budget: &TraceBudget,
         events: usize,
-    ) -> Vec<TraceId> {
-        self.tcp.trace_present(self.now, filter, budget, events)
+        after: Option<TcpId>,
+        looks: usize,
+    ) -> TracesPresent {
+        let wanted = (filter, budget, events);
+        self.tcp.trace_present(self.now, wanted, after, looks)
     }
 
     /// Traces connections that come into being from now on, or come from other workers:
@@ -51,9 +58,9 @@ impl Stack {
         self.tcp.next_begun(watch)
     }
 
-    /// No new connections are traced any more; traces that were told of go on.
-    pub fn tcp_trace_watch_stop(&mut self, watch: TraceWatchId) {
-        self.tcp.stop_watch(self.now, watch);
+    /// No new connections are traced any more. Traces that have begun go on: those that were not told of yet are told of now.
+    pub fn tcp_trace_watch_stop(&mut self, watch: TraceWatchId) -> VecDeque<TraceId> {
+        self.tcp.stop_watch(watch)
     }
 
     /// Of which connection a trace is: the local address and port, and the peer's.
@@ -67,9 +74,10 @@ impl Stack {
         self.tcp.take_trace(trace, events)
     }
 
-    /// Ends a trace and forgets it.
-    pub fn tcp_trace_stop(&mut self, trace: TraceId) {
-        self.tcp.stop_trace(self.now, trace);
+    /// Ends a trace and forgets it. What of it had not been taken is given out, with its end, if the connection goes on:
+    /// [`TraceEnd::Stopped`](crate::TraceEnd::Stopped). It may be some MiB, to be freed where nobody waits for it.
+    pub fn tcp_trace_stop(&mut self, trace: TraceId) -> Vec<TraceEvent> {
+        self.tcp.stop_trace(self.now, trace)
     }
 
     /// Whether to keep [reports](Self::take_reports) from now on. At first none are kept.

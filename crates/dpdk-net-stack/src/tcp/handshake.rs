@@ -12,6 +12,7 @@ use super::receive::More;
 use super::segment::Control;
 use super::sockopt::TcpOptions;
 use super::table::{FlowKey, FlowRef};
+use super::trace::Handshake;
 use super::{Tcp, TcpState, TimerKey};
 use crate::event::{ListenerId, TcpId};
 use crate::link::Link;
@@ -36,7 +37,7 @@ struct Opening {
     peer: SynOptions,
     /// The window field of the SYN, or what is known instead.
     window: u16,
-    /// When the SYN-ACK was sent, if that can be told.
+    /// When the SYN-ACK was sent last, if that is known.
     answered_at: Option<Instant>,
     /// How often the SYN-ACK was sent again.
     retries: u8,
@@ -348,8 +349,7 @@ impl Tcp {
             iss: half.iss,
             peer: half.peer,
             window: half.window,
-            // An RTT measured across a repeated SYN-ACK would be ambiguous (RFC 6298 section 3).
-            answered_at: (half.retries == 0).then_some(half.answered_at),
+            answered_at: Some(half.answered_at),
             retries: half.retries,
             ecn: half.ecn,
         };
@@ -390,7 +390,13 @@ impl Tcp {
             flow.set_mss(link.path_mtu(now, &opening.key.way()));
         }
         if self.traces.is_watching() {
-            self.watch(now, id);
+            let window = options.first_window(&self.settings);
+            let handshake = opening.answered_at.map(|at| Handshake {
+                at,
+                windows: (opening.window, window),
+                again: opening.retries > 0,
+            });
+            self.watch(now, id, handshake.as_ref());
         }
         self.report_established(id, true);
         self.flow_segment(now, link, id, (ip.ecn(), segment), &mut More::new());
@@ -436,7 +442,8 @@ impl Tcp {
                 flow.rtt.after_lost_syn();
                 flow.flags.set(FlowFlags::SYN_LOST, half.retries > 1);
             }
-            if let Some(answered_at) = half.answered_at {
+            // Across a repeated SYN-ACK it would be ambiguous (RFC 6298 section 3).
+            if let Some(answered_at) = half.answered_at.filter(|_| half.retries == 0) {
                 let micros = flow.rtt.sample(now, now - answered_at, 1);
                 rtts.record(micros.into());
             }

@@ -208,7 +208,7 @@ impl Tcp {
         self.enter(&key, FlowRef::Conn(id));
         self.stats.active_opens += 1;
         if self.traces.is_watching() {
-            self.watch(now, id);
+            self.watch(now, id, None);
         }
         self.mark_dirty(id);
         Ok(id)

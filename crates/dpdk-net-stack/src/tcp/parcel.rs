@@ -232,7 +232,7 @@ impl Tcp {
         self.enter(&key, FlowRef::Conn(id));
         self.stats.imported += 1;
         if self.traces.is_watching() {
-            self.watch(now, id);
+            self.watch(now, id, None);
         }
         self.set_timer(id, Instant::MAX);
         self.mark_dirty(id);

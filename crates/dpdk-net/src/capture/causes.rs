@@ -17,6 +17,10 @@ impl Causes {
 
     /// The first counter that has grown since.
     pub(super) fn grown(&self, later: &Self) -> Option<Cause> {
+        // As a rule none has.
+        if self.0 == later.0 {
+            return None;
+        }
         let grown = self
             .0
             .iter()

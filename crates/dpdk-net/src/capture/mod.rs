@@ -46,8 +46,13 @@ pub const MOST: usize = 4;
 /// The longest frames there are, and so the largest snap length: tcpdump's `MAXIMUM_SNAPLEN`.
 pub const MAX_SNAPLEN: u32 = 262_144;
 
+const MIB: usize = 1024 * 1024;
+
 /// The smallest and the largest buffer for a queue, in bytes.
 const BUFFERS: std::ops::RangeInclusive<usize> = 64 * 1024..=256 * 1024 * 1024;
+
+/// Bytes that the buffers of all captures of a process take at a time, at most: those of 256 queues by default.
+pub const MOST_MEMORY: usize = 1024 * 1024 * 1024;
 
 /// A filter, and what it was compiled of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +93,7 @@ pub struct CaptureConfig {
     /// How many frames, and then it ends. Default: no limit.
     pub count: Option<u64>,
     /// Bytes between a queue and the writer: what comes faster than it is written for longer is lost. 64 KiB to 256 MiB, default
-    /// 4 MiB. Taken for each queue while the capture lasts.
+    /// 4 MiB. Taken for each queue while the capture lasts: [`MOST_MEMORY`] for all queues of all captures is the most.
     pub buffer: usize,
     /// How long the writer may take nothing before the capture ends with
     /// [`TimedOut`](std::io::ErrorKind::TimedOut). Default: a minute.
@@ -118,6 +123,20 @@ pub enum CaptureError {
     /// There are as many as there may be.
     #[error("there are {MOST} captures already: end one first")]
     TooMany,
+    /// Its buffers would take more memory than is left to captures.
+    #[error(
+        "the buffers of {queues} queues would take {} MiB, {} of {} MiB are left to captures: choose a smaller buffer or fewer \
+         queues, or end another capture",
+        .wanted.div_ceil(MIB), .left / MIB, MOST_MEMORY / MIB
+    )]
+    TooLarge {
+        /// Queues that would be captured.
+        queues: usize,
+        /// Bytes that it would take.
+        wanted: usize,
+        /// Bytes that there may still be.
+        left: usize,
+    },
     /// A port is named that is not there.
     #[error("there is no port {name:?}: {known}")]
     NoPort {
@@ -211,23 +230,46 @@ impl fmt::Debug for Capture {
     }
 }
 
-/// One of the [`MOST`] captures that there may be.
-struct Permit;
+/// One of the [`MOST`] captures that there may be, with the memory of its buffers.
+#[derive(Debug)]
+struct Permit {
+    memory: usize,
+}
 
 static CAPTURES: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that their buffers take.
+static MEMORY: AtomicUsize = AtomicUsize::new(0);
 
 impl Permit {
-    fn take() -> Result<Self, CaptureError> {
+    fn take(queues: usize, buffer: usize) -> Result<Self, CaptureError> {
         let more = |captures| (captures < MOST).then_some(captures + 1);
-        match CAPTURES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Self),
-            Err(_) => Err(CaptureError::TooMany),
+        if CAPTURES
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_err()
+        {
+            return Err(CaptureError::TooMany);
+        }
+        // From here on dropping it undoes what was taken.
+        let mut permit = Self { memory: 0 };
+        let wanted = queues.saturating_mul(buffer);
+        let more = |memory: usize| memory.checked_add(wanted).filter(|all| *all <= MOST_MEMORY);
+        match MEMORY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => {
+                permit.memory = wanted;
+                Ok(permit)
+            }
+            Err(taken) => Err(CaptureError::TooLarge {
+                queues,
+                wanted,
+                left: MOST_MEMORY.saturating_sub(taken),
+            }),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        MEMORY.fetch_sub(self.memory, Ordering::Relaxed);
         CAPTURES.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -267,7 +309,14 @@ impl Capture {
     /// Begins a capture of those of the queues that the configuration names.
     pub(crate) fn start(targets: Vec<Target>, config: CaptureConfig) -> Result<Self, CaptureError> {
         check(&targets, &config)?;
-        let permit = Permit::take()?;
+        let targets: Vec<_> = targets
+            .into_iter()
+            .filter(|target| {
+                (config.ports.is_empty() || config.ports.contains(&target.port))
+                    && (config.queues.is_empty() || config.queues.contains(&target.queue))
+            })
+            .collect();
+        let permit = Permit::take(targets.len(), config.buffer)?;
         let wanted = Wanted {
             program: config
                 .filter
@@ -286,18 +335,7 @@ impl Capture {
             config,
         };
         for target in targets {
-            let CaptureConfig {
-                ports,
-                queues,
-                buffer,
-                ..
-            } = &capture.config;
-            if !ports.is_empty() && !ports.contains(&target.port)
-                || !queues.is_empty() && !queues.contains(&target.queue)
-            {
-                continue;
-            }
-            let (tap, reader) = tap(wanted.clone(), *buffer);
+            let (tap, reader) = tap(wanted.clone(), capture.config.buffer);
             // What has begun ends again where this fails.
             if !target.handle.with(|state| state.tap(tap)) {
                 return Err(CaptureError::Ended);
@@ -402,11 +440,25 @@ fn check(targets: &[Target], config: &CaptureConfig) -> Result<(), CaptureError>
 mod tests {
     use super::*;
 
+    // One test, as there is one number of captures in a process.
     #[test]
-    fn there_are_so_many_captures_at_a_time() {
-        let all: Vec<_> = (0..MOST).map(|_| Permit::take().unwrap()).collect();
-        assert_eq!(Permit::take().err(), Some(CaptureError::TooMany));
+    fn captures_and_their_memory_are_bounded_together_and_given_back() {
+        let all: Vec<_> = (0..MOST).map(|_| Permit::take(1, 1).unwrap()).collect();
+        assert_eq!(Permit::take(1, 1).err(), Some(CaptureError::TooMany));
         drop(all);
-        assert!(Permit::take().is_ok());
+
+        let half = Permit::take(2, MOST_MEMORY / 4).unwrap();
+        let error = Permit::take(3, MOST_MEMORY / 4).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the buffers of 3 queues would take 768 MiB, 512 of 1024 MiB are left to captures: choose a smaller buffer or fewer \
+             queues, or end another capture"
+        );
+        // What was refused has taken nothing.
+        let other_half = Permit::take(2, MOST_MEMORY / 4).unwrap();
+        assert!(Permit::take(1, 1).is_err());
+        drop((half, other_half));
+        assert!(Permit::take(usize::MAX, 2).is_err());
+        drop(Permit::take(1, MOST_MEMORY).unwrap());
     }
 }

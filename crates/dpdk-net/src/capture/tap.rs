@@ -141,9 +141,9 @@ pub(super) fn tap(wanted: Wanted, buffer: usize) -> (Tap, TapReader) {
     (tap, reader)
 }
 
-/// The worker is the only one who writes.
+/// The worker is the only one who writes. Who finds this added finds what was added before.
 fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Release);
 }
 
 impl Tap {
@@ -159,13 +159,15 @@ impl Tap {
         }
     }
 
-    /// Whether the filter takes a frame, of which all bytes are there that it may look at.
-    pub(super) fn accepts(&self, frame: &[u8], original_len: u32) -> bool {
-        let program = self.wanted.program.as_ref();
-        program.is_none_or(|program| program.run(frame, original_len) != 0)
+    /// Whether the filter takes a frame, by its beginning; `None` where it looks further than that.
+    pub(super) fn accepts(&self, head: &[u8], original_len: u32) -> Option<bool> {
+        match &self.wanted.program {
+            Some(program) => Some(program.run_on_head(head, original_len)? != 0),
+            None => Some(true),
+        }
     }
 
-    /// So many frames of a direction that it wants have come by.
+    /// So many frames of a direction that it wants have come by: to be told before any of them is pushed.
     pub(super) fn saw(&mut self, frames: usize) {
         add(&self.shared.seen, frames as u64);
     }
@@ -203,11 +205,16 @@ impl TapReader {
         self.ring.is_abandoned()
     }
 
+    /// What was counted, at any moment: no more is lost than was accepted, and no more accepted than seen.
     pub(super) fn counts(&self) -> Counts {
+        // What is counted first is read last.
+        let lost = self.shared.lost.load(Ordering::Acquire);
+        let accepted = self.shared.accepted.load(Ordering::Acquire);
+        let seen = self.shared.seen.load(Ordering::Acquire);
         Counts {
-            seen: self.shared.seen.load(Ordering::Relaxed),
-            accepted: self.shared.accepted.load(Ordering::Relaxed),
-            lost: self.shared.lost.load(Ordering::Relaxed),
+            seen,
+            accepted,
+            lost,
         }
     }
 

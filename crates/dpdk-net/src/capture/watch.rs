@@ -4,6 +4,9 @@
 //! that is captured is given to the stack by itself, so that it is known what was counted for it: segments that follow one
 //! another are not merged meanwhile. Frames that no filter takes go to the stack in bursts, as ever.
 //!
+//! Filters are shown what lies in a frame's first mbuf, where they find what they look for as a rule. Only a frame that is taken is
+//! copied, and no more of it than is kept; one of several mbufs is put together whole where a filter looks further.
+//!
 //! Frames are shown as they are on the wire: a VLAN tag that the NIC takes out or puts in is in them. What the NIC is asked to do
 //! to what is sent, checksums and cutting, has not been done yet.
 
@@ -26,6 +29,9 @@ const ADDRESSES: usize = 12;
 /// How long the time of day is reckoned from one look at the system's clock, in nanoseconds: what the counter's frequency is
 /// known badly by, a thousandth perhaps, has not become much until then.
 const RECKONED: u64 = 10_000_000;
+
+/// Bytes of a frame that filters are shown first where it has to be copied for them: all headers, as a rule.
+const HEAD: usize = 256;
 
 /// By so much, in nanoseconds, time does not go back because of a new look. By more it does: the system's clock was set.
 const SLACK: u64 = 1_000_000;
@@ -104,7 +110,8 @@ struct Offered {
 pub(crate) struct Watch {
     taps: Vec<Tap>,
     time: TimeOfDay,
-    /// A frame that does not lie in one piece.
+    /// The beginning of a frame that does not lie in one piece, and the frame.
+    head: Vec<u8>,
     whole: Vec<u8>,
     /// Frames that have to be kept until the driver has taken them.
     bytes: Vec<u8>,
@@ -117,6 +124,7 @@ impl Watch {
         Self {
             taps: Vec::new(),
             time: TimeOfDay::new(clock),
+            head: Vec::new(),
             whole: Vec::new(),
             bytes: Vec::new(),
             offered: Vec::new(),
@@ -144,15 +152,15 @@ impl Watch {
             return;
         }
         let nanos = self.time.at(now.as_nanos());
-        let limit = limit(&self.taps);
+        let snaplen = snaplen(&self.taps);
+        // Before any of them is shown: what was taken was seen, whenever somebody asks.
+        self.saw(Direction::In, frames.len());
         let mut begin = 0;
         let mut known = None;
         for (index, frame) in frames.iter().enumerate() {
-            let mbuf = frame.as_mbuf();
-            let tag = mbuf.vlan_tci();
-            let original_len = wire_len(mbuf, tag);
-            let bytes = in_one_piece(mbuf, tag, limit, &mut self.whole);
-            let taken = accepting(&self.taps, Direction::In, bytes, original_len);
+            let frame_of = Frame::new(frame.as_mbuf(), frame.as_mbuf().vlan_tci());
+            let spare = (&mut self.head, &mut self.whole);
+            let taken = accepting(&self.taps, Direction::In, &frame_of, spare);
             if taken == 0 {
                 continue;
             }
@@ -167,9 +175,11 @@ impl Watch {
             stack.ingest(now, std::slice::from_ref(frame));
             part(stack, index);
             let after = Causes::of(&stack.stats());
-            let record = record(nanos, original_len, before.grown(&after), Direction::In);
+            let cause = before.grown(&after);
+            let record = record(nanos, frame_of.wire_len, cause, Direction::In);
             known = Some(after);
             begin = index + 1;
+            let bytes = frame_of.bytes(snaplen, &mut self.whole);
             show(&mut self.taps, taken, bytes, &record, &mut self.counts);
         }
         if let Some(rest) = frames.get(begin..)
@@ -178,33 +188,32 @@ impl Watch {
             stack.ingest(now, rest);
             part(stack, begin);
         }
-        self.saw(Direction::In, frames.len());
     }
 
     /// Offers frames to a driver, and shows those that it takes.
     pub(crate) fn burst(&mut self, queue: &mut dyn Transmit, batch: &mut TxBatch<BURST>) -> usize {
         self.bytes.clear();
         self.offered.clear();
-        let (limit, snaplen) = (limit(&self.taps), snaplen(&self.taps));
+        let snaplen = snaplen(&self.taps);
         for (index, packet) in batch.iter().enumerate() {
             let mbuf = packet.as_mbuf();
-            let tag = mbuf.asked_vlan();
-            let original_len = wire_len(mbuf, tag);
-            let frame = in_one_piece(mbuf, tag, limit, &mut self.whole);
-            let taps = accepting(&self.taps, Direction::Out, frame, original_len);
+            let frame = Frame::new(mbuf, mbuf.asked_vlan());
+            let spare = (&mut self.head, &mut self.whole);
+            let taps = accepting(&self.taps, Direction::Out, &frame, spare);
             if taps != 0 {
                 let at = self.bytes.len();
-                self.bytes.extend(frame.get(..snaplen).unwrap_or(frame));
+                frame.copy(snaplen, &mut self.bytes);
                 self.offered.push(Offered {
                     index,
                     taps,
-                    original_len,
+                    original_len: frame.wire_len,
                     at,
                     len: self.bytes.len() - at,
                 });
             }
         }
         let sent = queue.burst(batch);
+        self.saw(Direction::Out, sent);
         let nanos = self.time.at(self.time.clock.nanos());
         for offered in self.offered.iter().filter(|offered| offered.index < sent) {
             let frame = self.bytes.get(offered.at..offered.at + offered.len);
@@ -218,11 +227,10 @@ impl Watch {
                 &mut self.counts,
             );
         }
-        self.saw(Direction::Out, sent);
         sent
     }
 
-    /// So many frames have been shown.
+    /// So many frames have come by.
     fn saw(&mut self, direction: Direction, frames: usize) {
         for tap in self.taps.iter_mut().filter(|tap| tap.wants(direction)) {
             tap.saw(frames);
@@ -252,20 +260,37 @@ fn record(nanos: u64, original_len: u32, cause: Option<Cause>, direction: Direct
     }
 }
 
-/// How many bytes of a frame somebody may look at.
-fn limit(taps: &[Tap]) -> usize {
-    let filters = taps.iter().any(|tap| tap.wanted.program.is_some());
-    if filters { usize::MAX } else { snaplen(taps) }
-}
-
 fn snaplen(taps: &[Tap]) -> usize {
     let lens = taps.iter().map(|tap| tap.wanted.snaplen);
     lens.max().unwrap_or(0)
 }
 
-/// Which taps take a frame, a bit each.
-fn accepting(taps: &[Tap], direction: Direction, frame: &[u8], original_len: u32) -> u32 {
-    let accepts = |tap: &Tap| tap.wants(direction) && tap.accepts(frame, original_len);
+/// Which taps take a frame, a bit each. Where a filter looks further than to the frame's beginning, the frame is put together.
+fn accepting(
+    taps: &[Tap],
+    direction: Direction,
+    frame: &Frame<'_>,
+    (head, whole): (&mut Vec<u8>, &mut Vec<u8>),
+) -> u32 {
+    let (head, is_all) = frame.head(head);
+    // Once for all of them.
+    let mut put_together = false;
+    let mut accepts = |tap: &Tap| {
+        if !tap.wants(direction) {
+            return false;
+        }
+        match tap.accepts(head, frame.wire_len) {
+            Some(accepts) => accepts,
+            None if is_all => false,
+            None => {
+                if !std::mem::replace(&mut put_together, true) {
+                    whole.clear();
+                    frame.copy(usize::MAX, whole);
+                }
+                tap.accepts(whole, frame.wire_len).unwrap_or(false)
+            }
+        }
+    };
     let bits = taps.iter().enumerate().filter(|(_, tap)| accepts(tap));
     bits.fold(0, |all, (index, _)| all | 1 << index)
 }
@@ -282,39 +307,69 @@ fn show(taps: &mut [Tap], which: u32, frame: &[u8], record: &Record, counts: &mu
     }
 }
 
-/// Bytes that a packet has on the wire.
-fn wire_len(mbuf: &Mbuf, tag: Option<u16>) -> u32 {
-    let tag = if tag.is_some() { 4 } else { 0 };
-    u32::try_from(mbuf.pkt_len() + tag).unwrap_or(u32::MAX)
-}
-
-/// A packet with its tag in it, as far as somebody may look at it: where it lies, or put together in `whole`.
-fn in_one_piece<'a>(
+/// A packet with its tag in it, as it is on the wire.
+struct Frame<'a> {
     mbuf: &'a Mbuf,
     tag: Option<u16>,
-    limit: usize,
-    whole: &'a mut Vec<u8>,
-) -> &'a [u8] {
-    if tag.is_none() && mbuf.is_contiguous() {
-        return mbuf.data();
-    }
-    whole.clear();
-    for (index, segment) in mbuf.segments().enumerate() {
-        if whole.len() >= limit {
-            break;
+    wire_len: u32,
+}
+
+impl<'a> Frame<'a> {
+    fn new(mbuf: &'a Mbuf, tag: Option<u16>) -> Self {
+        let len = mbuf.pkt_len() + if tag.is_some() { 4 } else { 0 };
+        Self {
+            mbuf,
+            tag,
+            wire_len: u32::try_from(len).unwrap_or(u32::MAX),
         }
-        match tag {
-            Some(tci) if index == 0 => {
-                let (addresses, behind) = segment.split_at(segment.len().min(ADDRESSES));
-                whole.extend(addresses);
-                whole.extend(ethernet::TYPE_VLAN.to_be_bytes());
-                whole.extend(tci.to_be_bytes());
-                whole.extend(behind);
+    }
+
+    /// Its beginning and whether that is all of it: what lies in the first mbuf, or some of that, put together in `spare`.
+    fn head(&self, spare: &'a mut Vec<u8>) -> (&'a [u8], bool) {
+        if self.tag.is_none() {
+            return (self.mbuf.data(), self.mbuf.is_contiguous());
+        }
+        spare.clear();
+        self.copy(HEAD, spare);
+        let is_all = spare.len() == self.wire_len as usize;
+        (spare.as_slice(), is_all)
+    }
+
+    /// Its first bytes, at least so many if it has them: where they lie, or put together in `spare`.
+    fn bytes(&self, limit: usize, spare: &'a mut Vec<u8>) -> &'a [u8] {
+        let first = self.mbuf.data();
+        if self.tag.is_none() && (self.mbuf.is_contiguous() || first.len() >= limit) {
+            return first;
+        }
+        spare.clear();
+        self.copy(limit, spare);
+        spare
+    }
+
+    /// Adds its first bytes to `out`, up to so many.
+    fn copy(&self, limit: usize, out: &mut Vec<u8>) {
+        let mut left = limit;
+        let mut add = |bytes: &[u8]| {
+            let some = bytes.get(..left).unwrap_or(bytes);
+            out.extend(some);
+            left -= some.len();
+            left > 0
+        };
+        for (index, segment) in self.mbuf.segments().enumerate() {
+            let more = match self.tag {
+                Some(tci) if index == 0 => {
+                    let (addresses, behind) = segment.split_at(segment.len().min(ADDRESSES));
+                    let [a, b] = ethernet::TYPE_VLAN.to_be_bytes();
+                    let [c, d] = tci.to_be_bytes();
+                    add(addresses) && add(&[a, b, c, d]) && add(behind)
+                }
+                _ => add(segment),
+            };
+            if !more {
+                break;
             }
-            _ => whole.extend(segment),
         }
     }
-    whole
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl TcpListener {
             .call(|state, id| state.stack.tcp_listener_set_ttl(id, ttl))
     }
 
-    /// Traces the next so many connections (1 to 256), from the end of their handshakes on. Of a [group](super::ListenerGroup) those
+    /// Traces the next so many connections (1 to 256), from the SYN on of each whose handshake is completed. Of a [group](super::ListenerGroup) those
     /// that come to this listener's worker.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ impl TcpStream {
             .socket
             .trace(TraceOptions::default().events)
             .map_err(io_error)?;
-        Ok(ConnectionTracer::of_one(shard, trace))
+        Ok(ConnectionTracer::of_one(&shard, trace))
     }
 
     /// A span of the connection, `connection` with `local` and `peer` at level debug, to be entered by who serves it. Nothing of it is

@@ -6,6 +6,7 @@
 //! missing, and is told how many. What a trace tells, and how to read it: docs/tracing.md.
 
 mod clock;
+mod source;
 
 use std::fmt;
 use std::io;
@@ -13,12 +14,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use dpdk_net_rte::tsc;
 use dpdk_net_stack::{
     Instant, MAX_TRACE_EVENTS, MAX_TRACES, QlogConnection, TraceBudget, TraceData, TraceEvent,
-    TraceFilter, TraceId, TraceWatchId, qlog_header,
+    TraceFilter, TraceId, qlog_header,
 };
 
-use crate::error::io_error;
+use self::source::Source;
+use crate::handle::Handle;
 use crate::shard::Shard;
 
 /// Events of all connections of a tracer that may wait on a worker: 320 MiB.
@@ -57,7 +60,11 @@ impl Default for TraceOptions {
 }
 
 impl TraceOptions {
-    fn check(&self) -> io::Result<()> {
+    /// Whether there can be such a trace: what is asked for may be more than any worker takes.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with what can be.
+    pub fn check(&self) -> io::Result<()> {
         let why = if !self.present && !self.new {
             "neither connections that there are nor new ones are to be traced"
         } else if !(1..=MAX_TRACES).contains(&self.connections) {
@@ -83,6 +90,18 @@ pub struct TracedConnection {
 }
 
 impl TracedConnection {
+    /// The next one.
+    fn new(connections: &mut usize, (local, peer): (SocketAddr, SocketAddr)) -> Self {
+        let number = *connections;
+        *connections += 1;
+        Self {
+            number,
+            local,
+            peer,
+            qlog: QlogConnection::new(number, local, peer),
+        }
+    }
+
     /// Which of the tracer's it is, counted from 0. A connection that has moved to another worker is another one there.
     pub fn number(&self) -> usize {
         self.number
@@ -99,36 +118,10 @@ impl TracedConnection {
     }
 }
 
-/// Traces of one worker.
-struct Source {
-    shard: Arc<Shard>,
-    watch: Option<TraceWatchId>,
-    traces: Vec<(TraceId, TracedConnection)>,
-}
-
-impl Source {
-    fn new(shard: Arc<Shard>) -> Self {
-        Self {
-            shard,
-            watch: None,
-            traces: Vec::new(),
-        }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        let mut state = self.shard.lock();
-        if let Some(watch) = self.watch {
-            state.stack.tcp_trace_watch_stop(watch);
-        }
-        for (trace, _) in &self.traces {
-            state.stack.tcp_trace_stop(*trace);
-        }
-    }
-}
-
-/// Traces of some connections, of one worker or several. Dropped, nothing is recorded any more.
+/// Traces of some connections, of one worker or several. Dropped, nothing is recorded any more, and what was not taken is gone;
+/// [`stop`](Self::stop) ends them so that it can be taken.
+///
+/// All times are told by one clock, whichever worker a connection is of.
 ///
 /// ```no_run
 /// # async fn trace(ctx: dpdk_net::Context) -> std::io::Result<()> {
@@ -145,7 +138,7 @@ pub struct ConnectionTracer {
     budget: TraceBudget,
     connections: usize,
     missed: u64,
-    /// What times are told from, by the workers' clock and by that on the wall.
+    /// What times are told from, by the first worker's clock and by that on the wall.
     reference: Instant,
     began: SystemTime,
     buffer: Vec<TraceEvent>,
@@ -160,82 +153,61 @@ impl fmt::Debug for ConnectionTracer {
 }
 
 impl ConnectionTracer {
-    fn empty(budget: TraceBudget, reference: Instant) -> Self {
+    /// One that has no traces yet, with these workers as its sources.
+    fn from_sources<'a>(
+        budget: TraceBudget,
+        shards: impl IntoIterator<Item = &'a Arc<Shard>>,
+    ) -> Self {
+        let (cycles, began) = (tsc::now(), SystemTime::now());
+        let sources: Vec<_> = shards
+            .into_iter()
+            .map(|shard| Source::new(shard.clone(), cycles))
+            .collect();
         Self {
-            sources: Vec::new(),
+            reference: sources.first().map_or(Instant::ZERO, Source::reference),
+            sources,
             budget,
             connections: 0,
             missed: 0,
-            reference,
-            began: SystemTime::now(),
+            began,
             buffer: Vec::new(),
         }
     }
 
-    /// Traces connections of these workers.
+    /// Traces connections of workers that are not those of an [`App`](crate::App), of one port or several.
     ///
     /// # Errors
     /// `InvalidInput` for numbers that can't be; `OutOfMemory` where there are as many orders for new connections as may be.
+    pub fn of_handles(handles: &[Handle], options: &TraceOptions) -> io::Result<Self> {
+        Self::of(handles.iter().map(Handle::shard), options)
+    }
+
+    /// The same of these workers.
     pub(crate) fn of<'a>(
         shards: impl IntoIterator<Item = &'a Arc<Shard>>,
         options: &TraceOptions,
     ) -> io::Result<Self> {
         options.check()?;
-        let mut tracer = Self::empty(TraceBudget::new(options.connections), Instant::MAX);
-        for shard in shards {
-            let mut source = Source::new(shard.clone());
-            let mut begun = Vec::new();
-            {
-                let mut state = shard.lock();
-                tracer.reference = tracer.reference.min(state.now);
-                let (filter, events) = (&options.filter, options.events);
-                if options.new {
-                    let budget = tracer.budget.clone();
-                    let watch = state.stack.tcp_trace_new(*filter, budget, events);
-                    source.watch = Some(watch.map_err(io_error)?);
-                }
-                if options.present {
-                    let traces = state
-                        .stack
-                        .tcp_trace_present(filter, &tracer.budget, events);
-                    let ends = |trace| Some((trace, state.stack.tcp_trace_ends(trace)?));
-                    begun.extend(traces.into_iter().filter_map(ends));
-                }
+        let mut tracer = Self::from_sources(TraceBudget::new(options.connections), shards);
+        let (budget, connections) = (tracer.budget.clone(), &mut tracer.connections);
+        for source in &mut tracer.sources {
+            if options.new {
+                source.watch(options, &budget)?;
             }
-            for (trace, ends) in begun {
-                let connection = tracer.number(ends);
-                source.traces.push((trace, connection));
+            if options.present {
+                source.trace_present(options, &budget, connections);
             }
-            tracer.sources.push(source);
         }
         Ok(tracer)
     }
 
     /// A trace that has begun.
-    pub(crate) fn of_one(shard: Arc<Shard>, trace: TraceId) -> Self {
-        let (now, ends) = {
-            let state = shard.lock();
-            (state.now, state.stack.tcp_trace_ends(trace))
-        };
-        let mut tracer = Self::empty(TraceBudget::new(0), now);
-        let mut source = Source::new(shard);
-        if let Some(ends) = ends {
-            source.traces.push((trace, tracer.number(ends)));
+    pub(crate) fn of_one(shard: &Arc<Shard>, trace: TraceId) -> Self {
+        let mut tracer = Self::from_sources(TraceBudget::new(0), [shard]);
+        if let Some(source) = tracer.sources.first_mut() {
+            source.add(trace, &mut tracer.connections);
         }
-        tracer.sources.push(source);
         tracer
-    }
-
-    /// The next number for a connection.
-    fn number(&mut self, (local, peer): (SocketAddr, SocketAddr)) -> TracedConnection {
-        let number = self.connections;
-        self.connections += 1;
-        TracedConnection {
-            number,
-            local,
-            peer,
-            qlog: QlogConnection::new(number, local, peer),
-        }
     }
 
     /// Connections so far.
@@ -274,6 +246,15 @@ impl ConnectionTracer {
         })
     }
 
+    /// Ends all traces, and waits for no further connections. What has been recorded and not been taken is still there to be taken, and
+    /// [`TraceEnd::Stopped`](dpdk_net_stack::TraceEnd::Stopped) as the last event of those whose connections go on: take until there is
+    /// no more.
+    pub fn stop(&mut self) {
+        for source in &mut self.sources {
+            source.stop(&mut self.connections);
+        }
+    }
+
     /// Shows events until `each` has enough, and all of the connection that it is at.
     fn drain(
         &mut self,
@@ -282,29 +263,20 @@ impl ConnectionTracer {
         let (mut goes_on, mut room) = (false, true);
         // Before anything is looked for: what takes the last of it meanwhile is found the next time.
         let waits = self.budget.left() > 0;
-        for index in 0..self.sources.len() {
-            self.find_new(index);
-            let (reference, buffer, missed) = (self.reference, &mut self.buffer, &mut self.missed);
-            let Some(source) = self.sources.get_mut(index) else {
-                continue;
+        let (reference, missed) = (self.reference, &mut self.missed);
+        for source in &mut self.sources {
+            let offset = source.reference();
+            let show = |connection: &mut TracedConnection, mut event: TraceEvent| {
+                if let TraceData::Missed(count) = event.data {
+                    *missed += count;
+                }
+                // By the first worker's clock.
+                let nanos = event.at.as_nanos().saturating_add(reference.as_nanos());
+                event.at = Instant::from_nanos(nanos.saturating_sub(offset.as_nanos()));
+                each(connection, &event, reference)
             };
-            let shard = &source.shard;
-            source.traces.retain_mut(|(trace, connection)| {
-                if !room {
-                    return true;
-                }
-                let more = shard.lock().stack.tcp_trace_take(*trace, buffer);
-                for event in buffer.drain(..) {
-                    if let TraceData::Missed(count) = event.data {
-                        *missed += count;
-                    }
-                    room &= each(connection, &event, reference);
-                }
-                more
-            });
-            // Nothing comes from a worker that has ended.
-            let watches = waits && source.watch.is_some() && !shard.lock().ended;
-            goes_on |= watches || !source.traces.is_empty();
+            let (connections, buffer) = (&mut self.connections, &mut self.buffer);
+            goes_on |= source.drain(waits, connections, buffer, &mut room, show);
         }
         if !room {
             self.rotate();
@@ -316,28 +288,6 @@ impl ConnectionTracer {
     fn rotate(&mut self) {
         let next = usize::from(self.sources.len() > 1);
         self.sources.rotate_left(next);
-        for source in &mut self.sources {
-            let next = usize::from(source.traces.len() > 1);
-            source.traces.rotate_left(next);
-        }
-    }
-
-    /// Learns of traces of a source that were begun since.
-    fn find_new(&mut self, index: usize) {
-        let mut begun = Vec::new();
-        if let Some(source) = self.sources.get(index)
-            && let Some(watch) = source.watch
-        {
-            let stack = &mut source.shard.lock().stack;
-            while let Some(trace) = stack.tcp_trace_begun(watch) {
-                begun.extend(stack.tcp_trace_ends(trace).map(|ends| (trace, ends)));
-            }
-        }
-        for (trace, ends) in begun {
-            let connection = self.number(ends);
-            if let Some(source) = self.sources.get_mut(index) {
-                source.traces.push((trace, connection));
-            }
-        }
+        self.sources.iter_mut().for_each(Source::rotate);
     }
 }

@@ -104,7 +104,7 @@ pub struct SentSegment {
     pub flags: u8,
     /// The window offered, scaled.
     pub window: u32,
-    /// Whether its data was sent before.
+    /// Whether its data was sent before, or the same SYN.
     pub again: bool,
     /// Whether it is marked as capable of ECN.
     pub ect: bool,

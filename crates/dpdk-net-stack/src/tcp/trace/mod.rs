@@ -29,6 +29,7 @@ pub use event::{
 };
 pub use filter::{TraceBudget, TraceFilter};
 pub use qlog::{QlogConnection, qlog_header};
+pub(super) use record::Handshake;
 pub(crate) use record::Trace;
 
 new_key_type! {
@@ -44,6 +45,17 @@ pub const MAX_TRACES: usize = 256;
 const MAX_WATCHES: usize = 16;
 /// Events that a trace may hold until they are taken: 5 MiB.
 pub const MAX_TRACE_EVENTS: usize = 65_536;
+
+/// Traces of connections that there were, as far as they have been looked at.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TracesPresent {
+    /// Traces that have begun.
+    pub begun: Vec<TraceId>,
+    /// The connection that was looked at last: others may come after it. `None` at the end of the list, and where no more may be
+    /// traced.
+    pub next: Option<TcpId>,
+}
 
 /// A standing order to trace connections that come into being.
 #[derive(Debug)]
@@ -78,7 +90,13 @@ impl Traces {
 
 impl Tcp {
     /// Begins a trace of a connection.
-    fn begin_trace(&mut self, now: Instant, id: TcpId, events: usize) -> Result<TraceId, Error> {
+    fn begin_trace(
+        &mut self,
+        now: Instant,
+        id: TcpId,
+        events: usize,
+        handshake: Option<&Handshake>,
+    ) -> Result<TraceId, Error> {
         let flow = self.flows.get_mut(id).ok_or(Error::UnknownSocket)?;
         if matches!(flow.state, TcpState::Closed | TcpState::TimeWait) {
             return Err(Error::NotConnected);
@@ -90,16 +108,19 @@ impl Tcp {
             return Err(Error::NoBufferSpace);
         }
         let events = events.clamp(1, MAX_TRACE_EVENTS);
-        let trace = Trace::begin(now, flow, &self.settings, events);
+        let trace = match handshake {
+            Some(handshake) => Trace::begin_with(handshake, flow, &self.settings, events),
+            None => Trace::begin(now, flow, &self.settings, events),
+        };
         let trace = self.traces.all.insert(trace);
         flow.flags |= FlowFlags::TRACED;
         flow.rare().trace = Some(trace);
         Ok(trace)
     }
 
-    /// A connection has come into being: whoever waits for such has it traced.
+    /// A connection has come into being, after this handshake if the peer opened it: whoever waits for such has it traced.
     #[cold]
-    pub(super) fn watch(&mut self, now: Instant, id: TcpId) {
+    pub(super) fn watch(&mut self, now: Instant, id: TcpId, handshake: Option<&Handshake>) {
         let Some(flow) = self.flows.get(id) else {
             return;
         };
@@ -110,7 +131,7 @@ impl Tcp {
             return;
         };
         let events = it.events;
-        let begun = self.begin_trace(now, id, events);
+        let begun = self.begin_trace(now, id, events, handshake);
         if let Some(watch) = self.traces.watches.get_mut(watch) {
             match begun {
                 Ok(trace) => watch.begun.push_back(trace),
@@ -167,40 +188,45 @@ impl Tcp {
         events: usize,
     ) -> Result<TraceId, Error> {
         self.held(id)?;
-        self.begin_trace(now, id, events)
+        self.begin_trace(now, id, events, None)
     }
 
-    /// Begins traces of connections that there are.
+    /// Begins traces of connections that there are, as far as those go that come next.
     pub(crate) fn trace_present(
         &mut self,
         now: Instant,
-        filter: &TraceFilter,
-        budget: &TraceBudget,
-        events: usize,
-    ) -> Vec<TraceId> {
+        (filter, budget, events): (&TraceFilter, &TraceBudget, usize),
+        after: Option<TcpId>,
+        looks: usize,
+    ) -> TracesPresent {
         let mut begun = Vec::new();
         if budget.left() == 0 {
-            return begun;
+            return TracesPresent { begun, next: None };
         }
-        let wanted = |flow: &Flow| {
-            filter.matches(flow.key.local(), flow.key.remote()) && !flow.has(FlowFlags::TRACED)
-        };
+        let (mut looked, mut last, mut next) = (0, None, None);
+        let mut wanted = Vec::new();
         let all = self.flows.keys().zip(self.flows.values());
-        let ids: Vec<TcpId> = all
-            .filter(|(_, flow)| wanted(flow))
-            .map(|(id, _)| id)
-            .take(MAX_TRACES)
-            .collect();
-        for id in ids {
-            if !budget.take() {
+        for (id, flow) in all.skip_while(|(id, _)| Some(*id) <= after) {
+            if looked >= looks.max(1) || wanted.len() >= MAX_TRACES {
+                next = last;
                 break;
             }
-            match self.begin_trace(now, id, events) {
+            (looked, last) = (looked + 1, Some(id));
+            let meant = filter.matches(flow.key.local(), flow.key.remote());
+            if meant && !flow.has(FlowFlags::TRACED) {
+                wanted.push(id);
+            }
+        }
+        for id in wanted {
+            if !budget.take() {
+                return TracesPresent { begun, next: None };
+            }
+            match self.begin_trace(now, id, events, None) {
                 Ok(trace) => begun.push(trace),
                 Err(_) => budget.give_back(),
             }
         }
-        begun
+        TracesPresent { begun, next }
     }
 
     pub(crate) fn trace_new(
@@ -224,12 +250,9 @@ impl Tcp {
         self.traces.watches.get_mut(watch)?.begun.pop_front()
     }
 
-    pub(crate) fn stop_watch(&mut self, now: Instant, watch: TraceWatchId) {
-        if let Some(watch) = self.traces.watches.remove(watch) {
-            for trace in watch.begun {
-                self.stop_trace(now, trace);
-            }
-        }
+    pub(crate) fn stop_watch(&mut self, watch: TraceWatchId) -> VecDeque<TraceId> {
+        let watch = self.traces.watches.remove(watch);
+        watch.map(|watch| watch.begun).unwrap_or_default()
     }
 
     pub(crate) fn trace_ends(&self, trace: TraceId) -> Option<(SocketAddr, SocketAddr)> {
@@ -249,10 +272,10 @@ impl Tcp {
         goes_on
     }
 
-    /// Forgets a trace.
-    pub(crate) fn stop_trace(&mut self, now: Instant, trace: TraceId) {
+    /// Ends a trace and forgets it; gives what of it had not been taken, with its end.
+    pub(crate) fn stop_trace(&mut self, now: Instant, trace: TraceId) -> Vec<TraceEvent> {
         let Some(found) = self.traces.all.get(trace) else {
-            return;
+            return Vec::new();
         };
         let key = found.key();
         if let Some(FlowRef::Conn(id)) = self.lookup(&key)
@@ -264,6 +287,7 @@ impl Tcp {
         {
             self.end_trace(now, id, TraceEnd::Stopped);
         }
-        self.traces.all.remove(trace);
+        let trace = self.traces.all.remove(trace);
+        trace.map(Trace::into_events).unwrap_or_default()
     }
 }

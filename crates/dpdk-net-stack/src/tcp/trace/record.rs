@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use dpdk_net_packet::tcp::Segment;
+use dpdk_net_packet::tcp::{Flags, Segment};
 
 use super::event::{
     ReceivedSegment, SackBlocks, SentSegment, TraceData, TraceEnd, TraceEvent, TraceMetrics,
@@ -24,6 +24,17 @@ const CE: u8 = 3;
 /// Ranges told of as lost at a time at most: beyond them neighbours are told as one.
 const MOST_LOST: usize = 64;
 
+/// What is known of a handshake that the peer began, once it is complete.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handshake {
+    /// When its SYN was answered last.
+    pub(crate) at: Instant,
+    /// The window field of its SYN, and that of the answer.
+    pub(crate) windows: (u16, u16),
+    /// The answer had been sent before.
+    pub(crate) again: bool,
+}
+
 /// The trace of a connection.
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -41,25 +52,79 @@ pub(crate) struct Trace {
     /// The scoreboard's count of what was ever lost, and the ranges that are told of and not sent again.
     marked_lost: u32,
     lost: Vec<(u32, u32)>,
+    /// Our SYN has been sent.
+    syn_sent: bool,
 }
 
 impl Trace {
-    pub(super) fn begin(now: Instant, flow: &Flow, settings: &Settings, room: usize) -> Self {
-        let mut trace = Trace {
+    fn new(flow: &Flow, state: TcpState, room: usize) -> Self {
+        Trace {
             key: flow.key,
             events: Vec::new(),
             room,
             missed: 0,
             ended: false,
-            state: flow.state,
+            state,
             congestion: (CaState::Open, ""),
             metrics: TraceMetrics::default(),
             reordering: false,
             marked_lost: 0,
             lost: Vec::new(),
-        };
+            syn_sent: false,
+        }
+    }
+
+    pub(super) fn begin(now: Instant, flow: &Flow, settings: &Settings, room: usize) -> Self {
+        let mut trace = Trace::new(flow, flow.state, room);
         trace.push(now, TraceData::Started(flow.trace_start(settings)));
         trace.observe(now, flow, settings);
+        trace
+    }
+
+    /// A trace that begins with the SYN of a connection whose handshake is complete. The segment that completed it comes next.
+    pub(super) fn begin_with(
+        handshake: &Handshake,
+        flow: &Flow,
+        settings: &Settings,
+        room: usize,
+    ) -> Self {
+        let Handshake { at, windows, again } = *handshake;
+        let mut trace = Trace::new(flow, TcpState::SynReceived, room);
+        let begin = TraceStart {
+            state: TcpState::SynReceived,
+            snd_una: flow.iss,
+            ..flow.trace_start(settings)
+        };
+        let ecn = |flags: Flags| if begin.ecn { flags } else { Flags(0) };
+        let answer = (Flags::SYN | Flags::ACK) | ecn(Flags::ECE);
+        trace.push(at, TraceData::Started(begin));
+        trace.push(
+            at,
+            TraceData::Received(ReceivedSegment {
+                seq: flow.irs,
+                len: 0,
+                ack: 0,
+                flags: (Flags::SYN | ecn(Flags::ECE | Flags::CWR)).0,
+                window: windows.0.into(),
+                ce: false,
+                pieces: 1,
+                sack: SackBlocks::default(),
+            }),
+        );
+        trace.push(
+            at,
+            TraceData::Sent(SentSegment {
+                seq: flow.iss,
+                len: 0,
+                ack: flow.irs.wrapping_add(1),
+                flags: answer.0,
+                window: windows.1.into(),
+                again,
+                ect: false,
+                segment_len: None,
+                sack: SackBlocks::default(),
+            }),
+        );
         trace
     }
 
@@ -105,6 +170,11 @@ impl Trace {
         !self.ended
     }
 
+    /// What has not been taken.
+    pub(super) fn into_events(self) -> Vec<TraceEvent> {
+        self.events
+    }
+
     /// A segment came, and payload behind it.
     pub(crate) fn received(
         &mut self,
@@ -140,7 +210,14 @@ impl Trace {
     pub(crate) fn sent(&mut self, now: Instant, flow: &Flow, next: &Next) {
         match next {
             Next::Segment(out) => self.sent_segment(now, flow, out),
-            Next::Syn(control) => self.push(now, TraceData::Sent(control.traced(0))),
+            Next::Syn(control) => {
+                let again = core::mem::replace(&mut self.syn_sent, true);
+                let syn = SentSegment {
+                    again,
+                    ..control.traced(0)
+                };
+                self.push(now, TraceData::Sent(syn));
+            }
             Next::Nothing => {}
         }
     }

@@ -36,8 +36,8 @@ const CONNECTIONS: usize = 16;
 /// How long a connection may be silent, and an answer may take to be read.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long captures have at the end of the application.
-const LAST_FRAMES: Duration = Duration::from_secs(1);
+/// How long captures and traces have at the end of the application.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The socket, while the application runs.
 #[derive(Debug)]
@@ -72,8 +72,9 @@ impl Subsystem for ControlSocket {
 
     fn stop(&mut self) -> SubsystemFuture<'_> {
         Box::pin(async {
-            // The workers have ended, and with them what is captured: it only has to be written.
-            crate::capture::all_ended(LAST_FRAMES).await;
+            // The workers have ended, and with them what is captured and traced: it only has to be written.
+            let captures = crate::capture::all_ended(LAST_WORDS);
+            tokio::join!(captures, commands::trace::all_written(LAST_WORDS));
             if let Some(place) = self.place.take() {
                 place.leave()?;
             }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::app::control_socket::command::{Command, Question, Reply, members};
 use crate::app::subsystem::Application;
@@ -126,32 +127,93 @@ fn options(question: &Question) -> Result<(TraceOptions, Option<Duration>), Stri
     Ok((options, duration.transpose()?))
 }
 
-/// Writes what is recorded. The reader says that it has enough by closing its side, or by saying anything.
+/// Readers that traces are written to.
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+struct Reader;
+
+impl Reader {
+    fn new() -> Self {
+        READERS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until the last of all traces has been written, or for so long.
+pub(in crate::app::control_socket) async fn all_written(patience: Duration) {
+    let written = async {
+        while READERS.load(Ordering::Relaxed) > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = timeout(patience, written).await;
+}
+
+/// Writes what is recorded. The reader says that it has enough by closing its side, or by saying anything: it is sent what there is
+/// by then, with the end of each trace.
 async fn write(
     mut tracer: ConnectionTracer,
     mut stream: UnixStream,
     until: Option<Instant>,
 ) -> io::Result<()> {
+    let _reader = Reader::new();
     let (mut rx, mut tx) = stream.split();
     let mut text = tracer.qlog_header();
+    let mut stopped = false;
     loop {
         let goes_on = tracer.take_qlog(&mut text);
-        match timeout(STALL, tx.write_all(text.as_bytes())).await {
-            Ok(written) => written?,
-            Err(_) => {
+        match send(&mut tx, text.as_bytes(), STALL).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 tracing::warn!("a trace has ended: its reader took nothing for {STALL:?}");
                 return Ok(());
             }
+            sent => sent?,
         }
         text.clear();
-        if !goes_on || until.is_some_and(|until| Instant::now() >= until) {
+        if !goes_on {
             return Ok(());
         }
-        tokio::select! {
-            _ = rx.read_u8() => return Ok(()),
-            () = sleep(PERIOD) => {}
+        if stopped {
+            continue;
+        }
+        let next = Instant::now() + PERIOD;
+        let enough = tokio::select! {
+            _ = rx.read_u8() => true,
+            () = sleep_until(until.map_or(next, |until| until.min(next))) => {
+                until.is_some_and(|until| Instant::now() >= until)
+            }
+        };
+        if enough {
+            tracer.stop();
+            stopped = true;
         }
     }
+}
+
+/// Sends all of it.
+///
+/// # Errors
+/// `TimedOut` where nothing is taken for so long; however slowly it is taken otherwise.
+async fn send(
+    tx: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+    stall: Duration,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = timeout(stall, tx.write(bytes)).await??;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,6 +243,27 @@ mod tests {
         let (options, _) = asked(json!({ "peer": "[fd00::1]:9", "port": 7 })).unwrap();
         assert_eq!(options.filter.peer_port, Some(9));
         assert_eq!(options.filter.port, Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_may_be_slow_as_long_as_it_takes_something() {
+        let (mut rx, mut tx) = tokio::io::duplex(100);
+        let slowly = async {
+            let mut all = Vec::new();
+            while all.len() < 1_000 {
+                sleep(Duration::from_secs(20)).await;
+                let mut some = [0; 100];
+                let read = rx.read(&mut some).await.unwrap();
+                all.extend(some.iter().take(read));
+            }
+            all
+        };
+        let stall = Duration::from_secs(30);
+        let (sent, read) = tokio::join!(send(&mut tx, &[7; 1_000], stall), slowly);
+        assert_eq!((sent.is_ok(), read), (true, vec![7; 1_000]));
+        // And now nobody reads.
+        let sent = send(&mut tx, &[7; 1_000], stall).await;
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub mod metrics;
 pub mod net;
 pub mod peers;
 mod pin;
+#[cfg(feature = "quinn")]
+pub mod quic;
 #[cfg(feature = "resolver")]
 mod resolver;
 mod shard;

@@ -104,7 +104,9 @@ mod documentation {
         Metrics: "../../docs/metrics.md";
         Names: "../../docs/names.md";
         Offloads: "../../docs/offloads.md";
+        Protocols: "../../docs/protocols.md";
         Queues: "../../docs/queues.md";
+        Quic: "../../docs/quic.md";
         Relay: "../../docs/relay.md";
         Vlan: "../../docs/vlan.md";
     }

@@ -1,33 +1,17 @@
 //! The server on a worker, and a bare client stack on the other port as a task of the same runtime, whose time is taken off.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
 use dpdk_net::net::TcpListener;
 use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_packet::MacAddr;
+use dpdk_net_bench::host::{address, config};
 use dpdk_net_rte::{Eal, Mempool, ring};
-use dpdk_net_stack::{Config, IfAddr};
 
 use crate::client::{self, Client, done, queues};
-
-fn address(host: u8) -> IpAddr {
-    [198, 18, 0, host].into()
-}
-
-fn config(host: u8) -> Config {
-    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, host]));
-    config.addresses = vec![IfAddr {
-        addr: address(host),
-        prefix_len: 24,
-    }];
-    config.seed = [host; 32];
-    config.dad = false;
-    config
-}
 
 /// ns a request, in a process of its own.
 pub(crate) fn in_process(connections: usize, requests: usize) -> anyhow::Result<f64> {

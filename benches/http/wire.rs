@@ -1,16 +1,9 @@
 //! Servers in processes of their own at one end of a veth pair, wrk and h2load at the other.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use dpdk_net::net::TcpListener;
-use dpdk_net::rte::Eal;
-use dpdk_net::{App, IdlePolicy};
-use dpdk_net_bench::{Report, cpu, median};
-use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads, file_prefix};
-
-const START: Duration = Duration::from_secs(30);
-const SERVER: &str = "198.18.0.2";
+use dpdk_net_bench::veth::{self, SERVER};
+use dpdk_net_bench::{Report, median};
 
 /// The server's part: `kernel`, or the interface that dpdk-net drives.
 pub(crate) fn serve(on: &str) -> anyhow::Result<()> {
@@ -24,27 +17,14 @@ pub(crate) fn serve(on: &str) -> anyhow::Result<()> {
             Ok(axum::serve(listener, crate::site()).await?)
         });
     }
-    let eal = Eal::builder("http")
-        .file_prefix(file_prefix())
-        .vdev(format!("net_af_packet0,iface={on}"))
-        .no_pci()
-        .no_huge()
-        .no_shconf()
-        .no_telemetry()
-        .memory_mb(256);
-    App::builder()
-        .eal(eal)
-        .stack(|stack| stack.dad = false)
-        .idle(IdlePolicy::Yield { after: 100 })
-        .address(format!("{SERVER}/24"))
-        .run(|ctx| async move {
-            let listener = TcpListener::bind("0.0.0.0:80").await?;
-            println!("ready");
-            axum::serve(listener, crate::site())
-                .with_graceful_shutdown(ctx.shutdown())
-                .await?;
-            anyhow::Ok(())
-        })?
+    veth::app("http", on).run(|ctx| async move {
+        let listener = TcpListener::bind("0.0.0.0:80").await?;
+        println!("ready");
+        axum::serve(listener, crate::site())
+            .with_graceful_shutdown(ctx.shutdown())
+            .await?;
+        anyhow::Ok(())
+    })?
 }
 
 /// What a load has come to.
@@ -96,29 +76,8 @@ pub(crate) fn rows(report: &Report, seconds: u32, runs: usize) -> anyhow::Result
 }
 
 fn load(kernel: bool, command: &str) -> anyhow::Result<Load> {
-    let (server, client) = (Netns::new()?, Netns::new()?);
-    let cable = Veth::new(Some(&server), Some(&client))?;
-    client.add_address(cable.right(), "198.18.0.1/24")?;
-    let on = match kernel {
-        true => {
-            server.add_address(cable.left(), &format!("{SERVER}/24"))?;
-            "kernel"
-        }
-        false => {
-            disable_tx_offloads(Some(&client), cable.right())?;
-            cable.left()
-        }
-    };
-    let exe = std::env::current_exe()?;
-    let exe = exe.to_str().context("the path of this benchmark")?;
-    let mut process = server.start(&[exe, "--serve", on])?;
-    process.wait_for("ready", START)?;
-    let before = cpu::of_process(process.pid())?;
-    let words: Vec<&str> = command.split(' ').collect();
-    let told = client.run(&words, Duration::from_secs(120))?.text();
-    let used = cpu::of_process(process.pid())? - before;
+    let (told, used) = veth::load(kernel, command)?;
     let requests = requests(&told).with_context(|| format!("no figures in:\n{told}"))?;
-    process.signal("KILL")?;
     Ok(Load {
         per_second: requests.1,
         cpu_ns: used.as_nanos() as f64 / requests.0,

@@ -1,11 +1,13 @@
-//! What the benchmarks share: the rows they print, medians, CPU time, and instruction counts by callgrind.
+//! What the benchmarks share: the rows they print, medians, CPU time, instruction counts by callgrind, servers over a veth pair.
 //!
 //! A benchmark prints a row per figure, as text or as one JSON object a line. It never fails by a clock.
 #![forbid(unsafe_code)]
 
 pub mod callgrind;
 pub mod cpu;
+pub mod host;
 pub mod report;
+pub mod veth;
 
 use anyhow::Context;
 

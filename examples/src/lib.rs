@@ -105,7 +105,9 @@ mod documentation {
         Names: "../../docs/names.md";
         Runtimes: "../../docs/runtimes.md";
         Offloads: "../../docs/offloads.md";
+        Protocols: "../../docs/protocols.md";
         Queues: "../../docs/queues.md";
+        Quic: "../../docs/quic.md";
         Relay: "../../docs/relay.md";
         Threads: "../../docs/threads.md";
         Tls: "../../docs/tls.md";

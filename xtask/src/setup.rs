@@ -61,6 +61,18 @@ const TEST: &[Package] = &[
         "nginx",
         "HTTP server that our clients fetch from (tests start their own instance)",
     ),
+    package(
+        "redis-server",
+        "redis-cli and redis-benchmark, and the server whose answers ours are compared with",
+    ),
+    package(
+        "postgresql",
+        "server that our client works with (tests start their own cluster)",
+    ),
+    package(
+        "python3-venv",
+        "a place for peers that Debian has no package of: xtask/python-peers.txt",
+    ),
     package("iputils-ping", "ICMP and ICMPv6 echo"),
     package("openssl", "digests, certificates"),
     package("tcpdump", "what is on the wire"),
@@ -123,6 +135,7 @@ pub(crate) fn ensure(scope: Scope, dry_run: bool) -> Result<()> {
     debian_packages(scope, dry_run)?;
     if scope == Scope::Everything {
         nextest(dry_run)?;
+        python_peers(dry_run)?;
     }
     Ok(())
 }
@@ -167,10 +180,12 @@ fn debian_packages(scope: Scope, dry_run: bool) -> Result<()> {
         }
         eprintln!("setup: you are not root, so `sudo` may ask for your password");
     }
-    if missing.iter().any(|p| p.name == "nginx") {
-        eprintln!(
-            "setup: Debian starts nginx as a service; `systemctl disable --now nginx` stops it"
-        );
+    for service in ["nginx", "redis-server", "postgresql"] {
+        if missing.iter().any(|p| p.name == service) {
+            eprintln!(
+                "setup: Debian starts {service} as a service; `systemctl disable --now {service}` stops it"
+            );
+        }
     }
     process::run(&mut update)?;
     process::run(&mut install)
@@ -237,6 +252,46 @@ fn nextest(dry_run: bool) -> Result<()> {
     process::run(&mut install)
 }
 
+/// The Python packages that tests have peers from, each with its version.
+const PYTHON_PEERS: &str = include_str!("../python-peers.txt");
+
+/// Peers from PyPI go into a virtual environment in the target directory, which is made anew when their list has changed.
+fn python_peers(dry_run: bool) -> Result<()> {
+    let place = process::target_dir()?.join("python-peers");
+    // Written last: what was broken off is begun again.
+    let made_from = place.join("made-from.txt");
+    if std::fs::read_to_string(&made_from).is_ok_and(|list| list == PYTHON_PEERS) {
+        return Ok(());
+    }
+    let list = process::workspace_root().join("xtask/python-peers.txt");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&place);
+    let mut install = Command::new(place.join("bin/pip"));
+    install
+        .args([
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+        ])
+        // Nothing is compiled, and nobody's build script runs.
+        .args(["--only-binary", ":all:", "--requirement"])
+        .arg(&list);
+    eprintln!("setup: peers from PyPI are missing ({})", list.display());
+    if dry_run {
+        eprintln!(
+            "setup: would run\n  {}\n  {}",
+            process::show(&make),
+            process::show(&install)
+        );
+        return Ok(());
+    }
+    process::run(&mut make)?;
+    process::run(&mut install)?;
+    std::fs::write(&made_from, PYTHON_PEERS)
+        .with_context(|| format!("cannot write {}", made_from.display()))
+}
+
 /// `program` with root's rights: itself for root, through `sudo` for anybody else.
 fn as_root(program: &str) -> Command {
     let mut command;
@@ -289,6 +344,15 @@ mod tests {
             Some(0)
         );
         assert_eq!(effective_uid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn each_python_peer_has_its_version() {
+        let lines = PYTHON_PEERS.lines().filter(|line| !line.starts_with('#'));
+        for line in lines {
+            let (name, version) = line.split_once("==").unwrap_or_default();
+            assert!(!name.is_empty() && !version.is_empty(), "{line}");
+        }
     }
 
     #[test]

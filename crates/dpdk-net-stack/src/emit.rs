@@ -39,6 +39,8 @@ pub(crate) struct IpMeta {
     pub(crate) traffic_class: u8,
     /// Whether a packet larger than the path's MTU is an error rather than fragmented.
     pub(crate) dont_fragment: bool,
+    /// Whether what routers have told of the path's MTU does not count: that of the interface is then the path's.
+    pub(crate) probes_path: bool,
     /// Of a UDP datagram: which checksums are made where the sink can make them; the transport's field is zero meanwhile. Of
     /// others `None`: theirs are there.
     pub(crate) udp: Option<Checksums>,
@@ -55,6 +57,7 @@ impl IpMeta {
             hop_limit: 64,
             traffic_class: 0,
             dont_fragment: false,
+            probes_path: false,
             udp: None,
         }
     }

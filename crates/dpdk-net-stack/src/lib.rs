@@ -93,4 +93,6 @@ pub use tcp::trace::{
 pub use tcp::{Keepalive, ListenOptions, TcpState};
 pub use time::{Duration, Instant};
 pub use tx::{TxMeta, TxSink};
-pub use udp::{UDP_MAX_SEGMENTS, UdpOptions, UdpRecv, UdpSocketInfo, UdpStats};
+pub use udp::{
+    MtuDiscovery, UDP_MAX_SEGMENTS, UdpOptions, UdpRecv, UdpSend, UdpSocketInfo, UdpStats,
+};

@@ -221,6 +221,15 @@ impl Link {
         }
     }
 
+    /// The largest packet of this kind that is sent by an interface.
+    #[inline]
+    fn mtu_by(&self, now: Instant, at: IfIndex, meta: &IpMeta) -> usize {
+        if meta.probes_path {
+            return self.ifaces.get(at).mtu_for(meta.dst);
+        }
+        self.path_mtu_by(now, at, meta.dst)
+    }
+
     /// A router says that `mtu` is the largest packet that can go this way, and quoted a packet that we did send.
     /// Only ever lowers it, and never below 576 bytes for IPv4, which every host takes (RFC 1122 section 3.3.2); less than
     /// 1280 for IPv6 is not believed.
@@ -279,7 +288,7 @@ impl Link {
             65_535
         };
         let next = self.ifaces.next_hop(&meta.way());
-        let mtu = self.path_mtu_by(now, next.at(), meta.dst);
+        let mtu = self.mtu_by(now, next.at(), meta);
         if len > max_payload || (meta.dont_fragment && header + len > mtu) {
             self.stats.too_big += 1;
             return Err(Error::MessageTooLong);

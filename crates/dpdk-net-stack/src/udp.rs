@@ -10,6 +10,7 @@ mod bind;
 mod gro;
 mod groups;
 mod segments;
+mod send;
 mod socket;
 mod steered;
 #[cfg(test)]
@@ -20,26 +21,26 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dpdk_net_packet::gso::Checksums;
-use dpdk_net_packet::{IpPacket, Protocol, udp};
+use dpdk_net_packet::{IpPacket, udp};
 use hashbrown::HashMap;
 
-use crate::addr::{self, canonical};
+use crate::addr;
 use crate::config::Config;
 use crate::counters;
-use crate::emit::IpMeta;
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
 use crate::icmp::{ErrorKind, ErrorReport};
 use crate::interfaces::{Destination, Way};
-use crate::link::{Link, Queue};
+use crate::link::Link;
 use crate::listing::{ListPage, ListPlace, Listed};
 use crate::random::{HashKey, Random};
 use crate::steer::{Steered, unspecified};
 use crate::time::Instant;
 
 pub use segments::UDP_MAX_SEGMENTS;
+pub use send::{MtuDiscovery, UdpSend};
 pub use socket::UdpSocketInfo;
-use socket::{RECORD_HEADER, Socket, decode, encode, way};
+use socket::{RECORD_HEADER, Record, Socket, decode, encode, way};
 
 counters! {
     /// What happened in UDP.
@@ -123,6 +124,8 @@ pub struct UdpRecv {
     pub to: IpAddr,
     /// The VLAN that it came in by, 0 for the untagged network.
     pub vlan: u16,
+    /// The ECN field of its IP header (RFC 3168): 0 to 3. Of a fragmented one 3 if any of the fragments had that.
+    pub ecn: u8,
 }
 
 /// All UDP sockets of a stack.
@@ -172,12 +175,7 @@ impl UdpTable {
         self.checksums = checksums;
     }
 
-    /// Sends a datagram to `to`, or to the peer. Returns its length.
-    ///
-    /// Errors: an error that an ICMP message brought, once; `WouldBlock` if the link's queue is full, with an event
-    /// when it has room again; `NotConnected` without a destination, `MessageTooLong`, `PermissionDenied` for a
-    /// broadcast without [`set_broadcast`](Self::set_broadcast), `NetworkUnreachable`, `AddrNotAvailable` if the local
-    /// address was taken away, `InvalidInput` for port 0 or the other family.
+    /// Sends a datagram to `to`, or to the peer. Returns its length. Errors: see [`send_with`](Self::send_with).
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -186,91 +184,11 @@ impl UdpTable {
         data: &[u8],
         to: Option<SocketAddr>,
     ) -> Result<usize, Error> {
-        self.send_cut(now, link, id, data, to, None)
-    }
-
-    /// As [`send`](Self::send), cut into datagrams of this size, or of the socket's.
-    fn send_cut(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        id: UdpId,
-        data: &[u8],
-        to: Option<SocketAddr>,
-        segment: Option<u16>,
-    ) -> Result<usize, Error> {
-        let socket = self.sockets.get_mut(id).ok_or(Error::UnknownSocket)?;
-        if let Some(error) = socket.error.take() {
-            return Err(error);
-        }
-        let remote = canonical(to.or(socket.remote).ok_or(Error::NotConnected)?);
-        let connected = socket.remote.map(|_| socket.local.ip());
-        let way = way(socket, &link.ifaces, remote, connected)?;
-        let src = way.src;
-        let version = link.ifaces.version();
-        if socket.source_checked != version {
-            // The address that it is bound to may have been taken away.
-            if socket.unconfigured.is_none() && !link.ifaces.is_bindable(src, way.scope) {
-                return Err(Error::AddrNotAvailable);
-            }
-            socket.source_checked = version;
-        }
-        if !(socket.broadcast || socket.unconfigured.is_some())
-            && link.ifaces.is_broadcast(remote.ip())
-        {
-            return Err(Error::PermissionDenied);
-        }
-        let max = if remote.is_ipv4() { 65_507 } else { 65_527 };
-        if data.len() > max {
-            return Err(Error::MessageTooLong);
-        }
-        let hop_limit = if remote.ip().is_multicast() {
-            socket.multicast_ttl
-        } else {
-            socket.ttl
+        let send = UdpSend {
+            to,
+            ..UdpSend::default()
         };
-        let meta = IpMeta {
-            udp: Some(self.checksums),
-            hop_limit,
-            scope: way.scope,
-            ..IpMeta::new(src, remote.ip(), Protocol::Udp)
-        };
-        let port = socket.bound.port();
-        let cut = match segment.or(socket.segment) {
-            Some(size) => Some(segments::of((port, remote.port()), data, size)?),
-            None => None,
-        };
-        let sent = match &cut {
-            Some(segments) => link.output_segments(now, &meta, segments),
-            None => link.output(
-                now,
-                Queue::Datagrams,
-                &meta,
-                udp::HEADER_LEN + data.len(),
-                |buf| {
-                    udp::write_header(buf, port, remote.port(), data.len());
-                    buf[udp::HEADER_LEN..].copy_from_slice(data);
-                },
-            ),
-        };
-        match sent {
-            Ok(()) => {
-                let count = cut.map_or(1, |segments| segments.count() as u64);
-                self.stats.sent += count;
-                self.stats.sent_segmented += if count > 1 { count } else { 0 };
-                Ok(data.len())
-            }
-            // Some room is there but not for a large one: nobody would ever say that it is back.
-            Err(Error::NoBufferSpace) if !link.datagrams.is_empty() => {
-                self.stats.send_blocked += 1;
-                if !socket.blocked {
-                    socket.blocked = true;
-                    self.blocked.push(id);
-                }
-                Err(Error::WouldBlock)
-            }
-            Err(error) => Err(error),
-        }
+        self.send_with(now, link, id, data, &send)
     }
 
     /// Tells the sockets whose sends were refused that there is room again. To be called when frames of
@@ -309,7 +227,7 @@ impl UdpTable {
         let Some((header, data)) = record else {
             return Err(Error::WouldBlock);
         };
-        let (from, to, vlan) = decode(header);
+        let (from, to, vlan, ecn) = decode(header);
         let len = data.len().min(buf.len());
         buf[..len].copy_from_slice(&data[..len]);
         Ok(UdpRecv {
@@ -319,6 +237,7 @@ impl UdpTable {
             from,
             to,
             vlan,
+            ecn,
         })
     }
 
@@ -334,8 +253,9 @@ impl UdpTable {
     ) -> bool {
         let from = addr::socket_addr(ip.src(), datagram.src_port(), vlan);
         let to = addr::socket_addr(ip.dst(), datagram.dst_port(), vlan);
+        let record = (from, to.ip(), vlan, ip.ecn());
         if destination != Destination::Ours {
-            return self.ingress_group(vlan, from, to, datagram.payload());
+            return self.ingress_group(to.port(), record, datagram.payload());
         }
         let found = self
             .connected
@@ -345,7 +265,7 @@ impl UdpTable {
         let Some(&id) = found else {
             return false;
         };
-        self.deliver(id, vlan, from, to.ip(), datagram.payload());
+        self.deliver(id, record, datagram.payload());
         true
     }
 
@@ -365,34 +285,36 @@ impl UdpTable {
             return false;
         };
         let from = addr::socket_addr(ip.src(), datagram.src_port(), vlan);
-        self.deliver(id, vlan, from, ip.dst(), datagram.payload());
+        let record = (from, ip.dst(), vlan, ip.ecn());
+        self.deliver(id, record, datagram.payload());
         true
     }
 
     /// A datagram to a group or broadcast goes to every socket that takes it.
-    fn ingress_group(&mut self, vlan: u16, from: SocketAddr, to: SocketAddr, data: &[u8]) -> bool {
+    fn ingress_group(&mut self, port: u16, record: Record, data: &[u8]) -> bool {
+        let (from, to, vlan, _) = record;
         let mut delivered = false;
         let mut at = 0;
-        while let Some(&id) = self.by_port.get(&to.port()).and_then(|ids| ids.get(at)) {
+        while let Some(&id) = self.by_port.get(&port).and_then(|ids| ids.get(at)) {
             at += 1;
             let wants = self.sockets.get(id).is_some_and(|socket| {
-                socket.takes(to.ip(), vlan) && socket.remote.is_none_or(|remote| remote == from)
+                socket.takes(to, vlan) && socket.remote.is_none_or(|remote| remote == from)
             });
             if wants {
-                self.deliver(id, vlan, from, to.ip(), data);
+                self.deliver(id, record, data);
                 delivered = true;
             }
         }
         delivered
     }
 
-    fn deliver(&mut self, id: UdpId, vlan: u16, from: SocketAddr, to: IpAddr, data: &[u8]) {
+    fn deliver(&mut self, id: UdpId, from: Record, data: &[u8]) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
         let queued = socket.queue.push(RECORD_HEADER + data.len(), |record| {
             let (header, payload) = record.split_at_mut(RECORD_HEADER);
-            encode(header, from, to, vlan);
+            encode(header, from);
             payload.copy_from_slice(data);
         });
         match queued {

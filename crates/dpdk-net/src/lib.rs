@@ -74,6 +74,8 @@ pub mod metrics;
 pub mod net;
 pub mod peers;
 mod pin;
+#[cfg(feature = "quinn")]
+pub mod quic;
 #[cfg(feature = "resolver")]
 mod resolver;
 pub mod runtime;

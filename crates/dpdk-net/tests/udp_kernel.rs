@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::kernel::{KERNEL, OURS, app_facing_kernel, eal_facing_kernel, kernel_up};
 use common::pattern;
 use dpdk_net::AppBuilder;
-use dpdk_net::net as ours;
+use dpdk_net::net::{self as ours, EcnCodepoint, MtuDiscovery};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::bed::Netns;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
@@ -161,5 +161,62 @@ fn what_a_kernel_socket_sends_with_udp_segment_is_received_by_gro() {
         // A burst holds more than one of them.
         assert!(calls < 41, "{calls} calls");
         finished(sender).await;
+    });
+}
+
+/// Receives one datagram with all that the kernel tells of it, and sends it back with the same ECN field.
+fn echo_marked(socket: &UdpSocket, state: &UdpSocketState) {
+    let mut buf = vec![0; 2_048];
+    let mut meta = [RecvMeta::default()];
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = state.recv(socket.into(), &mut [IoSliceMut::new(&mut buf)], &mut meta) {
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert!(Instant::now() < end, "nothing came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let [meta] = meta;
+    let transmit = Transmit {
+        destination: meta.addr,
+        ecn: meta.ecn,
+        contents: &buf[..meta.len],
+        segment_size: None,
+        src_ip: None,
+    };
+    state.try_send(socket.into(), &transmit).unwrap();
+}
+
+#[test]
+fn the_ecn_field_goes_to_the_kernel_and_comes_back_with_the_address_that_was_asked() {
+    const ALL: [Option<EcnCodepoint>; 4] = [
+        None,
+        Some(EcnCodepoint::Ect0),
+        Some(EcnCodepoint::Ect1),
+        Some(EcnCodepoint::Ce),
+    ];
+    Bed::new().run(PORT, async |family, socket| {
+        let ours = ours::UdpSocket::bind("[::]:0").await.unwrap();
+        ours.set_mtu_discovery(MtuDiscovery::Probe).unwrap();
+        let echo = std::thread::spawn(move || {
+            let state = UdpSocketState::new((&socket).into()).unwrap();
+            ALL.iter().for_each(|_| echo_marked(&socket, &state));
+        });
+        let mut buf = vec![0; 2_048];
+        for ecn in ALL {
+            let mut transmit = ours::Transmit::new(b"marked");
+            transmit.destination = Some(family.socket(KERNEL, PORT));
+            transmit.src_ip = Some(family.host(OURS));
+            transmit.ecn = ecn;
+            ours.transmit(&transmit).await.unwrap();
+            let receive = tokio::time::timeout(PATIENCE, ours.recv_gro(&mut buf));
+            let meta = receive.await.expect("it comes back").unwrap();
+            assert_eq!(
+                (meta.ecn, &buf[..meta.len]),
+                (ecn, &b"marked"[..]),
+                "{family:?}"
+            );
+            assert_eq!(meta.dst_ip.to_canonical(), family.host(OURS));
+            assert_eq!(meta.addr.ip().to_canonical(), family.host(KERNEL));
+        }
+        finished(echo).await;
     });
 }

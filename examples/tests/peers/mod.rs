@@ -12,6 +12,19 @@ pub fn script(name: &str) -> String {
     format!("/usr/bin/python3 -B '{path}/{name}'")
 }
 
+/// The same for a script that needs packages from PyPI: by the interpreter that `cargo xtask setup` gives them to.
+pub fn pypi_script(name: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).unwrap();
+    let python = target.join("python-peers/bin/python");
+    assert!(
+        python.exists(),
+        "{} is not there; `cargo xtask setup` makes it",
+        python.display()
+    );
+    script(name).replace("/usr/bin/python3", &format!("'{}'", python.display()))
+}
+
 /// Starts a script on the kernel's side, which says when it is ready.
 pub fn start(bed: &Bed, name: &str, args: &str) -> Process {
     let command = format!("exec {} {args}", script(name));

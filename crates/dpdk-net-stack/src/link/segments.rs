@@ -48,7 +48,7 @@ impl Link {
         let headers = meta.ip_header_len() + udp::HEADER_LEN;
         let largest = segments.data.len().min(segments.size.into());
         let next = self.ifaces.next_hop(&meta.way());
-        if headers + largest > self.path_mtu_by(now, next.at(), meta.dst) {
+        if headers + largest > self.mtu_by(now, next.at(), meta) {
             self.stats.too_big += 1;
             return Err(Error::MessageTooLong);
         }

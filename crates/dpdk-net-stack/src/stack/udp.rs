@@ -10,7 +10,7 @@ use crate::event::{Readiness, UdpId};
 use crate::interfaces::IfIndex;
 use crate::listing::{ListPage, ListPlace};
 use crate::time::Instant;
-use crate::udp::{UdpOptions, UdpRecv, UdpSocketInfo};
+use crate::udp::{MtuDiscovery, UdpOptions, UdpRecv, UdpSend, UdpSocketInfo};
 
 /// UDP.
 impl Stack {
@@ -56,6 +56,31 @@ impl Stack {
     ) -> Result<usize, Error> {
         self.advance(now);
         self.udp.send(now, &mut self.link, id, data, to)
+    }
+
+    /// Sends a datagram, or several, with more said of how: see [`UdpSend`].
+    ///
+    /// Errors: as [`udp_send`](Self::udp_send) and [`udp_send_segments`](Self::udp_send_segments); `AddrNotAvailable` also where
+    /// the address to send from is not one of ours, or not the socket's.
+    pub fn udp_send_with(
+        &mut self,
+        now: Instant,
+        id: UdpId,
+        data: &[u8],
+        send: &UdpSend,
+    ) -> Result<usize, Error> {
+        self.advance(now);
+        self.udp.send_with(now, &mut self.link, id, data, send)
+    }
+
+    /// What the socket does where a datagram could be larger than the path's MTU (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
+    pub fn udp_set_mtu_discovery(&mut self, id: UdpId, to: MtuDiscovery) -> Result<(), Error> {
+        self.udp.set_mtu_discovery(id, to)
+    }
+
+    /// See [`udp_set_mtu_discovery`](Self::udp_set_mtu_discovery).
+    pub fn udp_mtu_discovery(&self, id: UdpId) -> Result<MtuDiscovery, Error> {
+        self.udp.mtu_discovery(id)
     }
 
     /// Receives one datagram; what does not fit into `buf` is lost.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::socket::{Socket, way};
-use super::{UdpOptions, UdpTable};
+use super::{MtuDiscovery, UdpOptions, UdpTable};
 use crate::addr::{self, canonical};
 use crate::error::Error;
 use crate::event::{Readiness, UdpId};
@@ -79,6 +79,7 @@ impl UdpTable {
             multicast_ttl: 1,
             multicast_vlan: 0,
             segment: None,
+            mtu_discovery: MtuDiscovery::default(),
             gro: false,
             queue: FrameQueue::new(self.queue_bytes / MIN_CHARGE, self.queue_bytes),
             drops: Count::default(),

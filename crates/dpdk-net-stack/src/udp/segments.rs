@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use super::UdpTable;
+use super::{UdpSend, UdpTable};
 use crate::error::Error;
 use crate::event::UdpId;
 use crate::link::{Link, Segments};
@@ -35,7 +35,7 @@ impl UdpTable {
     /// Sends datagrams of `size` bytes, of which the last one has the rest, to `to` or to the peer: all of them or none.
     /// Returns how many bytes that was.
     ///
-    /// Errors: as [`send`](Self::send); `MessageTooLong` also where a datagram is larger than the path's MTU, `InvalidInput`
+    /// Errors: as [`send_with`](Self::send_with); `MessageTooLong` also where a datagram is larger than the path's MTU, `InvalidInput`
     /// also for a size of 0 and for more than [`UDP_MAX_SEGMENTS`] datagrams.
     pub(crate) fn send_segments(
         &mut self,
@@ -46,7 +46,12 @@ impl UdpTable {
         size: u16,
         to: Option<SocketAddr>,
     ) -> Result<usize, Error> {
-        self.send_cut(now, link, id, data, to, Some(size))
+        let send = UdpSend {
+            to,
+            segment_size: Some(size),
+            ..UdpSend::default()
+        };
+        self.send_with(now, link, id, data, &send)
     }
 
     /// Has what [`send`](Self::send) is given cut into datagrams of this size, of which one fits an MTU of `mtu`; `None`, as at

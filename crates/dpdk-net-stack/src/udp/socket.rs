@@ -9,9 +9,12 @@ use crate::event::Readiness;
 use crate::interfaces::{Interfaces, Way};
 use crate::metrics::Count;
 use crate::tx::FrameQueue;
+use crate::udp::MtuDiscovery;
 
-/// What precedes the data of a datagram in a receive queue: peer, local address, VLAN.
+/// What precedes the data of a datagram in a receive queue.
 pub(super) const RECORD_HEADER: usize = 38;
+/// What that tells: peer, local address, VLAN, ECN field.
+pub(super) type Record = (SocketAddr, IpAddr, u16, u8);
 
 /// One socket. Which index entries stand for it is the table's business.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub(super) struct Socket {
     pub(super) multicast_vlan: u16,
     /// What is sent is cut into datagrams of so many bytes.
     pub(super) segment: Option<u16>,
+    pub(super) mtu_discovery: MtuDiscovery,
     /// Whether it may receive several datagrams at once.
     pub(super) gro: bool,
     pub(super) queue: FrameQueue,
@@ -128,13 +132,13 @@ fn wildcard_takes(addr: IpAddr, only_v6: bool, dst: IpAddr) -> bool {
     }
 }
 
-/// The way to `remote`, families checked, and the source address on it. `connected` is the local address while there is a
-/// peer.
+/// The way to `remote`, families checked, and the source address on it. `preferred` is the local address where one was chosen
+/// already: for this datagram, or while there is a peer.
 pub(super) fn way(
     socket: &Socket,
     ifaces: &Interfaces,
     remote: SocketAddr,
-    connected: Option<IpAddr>,
+    preferred: Option<IpAddr>,
 ) -> Result<Way, Error> {
     if remote.port() == 0 {
         return Err(Error::InvalidInput("the destination port is 0"));
@@ -193,8 +197,8 @@ pub(super) fn way(
     if is_own {
         return Ok(way);
     }
-    if let Some(connected) = connected.filter(|local| local.is_ipv4() == remote.is_ipv4()) {
-        way.src = connected;
+    if let Some(local) = preferred.filter(|local| local.is_ipv4() == remote.is_ipv4()) {
+        way.src = local;
     } else {
         let sourced = ifaces.with_source(&way);
         way = sourced.ok_or(Error::NetworkUnreachable)?;
@@ -203,7 +207,7 @@ pub(super) fn way(
 }
 
 /// Writes what precedes a datagram.
-pub(super) fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr, vlan: u16) {
+pub(super) fn encode(header: &mut [u8], (from, to, vlan, ecn): Record) {
     let octets = |addr: IpAddr| match addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -211,12 +215,13 @@ pub(super) fn encode(header: &mut [u8], from: SocketAddr, to: IpAddr, vlan: u16)
     header[..16].copy_from_slice(&octets(from.ip()));
     header[16..18].copy_from_slice(&from.port().to_be_bytes());
     header[18..34].copy_from_slice(&octets(to));
-    header[34..36].fill(u8::from(to.is_ipv4()));
+    header[34] = u8::from(to.is_ipv4());
+    header[35] = ecn;
     header[36..].copy_from_slice(&vlan.to_be_bytes());
 }
 
 /// Reads what precedes a datagram.
-pub(super) fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr, u16) {
+pub(super) fn decode(header: &[u8; RECORD_HEADER]) -> Record {
     let is_v4 = header[34] != 0;
     let ip = |at: usize| {
         let mut octets = [0; 16];
@@ -230,5 +235,6 @@ pub(super) fn decode(header: &[u8; RECORD_HEADER]) -> (SocketAddr, IpAddr, u16) 
     };
     let port = u16::from_be_bytes([header[16], header[17]]);
     let vlan = u16::from_be_bytes([header[36], header[37]]);
-    (addr::socket_addr(ip(0), port, vlan), ip(18), vlan)
+    let from = addr::socket_addr(ip(0), port, vlan);
+    (from, ip(18), vlan, header[35])
 }

@@ -1,10 +1,13 @@
+mod sending;
+
 use alloc::vec;
 use core::net::SocketAddr;
 
-use dpdk_net_packet::{Transport, checksum};
+use dpdk_net_packet::{Protocol, Transport, checksum};
 use proptest::prelude::*;
 
 use super::*;
+use crate::emit::IpMeta;
 use crate::test_frames::{PEER_MAC, PORT, at, config, drain, from_peer, hop, ip, link, packet, to};
 
 struct Bed {
@@ -54,12 +57,21 @@ impl Bed {
     }
 
     fn receive(&mut self, from: &str, to: &str, data: &[u8]) -> bool {
+        self.receive_marked(from, to, data, 0)
+    }
+
+    /// With this ECN field.
+    fn receive_marked(&mut self, from: &str, to: &str, data: &[u8], ecn: u8) -> bool {
         let (from, to) = (addr(from), addr(to));
         let mut payload = vec![0; 8 + data.len()];
         udp::write_header(&mut payload, from.port(), to.port(), data.len());
         payload[8..].copy_from_slice(data);
         checksum::fill_udp(from.ip(), to.ip(), &mut payload);
-        let frame = from_peer(&IpMeta::new(from.ip(), to.ip(), Protocol::Udp), &payload);
+        let meta = IpMeta {
+            traffic_class: ecn,
+            ..IpMeta::new(from.ip(), to.ip(), Protocol::Udp)
+        };
+        let frame = from_peer(&meta, &payload);
         let packet = packet(&frame);
         let Ok(Transport::Udp(datagram)) = packet.transport() else {
             panic!()

@@ -24,6 +24,14 @@ impl Family {
         }
     }
 
+    /// The same of an address without a port.
+    pub(crate) fn show_ip(self, ip: IpAddr) -> IpAddr {
+        match (self, ip) {
+            (Self::V6, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+            _ => ip,
+        }
+    }
+
     /// How a socket of this family shows an address of the stack.
     pub(crate) fn show(self, addr: SocketAddr) -> SocketAddr {
         match (self, addr) {

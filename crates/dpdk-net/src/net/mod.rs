@@ -33,9 +33,9 @@ pub use tcp_listener::TcpListener;
 pub use tcp_options::TcpKeepalive;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
-pub use udp_socket::{RecvMeta, UdpSocket};
+pub use udp_socket::{EcnCodepoint, RecvMeta, Transmit, UdpSocket};
 
-pub use dpdk_net_stack::{CaState, CongestionAlgorithm, TcpInfo};
+pub use dpdk_net_stack::{CaState, CongestionAlgorithm, MtuDiscovery, TcpInfo};
 
 pub use lookup::{ToSocketAddrs, lookup_host};
 

@@ -3,6 +3,7 @@
 //! A datagram that is longer than the caller's buffer is cut, as on Linux; the rest is lost.
 
 mod segments;
+mod transmit;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,6 +23,7 @@ use crate::shard::{Socket, State, readiness};
 use crate::wakers::Side;
 
 pub use self::segments::RecvMeta;
+pub use self::transmit::{EcnCodepoint, Transmit};
 
 /// The longest UDP payload, in bytes.
 const MAX_DATAGRAM: usize = 65_535;

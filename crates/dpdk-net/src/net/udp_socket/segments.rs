@@ -2,13 +2,13 @@
 //! has one.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
 use dpdk_net_stack::{self as stack, UDP_MAX_SEGMENTS, UdpId, UdpRecv};
 use tokio::io::ReadBuf;
 
-use super::UdpSocket;
+use super::{EcnCodepoint, Family, UdpSocket};
 use crate::net::addr::no_addresses;
 use crate::net::{ToSocketAddrs, lookup_host};
 use crate::shard::State;
@@ -25,9 +25,25 @@ pub struct RecvMeta {
     /// Bytes of each datagram, of which the last one may have fewer. More than `len` where the only one did not fit the buffer:
     /// what is missing is lost.
     pub stride: usize,
+    /// The address of ours that it was sent to, or a group or broadcast address. What an answer should come from
+    /// ([`Transmit::src_ip`](super::Transmit::src_ip)) where the socket is bound to all addresses.
+    pub dst_ip: IpAddr,
+    /// What the IP headers say of congestion, the same in all of them.
+    pub ecn: Option<EcnCodepoint>,
 }
 
 impl RecvMeta {
+    /// As a socket of this family tells it.
+    pub(super) fn of(got: UdpRecv, family: Family) -> Self {
+        Self {
+            addr: family.show(got.from),
+            len: got.len,
+            stride: got.segment_size,
+            dst_ip: family.show_ip(got.to),
+            ecn: EcnCodepoint::from_bits(got.ecn),
+        }
+    }
+
     /// The datagrams in the buffer that was received into, in order.
     ///
     /// ```
@@ -174,8 +190,8 @@ impl UdpSocket {
     }
 
     /// Receives a datagram and, after [`set_gro`](Self::set_gro), those behind it in the socket's queue that are from the same
-    /// sender, to the same local address and of the same size; a shorter one may be the last. At most 64 and only what
-    /// fits `buf` whole; it does not wait for more. [`recv_from`](Self::recv_from) and the others still take one each.
+    /// sender, to the same local address, of the same size and with the same ECN field; a shorter one may be the last. At most 64
+    /// and only what fits `buf` whole; it does not wait for more. [`recv_from`](Self::recv_from) and the others still take one each.
     ///
     /// # Cancel safety
     /// Cancel safe: if dropped, no datagram was taken.
@@ -185,7 +201,7 @@ impl UdpSocket {
                 state.stack.udp_recv_gro(id, buf)
             })
             .await
-            .map(|got| self.meta(got))
+            .map(|got| RecvMeta::of(got, self.family))
     }
 
     /// Polls for datagrams: see [`recv_gro`](Self::recv_gro). Shares its waker's place with the other `poll_recv*`.
@@ -199,7 +215,31 @@ impl UdpSocket {
         });
         polled.map_ok(|got| {
             buf.advance(got.len);
-            self.meta(got)
+            RecvMeta::of(got, self.family)
+        })
+    }
+
+    /// Polls for as many times what [`recv_gro`](Self::recv_gro) takes as there are buffers, in one critical section; returns how many
+    /// times that was. Errors that come behind something received are forgotten.
+    #[cfg(feature = "quinn")]
+    pub(crate) fn poll_recv_several<M>(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+        metas: &mut [M],
+        told: fn(RecvMeta) -> M,
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll(cx, Side::Read, |state, id| {
+            let mut count = 0;
+            for (buf, meta) in bufs.iter_mut().zip(metas) {
+                match state.stack.udp_recv_gro(id, buf) {
+                    Ok(got) => *meta = told(RecvMeta::of(got, self.family)),
+                    Err(_) if count > 0 => break,
+                    Err(error) => return Err(error),
+                }
+                count += 1;
+            }
+            Ok(count)
         })
     }
 
@@ -207,20 +247,12 @@ impl UdpSocket {
     pub fn try_recv_gro(&self, buf: &mut [u8]) -> io::Result<RecvMeta> {
         self.socket
             .call(|state, id| state.stack.udp_recv_gro(id, buf))
-            .map(|got| self.meta(got))
-    }
-
-    fn meta(&self, got: UdpRecv) -> RecvMeta {
-        RecvMeta {
-            addr: self.family.show(got.from),
-            len: got.len,
-            stride: got.segment_size,
-        }
+            .map(|got| RecvMeta::of(got, self.family))
     }
 }
 
 /// No datagram is as long as that, so what is above means the same.
-fn narrow(segment_size: usize) -> u16 {
+pub(super) fn narrow(segment_size: usize) -> u16 {
     u16::try_from(segment_size).unwrap_or(u16::MAX)
 }
 

@@ -10,6 +10,7 @@
 
 mod channels;
 #[path = "../echo/client.rs"]
+#[allow(dead_code, reason = "the time of both ends is measured here")]
 mod client;
 mod sockets;
 mod tasks;

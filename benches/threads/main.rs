@@ -1,7 +1,7 @@
 //! What it costs to use a worker from other threads: its sockets, tasks that it is given to spawn, and channels.
 //!
-//! - Echo of 64 bytes over ring ports: answered on the worker, by the threads of a multi-thread runtime over the worker, and by the kernel's TCP
-//!   with the same runtime.
+//! - Echo of 64 bytes over ring ports: answered on the worker, by the threads of a multi-thread runtime over the worker, and by the
+//!   kernel's TCP with the same runtime.
 //! - A task that another thread has a worker spawn, against tokio's `spawn` on a current-thread runtime: one at a time, and a hundred.
 //! - A message from thread to thread and on one thread, against tokio's `mpsc`: one by one, and in batches.
 //!
@@ -10,6 +10,7 @@
 
 mod channels;
 #[path = "../echo/client.rs"]
+#[allow(dead_code, reason = "the time of both ends is measured here")]
 mod client;
 mod sockets;
 mod tasks;

@@ -1,4 +1,5 @@
-//! Echo over ring ports: on the worker or by other threads, with a bare client stack as a task of the worker; and over the kernel's loopback.
+//! Echo over ring ports: on the worker or by other threads, with a bare client stack as a task of the worker; and over the kernel's
+//! loopback.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};

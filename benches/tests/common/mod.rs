@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// The rows of a benchmark, each of which has a figure.
-pub fn rows(program: &str, args: &[&str]) -> Vec<serde_json::Value> {
+pub(crate) fn rows(program: &str, args: &[&str]) -> Vec<serde_json::Value> {
     let output = Command::new(program)
         .args(["--json", "--smoke", "--runs", "1"])
         .args(args)
@@ -23,7 +23,7 @@ pub fn rows(program: &str, args: &[&str]) -> Vec<serde_json::Value> {
 }
 
 /// How many rows tell of `what`.
-pub fn count(rows: &[serde_json::Value], what: &str) -> usize {
+pub(crate) fn count(rows: &[serde_json::Value], what: &str) -> usize {
     let of = |row: &&serde_json::Value| row["row"].as_str().unwrap().contains(what);
     rows.iter().filter(of).count()
 }

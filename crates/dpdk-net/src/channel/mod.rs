@@ -1,8 +1,8 @@
 //! Channels between workers, and from other threads: bounded, of many senders and one receiver.
 //!
 //! What tokio's `mpsc` does, for those who send and receive a lot: values lie in a ring of slots, a batch is put in with one exchange
-//! and taken out with one ([`Sender::send_all`], [`Receiver::recv_many`]), and a waker is touched only where the other side sleeps, which each
-//! side finds out in the exchange that it makes anyway. Both ends are `Send` and know nothing of runtimes.
+//! and taken out with one ([`Sender::send_all`], [`Receiver::recv_many`]), and a waker is touched only where the other side sleeps, which
+//! each side finds out in the exchange that it makes anyway. Both ends are `Send` and know nothing of runtimes.
 //!
 //! ```
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -296,8 +296,8 @@ impl<T> Receiver<T> {
     }
 }
 
-/// Takes something out, or has the receiver woken when there is something. Consumes tokio's cooperative budget, as the sockets do: who always
-/// finds something does not keep its worker from the port.
+/// Takes something out, or has the receiver woken when there is something. Consumes tokio's cooperative budget, as the sockets do: who
+/// always finds something does not keep its worker from the port.
 fn poll_take<T, R>(
     shared: &Shared<T>,
     cx: &mut Context<'_>,

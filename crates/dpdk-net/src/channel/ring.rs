@@ -1,9 +1,10 @@
 //! A bounded queue of many senders and one receiver, where each side finds out in the step that it takes anyway whether the other one
 //! sleeps.
 //!
-//! A sender draws a ticket from `tail` and puts its value into the ticket's slot; the receiver takes slots in the order of their tickets and
-//! says with `head` how far it is. `tail` has a bit beside the count that says that the receiver sleeps, and one that says that the queue is
-//! closed; `head` has one that says that senders wait. So nobody asks the other side's memory, or the kernel, where the other side is awake.
+//! A sender draws a ticket from `tail` and puts its value into the ticket's slot; the receiver takes slots in the order of their
+//! tickets and says with `head` how far it is. `tail` has a bit beside the count that says that the receiver sleeps, and one that says
+//! that the queue is closed; `head` has one that says that senders wait. So nobody asks the other side's memory, or the kernel, where
+//! the other side is awake.
 //!
 //! What holds
 //! - No value comes between the two halves of another one's way: a ticket that is drawn is filled, or the queue is closed.

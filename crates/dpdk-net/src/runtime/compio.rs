@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use compio_runtime as compio;
 
-use super::root::Root;
+use super::root::{Alive, Root};
 use super::{LocalTask, Runtime, RuntimeSettings, Spawn};
 use crate::error::Error;
 use crate::worker::Driver;
@@ -25,6 +25,7 @@ const IDLE: u32 = 8;
 /// files and timers work in the worker's tasks, and `compio_runtime::spawn` too.
 pub struct Compio {
     runtime: Rc<compio::Runtime>,
+    alive: Alive,
     driver: Rc<Driver>,
     /// Turns until the proactor is looked at.
     left: Cell<u32>,
@@ -40,12 +41,12 @@ impl fmt::Debug for Compio {
     }
 }
 
-struct Spawner(Weak<compio::Runtime>);
+struct Spawner(Weak<compio::Runtime>, Alive);
 
 impl Spawn for Spawner {
     fn spawn(&self, task: LocalTask) {
         if let Some(runtime) = self.0.upgrade() {
-            runtime.spawn(task).detach();
+            runtime.spawn(self.1.count(task)).detach();
         }
     }
 }
@@ -78,8 +79,11 @@ impl Runtime for Compio {
     const NAME: &'static str = "compio";
 
     fn build(_: &RuntimeSettings, driver: Rc<Driver>) -> io::Result<Self> {
+        // One poll a call: of several it would give a task that wakes itself more than one.
+        let runtime = compio::Runtime::builder().event_interval(1).build()?;
         Ok(Self {
-            runtime: Rc::new(compio::Runtime::new()?),
+            runtime: Rc::new(runtime),
+            alive: Alive::default(),
             driver,
             left: Cell::new(0),
             failed: Cell::new(false),
@@ -87,7 +91,7 @@ impl Runtime for Compio {
     }
 
     fn spawner(&self) -> Rc<dyn Spawn> {
-        Rc::new(Spawner(Rc::downgrade(&self.runtime)))
+        Rc::new(Spawner(Rc::downgrade(&self.runtime), self.alive.clone()))
     }
 
     fn block_on<F: Future>(&self, root: F) -> Result<F::Output, Error> {
@@ -102,7 +106,12 @@ impl Runtime for Compio {
                 if let Poll::Ready(output) = woken.poll(root.as_mut()) {
                     return Ok(output);
                 }
-                let more = self.runtime.run();
+                let (most, mut ran) = (self.alive.in_a_turn(), 1);
+                let mut more = self.runtime.run();
+                while more && ran < most {
+                    more = self.runtime.run();
+                    ran += 1;
+                }
                 self.look_at_proactor(busy || more);
                 if !more {
                     self.driver.rest();

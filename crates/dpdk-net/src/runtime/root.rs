@@ -1,12 +1,14 @@
-//! The future that a runtime runs for, beside its tasks, where the runtime is foreign: polled once a turn, if it was woken.
+//! What a foreign runtime takes turns by: the future that it runs for, polled once a turn if it was woken, and how many tasks there are.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::coop;
+use super::{LocalTask, coop};
 
 struct Woken(AtomicBool);
 
@@ -44,5 +46,48 @@ impl Root {
             return Poll::Pending;
         }
         coop::budgeted(|| future.poll(&mut Context::from_waker(&self.waker)))
+    }
+}
+
+/// Tasks that may run between two turns, however many are ready.
+const TASKS: usize = 61;
+
+/// How many tasks there are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Alive(Rc<Cell<usize>>);
+
+impl Alive {
+    pub(super) fn count(&self, task: LocalTask) -> Counted {
+        self.0.set(self.0.get() + 1);
+        let alive = self.clone();
+        Counted { task, alive }
+    }
+
+    /// How many polls are a turn's: not more than there are tasks, as one that wakes itself is not to run twice.
+    #[inline]
+    pub(super) fn in_a_turn(&self) -> usize {
+        self.0.get().clamp(1, TASKS)
+    }
+}
+
+/// A task that counts.
+pub(super) struct Counted {
+    task: LocalTask,
+    alive: Alive,
+}
+
+impl Future for Counted {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.task).poll(cx)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let alive = &self.alive.0;
+        alive.set(alive.get().saturating_sub(1));
     }
 }

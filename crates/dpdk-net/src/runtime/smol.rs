@@ -1,22 +1,18 @@
 //! [`Smol`]: a worker on async-executor, smol's executor.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use async_executor::LocalExecutor;
 
-use super::root::Root;
+use super::root::{Alive, Root};
 use super::{LocalTask, Runtime, RuntimeSettings, Spawn};
 use crate::error::Error;
 use crate::worker::Driver;
-
-/// Tasks that may run between two turns, however many are ready.
-const TASKS: usize = 61;
 
 /// `async_executor::LocalExecutor`. async-io's kernel sockets and timers work beside ours: its own thread looks after them, and wakes our
 /// tasks. `smol::spawn` spawns on smol's global executor, whose threads are none of a worker's.
@@ -28,35 +24,14 @@ pub struct Smol {
 impl fmt::Debug for Smol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Smol")
-            .field("tasks", &self.executor.alive.get())
+            .field("tasks", &self.executor.alive)
             .finish_non_exhaustive()
     }
 }
 
 struct Tasks {
     executor: LocalExecutor<'static>,
-    alive: Rc<Cell<usize>>,
-}
-
-/// A task that counts.
-struct Counted {
-    task: LocalTask,
-    alive: Rc<Cell<usize>>,
-}
-
-impl Future for Counted {
-    type Output = ();
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.task).poll(cx)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.alive.set(self.alive.get() - 1);
-    }
+    alive: Alive,
 }
 
 struct Spawner(Weak<Tasks>);
@@ -66,9 +41,7 @@ impl Spawn for Spawner {
         let Some(tasks) = self.0.upgrade() else {
             return;
         };
-        let alive = tasks.alive.clone();
-        alive.set(alive.get() + 1);
-        tasks.executor.spawn(Counted { task, alive }).detach();
+        tasks.executor.spawn(tasks.alive.count(task)).detach();
     }
 }
 
@@ -78,7 +51,7 @@ impl Runtime for Smol {
     fn build(_: &RuntimeSettings, driver: Rc<Driver>) -> io::Result<Self> {
         let executor = Rc::new(Tasks {
             executor: LocalExecutor::new(),
-            alive: Rc::default(),
+            alive: Alive::default(),
         });
         Ok(Self { executor, driver })
     }
@@ -96,9 +69,7 @@ impl Runtime for Smol {
             if let Poll::Ready(output) = woken.poll(root.as_mut()) {
                 return Ok(output);
             }
-            // Not more than there are: one that wakes itself is not to run twice in a turn.
-            let most = tasks.alive.get().clamp(1, TASKS);
-            let mut ran = 0;
+            let (most, mut ran) = (tasks.alive.in_a_turn(), 0);
             while ran < most && tasks.executor.try_tick() {
                 ran += 1;
             }

@@ -80,7 +80,14 @@ pub(crate) fn two_hundred_connections_are_served_at_once<R: Runtime>() {
             let stream = net.client.scope(TcpStream::connect(to)).await.unwrap();
             open.push(stream);
         }
-        assert!(net.server.connection_count() >= 200, "all at once");
+        // The last one's handshake may be on its way.
+        let all = async {
+            while net.server.connection_count() < 200 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let all = timeout(Duration::from_secs(20), all).await;
+        all.expect("all are there at once");
         let tasks = open.into_iter().enumerate().map(|(number, mut stream)| {
             spawn_local(async move {
                 for round in 0..5 {
@@ -174,6 +181,7 @@ pub(crate) fn a_socket_that_is_always_ready_starves_nobody<R: Runtime>() {
         })
         .unwrap();
         sleep(Duration::from_millis(1)).await;
+        assert!(sent.get() > 0, "it runs");
         let before = (sent.get(), net.server.stats().worker.turns);
         let to = serve(at(SERVER_V6, 0)).await;
         ask(&net, to, pattern(10_000)).await;
@@ -181,7 +189,6 @@ pub(crate) fn a_socket_that_is_always_ready_starves_nobody<R: Runtime>() {
         busy.abort();
         assert!(busy.await.unwrap_err().is_cancelled());
         let (sent, turns) = (after.0 - before.0, after.1 - before.1);
-        assert!(sent > 0 && turns > 0);
         // A budget's worth between two looks at the device, and one more poll of tasks in between on tokio.
         assert!(sent <= (turns + 1) * 128 * 8, "{sent} in {turns} turns");
     });

@@ -103,7 +103,7 @@ pub(super) fn check(configs: &[ListenerConfig], ports: Option<&[String]>) -> Res
 enum Bound {
     Tcp(TcpListener),
     #[cfg(feature = "tls")]
-    Tls(TlsListener),
+    Tls(Box<TlsListener>),
     Udp(UdpSocket),
 }
 
@@ -140,7 +140,7 @@ impl Listeners {
     #[cfg(feature = "tls")]
     pub(super) fn tls(&self, name: &str) -> io::Result<TlsListener> {
         self.take(name, "a TCP listener with TLS", |bound| match bound {
-            Bound::Tls(listener) => Ok(listener),
+            Bound::Tls(listener) => Ok(*listener),
             other => Err(other),
         })
     }
@@ -187,7 +187,10 @@ async fn bind(config: &ListenerConfig) -> io::Result<Bound> {
     let listener = socket.listen(config.backlog)?;
     #[cfg(feature = "tls")]
     if let Some(tls) = &config.tls {
-        return Ok(Bound::Tls(TlsListener::new(listener, tls.clone())));
+        return Ok(Bound::Tls(Box::new(TlsListener::new(
+            listener,
+            tls.clone(),
+        ))));
     }
     Ok(Bound::Tcp(listener))
 }

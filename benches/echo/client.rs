@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use dpdk_net_rte::tsc::TscClock;
-use dpdk_net_rte::{Eal, MbufBatch, Mempool, Port, PortConfig, PortId, QueuePair};
+use dpdk_net_rte::{Eal, MbufBatch, Mempool, QueuePair};
 use dpdk_net_stack::{
     Config, Event, Instant as StackInstant, Readiness, Stack, TcpId, TxMeta, TxSink,
 };
@@ -283,14 +283,4 @@ pub(crate) async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
             format!("the client is not done within {LIMIT:?}: {open} open, {answered} answered")
         })?;
     client.borrow().check()
-}
-
-/// Starts a port with one queue pair, and takes it.
-pub(crate) fn queues(eal: &Eal, id: PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
-    let port =
-        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
-    port.start()?
-        .take_queues()?
-        .pop()
-        .context("a port without a queue")
 }

@@ -17,13 +17,14 @@ use anyhow::Context;
 use clap::Parser;
 use dpdk_net::net::TcpListener;
 use dpdk_net::{Worker, WorkerConfig};
+use dpdk_net_bench::host::queues;
 use dpdk_net_bench::{Report, callgrind, median};
 use dpdk_net_packet::MacAddr;
 use dpdk_net_rte::{Eal, Mempool, ring};
 use dpdk_net_stack::{Config, IfAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use client::{Client, done, queues};
+use client::{Client, done};
 
 const PORT: u16 = 7;
 const REQUEST: [u8; 64] = [b'x'; 64];

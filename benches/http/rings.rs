@@ -8,10 +8,10 @@ use std::time::Instant;
 use anyhow::Context;
 use dpdk_net::net::TcpListener;
 use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_bench::host::{address, config};
+use dpdk_net_bench::host::{address, config, queues};
 use dpdk_net_rte::{Eal, Mempool, ring};
 
-use crate::client::{self, Client, done, queues};
+use crate::client::{self, Client, done};
 
 /// ns a request, in a process of its own.
 pub(crate) fn in_process(connections: usize, requests: usize) -> anyhow::Result<f64> {

@@ -7,7 +7,7 @@
 mod client;
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -16,13 +16,12 @@ use clap::Parser;
 use dpdk_net::net::TcpListener;
 use dpdk_net::runtime::{Compio, Local, Runtime, RuntimeKind, Smol, Tokio, spawn_local};
 use dpdk_net::{Worker, WorkerConfig};
+use dpdk_net_bench::host::{address, config, queues};
 use dpdk_net_bench::{Report, callgrind, median};
-use dpdk_net_packet::MacAddr;
 use dpdk_net_rte::{Eal, Mempool, ring};
-use dpdk_net_stack::{Config, IfAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use client::{Client, done, queues};
+use client::{Client, done};
 
 const REQUEST: [u8; 64] = [b'x'; 64];
 /// The function whose instructions are the client's, as callgrind names it.
@@ -114,21 +113,6 @@ fn in_process(runtime: RuntimeKind, connections: usize, requests: usize) -> anyh
         let told = String::from_utf8_lossy(&output.stderr);
         format!("the case failed:\n{text}{told}")
     })
-}
-
-fn address(host: u8) -> IpAddr {
-    [198, 18, 0, host].into()
-}
-
-fn config(host: u8) -> Config {
-    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, host]));
-    config.addresses = vec![IfAddr {
-        addr: address(host),
-        prefix_len: 24,
-    }];
-    config.seed = [host; 32];
-    config.dad = false;
-    config
 }
 
 /// A runtime, and the function in which it is measured: callgrind knows each by a name of its own.

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use anyhow::Context;
 use dpdk_net_packet::MacAddr;
+use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, PortId, QueuePair};
 use dpdk_net_stack::{Config, IfAddr};
 
 /// The address of a host.
@@ -20,4 +22,17 @@ pub fn config(host: u8) -> Config {
     config.seed = [host; 32];
     config.dad = false;
     config
+}
+
+/// Starts a port with one queue pair, and takes it.
+///
+/// # Errors
+/// Those of DPDK.
+pub fn queues(eal: &Eal, id: PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
+    let port =
+        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
+    port.start()?
+        .take_queues()?
+        .pop()
+        .context("a port without a queue")
 }

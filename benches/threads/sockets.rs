@@ -2,19 +2,18 @@
 //! loopback.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
 use dpdk_net::{Worker, WorkerConfig, net};
-use dpdk_net_packet::MacAddr;
+use dpdk_net_bench::host::{address, config, queues};
 use dpdk_net_rte::{Eal, Mempool, ring};
-use dpdk_net_stack::{Config, IfAddr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::client::{self, Client, done, queues};
+use crate::client::{self, Client, done};
 
 const REQUEST: [u8; 64] = [b'x'; 64];
 const THREADS: usize = 2;
@@ -56,21 +55,6 @@ pub(crate) fn eal() -> anyhow::Result<Eal> {
         .file_prefix(format!("bench-threads-{}", std::process::id()))
         .lcores("0")
         .init()?)
-}
-
-fn address(host: u8) -> IpAddr {
-    [198, 18, 0, host].into()
-}
-
-pub(crate) fn config(host: u8) -> Config {
-    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, host]));
-    config.addresses = vec![IfAddr {
-        addr: address(host),
-        prefix_len: 24,
-    }];
-    config.seed = [host; 32];
-    config.dad = false;
-    config
 }
 
 fn threads() -> anyhow::Result<Runtime> {

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::Context;
 use dpdk_net::{Worker, WorkerConfig};
+use dpdk_net_bench::host::{config, queues};
 use dpdk_net_rte::{Mempool, ring};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::client::queues;
-use crate::sockets::{config, eal};
+use crate::sockets::eal;
 
 /// Runs a task on a current-thread runtime of another thread, which tells how long each of so many took.
 fn elsewhere<F>(

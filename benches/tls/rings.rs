@@ -1,43 +1,17 @@
 //! Both ends on one worker of ours, each with a stack of its own over one of two ring ports.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Instant;
 
 use anyhow::Context;
 use dpdk_net::net::{TcpListener, TcpStream};
 use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::port::{Port, PortConfig, QueuePair};
-use dpdk_net_rte::{Eal, Mempool, PortId, ring};
-use dpdk_net_stack::{Config, IfAddr};
+use dpdk_net_bench::host::{address, config, queues};
+use dpdk_net_rte::{Eal, Mempool, ring};
 
 use crate::ends::{Case, Ends};
-
-fn address(host: u8) -> IpAddr {
-    [198, 18, 0, host].into()
-}
-
-fn config(host: u8) -> Config {
-    let mut config = Config::new(MacAddr([2, 0, 0, 0, 0, host]));
-    config.addresses = vec![IfAddr {
-        addr: address(host),
-        prefix_len: 24,
-    }];
-    config.seed = [host; 32];
-    config.dad = false;
-    config
-}
-
-fn queues(eal: &Eal, id: PortId, pool: &Mempool) -> anyhow::Result<QueuePair> {
-    let port =
-        Port::open(eal, id)?.configure(&PortConfig::queues(1), std::slice::from_ref(pool))?;
-    port.start()?
-        .take_queues()?
-        .pop()
-        .context("a port without a queue")
-}
 
 /// Seconds that a case takes.
 pub(crate) fn run(case: Case) -> anyhow::Result<f64> {

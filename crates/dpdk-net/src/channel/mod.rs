@@ -157,6 +157,8 @@ impl<T> Sender<T> {
         let ring = &self.shared.ring;
         self.whenever(|| (ring.is_closed() || ring.len() < ring.capacity()).then_some(()))
             .await;
+        // It was woken for room that it has not used: the next one looks too.
+        self.shared.wake_senders(true, 1);
     }
 
     /// Whether nothing more is taken: the receiver is gone or has closed the channel.
@@ -218,8 +220,10 @@ pub struct Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.shared.ring.abandon();
+        // Senders first: destructors of values are the program's code, and may panic.
+        self.shared.ring.close();
         self.shared.wake_all_senders();
+        self.shared.ring.abandon();
     }
 }
 
@@ -296,7 +300,7 @@ impl<T> Receiver<T> {
     }
 }
 
-/// Takes something out, or has the receiver woken when there is something. Consumes tokio's cooperative budget, as the sockets do: who
+/// Takes something out, or has the receiver woken when there is something. Consumes the task's cooperative budget, as the sockets do: who
 /// always finds something does not keep its worker from the port.
 fn poll_take<T, R>(
     shared: &Shared<T>,

@@ -265,7 +265,7 @@ impl<T> Ring<T> {
         before & ASLEEP != 0
     }
 
-    /// The receiver goes: values that are there, or come yet, are dropped.
+    /// The receiver goes: values that are there, or come yet, are dropped. Where a destructor panics it can be called again for the rest.
     pub(crate) fn abandon(&self) {
         let gone = CLOSED | ABANDONED;
         let tail = self.tail.0.fetch_or(gone, Ordering::AcqRel) >> TICKET;
@@ -273,10 +273,8 @@ impl<T> Ring<T> {
         for ticket in head..tail {
             // Not with the slot locked: dropping runs the sender's code.
             let value = self.slot(ticket).lock().take();
+            self.head.0.fetch_add(1 << TAKEN, Ordering::AcqRel);
             drop(value);
         }
-        self.head
-            .0
-            .fetch_add((tail - head) << TAKEN, Ordering::AcqRel);
     }
 }

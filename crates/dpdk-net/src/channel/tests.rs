@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -189,6 +189,43 @@ fn senders_that_wait_are_told_that_the_receiver_is_gone() {
     drop(sending);
     assert!(sender.is_closed());
     assert_eq!(Arc::strong_count(&kept), 1, "what was in it is dropped");
+}
+
+#[test]
+fn who_only_asked_for_room_leaves_it_to_the_next_one() {
+    let (sender, mut receiver) = bounded(1);
+    sender.try_send(1).unwrap();
+    let (count, waker) = counter();
+    let mut asking = Box::pin(sender.ready());
+    let mut sending = Box::pin(sender.send(2));
+    assert!(
+        asking
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    assert!(
+        sending
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    assert_eq!(receiver.try_recv().unwrap(), 1);
+    assert_eq!(count.0.load(Ordering::Relaxed), 0, "the other one is first");
+    assert!(
+        asking
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    );
+    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert!(
+        sending
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+    );
+    assert_eq!(receiver.try_recv().unwrap(), 2);
 }
 
 #[test]

@@ -397,12 +397,13 @@ impl LocalExecutor {
     /// Runs the tasks until `future` is done, and sleeps while nobody is ready. Tasks that are not done stay, and go on with the next call.
     ///
     /// # Errors
-    /// [`Error::NestedRuntime`] on a thread that runs an executor already: it could not go on meanwhile, and whoever waits for one of
+    /// [`Error::NestedRuntime`] on a thread that runs an executor or a worker already: it could not go on meanwhile, and whoever waits for one of
     /// its tasks would wait for ever.
     ///
     /// # Panics
     /// With `future`'s own panic. Those of tasks are given to their handles.
     pub fn run<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        let _runs = super::Runs::begin().ok_or(Error::NestedRuntime)?;
         let _own = super::coop::begin();
         let _spawner = super::context::spawning(self.spawner());
         self.run_beside(future, &mut Alone)

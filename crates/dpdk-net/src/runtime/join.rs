@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem::forget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -35,7 +36,10 @@ impl Future for LocalTask {
         };
         let polled = catch_unwind(AssertUnwindSafe(|| coop::budgeted(|| task.poll(cx))));
         // Only destructors get here: a panic of the future itself is caught where its result goes.
-        polled.unwrap_or(Poll::Ready(()))
+        polled.unwrap_or_else(|payload| {
+            forget(payload);
+            Poll::Ready(())
+        })
     }
 }
 
@@ -43,7 +47,9 @@ impl Drop for LocalTask {
     fn drop(&mut self) {
         let task = self.0.take();
         // Destructors of the program's may panic: not in the runtime's hands.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
+            forget(payload);
+        }
     }
 }
 

@@ -145,7 +145,8 @@ pub(crate) struct Runs(());
 impl Runs {
     /// `None` where it does already.
     pub(crate) fn begin() -> Option<Self> {
-        (!RUNS.replace(true)).then_some(Self(()))
+        // Made only where it is to be undone.
+        (!RUNS.replace(true)).then(|| Self(()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! has nobody to wake, as a worker's loop polls and does not sleep, and no system call to make.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::channel::ring::{Refused, Ring};
@@ -51,7 +52,8 @@ impl Mailbox {
 
     /// No worker does any more: what is in it, or comes yet, is dropped.
     pub(crate) fn close(&self) {
-        self.jobs.abandon();
+        // What a closure has taken along may panic as it is dropped: the rest goes too.
+        while catch_unwind(AssertUnwindSafe(|| self.jobs.abandon())).is_err() {}
     }
 
     /// Whether a worker has ever looked into it.
@@ -93,22 +95,22 @@ impl Mailbox {
 }
 
 impl Shard {
-    /// Does what is in the mailbox, and tells whether there was anything. The worker's, after a turn.
+    /// Does what is in the mailbox, and tells whether anything was done. The worker's, after a turn.
     #[inline]
     pub(crate) fn deliver(&self) -> bool {
-        let has_mail = self.mailbox().has_mail();
-        if has_mail {
-            self.deliver_mail();
-        }
-        has_mail
+        self.mailbox().has_mail() && self.deliver_mail()
     }
 
     #[cold]
-    fn deliver_mail(&self) {
+    fn deliver_mail(&self) -> bool {
         let done = self.mailbox().deliver() as u64;
         let refused = self.mailbox().take_refused();
-        let worker = &mut self.lock().worker;
-        worker.spawned += done;
-        worker.mailbox_full += refused;
+        // A sender may have been taken off its CPU with its job half put in: then there is nothing to do yet, and the worker may rest.
+        if done > 0 || refused > 0 {
+            let worker = &mut self.lock().worker;
+            worker.spawned += done;
+            worker.mailbox_full += refused;
+        }
+        done > 0
     }
 }

@@ -72,34 +72,37 @@ impl Driver {
     /// inside itself it does nothing.
     #[inline]
     pub fn turn(&self) -> bool {
+        let Ok(mut wake) = self.wake.try_borrow_mut() else {
+            return false;
+        };
         let Ok(mut reactors) = self.reactors.try_borrow_mut() else {
             return false;
         };
         coop::refill();
         let mut busy = false;
-        let mut now = 0;
-        for driven in &mut *reactors {
+        let mut now = None;
+        for (index, driven) in reactors.iter_mut().enumerate() {
             if driven.dead {
                 continue;
             }
-            let turned = catch_unwind(AssertUnwindSafe(|| driven.reactor.turn()));
+            let turned = catch_unwind(AssertUnwindSafe(|| {
+                driven.reactor.turn() | driven.handle.shard().deliver()
+            }));
             match turned {
-                Ok(did) => busy |= did | driven.handle.shard().deliver(),
+                Ok(did) => busy |= did,
                 Err(_) => driven.die(),
             }
-            now = now.max(driven.reactor.turned);
+            if index == 0 {
+                // Timers go by the first one's clock.
+                now = Some(driven.reactor.turned);
+            }
         }
         drop(reactors);
-        if let Ok(mut wake) = self.wake.try_borrow_mut() {
-            if now == 0 {
-                // Nobody has read the clock.
-                now = self.timers.now();
-            }
-            self.timers.take_due(now, &mut wake);
-            if !wake.is_empty() {
-                busy = true;
-                wake_each(&mut wake);
-            }
+        let now = now.unwrap_or_else(|| self.timers.now());
+        self.timers.take_due(now, &mut wake);
+        if !wake.is_empty() {
+            busy = true;
+            wake_each(&mut wake);
         }
         let idle = if busy {
             0
@@ -155,6 +158,26 @@ impl Driver {
 }
 
 impl Driven {
+    /// Connections that have not ended; of a queue that is dead they have.
+    pub(super) fn connections(&self) -> usize {
+        if self.dead {
+            return 0;
+        }
+        self.handle.connection_count()
+    }
+
+    /// Sends what is left. Returns whether all of it has gone.
+    pub(super) fn flush(&mut self) -> bool {
+        if self.dead {
+            return false;
+        }
+        let flushed = catch_unwind(AssertUnwindSafe(|| self.reactor.flush()));
+        flushed.unwrap_or_else(|_| {
+            self.die();
+            false
+        })
+    }
+
     /// A turn runs wakers, which are the program's code and may panic. Frames, timers and events of that turn are lost with it: better
     /// everybody is told.
     #[cold]
@@ -176,6 +199,8 @@ impl Drop for Driver {
 
 /// Wakes all, whichever of them panic.
 fn wake_each(wakers: &mut Vec<Waker>) {
+    // Those that were due first are woken first.
+    wakers.reverse();
     while let Some(waker) = wakers.pop() {
         if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
             tracing::error!("a waker that was woken by a timer panicked");

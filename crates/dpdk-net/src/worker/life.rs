@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::driver::Driven;
 use super::{Driver, Reactor, WorkerConfig, run_until};
 use crate::affinity::Affinity;
 use crate::error::Error;
@@ -218,7 +219,7 @@ impl Remains {
     fn connections(&self) -> usize {
         let reactors = self.driver.reactors().borrow();
         let all = reactors.iter();
-        all.map(|driven| driven.handle.connection_count()).sum()
+        all.map(Driven::connections).sum()
     }
 
     /// Serves the queues until `done`, for no longer than this.
@@ -238,7 +239,7 @@ impl Remains {
 
     fn flush(&mut self) {
         for driven in &mut *self.driver.reactors().borrow_mut() {
-            self.flushed &= driven.reactor.flush();
+            self.flushed &= driven.flush();
         }
     }
 

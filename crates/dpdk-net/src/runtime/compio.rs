@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use compio_runtime as compio;
 
-use super::root::{Alive, Root};
+use super::root::{Root, Turns};
 use super::{LocalTask, Runtime, RuntimeSettings, Spawn};
 use crate::error::Error;
 use crate::worker::Driver;
@@ -25,7 +25,7 @@ const IDLE: u32 = 8;
 /// files and timers work in the worker's tasks, and `compio_runtime::spawn` too.
 pub struct Compio {
     runtime: Rc<compio::Runtime>,
-    alive: Alive,
+    turns: Turns,
     driver: Rc<Driver>,
     /// Turns until the proactor is looked at.
     left: Cell<u32>,
@@ -41,12 +41,12 @@ impl fmt::Debug for Compio {
     }
 }
 
-struct Spawner(Weak<compio::Runtime>, Alive);
+struct Spawner(Weak<compio::Runtime>, Turns);
 
 impl Spawn for Spawner {
     fn spawn(&self, task: LocalTask) {
         if let Some(runtime) = self.0.upgrade() {
-            runtime.spawn(self.1.count(task)).detach();
+            runtime.spawn(self.1.once(task)).detach();
         }
     }
 }
@@ -79,11 +79,11 @@ impl Runtime for Compio {
     const NAME: &'static str = "compio";
 
     fn build(_: &RuntimeSettings, driver: Rc<Driver>) -> io::Result<Self> {
-        // One poll a call: of several it would give a task that wakes itself more than one.
+        // One poll a call: it would not end at a task that comes up again.
         let runtime = compio::Runtime::builder().event_interval(1).build()?;
         Ok(Self {
             runtime: Rc::new(runtime),
-            alive: Alive::default(),
+            turns: Turns::default(),
             driver,
             left: Cell::new(0),
             failed: Cell::new(false),
@@ -91,7 +91,7 @@ impl Runtime for Compio {
     }
 
     fn spawner(&self) -> Rc<dyn Spawn> {
-        Rc::new(Spawner(Rc::downgrade(&self.runtime), self.alive.clone()))
+        Rc::new(Spawner(Rc::downgrade(&self.runtime), self.turns.clone()))
     }
 
     fn block_on<F: Future>(&self, root: F) -> Result<F::Output, Error> {
@@ -106,9 +106,10 @@ impl Runtime for Compio {
                 if let Poll::Ready(output) = woken.poll(root.as_mut()) {
                     return Ok(output);
                 }
-                let (most, mut ran) = (self.alive.in_a_turn(), 1);
-                let mut more = self.runtime.run();
-                while more && ran < most {
+                self.turns.begin();
+                // What was spawned through compio does not tell that it comes up again: alone it has all of a turn's polls.
+                let (mut more, mut ran) = (self.runtime.run(), 1);
+                while more && self.turns.goes_on(ran) {
                     more = self.runtime.run();
                     ran += 1;
                 }

@@ -1,4 +1,4 @@
-//! What a foreign runtime takes turns by: the future that it runs for, polled once a turn if it was woken, and how many tasks there are.
+//! What a foreign runtime takes turns by: the future that it runs for, polled once a turn if it was woken, and where a turn ends.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -52,42 +52,61 @@ impl Root {
 /// Tasks that may run between two turns, however many are ready.
 const TASKS: usize = 61;
 
-/// How many tasks there are.
+/// Where a turn ends: the runtime says neither who is ready nor how many are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Alive(Rc<Cell<usize>>);
+pub(super) struct Turns(Rc<Turn>);
 
-impl Alive {
-    pub(super) fn count(&self, task: LocalTask) -> Counted {
-        self.0.set(self.0.get() + 1);
-        let alive = self.clone();
-        Counted { task, alive }
+#[derive(Debug, Default)]
+struct Turn {
+    number: Cell<u64>,
+    /// A task has come up that has run in it.
+    again: Cell<bool>,
+}
+
+impl Turns {
+    /// A task that runs once a turn, however often it comes up.
+    pub(super) fn once(&self, task: LocalTask) -> Once {
+        Once {
+            task,
+            turns: self.clone(),
+            last: 0,
+        }
     }
 
-    /// How many polls are a turn's: not more than there are tasks, as one that wakes itself is not to run twice.
     #[inline]
-    pub(super) fn in_a_turn(&self) -> usize {
-        self.0.get().clamp(1, TASKS)
+    pub(super) fn begin(&self) {
+        self.0.number.set(self.0.number.get() + 1);
+        self.0.again.set(false);
+    }
+
+    /// Whether there may be somebody who has not run yet. The queue is first in, first out: before a task comes up again, all have run that
+    /// were ready when it ran.
+    #[inline]
+    pub(super) fn goes_on(&self, ran: usize) -> bool {
+        ran < TASKS && !self.0.again.get()
     }
 }
 
-/// A task that counts.
-pub(super) struct Counted {
+/// A task, and the turn in which it ran last.
+pub(super) struct Once {
     task: LocalTask,
-    alive: Alive,
+    turns: Turns,
+    last: u64,
 }
 
-impl Future for Counted {
+impl Future for Once {
     type Output = ();
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let number = self.turns.0.number.get();
+        if self.last == number {
+            self.turns.0.again.set(true);
+            // Stays ready, for the next turn.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.last = number;
         Pin::new(&mut self.task).poll(cx)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let alive = &self.alive.0;
-        alive.set(alive.get().saturating_sub(1));
     }
 }

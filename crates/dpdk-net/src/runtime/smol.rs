@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use async_executor::LocalExecutor;
 
-use super::root::{Alive, Root};
+use super::root::{Root, Turns};
 use super::{LocalTask, Runtime, RuntimeSettings, Spawn};
 use crate::error::Error;
 use crate::worker::Driver;
@@ -24,14 +24,14 @@ pub struct Smol {
 impl fmt::Debug for Smol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Smol")
-            .field("tasks", &self.executor.alive)
+            .field("executor", &self.executor.executor)
             .finish_non_exhaustive()
     }
 }
 
 struct Tasks {
     executor: LocalExecutor<'static>,
-    alive: Alive,
+    turns: Turns,
 }
 
 struct Spawner(Weak<Tasks>);
@@ -41,7 +41,7 @@ impl Spawn for Spawner {
         let Some(tasks) = self.0.upgrade() else {
             return;
         };
-        tasks.executor.spawn(tasks.alive.count(task)).detach();
+        tasks.executor.spawn(tasks.turns.once(task)).detach();
     }
 }
 
@@ -51,7 +51,7 @@ impl Runtime for Smol {
     fn build(_: &RuntimeSettings, driver: Rc<Driver>) -> io::Result<Self> {
         let executor = Rc::new(Tasks {
             executor: LocalExecutor::new(),
-            alive: Alive::default(),
+            turns: Turns::default(),
         });
         Ok(Self { executor, driver })
     }
@@ -69,8 +69,9 @@ impl Runtime for Smol {
             if let Poll::Ready(output) = woken.poll(root.as_mut()) {
                 return Ok(output);
             }
-            let (most, mut ran) = (tasks.alive.in_a_turn(), 0);
-            while ran < most && tasks.executor.try_tick() {
+            tasks.turns.begin();
+            let mut ran = 0;
+            while tasks.turns.goes_on(ran) && tasks.executor.try_tick() {
                 ran += 1;
             }
             if ran == 0 {

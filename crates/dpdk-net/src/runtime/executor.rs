@@ -135,7 +135,7 @@ struct Task {
 }
 
 struct Inner {
-    /// `None` of the task that is being polled.
+    /// `None` of the task that is being polled, and of one that has ended while its number is still queued.
     tasks: RefCell<Slab<Option<Task>>>,
     /// Who is ready while no thread runs the executor.
     ready: RefCell<VecDeque<usize>>,
@@ -181,16 +181,13 @@ impl Inner {
     fn poll(&self, number: usize) {
         let taken = {
             let mut tasks = self.tasks.borrow_mut();
-            // It may be another one's place in the meantime, which is not ready then.
-            match tasks.get_mut(number) {
-                Some(slot)
-                    if slot
-                        .as_ref()
-                        .is_some_and(|it| it.handle.ready.load(Ordering::Relaxed)) =>
-                {
-                    slot.take()
+            match tasks.get_mut(number).map(Option::take) {
+                // It ended while its number was queued.
+                Some(None) => {
+                    tasks.try_remove(number);
+                    None
                 }
-                _ => None,
+                taken => taken.flatten(),
             }
         };
         let Some(mut task) = taken else { return };
@@ -204,7 +201,10 @@ impl Inner {
                 }
             }
             Poll::Ready(()) => {
-                self.tasks.borrow_mut().try_remove(number);
+                // While its number is queued its place stays taken: another task there would be queued twice.
+                if !task.handle.ready.load(Ordering::Relaxed) {
+                    self.tasks.borrow_mut().try_remove(number);
+                }
                 // Wakers that are left wake nobody.
                 task.handle.ready.store(true, Ordering::Relaxed);
                 task.handle.remote.store(true, Ordering::Release);

@@ -221,6 +221,36 @@ fn wakers_of_a_task_that_has_ended_wake_nobody_else() {
 }
 
 #[test]
+fn a_task_spawned_after_one_that_was_woken_as_it_ended_runs_once_a_turn() {
+    let executor = LocalExecutor::new();
+    executor.spawn(poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        Poll::Ready(())
+    }));
+    let polls = Rc::new(Cell::new(0));
+    let counted = polls.clone();
+    // It runs while the first one's number is queued.
+    executor.spawn(async move {
+        let busy = poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        crate::runtime::spawn_local(busy).unwrap();
+    });
+    executor
+        .run(async {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+        })
+        .unwrap();
+    assert_eq!(polls.get(), 10);
+    let places = executor.inner.tasks.borrow().len();
+    assert_eq!(places, 1, "those of the two that have ended are free");
+}
+
+#[test]
 fn a_task_that_never_waits_lets_the_others_run() {
     let executor = LocalExecutor::new();
     executor.spawn(async {

@@ -57,14 +57,25 @@ struct Remote {
     any: AtomicBool,
     /// The executor sleeps, or is about to.
     sleeps: AtomicBool,
+    /// The executor has ended: nobody takes anything out any more.
+    closed: AtomicBool,
     thread: Mutex<Option<Thread>>,
 }
 
 impl Remote {
     #[cold]
     fn push(&self, handle: &Arc<Handle>) {
+        // A handle that stayed here would keep itself: it owns this.
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
         if let Err(handle) = self.woken.push(handle.clone()) {
             self.more.push(handle);
+        }
+        // Either this sees that it was closed meanwhile, or who closes it sees the handle.
+        if self.closed.load(Ordering::SeqCst) {
+            self.empty();
+            return;
         }
         self.any.store(true, Ordering::SeqCst);
         if self.sleeps.swap(false, Ordering::SeqCst)
@@ -72,6 +83,16 @@ impl Remote {
         {
             thread.unpark();
         }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.empty();
+    }
+
+    #[cold]
+    fn empty(&self) {
+        while self.woken.pop().is_some() || self.more.pop().is_some() {}
     }
 }
 
@@ -243,6 +264,7 @@ impl Inner {
     /// Drops all tasks.
     fn clear(&self) {
         self.closed.set(true);
+        self.remote.close();
         loop {
             let next = {
                 let mut tasks = self.tasks.borrow_mut();
@@ -260,7 +282,6 @@ impl Inner {
             }
         }
         self.ready.borrow_mut().clear();
-        while self.remote.woken.pop().is_some() || self.remote.more.pop().is_some() {}
     }
 }
 
@@ -369,6 +390,7 @@ impl LocalExecutor {
             more: SegQueue::new(),
             any: AtomicBool::new(false),
             sleeps: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
         let root = Handle::new(ROOT, remote.clone());

@@ -280,3 +280,26 @@ fn the_future_it_runs_for_may_be_woken_from_everywhere() {
     assert_eq!(sum.unwrap(), 3);
     thread.join().unwrap().unwrap();
 }
+
+#[test]
+fn wakes_that_come_after_its_end_keep_nothing_of_it() {
+    let executor = LocalExecutor::new();
+    let wakers = Rc::new(RefCell::new(Vec::new()));
+    let keeps = |then: Poll<()>| {
+        let wakers = wakers.clone();
+        poll_fn(move |cx| {
+            wakers.borrow_mut().push(cx.waker().clone());
+            then
+        })
+    };
+    let (waits, ends) = (keeps(Poll::Pending), keeps(Poll::Ready(())));
+    executor.spawn(waits);
+    let ended = executor.spawn(ends);
+    executor.run(ended).unwrap().unwrap();
+    executor.run(keeps(Poll::Ready(()))).unwrap();
+    let remote = Arc::downgrade(&executor.inner.remote);
+    drop(executor);
+    assert_eq!(wakers.borrow().len(), 3);
+    wakers.take().into_iter().for_each(Waker::wake);
+    assert!(remote.upgrade().is_none());
+}

@@ -66,6 +66,11 @@ async fn reload(config: TlsConfig) -> std::io::Result<()> {
 fn main() -> anyhow::Result<()> {
     dpdk_net_examples::log();
     let options = Options::parse();
+    let (certificates, keys) = (options.certificates.len(), options.keys.len());
+    anyhow::ensure!(
+        certificates == keys,
+        "{certificates} times --certificate and {keys} times --key: each certificate needs its key"
+    );
     let pairs = options.certificates.iter().zip(&options.keys);
     let config = pairs
         .fold(TlsConfig::builder(), |config, (certificate, key)| {

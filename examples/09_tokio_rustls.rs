@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use dpdk_net::net::{TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 #[derive(Debug, Parser)]
@@ -36,6 +38,9 @@ struct Options {
     ca: PathBuf,
 }
 
+/// How long a peer may take for its handshake: tokio-rustls has no limit of its own.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 async fn serve(config: ServerConfig, port: u16) -> anyhow::Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(format!("[::]:{port}")).await?;
@@ -45,7 +50,8 @@ async fn serve(config: ServerConfig, port: u16) -> anyhow::Result<()> {
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             let echoed = async {
-                let (mut from, mut to) = split(acceptor.accept(stream).await?);
+                let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+                let (mut from, mut to) = split(stream);
                 copy(&mut from, &mut to).await?;
                 to.shutdown().await
             };
@@ -60,9 +66,8 @@ async fn serve(config: ServerConfig, port: u16) -> anyhow::Result<()> {
 async fn call(config: ClientConfig, host: &str, port: u16) -> anyhow::Result<()> {
     let connector = TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect((host, port)).await?;
-    let stream = connector
-        .connect(ServerName::try_from(host.to_owned())?, stream)
-        .await?;
+    let shaken = connector.connect(ServerName::try_from(host.to_owned())?, stream);
+    let stream = timeout(HANDSHAKE, shaken).await??;
     let (mut from, mut to) = split(stream);
     let sent = vec![b'x'; 1 << 20];
     let mut echoed = vec![0; sent.len()];

@@ -16,7 +16,7 @@ use tokio_rustls::client;
 use super::identity::Identity;
 use super::pem::Source;
 use super::stats::{CLIENT, Cause};
-use super::{TLS12_ALONE, TLS13_ALONE, TlsError, TlsStream, protocols, roots};
+use super::{TLS12_ALONE, TLS13_ALONE, TlsError, TlsStream, Unusable, protocols, roots};
 use crate::net::TcpStream;
 
 /// How long a handshake may take where the program does not say.
@@ -35,7 +35,8 @@ pub struct TlsConnectorBuilder {
 }
 
 impl TlsConnectorBuilder {
-    /// Trusts servers that the authorities in a PEM file vouch for. Those of several files are all trusted.
+    /// Trusts servers that the authorities in a PEM file vouch for. Those of several files are all trusted; one whose certificate can't be
+    /// used is left out, with a warning in the log.
     pub fn roots_file(mut self, file: impl AsRef<Path>) -> Self {
         self.roots.push(Source::File(file.as_ref().into()));
         self
@@ -105,7 +106,7 @@ impl TlsConnectorBuilder {
     /// # Errors
     /// [`TlsError`], which says in which file and what to do; [`TlsError::NoRoots`] where nobody is trusted.
     pub fn build(self) -> Result<TlsConnector, TlsError> {
-        let roots = roots(&self.roots)?;
+        let roots = roots(&self.roots, Unusable::Skipped)?;
         if roots.is_empty() {
             return Err(TlsError::NoRoots);
         }

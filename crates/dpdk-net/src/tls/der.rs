@@ -1,6 +1,7 @@
 //! What of a certificate rustls does not tell: how long it is valid, and for which names (RFC 5280 section 4.1).
 //!
-//! It reads certificates of the program's own, to warn and to choose by name; nothing is trusted for what is read here.
+//! It reads the program's own certificates, to warn and to choose by name, and a peer's that rustls has found good: for the names that the
+//! program is told, and for whether it has expired since. Whether a certificate is good is never told from what is read here.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -68,7 +69,8 @@ fn names(mut rest: Reader<'_>) -> Option<Vec<String>> {
                 _ => continue, // Whether it is critical.
             }
         };
-        let mut general = Reader(Reader(value).take(SEQUENCE)?);
+        let mut value = Reader(value);
+        let mut general = Reader(value.take(SEQUENCE)?);
         let mut all = Vec::new();
         while let Some((tag, value)) = general.next() {
             if tag == DNS_NAME
@@ -77,7 +79,8 @@ fn names(mut rest: Reader<'_>) -> Option<Vec<String>> {
                 all.push(name.to_ascii_lowercase());
             }
         }
-        return Some(all);
+        // Some of the names of what can't be read to its end would be a guess.
+        return (general.0.is_empty() && value.0.is_empty()).then_some(all);
     }
     None
 }
@@ -203,6 +206,14 @@ mod tests {
         assert_eq!(seconds(read.not_before), 2_524_521_600);
         assert_eq!(seconds(read.not_after), 67_090_118_400);
         assert!(read.names.is_empty());
+    }
+
+    #[test]
+    fn names_that_do_not_end_where_they_should_are_none() {
+        let mut der = made(&["a.example", "b.example"], (2020, 1, 1), (2030, 1, 1));
+        let second = der.windows(9).position(|name| name == b"b.example");
+        der[second.unwrap() - 1] = 10;
+        assert!(Certificate::read(&der).unwrap().names.is_empty());
     }
 
     #[test]

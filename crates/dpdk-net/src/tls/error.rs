@@ -121,6 +121,25 @@ pub enum TlsError {
     Refused(String),
 }
 
+impl TlsError {
+    /// The file that it is about; of two that do not belong together the key's.
+    #[cfg(feature = "config")]
+    pub(crate) fn file(&self) -> Option<&str> {
+        match self {
+            Self::Read { file, .. }
+            | Self::Pem { file, .. }
+            | Self::NoCertificate { file, .. }
+            | Self::NoKey { file, .. }
+            | Self::SeveralKeys { file, .. }
+            | Self::EncryptedKey { file, .. }
+            | Self::UnusableKey { file, .. }
+            | Self::UnusableCertificate { file, .. } => Some(file),
+            Self::KeyMismatch { key, .. } => Some(key),
+            Self::NothingToShow | Self::NoRoots | Self::Alpn(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
 fn join(lines: &[usize]) -> String {
     let lines: Vec<String> = lines.iter().map(usize::to_string).collect();
     lines.join(", ")

@@ -145,14 +145,12 @@ impl ByName {
         Self { all, names }
     }
 
-    fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+    /// Those of the name, and those of its wildcard.
+    fn named(&self, name: &str) -> [Option<&Vec<Arc<CertifiedKey>>>; 2] {
         let name = name.to_ascii_lowercase();
-        let exact = self.names.get(&name);
-        let found = exact.or_else(|| {
-            let (_, parent) = name.split_once('.')?;
-            self.names.get(&format!("*.{parent}"))
-        });
-        found.map(Vec::as_slice)
+        let parent = name.split_once('.');
+        let wildcard = parent.and_then(|(_, parent)| self.names.get(&format!("*.{parent}")));
+        [self.names.get(&name), wildcard]
     }
 }
 
@@ -160,9 +158,11 @@ impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
         let usable = |one: &&Arc<CertifiedKey>| one.key.choose_scheme(schemes).is_some();
-        let named = hello.server_name().and_then(|name| self.named(name));
+        let named = hello.server_name().map(|name| self.named(name));
+        let named = named.into_iter().flatten().flatten();
         named
-            .and_then(|named| named.iter().find(usable))
+            .flatten()
+            .find(usable)
             .or_else(|| self.all.iter().find(usable))
             .or_else(|| self.all.first())
             .cloned()

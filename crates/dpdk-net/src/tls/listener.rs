@@ -3,12 +3,12 @@
 //! Each handshake is a task of its own beside `accept`, which takes what is done: nobody waits for a slow one. How many there may be, and
 //! for how long, is [`HandshakeLimits`].
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::stats::{Cause, SERVER};
@@ -21,7 +21,7 @@ use crate::net::{TcpListener, TcpStream, ToSocketAddrs};
 #[non_exhaustive]
 pub struct HandshakeLimits {
     /// Handshakes at a time, and connections that are done and not accepted: further ones wait in TCP's backlog. Where all places are
-    /// taken, the oldest handshake is cut once it has lasted [`grace`](Self::grace). 1,024 by default.
+    /// taken, the oldest handshake is cut for one that has come, once it has lasted [`grace`](Self::grace). 1,024 by default.
     pub handshakes: usize,
     /// How long one may take. 10 s by default.
     pub timeout: Duration,
@@ -52,10 +52,17 @@ pub struct TlsListener {
     limits: HandshakeLimits,
     /// The handshakes, and those done that nobody has accepted.
     tasks: JoinSet<Option<Accepted>>,
-    /// Those of `tasks` that were cut, and have not ended yet.
-    cut: usize,
+    /// Those of `tasks` that were cut, and have not been taken out of them yet.
+    cut: HashSet<Id>,
     /// In the order in which they began; some may have ended.
-    begun: VecDeque<(Instant, AbortHandle)>,
+    begun: VecDeque<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    peer: SocketAddr,
+    task: AbortHandle,
 }
 
 impl TlsListener {
@@ -66,7 +73,7 @@ impl TlsListener {
             config,
             limits: HandshakeLimits::default(),
             tasks: JoinSet::new(),
-            cut: 0,
+            cut: HashSet::new(),
             begun: VecDeque::new(),
         }
     }
@@ -116,56 +123,79 @@ impl TlsListener {
     /// Cancel safe: if dropped, no connection is lost, and handshakes go on.
     pub async fn accept(&mut self) -> io::Result<Accepted> {
         loop {
-            let is_full = self.tasks.len() - self.cut >= self.limits.handshakes;
+            let running = self.tasks.len().saturating_sub(self.cut.len());
+            let is_full = running >= self.limits.handshakes;
+            // When one may be cut for another; it goes on for as long as no other comes.
             let cut_at = is_full.then(|| self.oldest()).flatten();
+            let may_come = !is_full || cut_at.is_some_and(|at| at <= Instant::now());
             tokio::select! {
                 biased;
-                Some(ended) = self.tasks.join_next() => match ended {
-                    Ok(Some(accepted)) => return Ok(accepted),
-                    Ok(None) => {}
-                    Err(error) if error.is_cancelled() => self.cut = self.cut.saturating_sub(1),
-                    Err(error) => tracing::error!(%error, "a handshake's task failed"),
-                },
-                accepted = self.tcp.accept(), if !is_full => {
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    if let Some(accepted) = self.ended(ended) {
+                        return Ok(accepted);
+                    }
+                }
+                accepted = self.tcp.accept(), if may_come => {
                     let (stream, peer) = accepted?;
+                    if is_full {
+                        self.cut_oldest();
+                    }
                     self.begin(stream, peer);
                 }
-                () = at(cut_at) => self.cut_oldest(),
+                () = at(cut_at), if !may_come => {}
             }
+        }
+    }
+
+    /// What a task has made that has ended.
+    fn ended(&mut self, ended: Result<(Id, Option<Accepted>), JoinError>) -> Option<Accepted> {
+        match ended {
+            // One that is cut while it runs may be done nevertheless: it was counted as cut, and is closed.
+            Ok((id, accepted)) => (!self.cut.remove(&id)).then_some(accepted).flatten(),
+            Err(error) => {
+                self.cut.remove(&error.id());
+                if !error.is_cancelled() {
+                    tracing::error!(%error, "a handshake's task failed");
+                }
+                None
+            }
+        }
+    }
+
+    /// Forgets those that have ended, up to the oldest one that has not.
+    fn forget_ended(&mut self) {
+        let ended = |begun: &Begun| begun.task.is_finished();
+        while self.begun.front().is_some_and(ended) {
+            self.begun.pop_front();
         }
     }
 
     /// When the oldest handshake may be cut.
     fn oldest(&mut self) -> Option<Instant> {
-        while self
-            .begun
-            .front()
-            .is_some_and(|(_, task)| task.is_finished())
-        {
-            self.begun.pop_front();
-        }
-        let (began, _) = self.begun.front()?;
-        Some(*began + self.limits.grace)
+        self.forget_ended();
+        Some(self.begun.front()?.at + self.limits.grace)
     }
 
     fn cut_oldest(&mut self) {
-        if let Some((_, task)) = self.begun.pop_front()
-            && !task.is_finished()
-        {
+        self.forget_ended();
+        if let Some(Begun { peer, task, .. }) = self.begun.pop_front() {
+            self.cut.insert(task.id());
             task.abort();
-            self.cut += 1;
             SERVER.failed(Cause::Evicted);
-            tracing::debug!(target: events::TLS, cause = Cause::Evicted.name(), "handshake failed");
+            tracing::debug!(target: events::TLS, %peer, cause = Cause::Evicted.name(), "handshake failed");
         }
     }
 
     fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        self.forget_ended();
+        // Behind one that lasts.
         if self.begun.len() >= self.limits.handshakes.saturating_mul(2) {
-            self.begun.retain(|(_, task)| !task.is_finished());
+            self.begun.retain(|begun| !begun.task.is_finished());
         }
         let handshake = handshake(self.config.clone(), stream, peer, self.limits.timeout);
         let task = self.tasks.spawn(handshake);
-        self.begun.push_back((Instant::now(), task));
+        let at = Instant::now();
+        self.begun.push_back(Begun { at, peer, task });
     }
 }
 

@@ -79,19 +79,38 @@ fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
     names.iter().map(one).collect()
 }
 
+/// What becomes of an authority's certificate that can't be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unusable {
+    /// All are refused.
+    Refused,
+    /// It is left out with a warning, unless none remains: in a bundle of a whole system's one odd certificate is nothing to fail for.
+    Skipped,
+}
+
 /// The certificates of authorities in these sources.
-fn roots(sources: &[pem::Source]) -> Result<rustls::RootCertStore, TlsError> {
+fn roots(sources: &[pem::Source], unusable: Unusable) -> Result<rustls::RootCertStore, TlsError> {
     let mut roots = rustls::RootCertStore::empty();
+    let mut skipped = None;
     for source in sources {
         for (line, certificate) in source.read()?.certificates()? {
-            roots
-                .add(certificate)
-                .map_err(|error| TlsError::UnusableCertificate {
-                    file: source.name(),
-                    line,
-                    why: error.to_string(),
-                })?;
+            let Err(error) = roots.add(certificate) else {
+                continue;
+            };
+            let error = TlsError::UnusableCertificate {
+                file: source.name(),
+                line,
+                why: error.to_string(),
+            };
+            if unusable == Unusable::Refused {
+                return Err(error);
+            }
+            tracing::warn!(%error, "an authority is not trusted");
+            skipped.get_or_insert(error);
         }
     }
-    Ok(roots)
+    match skipped {
+        Some(error) if roots.is_empty() => Err(error),
+        _ => Ok(roots),
+    }
 }

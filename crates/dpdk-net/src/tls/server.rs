@@ -4,21 +4,24 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
     WebPkiClientVerifier,
 };
-use rustls::{DEFAULT_VERSIONS, ServerConfig};
+use rustls::{CertificateError, DEFAULT_VERSIONS, HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server};
 
+use super::der::Certificate;
 use super::identity::{ByName, Identity, Loaded};
 use super::pem::Source;
-use super::{TLS13_ALONE, TlsError, protocols, roots, stats};
+use super::{TLS13_ALONE, TlsError, Unusable, protocols, roots, stats};
 
 /// Sessions that are kept for clients without tickets (TLS 1.2 by session id).
 const SESSIONS: usize = 4_096;
@@ -114,7 +117,11 @@ impl TlsConfigBuilder {
     }
 
     /// Whether clients may resume sessions: a second handshake is cheaper then, and its forward secrecy that of the ticket's key, which is
-    /// changed every six hours and used for twelve. On by default.
+    /// changed every six hours and used for twelve while there are handshakes with tickets, and stays for as long as there are none. On by
+    /// default.
+    ///
+    /// Of a client's certificate [`TlsConfig::accept`] and [`TlsListener`](super::TlsListener) see at a resumption that it has not expired
+    /// since; whether its authority still vouches for it is not looked at again.
     pub fn resumption(mut self, on: bool) -> Self {
         self.resumption = on;
         self
@@ -154,7 +161,7 @@ impl TlsConfigBuilder {
         let builder = if self.client_ca.is_empty() {
             builder.with_no_client_auth()
         } else {
-            let roots = Arc::new(roots(&self.client_ca)?);
+            let roots = Arc::new(roots(&self.client_ca, Unusable::Refused)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider);
             let verifier = match self.client_certificates {
                 ClientCertificates::Required => verifier,
@@ -308,7 +315,8 @@ impl TlsConfig {
         Ok(())
     }
 
-    /// What rustls is configured with now: for what takes that itself.
+    /// What rustls is configured with now: for what takes that itself. Where clients resume sessions, nothing of their certificates is
+    /// looked at again there, as [`accept`](Self::accept) does.
     pub fn rustls(&self) -> Arc<ServerConfig> {
         self.0.made.load().config.clone()
     }
@@ -316,7 +324,8 @@ impl TlsConfig {
     /// Shakes hands as a server on any stream, with what holds now. No time limit is kept: [`TlsListener`](super::TlsListener) has one.
     ///
     /// # Errors
-    /// What the stream gives, and `InvalidData` with a [`rustls::Error`] within for what is wrong with the handshake.
+    /// What the stream gives, and `InvalidData` with a [`rustls::Error`] within for what is wrong with the handshake, and for a session of
+    /// a client whose certificate has expired since.
     ///
     /// # Cancel safety
     /// Not cancel safe: the stream is lost.
@@ -324,6 +333,30 @@ impl TlsConfig {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        TlsAcceptor::from(self.rustls()).accept(stream).await
+        let stream = TlsAcceptor::from(self.rustls()).accept(stream).await?;
+        let session = stream.get_ref().1;
+        // rustls takes the certificate from the session as it is, and puts it into the tickets of the next one.
+        if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+            let certificates = session.peer_certificates().unwrap_or_default();
+            still_valid(certificates, SystemTime::now())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        Ok(stream)
     }
+}
+
+/// Whether a peer's own certificate, the first, has not expired. Who has shown none has none that could.
+pub(super) fn still_valid(
+    certificates: &[CertificateDer<'_>],
+    now: SystemTime,
+) -> Result<(), rustls::Error> {
+    let Some(own) = certificates.first() else {
+        return Ok(());
+    };
+    let wrong = match Certificate::read(own) {
+        Some(read) if now <= read.not_after => return Ok(()),
+        Some(_) => CertificateError::Expired,
+        None => CertificateError::BadEncoding,
+    };
+    Err(wrong.into())
 }

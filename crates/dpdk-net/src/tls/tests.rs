@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -39,9 +39,15 @@ impl Authority {
     }
 
     fn sign_until(&self, names: &[&str], year: i32) -> (String, String) {
+        self.sign_as(names, |params| {
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        })
+    }
+
+    fn sign_as(&self, names: &[&str], so: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        so(&mut params);
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -242,6 +248,79 @@ async fn a_session_is_resumed_also_after_a_reload_unless_others_are_let_in() {
         let (server, _) = shake(&without, &client, "a.example").await.unwrap();
         assert!(!TlsInfo::of(&server).resumed);
     }
+}
+
+#[tokio::test]
+async fn a_session_is_not_resumed_once_its_clients_certificate_has_expired() {
+    let authority = Authority::new("one");
+    // Certificates count in seconds.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let end = now + Duration::from_secs(4);
+    let config = server(&authority.sign(&["a.example"]))
+        .client_ca_pem(&authority.pem, ClientCertificates::Required)
+        .build()
+        .unwrap();
+    let (certificate, key) = authority.sign_as(&["client.example"], |params| {
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+    });
+    let client = authority
+        .client()
+        .certificate_pem(certificate, key)
+        .build()
+        .unwrap();
+    for resumed in [false, true] {
+        let (server, _) = shake(&config, &client, "a.example").await.unwrap();
+        assert_eq!(TlsInfo::of(&server).resumed, resumed);
+    }
+    tokio::time::sleep(end - now + Duration::from_millis(100)).await;
+    assert_eq!(
+        refusal(&config, &client, "a.example").await,
+        Cause::BadCertificate
+    );
+}
+
+#[test]
+fn a_certificate_is_valid_up_to_its_last_second() {
+    let (certificate, _) = Authority::new("one").sign_until(&["a.example"], 2024);
+    let source = pem::Source::Memory("", certificate.as_bytes().into());
+    let read = source.read().unwrap().certificates().unwrap();
+    let chain = [read[0].1.clone()];
+    // `date -u -d 2024-01-01 +%s`
+    let end = UNIX_EPOCH + Duration::from_secs(1_704_067_200);
+    let second = Duration::from_secs(1);
+    assert_eq!(server::still_valid(&chain, end), Ok(()));
+    assert_eq!(
+        server::still_valid(&chain, end + second),
+        Err(rustls::CertificateError::Expired.into())
+    );
+    assert_eq!(server::still_valid(&[], end + second), Ok(()));
+    assert_eq!(
+        server::still_valid(&[vec![0; 3].into()], end),
+        Err(rustls::CertificateError::BadEncoding.into())
+    );
+}
+
+#[tokio::test]
+async fn an_authority_that_can_not_be_used_is_left_out_by_clients_and_refused_by_servers() {
+    let authority = Authority::new("one");
+    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let bundle = format!("{nonsense}{}", authority.pem);
+    let signed = authority.sign(&["a.example"]);
+    let config = server(&signed).build().unwrap();
+    let client = TlsConnector::builder().roots_pem(&bundle).build().unwrap();
+    shake(&config, &client, "a.example").await.unwrap();
+    let nobody = TlsConnector::builder().roots_pem(nonsense).build();
+    assert!(matches!(
+        nobody,
+        Err(TlsError::UnusableCertificate { line: 1, .. })
+    ));
+    let refused = server(&signed)
+        .client_ca_pem(&bundle, ClientCertificates::Optional)
+        .build();
+    assert!(matches!(
+        refused,
+        Err(TlsError::UnusableCertificate { line: 1, .. })
+    ));
 }
 
 #[tokio::test]

@@ -79,10 +79,9 @@ fn refuse(
     tls: &Tls,
     error: &crate::tls::TlsError,
 ) -> dpdk_net_config::Problem {
-    let text = error.to_string();
     let of = |key: &str, path: &std::path::Path| {
-        let names = text.contains(&*path.to_string_lossy());
-        names.then(|| key.to_owned())
+        let is_it = error.file() == Some(&*path.to_string_lossy());
+        is_it.then(|| key.to_owned())
     };
     let more = tls.more.iter().enumerate().find_map(|(place, one)| {
         of(&format!("more[{place}].key"), &one.key)
@@ -98,7 +97,7 @@ fn refuse(
     };
     file.refuse(
         &path,
-        text,
+        error.to_string(),
         "docs/tls.md tells how certificates are made and looked at",
     )
 }

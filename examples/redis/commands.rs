@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::reply::{
-    Failure, Frame, NOT_A_NUMBER, Reply, SYNTAX, WRONG_TYPE, array, count, map, simple, text,
+    Failure, Frame, NOT_A_NUMBER, Reply, SYNTAX, Values, WRONG_TYPE, array, count, map, simple,
+    text,
 };
 use super::request::number;
 use super::store::{Entry, Store, Value, weight};
@@ -106,11 +107,14 @@ static COMMANDS: &[Command] = &[
         add(store, args.get(1), less)
     }),
     ("mget", -2, false, |store, _, args| {
-        let value = |key| match store.find(key) {
-            Some(Value::Text(value)) => text(value.clone()),
-            _ => Frame::Null,
-        };
-        Ok(array(args.from(1).map(value).collect()))
+        let mut values = Values::new(store.limits.max_reply);
+        for key in args.from(1) {
+            values.add(match store.find(key) {
+                Some(Value::Text(value)) => Some(value),
+                _ => None,
+            })?;
+        }
+        Ok(array(values.frames()))
     }),
     ("mset", -3, true, |store, _, args| {
         if args.len().is_multiple_of(2) {
@@ -179,13 +183,14 @@ static COMMANDS: &[Command] = &[
         Ok(count(added))
     }),
     ("smembers", 2, false, |store, _, args| {
-        let data = match store.find(args.get(1)) {
-            Some(Value::Set(set)) => set.iter().cloned().map(text).collect(),
+        let mut values = Values::new(store.limits.max_reply);
+        match store.find(args.get(1)) {
+            Some(Value::Set(set)) => set.iter().try_for_each(|item| values.add(Some(item)))?,
             Some(_) => return Err(WRONG_TYPE),
-            None => Default::default(),
-        };
+            None => {}
+        }
         Ok(Frame::Set {
-            data,
+            data: values.frames().into_iter().collect(),
             attributes: None,
         })
     }),
@@ -198,16 +203,18 @@ static COMMANDS: &[Command] = &[
         }
     }),
     ("hgetall", 2, false, |store, _, args| {
+        let mut values = Values::new(store.limits.max_reply);
         match store.find(args.get(1)) {
             Some(Value::Hash(hash)) => {
-                let pairs = hash
-                    .iter()
-                    .map(|(field, value)| (text(field.clone()), text(value.clone())));
-                Ok(map(pairs))
+                let mut both = hash.iter().flat_map(|(field, value)| [field, value]);
+                both.try_for_each(|one| values.add(Some(one)))?;
             }
-            Some(_) => Err(WRONG_TYPE),
-            None => Ok(map([])),
+            Some(_) => return Err(WRONG_TYPE),
+            None => {}
         }
+        let mut frames = values.frames().into_iter();
+        let pairs = std::iter::from_fn(|| Some((frames.next()?, frames.next()?)));
+        Ok(map(pairs))
     }),
     ("echo", 2, false, |_, _, args| Ok(text(args.owned(1)))),
     ("dbsize", 1, false, |store, _, _| {
@@ -422,6 +429,7 @@ fn pop(
 
 fn range(store: &mut Store, _: &mut Session, args: Arguments<'_>) -> Reply {
     let (first, last) = (args.number(2)?, args.number(3)?);
+    let mut values = Values::new(store.limits.max_reply);
     let list = match store.find(args.get(1)) {
         Some(Value::List(list)) => list,
         Some(_) => return Err(WRONG_TYPE),
@@ -439,14 +447,10 @@ fn range(store: &mut Store, _: &mut Session, args: Arguments<'_>) -> Reply {
     let (first, last) = (place(first).max(0), place(last).min(length - 1));
     let skipped = usize::try_from(first).unwrap_or(usize::MAX);
     let taken = usize::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(0);
-    Ok(array(
-        list.iter()
-            .skip(skipped)
-            .take(taken)
-            .cloned()
-            .map(text)
-            .collect(),
-    ))
+    for item in list.iter().skip(skipped).take(taken) {
+        values.add(Some(item))?;
+    }
+    Ok(array(values.frames()))
 }
 
 fn hash_set(store: &mut Store, _: &mut Session, args: Arguments<'_>) -> Reply {

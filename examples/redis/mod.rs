@@ -38,6 +38,21 @@ pub(crate) struct Limits {
     pub(crate) max_clients: usize,
 }
 
+/// How long a client may take none of its replies.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// Writes it all. A client that reads nothing of it does not keep it for ever: its connection ends.
+async fn send(stream: &mut (impl AsyncWrite + Unpin), mut replies: &[u8]) -> std::io::Result<()> {
+    while !replies.is_empty() {
+        let written = timeout(UNREAD, stream.write(replies)).await??;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        replies = &replies[written..];
+    }
+    Ok(())
+}
+
 /// How long a client that is left may take to end its side.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -112,9 +127,7 @@ impl Server {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> std::io::Result<()> {
         let Ok(_place) = self.clients.try_acquire() else {
-            stream
-                .write_all(b"-ERR max number of clients reached\r\n")
-                .await?;
+            send(&mut stream, b"-ERR max number of clients reached\r\n").await?;
             return leave(stream).await;
         };
         let (mut input, mut output) = (BytesMut::with_capacity(16 << 10), BytesMut::new());
@@ -122,7 +135,7 @@ impl Server {
         loop {
             let goes_on = self.answer(&mut input, &mut request, &mut session, &mut output);
             let more = output.len() >= WRITE_AT;
-            stream.write_all(&output).await?;
+            send(&mut stream, &output).await?;
             output.clear();
             if !goes_on {
                 return leave(stream).await;

@@ -17,6 +17,42 @@ pub(super) const NOT_A_NUMBER: Failure =
     Cow::Borrowed("ERR value is not an integer or out of range");
 pub(super) const SYNTAX: Failure = Cow::Borrowed("ERR syntax error");
 
+const TOO_LARGE: Failure = Cow::Borrowed("ERR the reply is larger than this server makes them");
+
+/// Values that are put together to one reply, for as long as that is no larger than it may be.
+pub(super) struct Values {
+    frames: Vec<Frame>,
+    /// What they take at least once they are encoded: how much exactly is looked at there.
+    bytes: usize,
+    limit: usize,
+}
+
+impl Values {
+    pub(super) fn new(limit: usize) -> Self {
+        let (frames, bytes) = (Vec::new(), 0);
+        Self {
+            frames,
+            bytes,
+            limit,
+        }
+    }
+
+    pub(super) fn add(&mut self, value: Option<&Bytes>) -> Result<(), Failure> {
+        // `$0\r\n\r\n` or `_\r\n`.
+        self.bytes += value.map_or(3, |value| 6 + value.len());
+        if self.bytes > self.limit {
+            return Err(TOO_LARGE);
+        }
+        let frame = value.map_or(Frame::Null, |value| text(value.clone()));
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    pub(super) fn frames(self) -> Vec<Frame> {
+        self.frames
+    }
+}
+
 pub(super) fn simple(text: &'static str) -> Frame {
     let (data, attributes) = (Bytes::from_static(text.as_bytes()), None);
     Frame::SimpleString { data, attributes }
@@ -67,7 +103,7 @@ pub(super) fn encode(resp3: bool, limit: usize, reply: Reply, output: &mut Bytes
     };
     let mut frame = reply.unwrap_or_else(error);
     if frame.encode_len(false) > limit {
-        frame = error("ERR the reply is larger than this server makes them".into());
+        frame = error(TOO_LARGE);
     }
     // The buffer grows as needed, and a frame of ours is one of those that there are: nothing here can fail.
     let _ = match resp3 {

@@ -21,6 +21,7 @@ use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
 use dpdk_net::quic;
 use dpdk_net_examples::Device;
 use futures_util::stream;
+use h3::error::Code;
 use h3::server::RequestStream;
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -125,7 +126,15 @@ async fn respond(site: Router, request: Request<()>, stream: Stream) -> anyhow::
     let (head, mut body) = response.into_parts();
     send.send_response(Response::from_parts(head, ())).await?;
     while let Some(frame) = body.frame().await {
-        match frame?.into_data() {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                // A stream that is only dropped ends as if the body were whole.
+                send.stop_stream(Code::H3_INTERNAL_ERROR);
+                return Err(error.into());
+            }
+        };
+        match frame.into_data() {
             Ok(data) => send.send_data(data).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {

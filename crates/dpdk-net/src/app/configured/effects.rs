@@ -28,10 +28,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metrics.path", "dpdk-net's metrics"),
     ("metrics.transport", "dpdk-net's metrics"),
     ("app", "dpdk-net-config's: it is the application's own"),
-    (
-        "workers.runtime",
-        "none: there is one, which is the default",
-    ),
 ];
 
 /// Keys that can't just be left out, or whose value is the default's as well: what the other file has in their place.

@@ -246,7 +246,7 @@ fn dropped() -> Vec<(&'static str, Vec<u8>)> {
         ("drop_tcp_checksum", last(v4.tcp(&segment))),
         ("drop_udp_malformed", v4.ip(17, &[0; 4])),
         ("drop_udp_checksum", last(udp())),
-        ("drop_port_zero", v4.udp(0, UDP_PORT, b"")),
+        ("drop_port_zero", v4.udp(9, 0, b"")),
         ("drop_icmp_malformed", v4.ip(1, &[8, 0])),
         ("drop_icmp_checksum", last(v4.echo_request(1, 1, b"who"))),
         ("no_socket", v4.udp(9, UDP_PORT + 1, b"nobody")),

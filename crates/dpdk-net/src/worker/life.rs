@@ -138,7 +138,10 @@ impl<R: Runtime> Worker<R> {
         let _budget = (!R::HAS_TOKIO_BUDGET).then(runtime::coop::begin);
         let _current = self.handle.enter();
         let _here = self.here.enter();
-        self.runtime.block_on(future)
+        let output = self.runtime.block_on(future);
+        // What the future did last leaves, and so does the answer to what woke it.
+        self.driver.turn();
+        output
     }
 
     /// Spawns a task that need not be `Send`. It runs whenever the worker does. In the worker's own tasks there is

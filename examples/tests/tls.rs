@@ -145,7 +145,10 @@ fn openssl_agrees_on_each_version_and_resumes() {
             &bed,
             &format!("{client} -CAfile {root}/ca.pem -tls1_1 -cipher DEFAULT:@SECLEVEL=0"),
         );
-        assert!(!ok && text.contains("protocol version"), "{text}");
+        // Which alert depends on what else such an old client leaves out.
+        let alerts = ["protocol version", "handshake failure"];
+        let is_told = alerts.iter().any(|alert| text.contains(alert));
+        assert!(!ok && is_told, "{text}");
     }
     let figures = ended(server);
     for (figure, count) in [
@@ -373,7 +376,9 @@ fn client_fetches(bed: &Bed) {
         let args = ["--ca", &ca, "--times", "2", "--alpn", "pong", host, &port];
         let (ok, page, told) = ended_client(bed.start("07_tls_client", &args));
         assert!(ok, "{told}");
-        let agreed: Vec<&str> = told.lines().collect();
+        // Among what the log has to say of the device.
+        let agreed = told.lines().filter(|line| line.starts_with("TLS "));
+        let agreed: Vec<&str> = agreed.collect();
         assert_eq!(agreed.len(), 2, "{told}");
         assert!(
             agreed
@@ -461,7 +466,7 @@ fn tokio_rustls_is_taken_unmodified(bed: &Bed) {
     let sent = bed.shell("seq 100000 | sha256sum");
     for host in HOSTS {
         let socat = format!(
-            "seq 100000 | socat -t 10 - 'OPENSSL:{host}:8443,cafile={root}/ca.pem,commonname=' | sha256sum"
+            "seq 100000 | socat -t 10 - 'OPENSSL:{host}:8443,cafile={root}/ca.pem,commonname=,no-sni' | sha256sum"
         );
         assert_eq!(bed.shell(&socat), sent, "{host}");
     }

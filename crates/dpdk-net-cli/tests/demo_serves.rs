@@ -246,7 +246,7 @@ fn it_can_be_asked_by_its_control_socket_with_the_command_that_it_prints() {
     assert_eq!(mode & 0o777, 0o600, "for its owner alone");
 
     let mut top = common::pty::Pty::start(&[PROGRAM, "top", "--socket", &socket]);
-    top.wait_for("dpdk-net-demo", common::START);
+    top.wait_for(&demo.file_prefix, common::START);
     top.wait_for("net_tap0", common::START);
     top.press("q");
     let echo = "exec 3<>/dev/tcp/198.18.0.2/7; echo hello >&3; head -n 1 <&3; sleep 5";

@@ -121,7 +121,7 @@ const SPECIAL: &[(&str, &str, &str)] = &[
     ("listener[0].address", "\"http\"", "bad-value"),
     ("listener[0].address", "\"198.18.0.3:80\"", "contradiction"),
     ("listener[0].port", "\"wan\"", "contradiction"),
-    ("tls.alpn[0]", "\"\"", "contradiction"),
+    ("tls.alpn[0]", "\"\"", "bad-value"),
     ("route[0].listener", "\"https\"", "contradiction"),
     ("route[0].host", "\"a/b\"", "contradiction"),
     ("route[0].path", "\"api\"", "contradiction"),

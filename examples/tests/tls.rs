@@ -471,12 +471,9 @@ fn tokio_rustls_is_taken_unmodified(bed: &Bed) {
         assert_eq!(bed.shell(&socat), sent, "{host}");
     }
     stop(server);
-    for (port, family, host) in [(9000, 4, "198.18.0.1"), (9001, 6, "fd00:198:18::1")] {
-        let echo = format!(
-            "exec socat -d -d OPENSSL-LISTEN:{port},pf=ip{family},fork,reuseaddr,cert={root}/cert.pem,key={root}/key.pem,verify=0 PIPE"
-        );
-        let mut echo = bed.netns().start(&["bash", "-c", &echo]).unwrap();
-        echo.wait_for("listening on", START).unwrap();
+    for (port, host) in [(9000, "198.18.0.1"), (9001, "fd00:198:18::1")] {
+        let args = format!("{host} {port} {root}/cert.pem {root}/key.pem");
+        let _echo = peers::start(bed, "tls_echo.py", &args);
         let ca = format!("{root}/ca.pem");
         let port = port.to_string();
         let client = bed.start(

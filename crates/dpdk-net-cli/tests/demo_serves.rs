@@ -253,7 +253,9 @@ fn it_can_be_asked_by_its_control_socket_with_the_command_that_it_prints() {
     let mut held = demo.netns.start(&["bash", "-c", echo]).unwrap();
     held.wait_for("hello", common::START).unwrap();
     let tool = |args: &[&str]| {
-        let command = [&[PROGRAM], args, &["--socket", &socket]].concat();
+        // Before a filter, which goes on to the end.
+        let (command, args) = args.split_first().unwrap();
+        let command = [&[PROGRAM, command, "--socket", &socket], args].concat();
         common::output(&command).text()
     };
     assert!(tool(&["ss", "sport", "=", ":7"]).contains("198.18.0.2:7"));

@@ -1,11 +1,11 @@
-"""Echo over OpenSSL's TLS: `ADDRESS PORT CERTIFICATE KEY`, a thread a connection. Says "ready" when it listens."""
+"""Echo over OpenSSL's TLS: `PORT CERTIFICATE KEY`, a thread a connection. Says "ready" when it listens."""
 
 import socket
 import ssl
 import sys
 import threading
 
-address, port, certificate, key = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+port, certificate, key = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate, key)
 
@@ -16,8 +16,7 @@ def echo(connection):
             stream.sendall(piece)
 
 
-family = socket.AF_INET6 if ":" in address else socket.AF_INET
-listener = socket.create_server((address, port), family=family)
+listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
 print("ready", flush=True)
 while True:
     threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()

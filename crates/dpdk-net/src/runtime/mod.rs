@@ -7,7 +7,7 @@
 //! | runtime | what it is |
 //! |---|---|
 //! | [`Tokio`] | tokio's current-thread runtime, with its timers, kernel sockets and `spawn_blocking` |
-//! | [`Local`] | our [`LocalExecutor`] and nothing else: the least work between two turns of the device |
+//! | [`Local`] | our [`LocalExecutor`] and nothing else |
 //! | `Smol` (feature `smol`) | `async_executor::LocalExecutor`; async-io's sockets and timers work beside ours |
 //! | `Compio` (feature `compio`) | `compio_runtime::Runtime`, whose proactor is looked at between turns |
 //!

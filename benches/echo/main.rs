@@ -5,7 +5,6 @@
 //! runtime, and its time and instructions are taken off. So the figures are the server's alone.
 #![forbid(unsafe_code)]
 
-mod client;
 mod kernel;
 
 use std::cell::RefCell;
@@ -15,21 +14,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
+use dpdk_net::Worker;
 use dpdk_net::net::TcpListener;
-use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_bench::host::queues;
+use dpdk_net_bench::client::{Client, STEP, done, facing};
+use dpdk_net_bench::host::eal;
 use dpdk_net_bench::{Report, callgrind, median};
 use dpdk_net_packet::MacAddr;
-use dpdk_net_rte::{Eal, Mempool, ring};
 use dpdk_net_stack::{Config, IfAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use client::{Client, done};
-
 const PORT: u16 = 7;
 const REQUEST: [u8; 64] = [b'x'; 64];
-/// The function whose instructions are the client's, as callgrind names it.
-const STEP: &str = "echo::client::Client::step";
 const SERVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The public rust-dpdk-net on the same task, measured when this project began: connections, ns, instructions.
@@ -175,39 +170,10 @@ fn config(mac: MacAddr, addr: IpAddr) -> Config {
 
 /// Opens `connections`, has `busy` of them do `requests` in all, then lets the worker idle.
 fn run(v6: bool, connections: usize, busy: usize, requests: usize) -> anyhow::Result<Measured> {
-    let eal = Eal::builder("echo")
-        .no_huge()
-        .memory_mb(512)
-        .no_pci()
-        .no_telemetry()
-        .file_prefix(format!("bench-echo-{}", std::process::id()))
-        .lcores("0")
-        .init()?;
-    let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-    let ids = ports.ids();
-    let pool = |name: &str| Mempool::builder(&eal, name).capacity(8191).build();
-    let (server_pool, client_pool) = (pool("server")?, pool("client")?);
-    let server_queues = queues(&eal, ids[0], &server_pool)?;
-    let client_queues = queues(&eal, ids[1], &client_pool)?;
-
     let (server, from) = (address(v6, 2), address(v6, 1));
-    let worker = Worker::new(WorkerConfig::new(
-        &eal,
-        server_queues,
-        server_pool,
-        config(SERVER_MAC, server),
-    ))?;
     let local = SocketAddr::new(server, PORT);
-    let client = Client::new(
-        &eal,
-        client_queues,
-        client_pool,
-        config(CLIENT_MAC, from),
-        local,
-        (&REQUEST, &REQUEST),
-    )?;
-    let client = Rc::new(RefCell::new(client));
-    worker.spawn_local(client::drive(client.clone()));
+    let stacks = [config(SERVER_MAC, server), config(CLIENT_MAC, from)];
+    let (worker, client) = facing(&eal("echo")?, stacks, local, (&REQUEST, &REQUEST))?;
     worker.block_on(async {
         let listener = TcpListener::bind(local)
             .await

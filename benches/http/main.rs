@@ -5,8 +5,6 @@
 //! - Over a veth pair with wrk and h2load at the kernel's end: requests a second, and the server's CPU time a request.
 #![forbid(unsafe_code)]
 
-#[path = "../echo/client.rs"]
-mod client;
 mod kernel;
 mod rings;
 mod wire;
@@ -14,10 +12,9 @@ mod wire;
 use axum::Router;
 use axum::routing::get;
 use clap::Parser;
+use dpdk_net_bench::client::STEP;
 use dpdk_net_bench::{Report, callgrind, median};
 
-/// The function whose instructions are the client's, as callgrind names it.
-const STEP: &str = "http::client::Client::step";
 /// What a client asks, as wrk does.
 pub(crate) const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: 198.18.0.2\r\n\r\n";
 /// What the answer ends with.

@@ -6,12 +6,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
+use dpdk_net::Worker;
 use dpdk_net::net::TcpListener;
-use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_bench::host::{address, config, queues};
-use dpdk_net_rte::{Eal, Mempool, ring};
-
-use crate::client::{self, Client, done};
+use dpdk_net_bench::client::{Client, done, facing};
+use dpdk_net_bench::host::{address, config, eal};
 
 /// ns a request, in a process of its own.
 pub(crate) fn in_process(connections: usize, requests: usize) -> anyhow::Result<f64> {
@@ -20,37 +18,10 @@ pub(crate) fn in_process(connections: usize, requests: usize) -> anyhow::Result<
 
 /// ns of the server a request, over so many connections with one request each at a time.
 pub(crate) fn run(connections: usize, requests: usize) -> anyhow::Result<f64> {
-    let eal = Eal::builder("http")
-        .no_huge()
-        .memory_mb(512)
-        .no_pci()
-        .no_telemetry()
-        .file_prefix(format!("bench-http-{}", std::process::id()))
-        .lcores("0")
-        .init()?;
-    let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-    let ids = ports.ids();
-    let pool = |name: &str| Mempool::builder(&eal, name).capacity(8191).build();
-    let (server_pool, client_pool) = (pool("server")?, pool("client")?);
-    let server_queues = queues(&eal, ids[0], &server_pool)?;
-    let client_queues = queues(&eal, ids[1], &client_pool)?;
-    let worker = Worker::new(WorkerConfig::new(
-        &eal,
-        server_queues,
-        server_pool,
-        config(2),
-    ))?;
     let local = SocketAddr::new(address(2), 80);
-    let client = Client::new(
-        &eal,
-        client_queues,
-        client_pool,
-        config(1),
-        local,
-        (crate::REQUEST, crate::ANSWER),
-    )?;
-    let client = Rc::new(RefCell::new(client));
-    worker.spawn_local(client::drive(client.clone()));
+    let stacks = [config(2), config(1)];
+    let conversation = (crate::REQUEST, crate::ANSWER);
+    let (worker, client) = facing(&eal("http")?, stacks, local, conversation)?;
     worker.block_on(async {
         let listener = TcpListener::bind(local)
             .await

@@ -9,8 +9,7 @@ use anyhow::Context;
 use dpdk_net::net::UdpSocket;
 use dpdk_net::{IdlePolicy, Reactor, Worker, WorkerConfig, quic};
 use dpdk_net_bench::cpu;
-use dpdk_net_bench::host::{address, config};
-use dpdk_net_rte::{Eal, Mempool, Port, PortConfig, ring};
+use dpdk_net_bench::host::{address, config, eal, joined};
 use quinn::{ClientConfig, Endpoint, ServerConfig};
 use rustls::RootCertStore;
 use rustls_pki_types::PrivateKeyDer;
@@ -122,31 +121,14 @@ async fn on_task(
 
 pub(crate) fn ours(bytes: usize) -> anyhow::Result<()> {
     let (server, client) = configs()?;
-    let eal = Eal::builder("quic")
-        .no_huge()
-        .memory_mb(512)
-        .no_pci()
-        .no_telemetry()
-        .file_prefix(format!("bench-quic-{}", std::process::id()))
-        .lcores("0")
-        .init()?;
-    let rings = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-    let mut ports = Vec::new();
-    let mut side = |host: u8| {
-        let id = rings.ids()[usize::from(host) - 1];
-        let pool = Mempool::builder(&eal, format!("side{host}"))
-            .capacity(8191)
-            .build()?;
-        let port = Port::open(&eal, id)?
-            .configure(&PortConfig::default(), std::slice::from_ref(&pool))?
-            .start()?;
-        let queues = port.take_queues()?.pop().context("a queue")?;
-        ports.push(port);
+    let eal = eal("quic")?;
+    let [ours, theirs] = joined(&eal)?;
+    let side = |(queues, pool), host| {
         let worker = WorkerConfig::new(&eal, queues, pool, config(host));
-        anyhow::Ok(worker.idle(IdlePolicy::Yield { after: 100 }))
+        worker.idle(IdlePolicy::Yield { after: 100 })
     };
-    let worker = Worker::new(side(1)?)?;
-    let reactor = Reactor::new(side(2)?)?;
+    let worker = Worker::new(side(ours, 1))?;
+    let reactor = Reactor::new(side(theirs, 2))?;
     let theirs = reactor.handle();
     let reactor = worker.spawn_local(reactor);
     let outcome = worker.block_on(on_task(async move {

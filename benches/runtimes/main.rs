@@ -3,9 +3,6 @@
 //! As the benchmark `echo`: a bare client stack on the other port runs as a task of the same runtime, and its share is taken off.
 #![forbid(unsafe_code)]
 
-#[path = "../echo/client.rs"]
-mod client;
-
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,19 +10,15 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
+use dpdk_net::Worker;
 use dpdk_net::net::TcpListener;
 use dpdk_net::runtime::{Compio, Local, Runtime, RuntimeKind, Smol, Tokio, spawn_local};
-use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_bench::host::{address, config, queues};
-use dpdk_net_bench::{Report, callgrind, median};
-use dpdk_net_rte::{Eal, Mempool, ring};
+use dpdk_net_bench::client::{Client, STEP, done, facing};
+use dpdk_net_bench::host::{address, config, eal};
+use dpdk_net_bench::{Report, callgrind, in_process, median};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use client::{Client, done};
-
 const REQUEST: [u8; 64] = [b'x'; 64];
-/// The function whose instructions are the client's, as callgrind names it.
-const STEP: &str = "runtimes::client::Client::step";
 /// Under callgrind.
 const REQUESTS: usize = 10_000;
 
@@ -73,7 +66,8 @@ fn main() -> anyhow::Result<()> {
         let mut tokio = None;
         for &runtime in RuntimeKind::ALL {
             let row = format!("echo on {runtime}, {connections} connections");
-            let runs = (0..args.runs).map(|_| in_process(runtime, connections, args.requests));
+            let runs = (0..args.runs)
+                .map(|_| in_process(&format!("{runtime}:{connections}:{}", args.requests)));
             let ns = median(runs.collect::<anyhow::Result<_>>()?);
             let instructions = if args.no_instructions {
                 None
@@ -99,20 +93,6 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// One case in a process of its own.
-fn in_process(runtime: RuntimeKind, connections: usize, requests: usize) -> anyhow::Result<f64> {
-    let output = std::process::Command::new(std::env::current_exe()?)
-        .args(["--case", &format!("{runtime}:{connections}:{requests}")])
-        .output()
-        .context("running one case")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let figure = text.lines().last().and_then(|line| line.parse().ok());
-    figure.with_context(|| {
-        let told = String::from_utf8_lossy(&output.stderr);
-        format!("the case failed:\n{text}{told}")
-    })
 }
 
 /// A runtime, and the function in which it is measured: callgrind knows each by a name of its own.
@@ -143,37 +123,9 @@ case!(Compio measured_on_compio);
 
 /// ns of the server a request.
 fn run<R: Case>(connections: usize, requests: usize) -> anyhow::Result<f64> {
-    let eal = Eal::builder("runtimes")
-        .no_huge()
-        .memory_mb(512)
-        .no_pci()
-        .no_telemetry()
-        .file_prefix(format!("bench-runtimes-{}", std::process::id()))
-        .lcores("0")
-        .init()?;
-    let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-    let ids = ports.ids();
-    let pool = |name: &str| Mempool::builder(&eal, name).capacity(8191).build();
-    let (server_pool, client_pool) = (pool("server")?, pool("client")?);
-    let server_queues = queues(&eal, ids[0], &server_pool)?;
-    let client_queues = queues(&eal, ids[1], &client_pool)?;
-    let worker = Worker::<R>::on(vec![WorkerConfig::new(
-        &eal,
-        server_queues,
-        server_pool,
-        config(2),
-    )])?;
     let local = SocketAddr::new(address(2), 7);
-    let client = Client::new(
-        &eal,
-        client_queues,
-        client_pool,
-        config(1),
-        local,
-        (&REQUEST, &REQUEST),
-    )?;
-    let client = Rc::new(RefCell::new(client));
-    worker.spawn_local(client::drive(client.clone()));
+    let stacks = [config(2), config(1)];
+    let (worker, client) = facing::<R>(&eal("runtimes")?, stacks, local, (&REQUEST, &REQUEST))?;
     worker.block_on(async {
         let listener = TcpListener::bind(local)
             .await

@@ -1,9 +1,11 @@
-//! What the benchmarks share: the rows they print, medians, CPU time, instruction counts by callgrind, servers over a veth pair.
+//! What the benchmarks share: the rows they print, medians, CPU time, instruction counts by callgrind, a client over
+//! rings, servers over a veth pair.
 //!
 //! A benchmark prints a row per figure, as text or as one JSON object a line. It never fails by a clock.
 #![forbid(unsafe_code)]
 
 pub mod callgrind;
+pub mod client;
 pub mod cpu;
 pub mod host;
 pub mod report;

@@ -5,6 +5,8 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
+use crate::keep_awake;
+
 /// How many messages a channel holds.
 const CAPACITY: usize = 256;
 
@@ -12,17 +14,35 @@ fn runtime() -> anyhow::Result<Runtime> {
     Ok(Builder::new_current_thread().build()?)
 }
 
+/// Where both ends are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On one thread.
+    Within,
+    /// On two, whose runtimes sleep while there is nothing to do.
+    Across,
+    /// On two, whose runtimes poll, as workers do.
+    Polling,
+}
+
 /// Runs both ends as spawned tasks, and returns ns a message.
-fn timed<S, R>(across: bool, amount: usize, sending: S, receiving: R) -> anyhow::Result<f64>
+fn timed<S, R>(place: Place, amount: usize, sending: S, receiving: R) -> anyhow::Result<f64>
 where
     S: Future<Output = ()> + Send + 'static,
     R: Future<Output = usize> + Send + 'static,
 {
     let here = runtime()?;
+    let polling = place == Place::Polling;
+    if polling {
+        keep_awake(&here);
+    }
     let start = Instant::now();
-    let sender = if across {
+    let sender = if place != Place::Within {
         Some(std::thread::spawn(move || -> anyhow::Result<()> {
             let there = runtime()?;
+            if polling {
+                keep_awake(&there);
+            }
             Ok(there.block_on(there.spawn(sending))?)
         }))
     } else {
@@ -61,9 +81,14 @@ macro_rules! receive {
     };
 }
 
-/// `KIND-PLACE`: `ours` or `tokio`, `within` or `across`.
+/// `KIND-PLACE`: `ours` or `tokio`, `within`, `across` or `polling`.
 pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64> {
-    let across = kind.ends_with("across");
+    let place = match kind.split_once('-') {
+        Some((_, "within")) => Place::Within,
+        Some((_, "across")) => Place::Across,
+        Some((_, "polling")) => Place::Polling,
+        _ => anyhow::bail!("there is no channel {kind:?}"),
+    };
     let amount = amount / batch * batch;
     if kind.starts_with("ours") {
         let (sender, mut receiver) = dpdk_net::channel::bounded::<u64>(CAPACITY);
@@ -83,7 +108,7 @@ pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64
             }
         };
         let receiving = receive!(receiver, batch);
-        return timed(across, amount, sending, receiving);
+        return timed(place, amount, sending, receiving);
     }
     let (sender, mut receiver) = mpsc::channel::<u64>(CAPACITY);
     let sending = async move {
@@ -104,5 +129,5 @@ pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64
         }
     };
     let receiving = receive!(receiver, batch);
-    timed(across, amount, sending, receiving)
+    timed(place, amount, sending, receiving)
 }

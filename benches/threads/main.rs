@@ -9,9 +9,6 @@
 #![forbid(unsafe_code)]
 
 mod channels;
-#[path = "../echo/client.rs"]
-#[allow(dead_code, reason = "the time of both ends is measured here")]
-mod client;
 mod sockets;
 mod tasks;
 
@@ -66,28 +63,28 @@ fn main() -> anyhow::Result<()> {
     }
     for (batch, what) in [(1, "one at a time"), (100, "a hundred at a time")] {
         let tasks = amount(100_000);
-        let ours = measure(format!("spawn:ours:{batch}:{tasks}"))?;
-        for (kind, rival) in [
-            ("idle", "tokio's spawn, the runtime asleep between"),
-            ("busy", "tokio's spawn, the runtime kept awake"),
-        ] {
-            let other = measure(format!("spawn:{kind}:{batch}:{tasks}"))?;
-            let row = format!("spawn_on and join, {what}");
-            report.versus(row, ours, "ns/task", rival, other);
+        for (there, how) in [("", "who spawns sleeps"), ("-polling", "who spawns polls")] {
+            let ours = measure(format!("spawn:ours{there}:{batch}:{tasks}"))?;
+            for (kind, rival) in [
+                ("idle", "tokio's spawn, the runtime asleep between"),
+                ("busy", "tokio's spawn, the runtime kept awake"),
+            ] {
+                let other = measure(format!("spawn:{kind}{there}:{batch}:{tasks}"))?;
+                let row = format!("spawn_on and join, {what}, {how}");
+                report.versus(row, ours, "ns/task", rival, other);
+            }
         }
     }
-    for across in [false, true] {
-        for batch in [1, 32] {
+    for (place, what) in [
+        ("within", "on one thread"),
+        ("across", "between two threads that sleep"),
+        ("polling", "between two threads that poll"),
+    ] {
+        for (batch, how) in [(1, "one by one"), (32, "32 at a time")] {
             let messages = amount(2_000_000);
-            let place = if across { "across" } else { "within" };
             let on = |kind: &str| measure(format!("channel:{kind}-{place}:{batch}:{messages}"));
-            let row = match (across, batch) {
-                (false, 1) => "channel, on one thread, one by one",
-                (false, _) => "channel, on one thread, 32 at a time",
-                (true, 1) => "channel, between two threads, one by one",
-                (true, _) => "channel, between two threads, 32 at a time",
-            };
             let (ours, tokio) = (on("ours")?, on("tokio")?);
+            let row = format!("channel, {what}, {how}");
             report.versus(row, ours, "ns/message", "tokio's mpsc", tokio);
         }
     }
@@ -107,4 +104,13 @@ fn run(case: &str) -> anyhow::Result<f64> {
         "channel" => channels::run(kind, count, amount),
         _ => anyhow::bail!("there is no case {what:?}"),
     }
+}
+
+/// Keeps a runtime awake, as a driver does: it polls, and lets what was woken run in between.
+fn keep_awake(runtime: &tokio::runtime::Runtime) {
+    drop(runtime.spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    }));
 }

@@ -1,19 +1,18 @@
 //! Echo over ring ports: on the worker or by other threads, with a bare client stack as a task of the worker; and over the kernel's
 //! loopback.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
-use dpdk_net::{Worker, WorkerConfig, net};
-use dpdk_net_bench::host::{address, config, queues};
-use dpdk_net_rte::{Eal, Mempool, ring};
+use dpdk_net::net;
+use dpdk_net::runtime::Tokio;
+use dpdk_net_bench::client::{done, facing};
+use dpdk_net_bench::cpu;
+use dpdk_net_bench::host::{address, config, eal};
+use rustix::thread::CpuSet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
-
-use crate::client::{self, Client, done};
 
 const REQUEST: [u8; 64] = [b'x'; 64];
 const THREADS: usize = 2;
@@ -45,22 +44,12 @@ impl Answering {
     }
 }
 
-/// EAL on one lcore, without hugepages and devices.
-pub(crate) fn eal() -> anyhow::Result<Eal> {
-    Ok(Eal::builder("threads")
-        .no_huge()
-        .memory_mb(512)
-        .no_pci()
-        .no_telemetry()
-        .file_prefix(format!("bench-threads-{}", std::process::id()))
-        .lcores("0")
-        .init()?)
-}
-
-fn threads() -> anyhow::Result<Runtime> {
+/// On these CPUs, if any are named.
+fn threads(cpus: Option<CpuSet>) -> anyhow::Result<Runtime> {
     Ok(Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
+        .on_thread_start(move || cpus.iter().for_each(cpu::move_to))
         .build()?)
 }
 
@@ -84,27 +73,11 @@ pub(crate) fn run(who: Answering, connections: usize, requests: usize) -> anyhow
     if who == Answering::Kernel {
         return kernel(connections, requests);
     }
-    let eal = eal()?;
-    let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-    let ids = ports.ids();
-    let pool = |name: &str| Mempool::builder(&eal, name).capacity(8191).build();
-    let (server_pool, client_pool) = (pool("server")?, pool("client")?);
-    let server_queues = queues(&eal, ids[0], &server_pool)?;
-    let client_queues = queues(&eal, ids[1], &client_pool)?;
-    let server = WorkerConfig::new(&eal, server_queues, server_pool, config(2));
-    let worker = Worker::new(server)?;
+    let [_, others] = cpu::first_and_others()?;
     let local = SocketAddr::new(address(2), 7);
-    let client = Client::new(
-        &eal,
-        client_queues,
-        client_pool,
-        config(1),
-        local,
-        (&REQUEST, &REQUEST),
-    )?;
-    let client = Rc::new(RefCell::new(client));
-    worker.spawn_local(client::drive(client.clone()));
-    let threads = threads()?;
+    let stacks = [config(2), config(1)];
+    let (worker, client) = facing::<Tokio>(&eal("threads")?, stacks, local, (&REQUEST, &REQUEST))?;
+    let threads = threads(Some(others))?;
     worker.block_on(async {
         let listener = net::TcpListener::bind(local).await?;
         if who == Answering::Worker {
@@ -127,7 +100,7 @@ pub(crate) fn run(who: Answering, connections: usize, requests: usize) -> anyhow
 
 /// Both ends are tasks of one multi-thread runtime.
 fn kernel(connections: usize, requests: usize) -> anyhow::Result<f64> {
-    let threads = threads()?;
+    let threads = threads(None)?;
     threads.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let local = listener.local_addr()?;

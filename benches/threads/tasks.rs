@@ -5,15 +5,18 @@ use std::time::Instant;
 
 use anyhow::Context;
 use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_bench::host::{config, queues};
-use dpdk_net_rte::{Mempool, ring};
+use dpdk_net_bench::cpu;
+use dpdk_net_bench::host::{config, eal, joined};
+use rustix::thread::CpuSet;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::sockets::eal;
+use crate::keep_awake;
 
-/// Runs a task on a current-thread runtime of another thread, which tells how long each of so many took.
+/// Runs a task on a current-thread runtime of another thread, on these CPUs, which tells how long each of so many took. The runtime sleeps
+/// while there is nothing to do, or polls, as a worker does.
 fn elsewhere<F>(
+    (cpus, polls): (CpuSet, bool),
     amount: usize,
     task: F,
 ) -> (mpsc::Receiver<anyhow::Result<f64>>, oneshot::Receiver<()>)
@@ -23,8 +26,12 @@ where
     let (tell, told) = mpsc::channel();
     let (end, ended) = oneshot::channel();
     std::thread::spawn(move || {
+        cpu::move_to(&cpus);
         let timed = || -> anyhow::Result<f64> {
             let runtime = Builder::new_current_thread().build()?;
+            if polls {
+                keep_awake(&runtime);
+            }
             let start = Instant::now();
             runtime.block_on(runtime.spawn(task))??;
             Ok(start.elapsed().as_nanos() as f64 / amount as f64)
@@ -37,16 +44,21 @@ where
     (told, ended)
 }
 
-/// ns a task that is spawned and joined, `batch` at a time: `ours`, or tokio's with a runtime that is `idle` or `busy`.
+/// ns a task that is spawned and joined, `batch` at a time: `ours`, or tokio's with a runtime that is `idle` or `busy`; with `-polling` the
+/// one who spawns does not sleep either.
 pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64> {
+    let (kind, polls) = match kind.split_once('-') {
+        Some((kind, "polling")) => (kind, true),
+        _ => (kind, false),
+    };
+    let [first, others] = cpu::first_and_others()?;
+    let there = (others, polls);
     if kind == "ours" {
-        let eal = eal()?;
-        let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-        let pool = Mempool::builder(&eal, "server").capacity(8191).build()?;
-        let queues = queues(&eal, ports.ids()[0], &pool)?;
+        let eal = eal("threads")?;
+        let [(queues, pool), _other_end] = joined(&eal)?;
         let worker = Worker::new(WorkerConfig::new(&eal, queues, pool, config(2)))?;
         let handle = worker.handle().clone();
-        let (told, ended) = elsewhere(amount, async move {
+        let (told, ended) = elsewhere(there, amount, async move {
             let mut joins = Vec::with_capacity(batch);
             for _ in 0..amount / batch {
                 for _ in 0..batch {
@@ -61,17 +73,14 @@ pub(crate) fn run(kind: &str, batch: usize, amount: usize) -> anyhow::Result<f64
         worker.block_on(ended)?;
         return told.recv().context("the other thread")?;
     }
+    // Where EAL pins a worker.
+    cpu::move_to(&first);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     if kind == "busy" {
-        // As a worker does: it polls, and lets what was woken run in between.
-        drop(runtime.spawn(async {
-            loop {
-                tokio::task::yield_now().await;
-            }
-        }));
+        keep_awake(&runtime);
     }
     let handle = runtime.handle().clone();
-    let (told, ended) = elsewhere(amount, async move {
+    let (told, ended) = elsewhere(there, amount, async move {
         let mut joins = Vec::with_capacity(batch);
         for _ in 0..amount / batch {
             joins.extend((0..batch).map(|_| handle.spawn(async {})));

@@ -8,29 +8,17 @@ use std::time::Instant;
 use anyhow::Context;
 use dpdk_net::net::{TcpListener, TcpStream};
 use dpdk_net::{Worker, WorkerConfig};
-use dpdk_net_bench::host::{address, config, queues};
-use dpdk_net_rte::{Eal, Mempool, ring};
+use dpdk_net_bench::host::{address, config, eal, joined};
 
 use crate::ends::{Case, Ends};
 
 /// Seconds that a case takes.
 pub(crate) fn run(case: Case) -> anyhow::Result<f64> {
-    let eal = Eal::builder("tls")
-        .no_huge()
-        .memory_mb(512)
-        .no_pci()
-        .no_telemetry()
-        .file_prefix(format!("bench-tls-{}", std::process::id()))
-        .lcores("0")
-        .init()?;
-    let ports = ring::joined_ports(&eal, ["server", "client"], 1, 1024)?;
-    let mut ends = Vec::new();
-    for ((name, host), id) in [("server", 2), ("client", 1)].into_iter().zip(ports.ids()) {
-        let pool = Mempool::builder(&eal, name).capacity(8191).build()?;
-        let queues = queues(&eal, id, &pool)?;
-        ends.push(WorkerConfig::new(&eal, queues, pool, config(host)));
-    }
-    let worker = Worker::serving(ends)?;
+    let eal = eal("tls")?;
+    let hosts = joined(&eal)?.into_iter().zip([2, 1]);
+    let ends =
+        hosts.map(|((queues, pool), host)| WorkerConfig::new(&eal, queues, pool, config(host)));
+    let worker = Worker::serving(ends.collect())?;
     let mut handles = worker.handles().cloned();
     let (server, client) = (handles.next(), handles.next());
     let (server, client) = (server.context("a server")?, client.context("a client")?);

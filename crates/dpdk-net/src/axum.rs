@@ -31,11 +31,7 @@ impl Listener for TcpListener {
         loop {
             match Self::accept(self).await {
                 Ok(accepted) => return accepted,
-                Err(error) => {
-                    // Nothing to be done by the program: the worker is ending. Not in a loop without pause.
-                    tracing::error!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+                Err(error) => accept_failed(error).await,
             }
         }
     }
@@ -43,6 +39,12 @@ impl Listener for TcpListener {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Self::local_addr(self)
     }
+}
+
+/// Nothing is to be done by the program: the worker is ending. Not in a loop without pause.
+pub(crate) async fn accept_failed(error: io::Error) {
+    tracing::error!(%error, "accept failed");
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 /// The peer's address, for `Router::into_make_service_with_connect_info::<PeerAddr>()` and

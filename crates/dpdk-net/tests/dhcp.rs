@@ -12,7 +12,9 @@ use common::eal_builder;
 use dpdk_net::dhcp::{v4, v6};
 use dpdk_net::net::{TcpListener, TcpStream};
 use dpdk_net::rte::Eal;
+use dpdk_net::runtime::RuntimeKind;
 use dpdk_net::stack::{IfAddr, Lifetimes, Route};
+use dpdk_net::time::{sleep, timeout};
 use dpdk_net::{App, AppBuilder, Context, Error, IdlePolicy};
 use dpdk_net_testkit::bed::{Netns, Process, Veth, disable_tx_offloads};
 use tempfile::TempDir;
@@ -147,9 +149,7 @@ async fn serve(listener: &TcpListener) {
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it takes too long")
+    timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 /// Its addresses but for link-local ones.
@@ -172,10 +172,32 @@ fn is_leased(addr: &IpAddr) -> bool {
 
 #[test]
 fn leases_of_dnsmasq_are_used_and_given_back() {
+    used_and_given_back(RuntimeKind::Tokio);
+}
+
+#[test]
+fn leases_are_had_on_our_executor() {
+    used_and_given_back(RuntimeKind::Local);
+}
+
+#[cfg(feature = "smol")]
+#[test]
+fn leases_are_had_on_smol() {
+    used_and_given_back(RuntimeKind::Smol);
+}
+
+#[cfg(feature = "compio")]
+#[test]
+fn leases_are_had_on_compio() {
+    used_and_given_back(RuntimeKind::Compio);
+}
+
+fn used_and_given_back(runtime: RuntimeKind) {
     let bed = Bed::cable(1);
     let server = bed.dnsmasq(&[DHCP_V4, DHCP_V6].concat());
     let app = bed
         .app()
+        .runtime(runtime)
         .dhcp4(0, v4::Config::new().hostname("edge-7"))
         .dhcp6(0, v6::Config::new())
         .slaac(0);
@@ -185,7 +207,7 @@ fn leases_of_dnsmasq_are_used_and_given_back() {
             // Whichever of both brought IPv6 first: the other follows.
             in_time(async {
                 while own(&ctx).len() < 3 {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    sleep(Duration::from_millis(20)).await;
                 }
             })
             .await;
@@ -289,7 +311,7 @@ fn two_queues_share_what_one_has_asked_for() {
         .run_each(|ctx| async move {
             in_time(async {
                 while own(&ctx).len() < 3 {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    sleep(Duration::from_millis(20)).await;
                 }
             })
             .await;
@@ -332,7 +354,7 @@ fn a_lease_of_udhcpd_is_renewed_and_lost_and_had_again() {
             assert!(is_leased(&leased), "{leased}");
             // Longer than the lease.
             for _ in 0..24 {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                sleep(Duration::from_millis(500)).await;
                 assert_eq!(own(&ctx), [leased], "it is ours all the time");
             }
             let is_default = |ctx: &Context| {
@@ -343,7 +365,7 @@ fn a_lease_of_udhcpd_is_renewed_and_lost_and_had_again() {
             drop(server);
             in_time(async {
                 while !own(&ctx).is_empty() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    sleep(Duration::from_millis(50)).await;
                 }
             })
             .await;
@@ -351,7 +373,7 @@ fn a_lease_of_udhcpd_is_renewed_and_lost_and_had_again() {
             let server = start();
             in_time(async {
                 while own(&ctx).is_empty() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    sleep(Duration::from_millis(50)).await;
                 }
             })
             .await;
@@ -387,7 +409,7 @@ fn what_the_program_changes_is_changed_for_all_queues() {
             }
             in_time(async {
                 while !own(&ctx).contains(&added) {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    sleep(Duration::from_millis(20)).await;
                 }
             })
             .await;
@@ -397,7 +419,7 @@ fn what_the_program_changes_is_changed_for_all_queues() {
                 let asked: Vec<_> = (0..40).map(|_| bed.ask(added)).collect();
                 let ended = async {
                     while asked.iter().any(|asked| !asked.is_finished()) {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        sleep(Duration::from_millis(20)).await;
                     }
                 };
                 tokio::select! {

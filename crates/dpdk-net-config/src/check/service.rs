@@ -129,11 +129,11 @@ fn tls(check: &mut Check<'_>, at: &str, tls: &Tls) {
         );
     }
     for (index, protocol) in tls.alpn.iter().enumerate() {
-        if protocol.is_empty() || protocol.len() > 255 {
+        if protocol.len() > 255 {
             check.tell(
                 &format!("{at}.alpn[{index}]"),
                 format!("`{protocol}` is no protocol for ALPN"),
-                "it has 1 to 255 bytes, as in alpn = [\"h2\", \"http/1.1\"]",
+                "it has at most 255 bytes, as in alpn = [\"h2\", \"http/1.1\"]",
             );
         }
     }

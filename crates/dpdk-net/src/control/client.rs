@@ -325,7 +325,12 @@ mod tests {
     #[test]
     fn somebody_elses_process_is_not_believed() {
         const NOBODY: u32 = 65_534;
-        if !rustix::process::geteuid().is_root() {
+        let users = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        let all = users.split_whitespace().nth(2) == Some("4294967295");
+        if !(rustix::process::geteuid().is_root() && all) {
+            let needs = "needs root outside of a user namespace: the socket of another user";
+            assert!(std::env::var_os("CI").is_none(), "{needs}");
+            eprintln!("not tried, {needs}");
             return;
         }
         let directory = tempfile::tempdir().unwrap();

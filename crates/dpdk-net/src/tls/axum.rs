@@ -2,13 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 
 use super::{TlsInfo, TlsListener, TlsStream};
-use crate::axum::PeerAddr;
+use crate::axum::{PeerAddr, accept_failed};
 
 impl Listener for TlsListener {
     type Io = TlsStream;
@@ -18,11 +17,7 @@ impl Listener for TlsListener {
         loop {
             match Self::accept(self).await {
                 Ok(accepted) => return accepted,
-                Err(error) => {
-                    // As of TcpListener: the worker is ending.
-                    tracing::error!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+                Err(error) => accept_failed(error).await,
             }
         }
     }

@@ -1,10 +1,16 @@
 //! What holds on every runtime that a worker can have: one suite, run on each.
-#![cfg(all(feature = "smol", feature = "compio"))]
+#![cfg(all(
+    feature = "compio",
+    feature = "connector",
+    feature = "resolver",
+    feature = "smol"
+))]
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod bed;
+mod guests;
 mod sockets;
 mod tasks;
 mod timers;
@@ -30,6 +36,11 @@ macro_rules! on_each_runtime {
 }
 
 on_each_runtime! {
+    guests:
+        hyper_serves_and_asks_over_http1
+        the_connector_looks_up_connects_and_gives_up_in_time
+        sockets_and_timers_of_async_io_work_beside_ours
+        what_needs_tokios_runtime_says_so_and_the_worker_goes_on;
     sockets:
         what_is_sent_comes_back_over_tcp_and_udp_in_both_families
         two_hundred_connections_are_served_at_once

@@ -15,7 +15,7 @@ use crate::bed::{run, run_then};
 use crate::common::*;
 
 /// Echoes whatever comes to `at`, a task a connection.
-async fn serve(at: SocketAddr) -> SocketAddr {
+pub(crate) async fn serve(at: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind(at).await.unwrap();
     let local = listener.local_addr().unwrap();
     spawn_local(async move {
@@ -33,7 +33,7 @@ async fn serve(at: SocketAddr) -> SocketAddr {
     local
 }
 
-async fn ask(net: &Net, to: SocketAddr, what: Vec<u8>) {
+pub(crate) async fn ask(net: &Net, to: SocketAddr, what: Vec<u8>) {
     let mut stream = net.client.scope(TcpStream::connect(to)).await.unwrap();
     let mut back = vec![0; what.len()];
     let (mut read, mut write) = stream.split();
@@ -120,7 +120,7 @@ pub(crate) fn who_does_not_listen_refuses_and_who_does_not_answer_times_out<R: R
 }
 
 /// Answers questions for IPv4 addresses with this one.
-async fn answer_names(at: SocketAddr, address: [u8; 4]) {
+pub(crate) async fn answer_names(at: SocketAddr, address: [u8; 4]) {
     let socket = UdpSocket::bind(at).await.unwrap();
     spawn_local(async move {
         let mut buf = [0; 1500];

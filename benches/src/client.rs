@@ -1,4 +1,4 @@
-//! The load: a bare stack on the other port, polled as a task of the server's runtime, that times itself.
+//! The load: a bare stack on the other port, polled as a task of the server's runtime, that times itself; and the server's worker.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -8,6 +8,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use dpdk_net::runtime::Runtime;
+use dpdk_net::{Worker, WorkerConfig};
 use dpdk_net_rte::tsc::TscClock;
 use dpdk_net_rte::{Eal, MbufBatch, Mempool, QueuePair};
 use dpdk_net_stack::{
@@ -15,6 +17,10 @@ use dpdk_net_stack::{
 };
 use tokio::sync::Notify;
 
+use crate::host::joined;
+
+/// The function whose instructions are the client's, as callgrind names it.
+pub const STEP: &str = "dpdk_net_bench::client::Client::step";
 /// How long it may take: minutes under callgrind.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Connections being opened at a time.
@@ -53,7 +59,7 @@ impl TxSink for Output {
 }
 
 /// Opens connections and keeps some of them busy with one request each at a time.
-pub(crate) struct Client {
+pub struct Client {
     stack: Stack,
     clock: TscClock,
     queues: QueuePair,
@@ -78,7 +84,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(
+    /// A client over a port's queues that asks `server` for `request`, and knows an answer by its end.
+    ///
+    /// # Errors
+    /// Those of the stack's configuration.
+    pub fn new(
         eal: &Eal,
         queues: QueuePair,
         pool: Mempool,
@@ -115,16 +125,17 @@ impl Client {
     }
 
     /// Has `connections` opened, a few at a time.
-    pub(crate) fn open(&mut self, connections: usize) {
+    pub fn open(&mut self, connections: usize) {
         self.to_open = connections;
     }
 
-    pub(crate) fn opened(&self) -> usize {
+    /// Connections that are open.
+    pub fn opened(&self) -> usize {
         self.open.len()
     }
 
     /// Has `busy` connections, evenly among the open ones, do `requests` in all.
-    pub(crate) fn begin(&mut self, busy: usize, requests: usize) {
+    pub fn begin(&mut self, busy: usize, requests: usize) {
         self.requests = requests;
         self.busy_time = Duration::ZERO;
         let stride = (self.open.len() / busy).max(1);
@@ -140,22 +151,23 @@ impl Client {
         }
     }
 
-    pub(crate) fn answered(&self) -> usize {
+    /// Requests that are answered.
+    pub fn answered(&self) -> usize {
         self.answered
     }
 
     /// When the last answer came.
-    pub(crate) fn finished_at(&self) -> Instant {
+    pub fn finished_at(&self) -> Instant {
         self.finished_at
     }
 
     /// Time spent in the client since [`begin`](Self::begin).
-    pub(crate) fn busy_time(&self) -> Duration {
+    pub fn busy_time(&self) -> Duration {
         self.busy_time
     }
 
     /// Ends the client's part: from here the server's worker is alone.
-    pub(crate) fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.resting = true;
     }
 
@@ -256,8 +268,36 @@ impl Client {
     }
 }
 
+/// A worker of any runtime over one end of a cable of rings, and a client over the other that is a task of it.
+///
+/// # Errors
+/// Those of DPDK, the worker and the client.
+pub fn facing<R: Runtime>(
+    eal: &Eal,
+    [server, client]: [Config; 2],
+    local: SocketAddr,
+    conversation: (&'static [u8], &'static [u8]),
+) -> anyhow::Result<(Worker<R>, Rc<RefCell<Client>>)> {
+    let [(queues, pool), (client_queues, client_pool)] = joined(eal)?;
+    let worker = Worker::<R>::on(vec![WorkerConfig::new(eal, queues, pool, server)])?;
+    let client = Client::new(eal, client_queues, client_pool, client, local, conversation)?;
+    let client = Rc::new(RefCell::new(client));
+    worker.spawn_local(drive(client.clone()));
+    Ok((worker, client))
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("server", &self.server)
+            .field("open", &self.opened())
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Runs the client a step whenever the runtime gets to it, until it rests.
-pub(crate) async fn drive(client: Rc<RefCell<Client>>) {
+pub async fn drive(client: Rc<RefCell<Client>>) {
     poll_fn(|cx| {
         let mut client = client.borrow_mut();
         if client.resting {
@@ -273,7 +313,10 @@ pub(crate) async fn drive(client: Rc<RefCell<Client>>) {
 }
 
 /// Waits until the client has what it was asked for.
-pub(crate) async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// A connection ended, an answer is another one, or it takes minutes.
+pub async fn done(client: &Rc<RefCell<Client>>) -> anyhow::Result<()> {
     let done = client.borrow().done();
     dpdk_net::time::timeout(LIMIT, done.notified())
         .await

@@ -62,7 +62,13 @@ fn record(args: &[String], measured: &str, out: &Path) -> anyhow::Result<u64> {
 
 /// The inclusive count of the function whose symbol is `name`, by `callgrind_annotate`.
 fn inclusive(out: &Path, name: &str) -> anyhow::Result<u64> {
-    let text = annotate(out, "--inclusive=yes")?;
+    let output = Command::new("callgrind_annotate")
+        // Without the lines of sources, which have counts too.
+        .args(["--inclusive=yes", "--threshold=100", "--auto=no"])
+        .arg(out)
+        .output()
+        .context("running callgrind_annotate (part of valgrind)")?;
+    let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .filter(|line| line.contains(name))
         .filter_map(|line| {
@@ -74,55 +80,4 @@ fn inclusive(out: &Path, name: &str) -> anyhow::Result<u64> {
         })
         .max()
         .with_context(|| format!("callgrind saw no function {name}"))
-}
-
-/// Where instructions went: exclusive counts of functions.
-#[derive(Debug, Clone)]
-pub struct Profile {
-    /// All of them.
-    pub total: u64,
-    functions: Vec<(String, u64)>,
-}
-
-impl Profile {
-    /// Those of functions whose names have any of these words, whatever their case.
-    pub fn of(&self, words: &[&str]) -> u64 {
-        let has = |name: &str| {
-            let name = name.to_ascii_lowercase();
-            words.iter().any(|word| name.contains(word))
-        };
-        let own = self.functions.iter().filter(|(name, _)| has(name));
-        own.map(|(_, count)| count).sum()
-    }
-}
-
-/// As [`run`], and by function.
-///
-/// # Errors
-/// As [`run`].
-pub fn profile(args: &[String], measured: &str) -> anyhow::Result<Profile> {
-    let dir = tempfile::tempdir().context("a directory for callgrind's output")?;
-    let out = dir.path().join("callgrind.out");
-    let total = record(args, measured, &out)?;
-    let functions = annotate(&out, "--inclusive=no")?;
-    let functions = functions.lines().filter_map(|line| {
-        let count = line.split_whitespace().next()?.replace(',', "");
-        Some((line.to_owned(), count.parse().ok()?))
-    });
-    // The line of the totals has no function.
-    let functions = functions.filter(|(line, _)| line.contains(':'));
-    Ok(Profile {
-        total,
-        functions: functions.collect(),
-    })
-}
-
-/// What `callgrind_annotate` says of a file.
-fn annotate(out: &Path, how: &str) -> anyhow::Result<String> {
-    let output = Command::new("callgrind_annotate")
-        .args([how, "--threshold=100"])
-        .arg(out)
-        .output()
-        .context("running callgrind_annotate (part of valgrind)")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -10,6 +10,7 @@ use dpdk_net_rte::{Eal, EalBuilder};
 use dpdk_net_stack::{Config, IfAddr, Route, Vlan};
 
 use super::figures::Figures;
+use super::program::{self, Outcomes, Place, Program, Programs};
 use super::{Context, ListenerConfig, PortBuilder, Subsystem};
 use crate::error::Error;
 use crate::idle::IdlePolicy;
@@ -353,13 +354,17 @@ impl AppBuilder {
         F: FnOnce(Context) -> Fut,
         Fut: Future,
     {
+        program::one(program, |program| self.run_one(program))
+    }
+
+    fn run_one(self, program: Program<'_>) -> Result<(), Error> {
         match self.runtime {
-            RuntimeKind::Tokio => self.run_on::<runtime::Tokio, F, Fut>(program),
-            RuntimeKind::Local => self.run_on::<runtime::Local, F, Fut>(program),
+            RuntimeKind::Tokio => super::run::run::<runtime::Tokio>(self, program),
+            RuntimeKind::Local => super::run::run::<runtime::Local>(self, program),
             #[cfg(feature = "smol")]
-            RuntimeKind::Smol => self.run_on::<runtime::Smol, F, Fut>(program),
+            RuntimeKind::Smol => super::run::run::<runtime::Smol>(self, program),
             #[cfg(feature = "compio")]
-            RuntimeKind::Compio => self.run_on::<runtime::Compio, F, Fut>(program),
+            RuntimeKind::Compio => super::run::run::<runtime::Compio>(self, program),
         }
     }
 
@@ -373,7 +378,7 @@ impl AppBuilder {
         F: FnOnce(Context) -> Fut,
         Fut: Future,
     {
-        super::run::run::<R, F, Fut>(self, program)
+        program::one(program, |program| super::run::run::<R>(self, program))
     }
 
     /// As [`run`](Self::run), with a worker on each of several lcores ([`workers`](Self::workers)), the calling thread, which
@@ -401,13 +406,17 @@ impl AppBuilder {
         Fut: Future,
         Fut::Output: Send,
     {
+        program::each(&program, |programs| self.run_all(programs))
+    }
+
+    fn run_all(self, programs: &Programs<'_>) -> Result<Outcomes<Place>, Error> {
         match self.runtime {
-            RuntimeKind::Tokio => self.run_each_on::<runtime::Tokio, F, Fut>(program),
-            RuntimeKind::Local => self.run_each_on::<runtime::Local, F, Fut>(program),
+            RuntimeKind::Tokio => super::fleet::run::<runtime::Tokio>(self, programs),
+            RuntimeKind::Local => super::fleet::run::<runtime::Local>(self, programs),
             #[cfg(feature = "smol")]
-            RuntimeKind::Smol => self.run_each_on::<runtime::Smol, F, Fut>(program),
+            RuntimeKind::Smol => super::fleet::run::<runtime::Smol>(self, programs),
             #[cfg(feature = "compio")]
-            RuntimeKind::Compio => self.run_each_on::<runtime::Compio, F, Fut>(program),
+            RuntimeKind::Compio => super::fleet::run::<runtime::Compio>(self, programs),
         }
     }
 
@@ -425,6 +434,6 @@ impl AppBuilder {
         Fut: Future,
         Fut::Output: Send,
     {
-        super::fleet::run::<R, F, Fut>(self, &program)
+        program::each(&program, |programs| super::fleet::run::<R>(self, programs))
     }
 }

@@ -17,6 +17,7 @@ use super::bring_up;
 use super::context::{Common, Shared};
 use super::control::{Beside, Control};
 use super::listeners::{self, ListenerConfig, Listeners};
+use super::program::{Outcomes, Place, Programs};
 use super::queue_plan::{QueuePlan, Wanted};
 use super::run::{Ended, deadline, settle, stopped, supervise, take_down};
 use super::signals::{Heard, Signals};
@@ -66,12 +67,9 @@ impl Gate {
     }
 }
 
-/// A port's place among all, and the number of one of its queues.
-type Place = (usize, u16);
-
 /// What all workers share while they run.
-struct Crew<'a, F> {
-    program: &'a F,
+struct Crew<'a, 'p> {
+    program: &'a Programs<'p>,
     signals: &'a Signals,
     common: Arc<Common>,
     /// Of each port.
@@ -141,9 +139,6 @@ fn outcome<T>(outputs: Vec<Option<T>>, stopped: impl Fn() -> Error) -> Result<Ou
     Ok(outputs.map(|it| it.ok_or_else(&stopped)).collect())
 }
 
-/// What each queue's program returned, or what ended it before.
-type Outcomes<T> = Vec<Result<T, Error>>;
-
 /// Opens the ports and plans who serves what.
 fn open(
     eal: &Eal,
@@ -198,16 +193,11 @@ pub(super) fn probe(builder: AppBuilder) -> Result<String, Error> {
     Ok(text)
 }
 
-pub(super) fn run<R, F, Fut>(
+/// Runs a program on each queue, and tells by port and queue which of them returned.
+pub(super) fn run<R: Runtime>(
     builder: AppBuilder,
-    program: &F,
-) -> Result<Outcomes<Fut::Output>, Error>
-where
-    R: Runtime,
-    F: Fn(Context) -> Fut + Sync,
-    Fut: Future,
-    Fut::Output: Send,
-{
+    program: &Programs<'_>,
+) -> Result<Outcomes<Place>, Error> {
     let drain = builder.drain_timeout;
     // Before EAL pins this thread.
     let affinity = Affinity::current().unwrap_or_else(Affinity::all);
@@ -299,13 +289,12 @@ where
         let mut shares = shares.into_iter();
         let own = shares.next();
         let launched: Vec<_> = shares
-            .map(|(lcore, share)| scope.launch(lcore, move || serve::<R, F, Fut>(crew, share)))
+            .map(|(lcore, share)| scope.launch(lcore, move || serve::<R>(crew, share)))
             .collect();
         if launched.iter().any(Result::is_err) {
             crew.gate.fail();
         }
-        let mut results =
-            vec![own.map_or(Ok(Vec::new()), |(_, share)| serve::<R, F, Fut>(crew, share))];
+        let mut results = vec![own.map_or(Ok(Vec::new()), |(_, share)| serve::<R>(crew, share))];
         for handle in launched {
             results.push(match handle.and_then(|handle| handle.join()) {
                 Ok(result) => result,
@@ -330,19 +319,14 @@ where
     outcome(outputs, || stopped(&signals))
 }
 
-/// What programs returned, by port and queue; `None` of those that something ended before.
-type Outputs<T> = Vec<(Place, Option<T>)>;
+/// Queues, and of those whose program returned their place; `None` of those that something ended before.
+type Outputs = Vec<(Place, Option<Place>)>;
 
-/// A worker's life, on its lcore. What its programs returned, by queue.
-fn serve<R, F, Fut>(
-    crew: &Crew<'_, F>,
+/// A worker's life, on its lcore.
+fn serve<R: Runtime>(
+    crew: &Crew<'_, '_>,
     share: Vec<(Place, WorkerConfig)>,
-) -> Result<Outputs<Fut::Output>, Error>
-where
-    R: Runtime,
-    F: Fn(Context) -> Fut + Sync,
-    Fut: Future,
-{
+) -> Result<Outputs, Error> {
     let mut guard = EndAll {
         common: &crew.common,
         gate: &crew.gate,
@@ -401,7 +385,8 @@ where
         }
         worker.spawn_local(watch_over(handle.clone(), crew.common.clone()));
         let context = Context::new(handle.clone(), queue, port.shared.clone(), listeners);
-        programs.push(Box::pin(handle.scope(conduct(crew, context))));
+        let place = (place, queue);
+        programs.push(Box::pin(handle.scope(conduct(crew, context, place))));
     }
     let ended = worker.block_on(all_of(programs));
     let leases = worker.block_on(stop(running));
@@ -416,8 +401,9 @@ where
         crew.unfinished.load(Ordering::Relaxed) == 0
     });
     drop(control);
-    let outputs = ended.into_iter().map(|ended| ended.output);
-    Ok(places.into_iter().zip(outputs).collect())
+    let ended = places.into_iter().zip(ended);
+    let outputs = ended.map(|(place, ended)| (place, ended.returned.then_some(place)));
+    Ok(outputs.collect())
 }
 
 /// Ends the tasks of the DHCP clients of several ports.
@@ -429,7 +415,7 @@ async fn stop(all: Vec<Running>) -> Leases {
     leases
 }
 
-impl<F> Crew<'_, F> {
+impl Crew<'_, '_> {
     /// Waits until these queues' addresses may be used, and those are there that are asked for.
     async fn settle(&self, places: &[Place], handles: &[Handle]) -> Result<(), Error> {
         for ((port, _), handle) in places.iter().zip(handles) {
@@ -537,12 +523,9 @@ async fn watch_over(handle: Handle, common: Arc<Common>) {
 }
 
 /// Runs one queue's program, and goes on until all others have returned too, or all are to end.
-async fn conduct<F, Fut>(crew: &Crew<'_, F>, context: Context) -> Ended<Fut::Output>
-where
-    F: Fn(Context) -> Fut + Sync,
-    Fut: Future,
-{
-    let mut ended = supervise(crew.program, &context, crew.signals, crew.drain).await;
+async fn conduct(crew: &Crew<'_, '_>, context: Context, place: Place) -> Ended {
+    let program = (crew.program)(context.clone(), place);
+    let mut ended = supervise(program, &context, crew.signals, crew.drain).await;
     crew.left.send_modify(|left| *left = left.saturating_sub(1));
     if ended.deadline.is_some() {
         return ended;

@@ -3,7 +3,7 @@
 //! [`App`] brings up EAL, one port, its addresses and a [`Worker`](crate::Worker) on the calling thread, runs one async
 //! closure on it, and takes everything down again in good order when the closure returns or SIGINT or SIGTERM comes.
 //! What a step does: `builder.rs` collects the settings, `bring_up.rs` turns them into workers, `run.rs` runs one and
-//! drains it, `addressing.rs` has addresses from elsewhere, `fleet.rs` does so for several, `signals.rs` listens,
+//! drains it, `addressing.rs` has addresses from elsewhere, `fleet.rs` does so for several, `program.rs` boxes the closure, `signals.rs` listens,
 //! `context.rs` is what the closure gets.
 //!
 //! A program that needs another shape (several workers, a queue pair of its own making) builds
@@ -25,6 +25,7 @@ mod listeners;
 #[cfg(feature = "config")]
 mod log;
 mod port;
+mod program;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "control")]

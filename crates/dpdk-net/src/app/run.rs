@@ -1,6 +1,5 @@
 //! An application's life: run, drain, take down.
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use super::bring_up::{self, Up};
 use super::context::{Common, Shared};
 use super::control::Beside;
 use super::listeners::{self, Listeners};
+use super::program::{Program, Running};
 use super::signals::Signals;
 use super::{AppBuilder, Context};
 use crate::affinity::Affinity;
@@ -38,8 +38,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How the run ended.
-pub(super) struct Ended<T> {
-    pub(super) output: Option<T>,
+pub(super) struct Ended {
+    /// Whether the program returned.
+    pub(super) returned: bool,
     /// When connections must be gone; `None` if nothing has drawn it yet.
     pub(super) deadline: Option<Instant>,
     /// Signals that began the end; one more ends it at once.
@@ -51,12 +52,7 @@ pub(super) fn deadline(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FOR_EVER)
 }
 
-pub(super) fn run<R, F, Fut>(mut builder: AppBuilder, program: F) -> Result<Fut::Output, Error>
-where
-    R: Runtime,
-    F: FnOnce(Context) -> Fut,
-    Fut: Future,
-{
+pub(super) fn run<R: Runtime>(mut builder: AppBuilder, program: Program<'_>) -> Result<(), Error> {
     let drain = builder.drain_timeout;
     let flow_policy = builder.flow_policy;
     let addressing = builder.first.addressing.clone();
@@ -106,7 +102,10 @@ where
     };
     let context = context(listening);
 
-    let ended = worker.block_on(supervise(program, &context, &signals, drain));
+    let ended = worker.block_on(async {
+        let program = program(context.clone());
+        supervise(program, &context, &signals, drain).await
+    });
     let leases = worker.block_on(running.stop());
     let until = ended.deadline.unwrap_or_else(|| deadline(drain));
     take_down(worker, leases, &signals, until, ended.heard, |own| own);
@@ -116,7 +115,11 @@ where
     if let Err(refused) = port.stop() {
         tracing::warn!(error = %refused.error, "the port was not stopped");
     }
-    ended.output.ok_or_else(|| stopped(&signals))
+    if ended.returned {
+        Ok(())
+    } else {
+        Err(stopped(&signals))
+    }
 }
 
 /// What ended the application before its program returned.
@@ -156,23 +159,18 @@ pub(super) async fn settle(handle: &Handle, signals: &Signals) -> Result<(), Err
 }
 
 /// Runs the program until it returns, or until a signal and the drain that follows.
-pub(super) async fn supervise<F, Fut>(
-    program: F,
+pub(super) async fn supervise(
+    mut program: Running<'_>,
     context: &Context,
     signals: &Signals,
     drain: Duration,
-) -> Ended<Fut::Output>
-where
-    F: FnOnce(Context) -> Fut,
-    Fut: Future,
-{
-    let mut program = pin!(program(context.clone()));
+) -> Ended {
     // A signal, not all that were heard: the worker may have been kept from looking since the first.
     let heard = tokio::select! {
         biased;
-        output = &mut program => {
+        () = &mut program => {
             context.common().arrived();
-            return Ended { output: Some(output), deadline: None, heard: 0 };
+            return Ended { returned: true, deadline: None, heard: 0 };
         }
         heard = signals.more_than(0) => {
             tracing::info!(signal = heard.first, "shutting down; a second signal ends at once");
@@ -189,13 +187,13 @@ where
     let mut late = pin!(time::sleep_until(deadline));
     let mut again = pin!(signals.more_than(heard));
     let mut arrived = pin!(time::timeout(ARRIVE.min(drain), arrivals(context)));
-    let mut output = None;
+    let mut returned = false;
     // Told later than the stack, which refuses from now on: who was not refused is served.
     let mut told = context.is_shutting_down();
     loop {
-        let may_end = output.is_some() || (told && !context.shutdown_observed());
+        let may_end = returned || (told && !context.shutdown_observed());
         tokio::select! {
-            returned = &mut program, if output.is_none() => output = Some(returned),
+            () = &mut program, if !returned => returned = true,
             _ = &mut arrived, if !told => {
                 told = true;
                 context.request_shutdown();
@@ -203,12 +201,12 @@ where
             () = no_connections(handle), if may_end => break,
             () = &mut late => break,
             _ = &mut again => {
-                return Ended { output, deadline: Some(Instant::now()), heard };
+                return Ended { returned, deadline: Some(Instant::now()), heard };
             }
         }
     }
     Ended {
-        output,
+        returned,
         deadline: Some(deadline),
         heard,
     }

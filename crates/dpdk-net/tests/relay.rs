@@ -287,7 +287,8 @@ fn exchange(bed: Bed, link: LinkConfig, len: u64) {
                 .for_each(|end| assert_eq!(end.join().unwrap(), len));
         })
         .unwrap();
-    let stats = relay.stop().unwrap();
+    // A TAP device goes with its application, which the relay may have noticed already: that is no error.
+    let stats = relay.stats();
     for direction in [stats.there, stats.back] {
         assert!(was_bad(&direction.link), "{stats:?}");
     }
@@ -370,7 +371,7 @@ fn soak_24_connections_of_bulk_both_ways_at_once() {
             received.iter().sum::<u64>()
         })
         .unwrap();
-    let stats = relay.stop().unwrap();
+    let stats = relay.stats();
     let to_kernel = to_kernel.load(Ordering::Relaxed);
     println!("{to_ours} bytes to us, {to_kernel} to the kernel, all right\n{stats:#?}");
     for direction in [stats.there, stats.back] {

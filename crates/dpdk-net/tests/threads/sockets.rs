@@ -201,6 +201,8 @@ fn threads_that_ask_all_the_time_and_a_worker_that_moves_bulk_both_get_on() {
             while got < 8 << 20 {
                 got += server.read(&mut buffer).await.unwrap();
             }
+            // The connection is there for as long as is asked.
+            server
         });
         let asked = net.server.clone();
         let asking = elsewhere(async move {
@@ -216,7 +218,7 @@ fn threads_that_ask_all_the_time_and_a_worker_that_moves_bulk_both_get_on() {
             asking.join_all().await;
         });
         asking.await;
-        reading.await.unwrap();
+        drop(reading.await.unwrap());
         moving.abort();
     });
 }

@@ -240,9 +240,12 @@ pub(crate) fn memory() -> anyhow::Result<[f64; 4]> {
         let now = resident()?;
         Ok(now.saturating_sub(std::mem::replace(&mut before, now)) as f64)
     };
-    let one = peers(&eal, "one", 1, &PeersConfig::default())?;
+    // As many flows for one worker as for all of them, so that what differs is the workers' own.
+    let mut config = PeersConfig::default();
+    config.flows = Some(1 << 20);
+    let one = peers(&eal, "one", 1, &config)?;
     let alone = grown()?;
-    let all = peers(&eal, "all", WORKERS, &PeersConfig::default())?;
+    let all = peers(&eal, "all", WORKERS, &config)?;
     let each = (grown()? - alone) / f64::from(WORKERS - 1);
     let pool = Mempool::builder(&eal, "memory").capacity(16_383).build()?;
     let mbuf = grown()? / 16_383.0;

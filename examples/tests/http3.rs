@@ -1,4 +1,4 @@
-//! The HTTP/3 example against aioquic and curl.
+//! The HTTP/3 example against aioquic, curl and Chromium.
 
 mod common;
 mod peers;
@@ -75,6 +75,32 @@ fn clients_over_tcp_are_told_of_http_3() {
                 "{told}"
             );
         }
+    }
+    stop(server);
+}
+
+#[test]
+fn a_browser_loads_a_page_over_http_3() {
+    let bed = Bed::tap();
+    let directory = Directory::new();
+    let (server, _) = server(&bed, &directory);
+    let place = directory.path();
+    // QUIC takes no authority that was added to a browser; this key it is told to take.
+    let key = bed.shell(&format!(
+        "openssl x509 -in {place}/cert.pem -pubkey -noout | openssl pkey -pubin -outform der \
+         | openssl dgst -sha256 -binary | base64"
+    ));
+    let key = key.trim();
+    for host in HOSTS {
+        let page = bed.shell(&format!(
+            "HOME={place} timeout 50 chromium --headless --no-sandbox --disable-gpu --no-first-run \
+             --disable-background-networking --user-data-dir={place}/profile \
+             --ignore-certificate-errors-spki-list={key} --host-resolver-rules='MAP site.example {host}' \
+             --origin-to-force-quic-on=site.example:4433 \
+             --dump-dom https://site.example:4433/version 2>{place}/log"
+        ));
+        let log = || std::fs::read_to_string(directory.0.join("log"));
+        assert!(page.contains("HTTP/3"), "{page}\n{:?}", log());
     }
     stop(server);
 }

@@ -73,6 +73,7 @@ const TEST: &[Package] = &[
         "python3-venv",
         "a place for peers that Debian has no package of: xtask/python-peers.txt",
     ),
+    package("chromium", "a browser's HTTP/3"),
     package("iputils-ping", "ICMP and ICMPv6 echo"),
     package("openssl", "digests, certificates"),
     package("tcpdump", "what is on the wire"),

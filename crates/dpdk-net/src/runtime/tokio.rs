@@ -1,6 +1,5 @@
 //! [`Tokio`]: a worker on tokio's current-thread runtime.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -20,17 +19,11 @@ use crate::worker::Driver;
 /// files and `spawn_blocking` work in it. The driver is a task that wakes itself, so tokio alternates between it and what it made ready.
 ///
 /// By itself tokio polls the future of [`block_on`](Runtime::block_on) once in 61 polls of tasks as long as any is ready, and the driver
-/// always is. So the driver pauses when that future was woken, until it has been polled: then nobody is ready, and its turn has come.
+/// always is. So while that future is woken the driver does not wake itself, but yields: then nobody is ready, and its turn has come.
 pub struct Tokio {
     runtime: Rc<LocalRuntime>,
-    pause: Rc<Pause>,
-}
-
-/// Where the driver waits for the future of `block_on`.
-#[derive(Default)]
-struct Pause {
+    /// The future of `block_on` was woken, and has not been polled since.
     woken: Arc<AtomicBool>,
-    driver: RefCell<Option<Waker>>,
 }
 
 /// The waker of the future of `block_on`.
@@ -45,37 +38,26 @@ impl Wake for Root {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // First: a driver that misses it takes one turn more.
+        // First, and tokio may hear of it much later, where this thread is taken off its CPU in between: the driver goes on meanwhile.
         self.woken.store(true, Ordering::Release);
         self.tokio.wake_by_ref();
     }
 }
 
-impl Pause {
-    /// The driver's task.
-    async fn drive(self: Rc<Self>, driver: Rc<Driver>) {
-        poll_fn(|cx: &mut Context<'_>| {
-            driver.turn();
-            driver.rest();
-            if self.woken.load(Ordering::Relaxed) {
-                *self.driver.borrow_mut() = Some(cx.waker().clone());
-            } else {
-                // Runs again after the tasks that it made ready.
-                cx.waker().wake_by_ref();
-            }
-            Poll::<()>::Pending
-        })
-        .await;
-    }
-
-    /// The future of `block_on` is about to be polled: the driver goes on.
-    fn end(&self) {
-        self.woken.store(false, Ordering::Release);
-        let driver = self.driver.borrow_mut().take();
-        if let Some(driver) = driver {
-            driver.wake();
+/// The driver's task.
+async fn drive(woken: Arc<AtomicBool>, mut turn: impl FnMut()) {
+    poll_fn(|cx: &mut Context<'_>| {
+        turn();
+        if woken.load(Ordering::Relaxed) {
+            // Runs again after tokio has looked at its own drivers and at that future, without sleeping.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        } else {
+            // Runs again after the tasks that it made ready.
+            cx.waker().wake_by_ref();
         }
-    }
+        Poll::<()>::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for Tokio {
@@ -106,11 +88,14 @@ impl Runtime for Tokio {
             .thread_name("dpdk-net-blocking")
             .on_thread_start(move || settings.place_thread())
             .build_local(LocalOptions::default())?;
-        let pause = Rc::<Pause>::default();
-        runtime.spawn_local(pause.clone().drive(driver));
+        let woken = Arc::<AtomicBool>::default();
+        runtime.spawn_local(drive(woken.clone(), move || {
+            driver.turn();
+            driver.rest();
+        }));
         Ok(Self {
             runtime: Rc::new(runtime),
-            pause,
+            woken,
         })
     }
 
@@ -126,10 +111,10 @@ impl Runtime for Tokio {
             let known = own.take().filter(|(tokio, _)| tokio.will_wake(cx.waker()));
             let (_, waker) = own.insert(known.unwrap_or_else(|| {
                 let tokio = cx.waker().clone();
-                let woken = self.pause.woken.clone();
+                let woken = self.woken.clone();
                 (tokio.clone(), Arc::new(Root { woken, tokio }).into())
             }));
-            self.pause.end();
+            self.woken.store(false, Ordering::Release);
             root.as_mut().poll(&mut Context::from_waker(waker))
         }));
         Ok(output)
@@ -144,5 +129,43 @@ impl Runtime for Tokio {
 
     fn tokio_metrics(&self) -> Option<RuntimeMetrics> {
         Some(self.runtime.handle().metrics())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_stopped_within_its_wake_does_not_stop_the_driver() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        let (turns, woken) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let counted = turns.clone();
+        runtime.spawn_local(drive(woken.clone(), move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }));
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let waking = std::thread::spawn(move || {
+            // The first half of a wake.
+            woken.store(true, Ordering::Release);
+            let (before, end) = (
+                turns.load(Ordering::Relaxed),
+                Instant::now() + Duration::from_secs(20),
+            );
+            while turns.load(Ordering::Relaxed) < before + 100 && Instant::now() < end {
+                std::thread::yield_now();
+            }
+            let went_on = turns.load(Ordering::Relaxed) - before;
+            tell.send(()).unwrap();
+            went_on
+        });
+        runtime.block_on(told).unwrap();
+        assert!(waking.join().unwrap() >= 100);
     }
 }

@@ -15,6 +15,8 @@ use dpdk_net::net::{ListenerGroup, TcpListener, TcpStream, UdpSocket};
 use dpdk_net::packet::{FiveTuple, Protocol};
 use dpdk_net::rte::Eal;
 use dpdk_net::rte::lcore::LcoreId;
+use dpdk_net::runtime::{RuntimeKind, spawn_local};
+use dpdk_net::time::{sleep, timeout};
 use dpdk_net::{AppBuilder, Context, Error, FlowPolicy, PinTarget, WorkerStats, pin};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads};
@@ -46,9 +48,7 @@ fn all<T>(outcome: Result<Vec<Result<T, Error>>, Error>) -> Vec<T> {
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it takes too long")
+    timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 fn pattern(number: usize) -> Vec<u8> {
@@ -67,10 +67,11 @@ static LISTENING: AtomicUsize = AtomicUsize::new(0);
 async fn serve(listener: TcpListener, served: &'static AtomicUsize) {
     while let Ok((mut stream, _)) = listener.accept().await {
         served.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(async move {
+        let echo = spawn_local(async move {
             let (mut rx, mut tx) = stream.split();
             let _ = tokio::io::copy(&mut rx, &mut tx).await;
         });
+        echo.unwrap();
     }
 }
 
@@ -344,10 +345,10 @@ fn serve_a_hundred(bed: &Bed, change: impl FnOnce(AppBuilder) -> AppBuilder) -> 
         let kernel = &kernel;
         async move {
             let listener = TcpListener::bind(("::", PORT)).await.unwrap();
-            tokio::task::spawn_local(serve(listener, &SERVED[0]));
+            spawn_local(serve(listener, &SERVED[0])).unwrap();
             in_time(async {
                 while !kernel.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    sleep(Duration::from_millis(5)).await;
                 }
             })
             .await;
@@ -374,6 +375,29 @@ fn four_lcores_serve_six_queues() {
     let bed = Bed::af_packet(6);
     let lcores = serve_a_hundred(&bed, |app| app.queues(6));
     assert_eq!(lcores, [0, 1, 2, 3, 0, 1]);
+}
+
+fn two_lcores_serve_two_queues_on(runtime: RuntimeKind) {
+    let bed = Bed::af_packet(2);
+    let lcores = serve_a_hundred(&bed, |app| app.workers(2).runtime(runtime));
+    assert_eq!(lcores, [0, 1]);
+}
+
+#[test]
+fn two_lcores_serve_two_queues_on_our_executor() {
+    two_lcores_serve_two_queues_on(RuntimeKind::Local);
+}
+
+#[cfg(feature = "smol")]
+#[test]
+fn two_lcores_serve_two_queues_on_smol() {
+    two_lcores_serve_two_queues_on(RuntimeKind::Smol);
+}
+
+#[cfg(feature = "compio")]
+#[test]
+fn two_lcores_serve_two_queues_on_compio() {
+    two_lcores_serve_two_queues_on(RuntimeKind::Compio);
 }
 
 #[test]

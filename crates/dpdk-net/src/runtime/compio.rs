@@ -21,6 +21,10 @@ use crate::worker::Driver;
 const BUSY: u32 = 61;
 const IDLE: u32 = 8;
 
+/// Wakes of tasks from other threads between two turns. Whoever brings one more waits for the turn: two workers that woke each other's tasks
+/// would wait for one another.
+const WAKES: usize = 1 << 16;
+
 /// `compio_runtime::Runtime`. Its proactor, io_uring or epoll, is looked at between turns without waiting, so compio's kernel sockets,
 /// files and timers work in the worker's tasks, and `compio_runtime::spawn` too.
 pub struct Compio {
@@ -80,7 +84,10 @@ impl Runtime for Compio {
 
     fn build(_: &RuntimeSettings, driver: Rc<Driver>) -> io::Result<Self> {
         // One poll a call: it would not end at a task that comes up again.
-        let runtime = compio::Runtime::builder().event_interval(1).build()?;
+        let runtime = compio::Runtime::builder()
+            .event_interval(1)
+            .sync_queue_size(WAKES)
+            .build()?;
         Ok(Self {
             runtime: Rc::new(runtime),
             turns: Turns::default(),

@@ -51,6 +51,7 @@ on_each_runtime! {
     tasks:
         tasks_give_their_results_their_aborts_and_their_panics
         a_task_that_never_waits_starves_neither_others_nor_the_device
+        a_thread_that_wakes_many_tasks_does_not_wait_for_their_worker
         other_threads_wake_tasks_and_the_program
         the_program_is_polled_in_the_turn_in_which_it_is_woken
         a_worker_inside_a_worker_is_refused_and_the_outer_one_goes_on;

@@ -109,6 +109,30 @@ pub(crate) fn a_task_that_never_waits_starves_neither_others_nor_the_device<R: R
     });
 }
 
+pub(crate) fn a_thread_that_wakes_many_tasks_does_not_wait_for_their_worker<R: Runtime>() {
+    run::<R, _, _>(|_| async move {
+        let (tell, tasks): (Vec<_>, Vec<_>) = (0..1000)
+            .map(|_| {
+                let (tell, told) = oneshot::channel();
+                let task = spawn_local(async move { told.await.unwrap() }).unwrap();
+                (tell, task)
+            })
+            .unzip();
+        // All of them wait.
+        sleep(Duration::from_millis(1)).await;
+        let waking = std::thread::spawn(move || {
+            for (number, tell) in tell.into_iter().enumerate() {
+                tell.send(number).unwrap();
+            }
+        });
+        // The worker has no turn meanwhile.
+        waking.join().unwrap();
+        for (number, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.await.unwrap(), number);
+        }
+    });
+}
+
 pub(crate) fn other_threads_wake_tasks_and_the_program<R: Runtime>() {
     run_then::<R, _, _, _>(
         |_| async move {

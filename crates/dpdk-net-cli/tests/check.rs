@@ -164,3 +164,21 @@ fn nothing_is_wrong_with_the_examples() {
     }
     assert!(checked > 5, "they are elsewhere");
 }
+
+#[test]
+fn routes_on_another_runtime_than_tokios_are_refused() {
+    let site = "[[listener]]\nname = \"http\"\naddress = \"[::]:80\"\n\
+                [[route]]\nstatus = 204\n[workers]\nruntime = ";
+    let refused = check(&format!("{GOOD}{site}\"local\"\n"), &["--no-machine"], &[]);
+    assert_eq!(code(&refused), 1);
+    let told = stderr(&refused);
+    for part in [
+        "net.toml:11:",
+        "on tokio's runtime alone",
+        "leave the key out",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let taken = check(&format!("{GOOD}{site}\"tokio\"\n"), &["--no-machine"], &[]);
+    assert_eq!((code(&taken), stderr(&taken)), (0, String::new()));
+}

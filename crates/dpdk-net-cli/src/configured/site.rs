@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use dpdk_net::config::{Config, File, Problem, Protocol, Route};
+use dpdk_net::config::{Config, File, Problem, Protocol, Route, Runtime};
 use dpdk_net::net::lookup_host;
 use dpdk_net_serve::{Files, Proxy, Redirect, RouteRule, Site, Status, Target};
 
@@ -11,6 +11,14 @@ use dpdk_net_serve::{Files, Proxy, Redirect, RouteRule, Site, Status, Target};
 /// are resolved.
 pub(super) fn check(file: &File) -> Vec<Problem> {
     let config = file.config();
+    let runtime = config.workers.runtime.filter(|it| *it != Runtime::Tokio);
+    if runtime.is_some() && !served(config).is_empty() {
+        return vec![file.refuse(
+            "workers.runtime",
+            "routes are served on tokio's runtime alone",
+            "leave the key out; a program of your own chooses its runtime",
+        )];
+    }
     let mut problems: Vec<(usize, String)> = Vec::new();
     for name in served(config) {
         let routes = config.route.iter().enumerate();

@@ -247,12 +247,28 @@ impl Timers {
     }
 }
 
+/// How long it is not tried again to start a thread, where the system gave none.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// [`of_no_worker`]'s.
+struct Elsewhere {
+    timers: Option<Arc<Timers>>,
+    /// When the system gave no thread last.
+    refused: Option<Instant>,
+}
+
 /// Timers for threads that run no worker, and for what outlives its worker. `None` where the system gives no thread.
 pub(super) fn of_no_worker() -> Option<Arc<Timers>> {
-    static TIMERS: Mutex<Option<Arc<Timers>>> = Mutex::new(None);
-    let mut made = TIMERS.lock();
-    if let Some(timers) = &*made {
+    static ELSEWHERE: Mutex<Elsewhere> = Mutex::new(Elsewhere {
+        timers: None,
+        refused: None,
+    });
+    let mut made = ELSEWHERE.lock();
+    if let Some(timers) = &made.timers {
         return Some(timers.clone());
+    }
+    if made.refused.is_some_and(|at| at.elapsed() < RETRY) {
+        return None;
     }
     let timers = Timers::with(Clock::Std(Instant::now()));
     let own = timers.clone();
@@ -262,9 +278,37 @@ pub(super) fn of_no_worker() -> Option<Arc<Timers>> {
         crate::affinity::Affinity::all().apply();
         own.serve();
     }) {
-        tracing::warn!(%error, "no thread for timers: a task that sleeps is asked again and again");
+        if made.refused.replace(Instant::now()).is_none() {
+            tracing::warn!(%error, "no thread for timers: a task that sleeps is asked again and again");
+        }
         return None;
     }
-    *made = Some(timers.clone());
+    made.timers = Some(timers.clone());
     Some(timers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `docs/runtimes.md` has it.
+    const LATEST: Duration = Duration::from_millis(2);
+
+    #[test]
+    fn a_timer_fires_at_most_two_milliseconds_late_and_never_early() {
+        for millis in [1, 2, 5, 17, 63, 64, 100, 999, 4_097, 60_000, 36_000_000] {
+            let start = Instant::now();
+            let timers = Timers::with(Clock::Std(start));
+            let after = Duration::from_millis(millis);
+            let before = timers.now();
+            timers.insert(start + after, Waker::noop()).unwrap();
+            // Both clocks were read between these two moments.
+            let read = Duration::from_nanos(timers.now() - before);
+            let mut out = Vec::new();
+            timers.take_due(nanos(after) - 1, &mut out);
+            assert!(out.is_empty(), "{after:?}: early");
+            timers.take_due(nanos(after + read + LATEST), &mut out);
+            assert_eq!(out.len(), 1, "{after:?}: late");
+        }
+    }
 }

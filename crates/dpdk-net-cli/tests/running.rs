@@ -260,7 +260,7 @@ fn who_can_not_be_asked_says_why() {
     assert!(code == 2 && text.contains("no state `open`"), "{text}");
     let (code, text) = refused(&[PROGRAM, "ss", "dst", "nowhere", "--socket", path]);
     assert!(
-        code == 1 && text.contains("\"nowhere\" is no address or port"),
+        code == 2 && text.contains("\"nowhere\" is no address or port"),
         "{text}"
     );
     if knows_other_users() {

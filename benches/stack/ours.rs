@@ -6,8 +6,8 @@ use std::time::{Duration, Instant as Clock};
 use anyhow::{Context, ensure};
 use dpdk_net_packet::{ChecksumVerdict, FrameBuf, MacAddr, RxMeta};
 use dpdk_net_stack::{
-    Config, Event, IfAddr, Instant, ListenOptions, MAX_TRACE_EVENTS, Readiness, Stack, TcpId,
-    TraceBudget, TraceFilter, TxMeta, TxSink,
+    Config, Event, IfAddr, Instant, ListPlace, ListenOptions, MAX_TRACE_EVENTS, Readiness, Stack,
+    TcpId, TraceBudget, TraceFilter, TxMeta, TxSink,
 };
 
 /// Connections of one client address: fewer than its ephemeral ports.
@@ -229,11 +229,13 @@ fn trace(pair: &mut Pair, busy: &[TcpId]) -> anyhow::Result<()> {
         let mut filter = TraceFilter::any();
         filter.peer_port = pair.client.tcp_local(id).map(|local| local.port());
         let budget = TraceBudget::new(1);
-        let looks = usize::MAX;
-        let present =
-            pair.server
-                .tcp_trace_present(&filter, &budget, MAX_TRACE_EVENTS, None, looks);
-        ensure!(present.begun.len() == 1, "the server's end is not traced");
+        let (mut from, looks) = (Some(ListPlace::START), usize::MAX);
+        while let Some(place) = from {
+            let events = MAX_TRACE_EVENTS;
+            let page = (pair.server).tcp_trace_present(&filter, &budget, events, place, looks);
+            from = page.next;
+        }
+        ensure!(budget.left() == 0, "the server's end is not traced");
     }
     Ok(())
 }

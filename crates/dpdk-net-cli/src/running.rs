@@ -44,11 +44,15 @@ impl From<ControlError> for Failure {
             ControlError::Stranger { .. } => {
                 "stop that process, if it should not be there, or name another one's: --socket PATH"
             }
+            ControlError::TooLong(_) => "ask for less: fewer names, or a shorter filter",
             ControlError::Denied(_) => "run this with sudo, or as that user",
             ControlError::OtherVersion(_) => "use the dpdk-net that the application was built with",
             _ => "",
         };
-        Self::new(error.to_string(), remedy)
+        match error {
+            ControlError::TooLong(_) => Self::usage(error.to_string(), remedy),
+            _ => Self::new(error.to_string(), remedy),
+        }
     }
 }
 

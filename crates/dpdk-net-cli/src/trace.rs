@@ -25,8 +25,8 @@ Examples:
 
 Ctrl-C ends a trace, a second one at once; what has been written is whole.
 
-Exit code: 0 when all went well, 1 when the process cannot be asked or the file not be written, 2 for a mistake on the command
-line.";
+Exit code: 0 when all went well, 1 when the process cannot be asked, ends without a word or gives the trace up, or the file
+cannot be written, 2 for a mistake on the command line.";
 
 /// Trace connections of a running process: segments, acknowledgments, windows, round trips, recovery
 ///
@@ -74,6 +74,9 @@ pub(crate) struct TraceArgs {
     events: usize,
 }
 
+/// The longest that a service traces, in milliseconds: a day.
+const LONGEST: u64 = 86_400_000;
+
 /// A number and a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -90,7 +93,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|number| number.checked_mul(millis))
     {
-        Some(all @ 1..) => Ok(Duration::from_millis(all)),
+        Some(all @ 1..=LONGEST) => Ok(Duration::from_millis(all)),
+        Some(all) if all > LONGEST => Err("a trace lasts 24h at most".to_owned()),
         _ => Err("give a number and ms, s, m or h: 500ms, 30s, 5m".to_owned()),
     }
 }
@@ -160,7 +164,8 @@ pub(crate) fn run(args: &TraceArgs) -> Result {
     let cut = ending.begin(&stream)?;
     let mut records = Records::default();
     let mut buffer = vec![0; 256 * 1024];
-    loop {
+    let mut is_wanted = true;
+    while is_wanted {
         let read = match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
@@ -176,7 +181,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result {
         };
         let whole = records.take(buffer.get(..read).unwrap_or_default());
         match file.write(&whole) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => is_wanted = false,
             written => written.map_err(unwritten)?,
         }
     }
@@ -184,15 +189,17 @@ pub(crate) fn run(args: &TraceArgs) -> Result {
         events,
         connections,
         missed,
+        ..
     } = records.counts;
     eprintln!("{connections} connections, {events} events traced, {missed} missed");
-    match cut.was_cut() {
-        true => Err(Failure::new(
-            "it was ended before the service had sent what it still held",
-            "what has been written is whole",
-        )),
-        false => Ok(()),
-    }
+    let why = if cut.was_cut() {
+        "it was ended before the service had sent what it still held"
+    } else if is_wanted && !records.is_complete() {
+        "the service ended or gave the trace up"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(why, "what has been written is whole"))
 }
 
 /// What comes, as records.
@@ -217,12 +224,19 @@ impl Records {
         lines.for_each(|line| self.counts.line(line));
         whole
     }
+
+    /// Whether the service has said all that it had to: it tells the end of each trace, also where it ends it itself.
+    fn is_complete(&self) -> bool {
+        self.counts.open == 0 && self.partial.is_empty()
+    }
 }
 
 /// What has been written.
 #[derive(Debug, Default)]
 struct Counts {
     connections: usize,
+    /// Those whose end has not been told.
+    open: usize,
     events: usize,
     missed: u64,
 }
@@ -232,7 +246,13 @@ impl Counts {
         let has = |text: &[u8]| line.windows(text.len()).any(|it| it == text);
         // All that is in a line but these is numbers and names.
         self.events += usize::from(has(b"\"data\":{"));
-        self.connections += usize::from(has(b"\"tcp:connection_started\""));
+        if has(b"\"tcp:connection_started\"") {
+            self.connections += 1;
+            self.open += 1;
+        }
+        if has(b"\"tcp:connection_closed\"") || has(b"\"tcp:trace_ended\"") {
+            self.open = self.open.saturating_sub(1);
+        }
         if has(b"\"tcp:events_missed\"") {
             let digits = line
                 .split(|byte| !byte.is_ascii_digit())
@@ -253,7 +273,17 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("5 m"), Ok(Duration::from_secs(300)));
-        for wrong in ["", "s", "0s", "-1s", "5d", "99999999999999999999s"] {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in [
+            "",
+            "s",
+            "0s",
+            "-1s",
+            "5d",
+            "99999999999999999999s",
+            "25h",
+            "86400001ms",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
@@ -284,13 +314,36 @@ mod tests {
             let written: Vec<u8> = pieces.flat_map(|piece| records.take(piece)).collect();
             let Counts {
                 connections,
+                open,
                 events,
                 missed,
             } = records.counts;
-            assert_eq!((connections, events, missed), (1, 2, 17));
+            assert_eq!((connections, open, events, missed), (1, 1, 2, 17));
             // Whole records, whatever comes of the one that is under way.
             assert_eq!(records.partial, b"\x1e{\"ti");
             assert_eq!([written, records.partial].concat(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn it_is_complete_once_each_connection_has_its_end() {
+        let record =
+            |name: &str| format!("\u{1e}{{\"time\":0,\"name\":\"{name}\",\"data\":{{}}}}\n");
+        let mut records = Records::default();
+        assert!(records.is_complete(), "none was traced");
+        for (name, is_complete) in [
+            ("tcp:connection_started", false),
+            ("tcp:connection_started", false),
+            ("tcp:segment_sent", false),
+            ("tcp:connection_closed", false),
+            ("tcp:trace_ended", true),
+        ] {
+            let record = record(name);
+            let (begin, rest) = record.split_at(20);
+            records.take(begin.as_bytes());
+            assert!(!records.is_complete(), "{name} is under way");
+            records.take(rest.as_bytes());
+            assert_eq!(records.is_complete(), is_complete, "{name}");
         }
     }
 }

@@ -265,7 +265,13 @@ fn what_is_wrong_is_told() {
         (code, said)
     };
     let with = |args: &[&str]| refused(&[&["--socket", name, "-w", file], args].concat());
+    // As many hosts as fit into a filter, and not into a question.
+    let hosts: Vec<String> = (0..1_700)
+        .map(|number| format!("10.0.{}.{}", number / 250, number % 250))
+        .collect();
+    let long = format!("ip src host ({})", hosts.join(" or "));
     for (args, code, part) in [
+        (&[long.as_str()][..], 2, "the filter is too long: "),
         (&["prot 80"][..], 2, "syntax error"),
         (
             &["ip", "protochain", "6"],

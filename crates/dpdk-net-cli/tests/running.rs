@@ -198,6 +198,17 @@ fn stats_are_told_by_our_names_and_by_those_of_linux() {
     let added: f64 = turns[3][2].parse().unwrap();
     assert!(added > 0.0, "{watched}");
 
+    // A terminal has the first of them, and is told of the others.
+    let path = socket.to_str().unwrap();
+    let mut terminal = Pty::start(&[PROGRAM, "stats", "--watch=0.1", "-z", "--socket", path]);
+    terminal.wait_until("the top is on the screen", PATIENCE, |screen| {
+        screen.contains("per second") && screen.contains(" more: name those that are wanted")
+    });
+    terminal.press("\u{3}");
+    drop(terminal);
+    let (code, text) = refused(&[PROGRAM, "stats", "--watch", "5", "--socket", path]);
+    assert!(code == 2 && text.contains("\n  --watch=5"), "{text}");
+
     let (code, text) = refused(&[
         PROGRAM,
         "stats",
@@ -260,7 +271,7 @@ fn who_can_not_be_asked_says_why() {
     assert!(code == 2 && text.contains("no state `open`"), "{text}");
     let (code, text) = refused(&[PROGRAM, "ss", "dst", "nowhere", "--socket", path]);
     assert!(
-        code == 1 && text.contains("\"nowhere\" is no address or port"),
+        code == 2 && text.contains("\"nowhere\" is no address or port"),
         "{text}"
     );
     if knows_other_users() {

@@ -193,6 +193,31 @@ fn a_trace_ends_when_its_time_is_up_its_reader_leaves_or_the_server_does() {
 }
 
 #[test]
+fn a_server_that_is_killed_does_not_end_a_trace_well() {
+    let (mut site, socket) = site();
+    let file = site.directory.path().join("killed.qlog");
+    let file = file.to_str().unwrap();
+    let mut tool = trace(&socket, file, &[]);
+    wait_for("a trace begins", || Path::new(file).exists());
+    let get = format!("curl -sSf --limit-rate 100k http://{OURS}/large");
+    let mut slow = site.kernel.start(&["bash", "-c", &get]).unwrap();
+    wait_for("some of it is traced", || {
+        fs::read_to_string(file).is_ok_and(|text| text.contains("tcp:segment_sent"))
+    });
+    site.process.signal("KILL").unwrap();
+    let status = tool.wait(PATIENCE).unwrap().expect("it ends");
+    slow.signal("TERM").unwrap();
+    slow.wait(PATIENCE).unwrap();
+    let said = tool.stderr();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("1 connections, ") && said.contains("the service ended or gave the trace up"),
+        "{said}"
+    );
+    assert!(records(file).len() > 2);
+}
+
+#[test]
 fn a_trace_that_can_not_be_written_any_more_is_whole() {
     let (site, socket) = site();
     let file = site.directory.path().join("full.qlog");
@@ -282,10 +307,10 @@ fn what_can_t_be_asked_or_read_is_refused_with_a_reason() {
     );
     let (code, told) = run(&["trace", "--socket", &socket, "-w", "/nowhere/x.qlog"]);
     assert!(code == 1 && told.contains("cannot be written"), "{told}");
-    assert_eq!(
-        run(&["trace", "--socket", &socket, "-w", file, "--for", "5d"]).0,
-        2
-    );
+    for (time, why) in [("5d", "give a number and"), ("25h", "24h at most")] {
+        let (code, told) = run(&["trace", "--socket", &socket, "-w", file, "--for", time]);
+        assert!(code == 2 && told.contains(why), "{told}");
+    }
 
     fs::write(file, "{\"qlog_version\":\"0.3\"}\n{\"time\":1}\n").unwrap();
     let (code, told) = run(&["plot", file]);

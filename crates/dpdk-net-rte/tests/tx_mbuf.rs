@@ -215,6 +215,44 @@ fn a_port_that_takes_one_segment_gets_a_copy_of_what_fits() {
 }
 
 #[test]
+fn which_packets_a_burst_drops_is_known_until_the_next_that_drops_some() {
+    let mut bed = bed(false);
+    let buf = bed.filled(&[7; 5000]);
+    assert_eq!(bed.queue.tx.weeded(), []);
+    // Of more than one mbuf, and too long for one.
+    let mut bad = |bed: &mut Bed| {
+        let mut packet = bed.header(&[1; 54]);
+        packet.chain(&buf, 0..1995, &mut bed.stock).unwrap();
+        packet
+    };
+    for (drops, told) in [
+        (vec![0], vec![0]),
+        (vec![1, 3], vec![1, 3]),
+        (vec![], vec![1, 3]),
+        (vec![4], vec![4]),
+    ] {
+        let mut batch: TxBatch<8> = TxBatch::new();
+        for index in 0..5 {
+            let packet = match drops.contains(&index) {
+                true => bad(&mut bed),
+                false => bed.header(&[index as u8; 60]),
+            };
+            batch.push(packet).unwrap();
+        }
+        assert_eq!(bed.queue.tx.tx_burst(&mut batch), 5 - drops.len());
+        assert!(batch.is_empty());
+        assert_eq!(bed.queue.tx.weeded(), told);
+        let mut received: MbufBatch<32> = MbufBatch::new();
+        bed.queue.rx.rx_burst(&mut received);
+        let got: Vec<usize> = received.iter().map(|it| it.data()[0].into()).collect();
+        let kept: Vec<usize> = (0..5).filter(|index| !drops.contains(index)).collect();
+        assert_eq!(got, kept);
+    }
+    drop(buf);
+    bed.all_is_back();
+}
+
+#[test]
 fn plain_packets_and_packets_with_references_go_in_one_burst_in_order() {
     let mut bed = bed(true);
     let buf = bed.filled(b"payload");

@@ -129,6 +129,12 @@ impl<K: Key, V> Listed<K, V> {
         ListPage { entries, next }
     }
 
+    /// How many places have been looked at so far.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        self.looks.get()
+    }
+
     /// What is at a place.
     fn look(&self, at: usize) -> Option<K> {
         #[cfg(test)]

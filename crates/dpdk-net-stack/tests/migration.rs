@@ -10,9 +10,9 @@ use common::workers::Service;
 use common::*;
 use dpdk_net_packet::{FiveTuple, Network, Protocol, Transport, parse};
 use dpdk_net_stack::{
-    Duration, Error, Event, Keepalive, ListenOptions, Readiness, Stack, Steering, SteeringTable,
-    TcpId, TcpOption, TcpParcel, TcpState, TraceBudget, TraceData, TraceEnd, TraceFilter, TxBuffer,
-    TxMemory,
+    Duration, Error, Event, Keepalive, ListPlace, ListenOptions, Readiness, Stack, Steering,
+    SteeringTable, TcpId, TcpOption, TcpParcel, TcpState, TraceBudget, TraceData, TraceEnd,
+    TraceFilter, TxBuffer, TxMemory,
 };
 use proptest::prelude::*;
 
@@ -465,7 +465,7 @@ fn a_trace_ends_where_its_connection_leaves_and_another_begins_where_it_is_waite
         .tcp_trace_new(TraceFilter::any(), budget.clone(), 100)
         .unwrap();
     let (any, looks) = (TraceFilter::any(), 100);
-    let present = service.workers[0].tcp_trace_present(&any, &budget, 100, None, looks);
+    let present = service.workers[0].tcp_trace_present(&any, &budget, 100, ListPlace::START, looks);
     let old = present.begun[0];
     let ends = service.workers[0].tcp_trace_ends(old).unwrap();
     let parcel = export(&mut service, 0, id);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dpdk_net_packet::{IpPacket, ethernet, tcp::Segment};
 use dpdk_net_stack::{
-    CloseReason, Stack, TcpInfo, TcpState, TraceBudget, TraceData, TraceEnd, TraceEvent,
+    CloseReason, ListPlace, Stack, TcpInfo, TcpState, TraceBudget, TraceData, TraceEnd, TraceEvent,
     TraceFilter, TraceId, TraceMetrics, TraceTimer,
 };
 use dpdk_net_testkit::addr::Family;
@@ -347,16 +347,13 @@ fn connections_that_there_are_are_looked_at_a_page_at_a_time() {
     let any = TraceFilter::any();
     for looks in [1, 3, CONNECTIONS, CONNECTIONS + 1] {
         let budget = TraceBudget::new(CONNECTIONS - 1);
-        let (mut begun, mut last, mut pages) = (Vec::new(), None, 0);
-        loop {
-            let page = stack.tcp_trace_present(&any, &budget, 10, last, looks);
+        let (mut begun, mut from, mut pages) = (Vec::new(), Some(ListPlace::START), 0);
+        while let Some(place) = from {
+            let page = stack.tcp_trace_present(&any, &budget, 10, place, looks);
             assert!(page.begun.len() <= looks);
             begun.extend(page.begun);
             pages += 1;
-            last = page.next;
-            if last.is_none() {
-                break;
-            }
+            from = page.next;
         }
         // No further than there may be traces.
         assert_eq!((begun.len(), budget.left()), (CONNECTIONS - 1, 0));

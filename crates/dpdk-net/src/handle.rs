@@ -254,7 +254,8 @@ impl Handle {
     /// Traces connections of this worker.
     ///
     /// # Errors
-    /// `InvalidInput` for options with numbers that can't be; `OutOfMemory` where 16 tracers wait for new connections already.
+    /// `InvalidInput` for options with numbers that can't be; `OutOfMemory` where 16 tracers wait for new connections already,
+    /// or too little memory is left to traces ([`MOST_MEMORY`](crate::trace::MOST_MEMORY)).
     pub fn trace(&self, options: &TraceOptions) -> io::Result<ConnectionTracer> {
         ConnectionTracer::of([&self.shard], options)
     }

@@ -322,6 +322,26 @@ fn what_was_recorded_before_a_trace_is_stopped_is_still_there() {
 }
 
 #[test]
+fn traces_take_no_more_memory_together_than_they_may() {
+    run(|net| async move {
+        let mut options = TraceOptions::default();
+        (options.connections, options.events) = (64, 65_536);
+        // 320 MiB each.
+        let three: Vec<_> = (0..3)
+            .map(|_| net.client.trace(&options).unwrap())
+            .collect();
+        let refused = net.client.trace(&options).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::OutOfMemory);
+        let why = refused.to_string();
+        assert!(why.contains("can take 320 MiB, 64 of 1024 MiB"), "{why}");
+        let small = net.client.trace(&TraceOptions::default());
+        assert!(small.is_ok(), "{small:?}");
+        drop(three);
+        assert!(net.client.trace(&options).is_ok());
+    });
+}
+
+#[test]
 fn all_workers_of_a_trace_tell_the_time_by_one_clock() {
     let eal = eal("0");
     let rings = dpdk_net::rte::ring::joined_ports(&eal, ["server", "client"], 1, 1024).unwrap();

@@ -10,7 +10,8 @@ mod stream;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use dpdk_net::control::LONGEST_QUESTION;
+use serde_json::{Value, json};
 
 use self::files::{Files, Rotation};
 use self::stream::{Outcome, Untold};
@@ -139,6 +140,7 @@ pub(crate) fn run(args: &CaptureArgs) -> Result {
             .map(|one| json!([one.code, one.jt, one.jf, one.k]));
         question["program"] = program.collect();
         question["filter"] = text.into();
+        fits(&question)?;
     }
     let client = args.which.connect()?;
     let Outcome {
@@ -158,6 +160,20 @@ pub(crate) fn run(args: &CaptureArgs) -> Result {
         }
     };
     Err(Failure::new(what, "what has been written is whole"))
+}
+
+/// Whether the service reads a question with a filter in it.
+fn fits(question: &Value) -> Result {
+    // With the end of the line.
+    let len = question.to_string().len() + 1;
+    if len <= LONGEST_QUESTION {
+        return Ok(());
+    }
+    let what = format!(
+        "the filter is too long: with what it was compiled to the question has {len} bytes, at most {LONGEST_QUESTION} can be"
+    );
+    let remedy = "say it shorter, with `net` or `portrange` in the place of many hosts or ports";
+    Err(Failure::usage(what, remedy))
 }
 
 fn check(args: &CaptureArgs) -> Result<Files> {

@@ -1,5 +1,7 @@
 //! The words behind the options: `state established`, `dst 198.18.0.1`, `sport = :80`.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Result};
@@ -76,6 +78,11 @@ impl Filter {
                 other => return Err(usage(&format!("`{other}` is not known here"))),
             }
         }
+        for wrong in [&filter.local, &filter.peer].into_iter().flatten() {
+            if !is_endpoint(wrong) {
+                return Err(usage(&format!("{wrong:?} is no address or port")));
+            }
+        }
         Ok(filter)
     }
 
@@ -117,6 +124,41 @@ fn port_of(place: &mut Option<String>, port: u16) -> Result {
     let address = place.take().filter(|address| !address.starts_with(':'));
     *place = Some(format!(":{port}"));
     address.map_or(Ok(()), |address| set(place, &address))
+}
+
+/// Whether the service takes it: a network, a port, or both.
+fn is_endpoint(text: &str) -> bool {
+    let (network, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((network, "")) => (network, None),
+            Some((network, behind)) => match behind.strip_prefix(':') {
+                Some(port) => (network, Some(port)),
+                None => return false,
+            },
+            None => return false,
+        },
+        // One colon is before a port, more are an IPv6 address's.
+        None if text.matches(':').count() == 1 => {
+            let (network, port) = text.split_once(':').unwrap_or((text, ""));
+            (network, Some(port))
+        }
+        None => (text, None),
+    };
+    let is_port = port.is_none_or(|port| port == "*" || port.parse::<u16>().is_ok());
+    let is_network = matches!(network, "" | "*") || is_prefix(network);
+    !text.is_empty() && is_port && is_network
+}
+
+fn is_prefix(text: &str) -> bool {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return false;
+    };
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    length.is_none_or(|length| length.parse().is_ok_and(|length: u8| length <= bits))
 }
 
 fn every() -> Vec<&'static str> {
@@ -192,6 +234,17 @@ mod tests {
         assert_eq!(ends("sport = :80"), of(":80", ""));
         assert_eq!(ends("dport eq 443 dst fd00::1"), of("", "[fd00::1]:443"));
         assert_eq!(ends("dst 198.18.0.1 dport 443"), of("", "198.18.0.1:443"));
+        for end in [
+            "198.18.0.1:80",
+            "[fd00::/8]:443",
+            "[fd00::1]",
+            "fd00::/8",
+            "*:80",
+            ":80",
+            "198.18.0.1:*",
+        ] {
+            assert_eq!(ends(&format!("dst {end}")), of("", end));
+        }
     }
 
     #[test]
@@ -203,6 +256,12 @@ mod tests {
             ("sport =", "a port is missing"),
             ("or", "`or` is not known"),
             ("src 1.1.1.1 src 2.2.2.2", "twice"),
+            ("dst nowhere", "\"nowhere\" is no address or port"),
+            ("src 198.18.0.1:http", "is no address or port"),
+            ("dst 198.18.0.0/33", "is no address or port"),
+            ("dst [fd00::1", "is no address or port"),
+            ("dst [fd00::1]80", "is no address or port"),
+            ("dst 198.18.0.1:80 dport 443", "is no address or port"),
         ] {
             let failure = parse(text).unwrap_err();
             assert_eq!(failure.exit_code(), 2);

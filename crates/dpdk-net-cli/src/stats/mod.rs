@@ -3,6 +3,7 @@
 mod figures;
 mod print;
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ Examples:
       Those of TCP, each queue's by itself.
   dpdk-net stats --watch=5 TcpRetransSegs 'Udp*'
       Every five seconds: the count, what was added, and how much that is a second.
+  dpdk-net stats --watch
+      The same each second of all that have not been zero all the time, as far as the terminal has room.
   dpdk-net stats --linux
       As `nstat -az` would name them, as far as Linux counts the same thing.
 
@@ -44,7 +47,7 @@ pub(crate) struct StatsArgs {
     #[arg(short = 'q', long)]
     by_queue: bool,
 
-    /// Those that are zero too
+    /// Those that are zero too; with --watch and no NAME, those that have been zero all the time
     #[arg(short, long)]
     zeros: bool,
 
@@ -75,15 +78,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Prints them.
 pub(crate) fn run(args: &StatsArgs) -> Result {
+    args.check()?;
     let mut client = args.which.connect()?;
     let Some(interval) = args.watch else {
         let families = args.ask(&mut client)?;
         if args.json {
             return output::print(&output::json(&families)?);
         }
-        return output::print(&print::once(&args.figures(&families)));
+        let mut figures = args.figures(&families);
+        if !args.zeros {
+            figures.retain(|figure| figure.value != 0.0);
+        }
+        return output::print(&print::once(&figures));
     };
     let mut before: Option<(Instant, Vec<Figure>)> = None;
+    let mut seen = Seen::default();
     let clear = std::io::stdout().is_terminal() && !args.json;
     loop {
         let now = Instant::now();
@@ -91,14 +100,21 @@ pub(crate) fn run(args: &StatsArgs) -> Result {
         if args.json {
             output::print(&format!("{families}\n"))?;
         } else {
-            let figures = args.figures(&families);
+            let mut figures = args.figures(&families);
+            // What is named is wanted, zero or not.
+            if !args.zeros && args.names.is_empty() {
+                seen.retain(&mut figures);
+            }
             let text = match &before {
                 Some((then, old)) => print::rates(&figures, old, now - *then),
                 None => print::rates(&figures, &figures, interval),
             };
             // ECMA-48: home, and erase what is below.
-            let home = if clear { "\u{1b}[H\u{1b}[J" } else { "" };
-            output::print(&format!("{home}{text}"))?;
+            let text = match clear {
+                true => format!("\u{1b}[H\u{1b}[J{}", print::cut(&text, terminal())),
+                false => text,
+            };
+            output::print(&text)?;
             before = Some((now, figures));
         }
         if output::is_gone() {
@@ -108,7 +124,46 @@ pub(crate) fn run(args: &StatsArgs) -> Result {
     }
 }
 
+/// The columns and rows of the terminal that is stdout; `None` where it has none or does not say.
+fn terminal() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    let is_told = size.ws_col > 0 && size.ws_row > 0;
+    is_told.then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Figures that were not zero once: a rate of zero has been something else, and what is watched stays where it is.
+#[derive(Debug, Default)]
+struct Seen(HashSet<String>);
+
+impl Seen {
+    /// Leaves those that are not zero, or were not before.
+    fn retain(&mut self, figures: &mut Vec<Figure>) {
+        figures.retain(|figure| {
+            if self.0.contains(&figure.name) {
+                return true;
+            }
+            figure.value != 0.0 && self.0.insert(figure.name.clone())
+        });
+    }
+}
+
 impl StatsArgs {
+    /// That the interval was not taken for a name.
+    fn check(&self) -> Result {
+        let is_number = |name: &&String| {
+            name.starts_with(|first: char| first.is_ascii_digit()) && name.parse::<f64>().is_ok()
+        };
+        match self.names.iter().find(is_number) {
+            Some(number) if self.watch.is_some() => Err(Failure::usage(
+                format!(
+                    "`{number}` is taken for the name of a figure: the interval wants an equals sign"
+                ),
+                format!("--watch={number}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn ask(&self, client: &mut Client) -> Result<Value> {
         let mut question = json!({ "command": "stats" });
         if !self.names.is_empty() {
@@ -127,18 +182,58 @@ impl StatsArgs {
 
     fn figures(&self, families: &Value) -> Vec<Figure> {
         let names = if self.linux { Names::Linux } else { Names::Own };
-        let mut figures = figures::read(families, names, self.by_queue);
-        // A rate of zero has been something else or may become so: what is watched stays where it is.
-        if !self.zeros && self.watch.is_none() {
-            figures.retain(|figure| figure.value != 0.0);
-        }
-        figures
+        figures::read(families, names, self.by_queue)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: StatsArgs,
+    }
+
+    #[test]
+    fn an_interval_that_was_taken_for_a_name_is_told() {
+        let check = |line: &str| Line::parse_from(line.split(' ')).args.check();
+        for line in ["stats --watch 5", "stats -w 0.5 Tcp*"] {
+            let failure = check(line).unwrap_err();
+            assert_eq!(failure.exit_code(), 2);
+            let number = line.split(' ').nth(2).unwrap();
+            let told = failure.to_string();
+            assert!(told.ends_with(&format!("\n  --watch={number}")), "{told}");
+        }
+        for line in ["stats --watch=5 Tcp*", "stats --watch inf", "stats 5"] {
+            assert_eq!(check(line), Ok(()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_zero_once_is_watched_from_then_on() {
+        let mut seen = Seen::default();
+        let mut shown = |values: [f64; 3]| {
+            let figure = |(name, value): (&str, f64)| Figure {
+                name: name.to_owned(),
+                value,
+                counts: true,
+            };
+            let mut figures: Vec<_> = ["a", "b", "c"]
+                .into_iter()
+                .zip(values)
+                .map(figure)
+                .collect();
+            seen.retain(&mut figures);
+            figures.into_iter().map(|it| it.name).collect::<String>()
+        };
+        assert_eq!(shown([0.0, 1.0, 0.0]), "b");
+        assert_eq!(shown([2.0, 0.0, 0.0]), "ab");
+        assert_eq!(shown([0.0, 0.0, 0.0]), "ab");
+    }
 
     #[test]
     fn an_interval_is_a_tenth_of_a_second_to_a_day() {

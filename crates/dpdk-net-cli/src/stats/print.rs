@@ -48,6 +48,34 @@ pub(super) fn rates(figures: &[Figure], before: &[Figure], time: Duration) -> St
     text
 }
 
+/// As much as a terminal of so many columns and rows has room for, with the cursor below, and how many lines that leaves out.
+pub(super) fn cut(text: &str, terminal: Option<(usize, usize)>) -> String {
+    let Some((columns, rows)) = terminal else {
+        return text.to_owned();
+    };
+    let room = rows.saturating_sub(1);
+    // Long lines go on in the next row.
+    let height = |line: &str| line.chars().count().div_ceil(columns).max(1);
+    if text.lines().map(height).sum::<usize>() <= room {
+        return text.to_owned();
+    }
+    let mut left = room.saturating_sub(1);
+    let fits = |line: &&str| {
+        let more = left.checked_sub(height(line));
+        left = more.unwrap_or(0);
+        more.is_some()
+    };
+    let shown: Vec<&str> = text.lines().take_while(fits).collect();
+    let more = text.lines().count() - shown.len();
+    let told = format!("{more} more: name those that are wanted");
+    let told: String = told.chars().take(columns).collect();
+    shown
+        .into_iter()
+        .chain([told.as_str()])
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
 fn widest(figures: &[Figure]) -> usize {
     figures.iter().map(|it| it.name.len()).max().unwrap_or(0)
 }
@@ -91,6 +119,29 @@ mod tests {
         assert_eq!(lines[1], ["a", "30", "20", "10"]);
         assert_eq!(lines[2], ["b", "7"]);
         assert_eq!(lines[3], ["new", "4", "4", "2"]);
+    }
+
+    #[test]
+    fn what_a_terminal_has_no_room_for_is_left_out_and_counted() {
+        let text: String = (0..10).map(|line| format!("line {line}\n")).collect();
+        assert_eq!(cut(&text, None), text);
+        // One row more, for the cursor.
+        assert_eq!(cut(&text, Some((80, 11))), text);
+        let some = cut(&text, Some((80, 10)));
+        assert_eq!(some.lines().count(), 9);
+        assert!(
+            some.ends_with("line 7\n2 more: name those that are wanted\n"),
+            "{some}"
+        );
+        // Each line takes two rows.
+        let narrow = cut(&text, Some((4, 10)));
+        assert_eq!(narrow, "line 0\nline 1\nline 2\nline 3\n6 mo\n");
+        for rows in 1..4 {
+            assert_eq!(
+                cut(&text, Some((80, rows))).lines().count(),
+                rows.max(2) - 1
+            );
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct TxQueue {
     known: Vec<Sent>,
     /// The lengths of the packets of a burst: drivers write VLAN tags into packets that they do not take then.
     lengths: Vec<u32>,
+    /// Where packets were in the last batch of which some were dropped.
+    weeded: Vec<usize>,
     /// The pool that every packet must be of, in one mbuf, as the driver frees them unseen (`MBUF_FAST_FREE`).
     only: Option<Mempool>,
     not_sync: PhantomData<Cell<()>>,
@@ -80,6 +82,7 @@ impl TxQueue {
             rules,
             known: Vec::new(),
             lengths: Vec::new(),
+            weeded: Vec::new(),
             only,
             not_sync: PhantomData,
         }
@@ -152,6 +155,14 @@ impl TxQueue {
         }
     }
 
+    /// Which packets the last [burst](Self::tx_burst) that dropped some has dropped: their indices in the batch as it was, in order.
+    ///
+    /// It stays as it is until a burst drops packets again. One that did has a batch that became shorter by more packets than it
+    /// returned.
+    pub fn weeded(&self) -> &[usize] {
+        &self.weeded
+    }
+
     /// [`Self::tx_burst`] for packets of several pools, of a new pool, of several segments or of none.
     #[inline(never)]
     fn tx_burst_mixed(&mut self, mut batch: RawBatch<'_>) -> usize {
@@ -195,10 +206,19 @@ impl TxQueue {
 
     /// Drops packets that can't be sent, copies into one segment where the driver wants that, and returns
     /// how many packets are left.
-    fn weed_out(&self, batch: &mut RawBatch<'_>) -> usize {
+    fn weed_out(&mut self, batch: &mut RawBatch<'_>) -> usize {
         let n = batch.len();
         let mbufs = batch.mbufs();
         let frame = self.port.frame();
+        let mut first = true;
+        let weeded = &mut self.weeded;
+        let mut weed = |index| {
+            if core::mem::take(&mut first) {
+                weeded.clear();
+            }
+            weeded.push(index);
+            self.slot.dropped.add(1);
+        };
         // SAFETY: packets are on their way from here on: a panic loses them instead of freeing one twice.
         unsafe { batch.set_len(0) };
         let mut kept = 0;
@@ -208,14 +228,14 @@ impl TxQueue {
             // dropped or put back, which is right for those too, and nothing else.
             let mut mbuf = unsafe { Mbuf::from_raw(mbufs.add(index).read()) };
             if self.rules.unsendable(&mbuf, frame).is_some() {
-                self.slot.dropped.add(1);
+                weed(index);
                 continue;
             }
             if let Some(only) = &self.only {
                 // Of one mbuf and of that pool: with one reference and data of its own every `Mbuf` is.
                 if mbuf.nb_segs() > 1 || mbuf.pool() != only.raw() {
                     let Some(copy) = mbuf.copy_to_send(only) else {
-                        self.slot.dropped.add(1);
+                        weed(index);
                         continue;
                     };
                     mbuf = copy;
@@ -223,7 +243,7 @@ impl TxQueue {
                 }
             } else if mbuf.nb_segs() > self.rules.most_segments(&mbuf) {
                 if mbuf.linearize().is_err() {
-                    self.slot.dropped.add(1);
+                    weed(index);
                     continue;
                 }
                 self.slot.copied.add(1);

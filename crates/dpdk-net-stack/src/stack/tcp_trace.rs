@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 use super::Stack;
 use crate::error::Error;
 use crate::event::TcpId;
+use crate::listing::ListPlace;
 use crate::tcp::report::Reports;
 use crate::tcp::trace::{
     TraceBudget, TraceEvent, TraceFilter, TraceId, TraceWatchId, TracesPresent,
@@ -25,18 +26,19 @@ impl Stack {
     }
 
     /// Begins to trace connections that there are and that the filter takes, as far as the budget goes. Those that are traced
-    /// already are left alone. It looks at up to `looks` connections, those that come `after` one, or the first ones: who wants all
-    /// asks again, for those after [`next`](TracesPresent::next).
+    /// already are left alone. It looks at up to `looks` connections, from [`ListPlace::START`] on or from where the list goes on: who
+    /// wants all asks again, from [`next`](TracesPresent::next) on. It looks at 4,096 places at most, as [`tcp_infos`](Self::tcp_infos)
+    /// does: none may be traced of a page, and still more come.
     pub fn tcp_trace_present(
         &mut self,
         filter: &TraceFilter,
         budget: &TraceBudget,
         events: usize,
-        after: Option<TcpId>,
+        from: ListPlace,
         looks: usize,
     ) -> TracesPresent {
         let wanted = (filter, budget, events);
-        self.tcp.trace_present(self.now, wanted, after, looks)
+        self.tcp.trace_present(self.now, wanted, from, looks)
     }
 
     /// Traces connections that come into being from now on, or come from other workers:

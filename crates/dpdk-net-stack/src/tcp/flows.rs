@@ -94,6 +94,12 @@ impl Flows {
         self.map.page(from, most, |_, flow| tell(flow))
     }
 
+    /// How many places its pages have looked at so far.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        self.map.looks()
+    }
+
     /// A connection has gone from one state to another: whoever changes it says so, once for all steps.
     pub(crate) fn moved(&mut self, from: TcpState, to: TcpState) {
         self.states[from as usize] -= 1;

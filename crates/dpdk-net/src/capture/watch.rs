@@ -212,10 +212,20 @@ impl Watch {
                 });
             }
         }
+        let offered = batch.len();
         let sent = queue.burst(batch);
+        // Those that could not be sent are gone without having been.
+        let weeded = match offered.saturating_sub(batch.len()) > sent {
+            true => queue.weeded(),
+            false => &[],
+        };
         self.saw(Direction::Out, sent);
         let nanos = self.time.at(self.time.clock.nanos());
-        for offered in self.offered.iter().filter(|offered| offered.index < sent) {
+        for offered in &self.offered {
+            let before = weeded.partition_point(|index| *index < offered.index);
+            if weeded.get(before) == Some(&offered.index) || offered.index - before >= sent {
+                continue;
+            }
             let frame = self.bytes.get(offered.at..offered.at + offered.len);
             let record = record(nanos, offered.original_len, None, Direction::Out);
             let frame = frame.unwrap_or_default();

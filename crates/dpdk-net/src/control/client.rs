@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{ControlError, VERSION, find};
+use super::{ControlError, LONGEST_QUESTION, VERSION, find};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,13 +87,16 @@ impl Client {
     /// first: the application closes those that are silent for a whole one.
     ///
     /// # Errors
-    /// [`ControlError::Refused`] with what the application says; after any other one the connection is of no use any more. As
+    /// [`ControlError::Refused`] with what the application says, [`ControlError::TooLong`] before anything is asked; after any other one the connection is of no use any more. As
     /// [`connect`](Self::connect), where the connection is made anew.
     pub fn ask(&mut self, question: &Value) -> Result<Value, ControlError> {
+        let line = format!("{question}\n");
+        if line.len() > LONGEST_QUESTION {
+            return Err(ControlError::TooLong(line.len()));
+        }
         if self.heard.elapsed() >= IDLE {
             *self = Self::connect(&self.path)?;
         }
-        let line = format!("{question}\n");
         match self.stream.get_mut().write_all(line.as_bytes()) {
             // One that is turned away is told why before the connection is closed.
             Err(error) if is_closed(&error) => {}
@@ -256,6 +259,27 @@ mod tests {
             let error = answered(answer).unwrap_err().to_string();
             assert!(error.contains(told), "{answer}: {error}");
         }
+    }
+
+    #[test]
+    fn a_question_that_is_too_long_is_not_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut client = Client::connect(&path).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream
+            .write_all(b"{\"version\":1,\"ok\":true,\"result\":1}\n")
+            .unwrap();
+        // With `{"names":""}` and the line's end.
+        let of = |len: usize| json!({ "names": "x".repeat(len - 13) });
+        let error = client.ask(&of(LONGEST_QUESTION + 1)).unwrap_err();
+        let told = "the question has 65537 bytes, at most 65536 can be";
+        assert_eq!(error.to_string(), told);
+        assert_eq!(client.ask(&of(LONGEST_QUESTION)).unwrap(), json!(1));
+        let mut asked = String::new();
+        BufReader::new(stream).read_line(&mut asked).unwrap();
+        assert_eq!(asked.len(), LONGEST_QUESTION);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::VERSION;
+use super::{LONGEST_QUESTION, VERSION};
 
 /// Why a question to a control socket has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum ControlError {
     /// Several applications were found: these are their sockets.
     #[error("there are several applications: {}", directories(.0))]
     Several(Vec<PathBuf>),
+    /// The question has so many bytes, more than an application reads.
+    #[error("the question has {0} bytes, at most {LONGEST_QUESTION} can be")]
+    TooLong(usize),
     /// The connection ended before the answer did.
     #[error("the application closed the connection")]
     Closed,

@@ -16,3 +16,6 @@ pub use find::{default_path, directories, find};
 
 /// The protocol's version. It becomes another one where a member changes its meaning or goes; members that are added leave it as it is.
 pub const VERSION: u32 = 1;
+
+/// The longest question, in bytes with the end of its line.
+pub const LONGEST_QUESTION: usize = 64 * 1024;

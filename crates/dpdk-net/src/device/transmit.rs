@@ -26,6 +26,12 @@ pub trait Transmit: Send {
     /// [`TxQueue::tx_burst`]. Those it does not take stay, in order.
     fn burst(&mut self, batch: &mut TxBatch<BURST>) -> usize;
 
+    /// Which frames the last burst that dropped some, as it could not send them, has dropped: see [`TxQueue::weeded`]. Asked where a
+    /// batch became shorter by more frames than were told as taken, by who captures. By default none.
+    fn weeded(&self) -> &[usize] {
+        &[]
+    }
+
     /// Looks at frames that ask for offloads before they are sent: see [`TxQueue::tx_prepare`].
     ///
     /// # Errors
@@ -43,6 +49,10 @@ impl Transmit for TxQueue {
     #[inline]
     fn burst(&mut self, batch: &mut TxBatch<BURST>) -> usize {
         self.tx_burst(batch)
+    }
+
+    fn weeded(&self) -> &[usize] {
+        TxQueue::weeded(self)
     }
 
     fn prepare(&mut self, batch: &mut TxBatch<BURST>) -> Result<(), TxPrepareError> {

@@ -22,7 +22,7 @@ use crate::error::io_error;
 use crate::events;
 use crate::handle::Handle;
 use crate::shard::{Shard, Socket, State, readiness};
-use crate::trace::{ConnectionTracer, TraceOptions};
+use crate::trace::ConnectionTracer;
 use crate::wakers::Side;
 
 /// Slices that one vectored call looks at; what is behind them is for the next call.
@@ -130,13 +130,10 @@ impl TcpStream {
     /// Traces the connection from here on, until it is over or goes to another worker.
     ///
     /// # Errors
-    /// `NotConnected` if it is over, `AddrInUse` if it is traced already, `OutOfMemory` if its worker traces 256 connections.
+    /// `NotConnected` if it is over, `AddrInUse` if it is traced already, `OutOfMemory` if its worker traces 256 connections
+    /// or no memory is left to traces ([`MOST_MEMORY`](crate::trace::MOST_MEMORY)).
     pub fn trace(&self) -> io::Result<ConnectionTracer> {
-        let (shard, trace) = self
-            .socket
-            .trace(TraceOptions::default().events)
-            .map_err(io_error)?;
-        Ok(ConnectionTracer::of_one(&shard, trace))
+        ConnectionTracer::of_one(|events| self.socket.trace(events).map_err(io_error))
     }
 
     /// A span of the connection, `connection` with `local` and `peer` at level debug, to be entered by who serves it. Nothing of it is

@@ -6,6 +6,7 @@
 //! missing, and is told how many. What a trace tells, and how to read it: docs/tracing.md.
 
 mod clock;
+mod permit;
 mod source;
 
 use std::fmt;
@@ -20,6 +21,9 @@ use dpdk_net_stack::{
     TraceFilter, TraceId, qlog_header,
 };
 
+pub use self::permit::MOST_MEMORY;
+
+use self::permit::Permit;
 use self::source::Source;
 use crate::handle::Handle;
 use crate::shard::Shard;
@@ -142,6 +146,8 @@ pub struct ConnectionTracer {
     reference: Instant,
     began: SystemTime,
     buffer: Vec<TraceEvent>,
+    /// Given back after the sources have let go of what they have.
+    _permit: Permit,
 }
 
 impl fmt::Debug for ConnectionTracer {
@@ -155,6 +161,7 @@ impl fmt::Debug for ConnectionTracer {
 impl ConnectionTracer {
     /// One that has no traces yet, with these workers as its sources.
     fn from_sources<'a>(
+        permit: Permit,
         budget: TraceBudget,
         shards: impl IntoIterator<Item = &'a Arc<Shard>>,
     ) -> Self {
@@ -171,13 +178,15 @@ impl ConnectionTracer {
             missed: 0,
             began,
             buffer: Vec::new(),
+            _permit: permit,
         }
     }
 
     /// Traces connections of workers that are not those of an [`App`](crate::App), of one port or several.
     ///
     /// # Errors
-    /// `InvalidInput` for numbers that can't be; `OutOfMemory` where there are as many orders for new connections as may be.
+    /// `InvalidInput` for numbers that can't be; `OutOfMemory` where there are as many orders for new connections as may be, or where
+    /// its events could take more than is left of [`MOST_MEMORY`].
     pub fn of_handles(handles: &[Handle], options: &TraceOptions) -> io::Result<Self> {
         Self::of(handles.iter().map(Handle::shard), options)
     }
@@ -188,7 +197,9 @@ impl ConnectionTracer {
         options: &TraceOptions,
     ) -> io::Result<Self> {
         options.check()?;
-        let mut tracer = Self::from_sources(TraceBudget::new(options.connections), shards);
+        let permit = Permit::take(options.connections, options.events)?;
+        let budget = TraceBudget::new(options.connections);
+        let mut tracer = Self::from_sources(permit, budget, shards);
         let (budget, connections) = (tracer.budget.clone(), &mut tracer.connections);
         for source in &mut tracer.sources {
             if options.new {
@@ -201,13 +212,18 @@ impl ConnectionTracer {
         Ok(tracer)
     }
 
-    /// A trace that has begun.
-    pub(crate) fn of_one(shard: &Arc<Shard>, trace: TraceId) -> Self {
-        let mut tracer = Self::from_sources(TraceBudget::new(0), [shard]);
+    /// Of one connection: `begin` has the trace begin, with so many events that may wait.
+    pub(crate) fn of_one(
+        begin: impl FnOnce(usize) -> io::Result<(Arc<Shard>, TraceId)>,
+    ) -> io::Result<Self> {
+        let events = TraceOptions::default().events;
+        let permit = Permit::take(1, events)?;
+        let (shard, trace) = begin(events)?;
+        let mut tracer = Self::from_sources(permit, TraceBudget::new(0), [&shard]);
         if let Some(source) = tracer.sources.first_mut() {
             source.add(trace, &mut tracer.connections);
         }
-        tracer
+        Ok(tracer)
     }
 
     /// Connections so far.

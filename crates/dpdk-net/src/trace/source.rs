@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use dpdk_net_stack::{Instant, TraceBudget, TraceEvent, TraceId, TraceWatchId, TracesPresent};
+use dpdk_net_stack::{
+    Instant, ListPlace, TraceBudget, TraceEvent, TraceId, TraceWatchId, TracesPresent,
+};
 
 use super::{TraceOptions, TracedConnection};
 use crate::error::io_error;
@@ -63,22 +65,19 @@ impl Source {
         budget: &TraceBudget,
         connections: &mut usize,
     ) {
-        let mut last = None;
-        loop {
+        let mut from = Some(ListPlace::START);
+        while let Some(place) = from {
             let (filter, events) = (&options.filter, options.events);
             let page = self
                 .shard
                 .lock()
                 .stack
-                .tcp_trace_present(filter, budget, events, last, AT_ONCE);
+                .tcp_trace_present(filter, budget, events, place, AT_ONCE);
             let TracesPresent { begun, next, .. } = page;
             for trace in begun {
                 self.add(trace, connections);
             }
-            if next.is_none() {
-                break;
-            }
-            last = next;
+            from = next;
         }
     }
 

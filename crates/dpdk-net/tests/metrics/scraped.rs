@@ -13,6 +13,7 @@ use dpdk_net::net as ours;
 use dpdk_net::{App, Context};
 use dpdk_net_testkit::addr::Family;
 use dpdk_net_testkit::bed::{Netns, Veth, disable_tx_offloads, free_tcp_port};
+use rustix::net::{AddressFamily, SocketType, socket, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::kernel::{OURS, app_facing_kernel, eal_facing_kernel, kernel_up};
@@ -295,6 +296,88 @@ fn ask_badly_and_slowly(listen: SocketAddr) {
         let _ = stream.shutdown(Shutdown::Both);
     }
     scrape(listen);
+}
+
+/// Connections that are served at a time.
+const PLACES: usize = 32;
+
+/// Series, and bytes of each: together more than what sockets take which nobody reads from.
+const LARGE: (usize, usize) = (512, 32 * 1024);
+
+/// Asks and reads nothing, with little room for what comes.
+fn deaf(to: SocketAddr) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_recv_buffer_size(&socket, 4_096).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    stream
+}
+
+#[test]
+fn scrapers_that_read_nothing_are_cut_off_and_cost_no_client_a_byte() {
+    let netns = Netns::new().unwrap();
+    netns.enter().unwrap();
+    let eal = eal_facing_kernel("net_tap0,iface=tp0");
+    kernel_up(&netns, "tp0");
+    let listen = loopback();
+    let app = app_facing_kernel(eal)
+        .prometheus(PrometheusConfig::new(listen))
+        .collector(|families: &mut Families| {
+            let (series, bytes) = LARGE;
+            let filling = "x".repeat(bytes);
+            for number in 0..series {
+                let word = [("word", format!("{number} {filling}"))];
+                families.add("shop", &GREETINGS, word, 1_u64);
+            }
+        });
+    let asked = app.run(async |_| {
+        let listener = ours::TcpListener::bind("[::]:7").await.unwrap();
+        tokio::spawn(echo(listener));
+        let over = Arc::new(AtomicUsize::new(0));
+        let told = over.clone();
+        let client = netns.spawn(move || {
+            let mut stream = TcpStream::connect(Family::V4.socket(OURS, 7)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let (request, mut back) = ([7; 3_000], [0; 3_000]);
+            let mut served = 0;
+            while told.load(Ordering::Relaxed) == 0 {
+                stream.write_all(&request).unwrap();
+                back.fill(0);
+                stream.read_exact(&mut back).unwrap();
+                assert_eq!(back, request);
+                served += request.len();
+            }
+            served
+        });
+        let (scraped, lens) = beside(&netns, move || {
+            let deaf: Vec<TcpStream> = (0..PLACES).map(|_| deaf(listen)).collect();
+            // There is a place for this one once one of those is cut off.
+            let scraped = scrape(listen);
+            let len = |mut stream: TcpStream| {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer);
+                answer.len()
+            };
+            (scraped, deaf.into_iter().map(len).collect::<Vec<_>>())
+        })
+        .await;
+        over.store(1, Ordering::Relaxed);
+        while !client.is_finished() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        (scraped, lens, client.join().unwrap())
+    });
+    let (scraped, lens, served) = asked.unwrap();
+    let (series, bytes) = LARGE;
+    assert_eq!(scraped.sum("shop_greetings_total", &[]), series as f64);
+    let is_cut = |len: &usize| *len < series * bytes;
+    assert!(lens.iter().any(is_cut), "{lens:?}");
+    assert!(served > 0);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::table::FlowRef;
 use super::{Tcp, TcpState};
 use crate::error::Error;
 use crate::event::TcpId;
+use crate::listing::ListPlace;
 use crate::time::Instant;
 
 pub use event::{
@@ -52,9 +53,8 @@ pub const MAX_TRACE_EVENTS: usize = 65_536;
 pub struct TracesPresent {
     /// Traces that have begun.
     pub begun: Vec<TraceId>,
-    /// The connection that was looked at last: others may come after it. `None` at the end of the list, and where no more may be
-    /// traced.
-    pub next: Option<TcpId>,
+    /// Where the list of connections goes on. `None` at its end, and where no more may be traced.
+    pub next: Option<ListPlace>,
 }
 
 /// A standing order to trace connections that come into being.
@@ -191,33 +191,25 @@ impl Tcp {
         self.begin_trace(now, id, events, None)
     }
 
-    /// Begins traces of connections that there are, as far as those go that come next.
+    /// Begins traces of connections that there are, as far as those go that come from a place on.
     pub(crate) fn trace_present(
         &mut self,
         now: Instant,
         (filter, budget, events): (&TraceFilter, &TraceBudget, usize),
-        after: Option<TcpId>,
+        from: ListPlace,
         looks: usize,
     ) -> TracesPresent {
         let mut begun = Vec::new();
         if budget.left() == 0 {
             return TracesPresent { begun, next: None };
         }
-        let (mut looked, mut last, mut next) = (0, None, None);
-        let mut wanted = Vec::new();
-        let all = self.flows.keys().zip(self.flows.values());
-        for (id, flow) in all.skip_while(|(id, _)| Some(*id) <= after) {
-            if looked >= looks.max(1) || wanted.len() >= MAX_TRACES {
-                next = last;
-                break;
-            }
-            (looked, last) = (looked + 1, Some(id));
+        let page = self.flows.page(from, looks.max(1), |flow| {
             let meant = filter.matches(flow.key.local(), flow.key.remote());
-            if meant && !flow.has(FlowFlags::TRACED) {
-                wanted.push(id);
-            }
-        }
-        for id in wanted {
+            meant && !flow.has(FlowFlags::TRACED)
+        });
+        let next = page.next;
+        let wanted = page.entries.into_iter().filter(|(_, wanted)| *wanted);
+        for (id, _) in wanted {
             if !budget.take() {
                 return TracesPresent { begun, next: None };
             }
@@ -289,5 +281,53 @@ impl Tcp {
         }
         let trace = self.traces.all.remove(trace);
         trace.map(Trace::into_events).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dpdk_net_packet::MacAddr;
+
+    use super::super::TimerKey;
+    use super::super::table::FlowKey;
+    use super::*;
+    use crate::config::Config;
+
+    const MANY: u16 = 20_000;
+    const LOOKS: usize = 256;
+
+    #[test]
+    fn connections_that_there_are_are_found_without_looking_at_any_twice() {
+        let now = Instant::from_secs(100);
+        let mut tcp = Tcp::new(&Config::new(MacAddr([2, 0, 0, 0, 0, 1])), now);
+        let local: SocketAddr = "198.18.0.1:80".parse().unwrap();
+        for port in 1..=MANY {
+            let remote = SocketAddr::new("198.18.0.2".parse().unwrap(), port);
+            let (settings, wheel) = (&tcp.settings, &mut tcp.wheel);
+            tcp.flows.insert_with_key(|id| {
+                let timer = wheel.insert(TimerKey::Flow(id));
+                let of = (id, FlowKey::new(local, remote));
+                Flow::new(of, TcpState::Established, timer, 1, settings, now)
+            });
+        }
+        // The last ones that there are, and there is more to be had than there are.
+        let mut filter = TraceFilter::any();
+        filter.peer_port = Some(MANY);
+        let budget = TraceBudget::new(2);
+        let (mut begun, mut from, mut costly) = (Vec::new(), Some(ListPlace::START), 0);
+        while let Some(place) = from {
+            let before = tcp.flows.looks();
+            let page = tcp.trace_present(now, (&filter, &budget, 10), place, LOOKS);
+            costly = costly.max(tcp.flows.looks() - before);
+            begun.extend(page.begun);
+            assert!(page.next > from || page.next.is_none(), "it goes on");
+            from = page.next;
+        }
+        // One more at the beginning, where slot maps have nothing.
+        assert_eq!(costly, LOOKS + 1);
+        assert_eq!(tcp.flows.looks(), usize::from(MANY) + 1);
+        assert_eq!((begun.len(), budget.left()), (1, 1));
+        let (_, peer) = tcp.trace_ends(begun[0]).unwrap();
+        assert_eq!(peer.port(), MANY);
     }
 }

@@ -27,10 +27,8 @@ use tokio::time::timeout;
 use self::command::{Reply, answer};
 use self::place::Place;
 use super::subsystem::{Application, Subsystem, SubsystemFuture};
-use crate::control::VERSION;
+use crate::control::{LONGEST_QUESTION, VERSION};
 
-/// The longest question, in bytes.
-const LONGEST: u64 = 64 * 1024;
 /// Connections at a time; further ones are told so.
 const CONNECTIONS: usize = 16;
 /// How long a connection may be silent, and an answer may take to be read.
@@ -138,7 +136,7 @@ async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let mut bounded = (&mut rx).take(LONGEST);
+        let mut bounded = (&mut rx).take(LONGEST_QUESTION as u64);
         let read = bounded.read_until(b'\n', &mut line);
         let Ok(read) = timeout(SILENCE, read).await else {
             return Ok(());
@@ -146,10 +144,10 @@ async fn serve(stream: UnixStream, app: &Application) -> io::Result<()> {
         if read? == 0 {
             return Ok(());
         }
-        let whole = line.last() == Some(&b'\n') || (line.len() as u64) < LONGEST;
+        let whole = line.last() == Some(&b'\n') || line.len() < LONGEST_QUESTION;
         let reply = match whole {
             true => answer(&line, app),
-            false => Err(format!("a question has at most {LONGEST} bytes")),
+            false => Err(format!("a question has at most {LONGEST_QUESTION} bytes")),
         };
         let (answer, stream) = match reply {
             Ok(Reply::Value(result)) => (success(&result), None),

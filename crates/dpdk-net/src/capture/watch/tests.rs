@@ -25,6 +25,36 @@ impl Transmit for Takes {
     }
 }
 
+/// A driver that drops frames of less than so many bytes, and takes so many of the others.
+struct Weeds {
+    least: usize,
+    takes: usize,
+    weeded: Vec<usize>,
+}
+
+impl Transmit for Weeds {
+    fn burst(&mut self, batch: &mut TxBatch<BURST>) -> usize {
+        let mut left = TxBatch::new();
+        self.weeded.clear();
+        for (index, packet) in batch.drain().enumerate() {
+            match packet.pkt_len() < self.least {
+                true => self.weeded.push(index),
+                false => left.push(packet).unwrap(),
+            }
+        }
+        *batch = left;
+        Takes(self.takes).burst(batch)
+    }
+
+    fn weeded(&self) -> &[usize] {
+        &self.weeded
+    }
+
+    fn prepare(&mut self, _: &mut TxBatch<BURST>) -> Result<(), TxPrepareError> {
+        Ok(())
+    }
+}
+
 fn wanted(snaplen: usize) -> Wanted {
     Wanted {
         program: None,
@@ -101,6 +131,45 @@ fn what_the_driver_takes_is_shown_once_whole_and_with_its_tag() {
     assert!(whole_reader.is_complete() && !short_reader.is_complete());
     drop(short_reader);
     assert!(!watch.change(Vec::new()), "nobody is left");
+}
+
+#[test]
+fn what_can_not_be_sent_is_not_shown_and_hides_nothing_behind_it() {
+    let eal = eal();
+    let pool = Mempool::builder(&eal, "frames")
+        .capacity(63)
+        .build()
+        .unwrap();
+    let of = |len: usize| {
+        let mut mbuf = pool.alloc().unwrap();
+        mbuf.append_slice(&vec![len as u8; len]).unwrap();
+        TxMbuf::from(mbuf)
+    };
+    let mut watch = Watch::new(TscClock::new(&eal));
+    let (tap, mut reader) = tap(wanted(1_000), 10_000);
+    assert!(watch.change(vec![tap]));
+    let mut queue = Weeds {
+        least: 20,
+        takes: 2,
+        weeded: Vec::new(),
+    };
+    let mut burst = |lens: &[usize]| {
+        let mut batch = TxBatch::<BURST>::new();
+        for len in lens {
+            batch.push(of(*len)).unwrap();
+        }
+        let sent = watch.burst(&mut queue, &mut batch);
+        assert_eq!(sent, 2);
+        let shown = read(&mut reader);
+        let lens = shown.iter().map(|(len, _)| *len as usize);
+        lens.collect::<Vec<_>>()
+    };
+    assert_eq!(burst(&[1, 30, 40]), [30, 40]);
+    assert_eq!(burst(&[30, 1, 2, 40, 50]), [30, 40]);
+    assert_eq!(burst(&[30, 40, 3]), [30, 40]);
+    assert_eq!(burst(&[1, 2, 30, 40, 50, 60]), [30, 40]);
+    assert_eq!(burst(&[30, 40, 50]), [30, 40]);
+    assert_eq!(reader.counts().seen, 10);
 }
 
 #[test]

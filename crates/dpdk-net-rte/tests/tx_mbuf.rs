@@ -220,7 +220,7 @@ fn which_packets_a_burst_drops_is_known_until_the_next_that_drops_some() {
     let buf = bed.filled(&[7; 5000]);
     assert_eq!(bed.queue.tx.weeded(), []);
     // Of more than one mbuf, and too long for one.
-    let mut bad = |bed: &mut Bed| {
+    let bad = |bed: &mut Bed| {
         let mut packet = bed.header(&[1; 54]);
         packet.chain(&buf, 0..1995, &mut bed.stock).unwrap();
         packet

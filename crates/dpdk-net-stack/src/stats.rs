@@ -81,7 +81,7 @@ counters! {
         drop_ethernet_unknown_type,
         /// Frames in several segments of memory that were copied into one piece.
         linearized,
-        /// Dropped: the frame is tagged for a VLAN.
+        /// Dropped: the frame is tagged for a VLAN that the port is not a member of.
         drop_vlan,
         /// Dropped: malformed ARP packet.
         drop_arp_malformed,

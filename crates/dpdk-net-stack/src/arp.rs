@@ -40,6 +40,7 @@ impl Link {
         }
         // Our own packets come back through switches in loops and looped rings.
         if sender_mac == iface.mac {
+            self.neighbors.stats.own_returned += 1;
             return;
         }
         if iface.state_of(sender_ip).is_some() {

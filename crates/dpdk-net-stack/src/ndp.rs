@@ -87,6 +87,7 @@ impl Link {
         }
         // Our own messages come back through switches in loops and looped rings (RFC 7527).
         if src_mac == self.ifaces.mac() {
+            self.neighbors.stats.own_returned += 1;
             return;
         }
         let valid = match ndp::Message::parse(message) {

@@ -81,7 +81,7 @@ counters! {
         drop_ethernet_unknown_type,
         /// Frames in several segments of memory that were copied into one piece.
         linearized,
-        /// Dropped: the frame is tagged for a VLAN.
+        /// Dropped: the frame is tagged for a VLAN that the port is not a member of.
         drop_vlan,
         /// Dropped: malformed ARP packet.
         drop_arp_malformed,
@@ -138,14 +138,20 @@ counters! {
         challenge_acks,
         /// Challenge ACKs not sent because of the limit on their rate.
         challenge_acks_limited,
+        /// RSTs dropped as they lie outside the window, do not acknowledge our SYN in SYN-SENT, or are not the next of a connection
+        /// in TIME-WAIT (RFC 5961 section 3).
+        rx_rst_out_of_window,
         /// RSTs inside the window but not at its left edge, answered with a challenge ACK.
         rx_rst_out_of_place,
         /// SYNs on a synchronized connection, answered with a challenge ACK.
         rx_syn_out_of_place = "TcpExtTCPSYNChallenge",
-        /// Segments whose acknowledgment is of nothing sent, or too old.
+        /// Segments whose acknowledgment is of nothing sent, or too old, and those without data outside the receive window.
         rx_ack_out_of_place,
         /// Segments with data that lie outside the receive window, answered with an ACK.
         rx_out_of_window,
+        /// Segments dropped that the state of their connection has no use for: without an ACK, without the timestamp that both agreed
+        /// on, without a SYN in SYN-SENT, with nothing to answer in TIME-WAIT.
+        unexpected,
         /// ICMP errors about connections that quote nothing which is in flight, dropped (RFC 5927).
         icmp_out_of_window = "TcpExtOutOfWindowIcmps",
         /// Segments sent again, SYNs, SYN-ACKs and probes of the tail included.

@@ -165,6 +165,21 @@ fn arp_that_is_not_for_us_or_makes_no_sense_is_not_answered_and_creates_nothing(
 }
 
 #[test]
+fn what_we_sent_ourselves_and_comes_back_is_counted_and_no_conflict() {
+    let mut link = link(&config());
+    let mut own = arp(Operation::Request, [198, 18, 0, 2], [198, 18, 0, 1]);
+    own.sender_mac = OUR_MAC;
+    link.on_arp(at(0), PORT, &own);
+    assert_eq!(link.neighbors.stats.snapshot().own_returned, 1);
+    let (meta, payload) = advertisement("fd00::2", "ff02::1", "fd00::2", false);
+    let frame = from_peer(&meta, &payload);
+    let (packet, message) = message(&frame);
+    assert!(link.on_ndp(at(0), (PORT, OUR_MAC), &packet, message));
+    let stats = link.neighbors.stats.snapshot();
+    assert_eq!((stats.own_returned, stats.address_conflicts), (2, 0));
+}
+
+#[test]
 fn gratuitous_arp_moves_a_known_neighbour() {
     let mut link = link(&config());
     link.on_arp(

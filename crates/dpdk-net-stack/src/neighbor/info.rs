@@ -65,6 +65,8 @@ counters! {
         news_applied,
         /// Others seen using, or probing for, one of our addresses.
         address_conflicts,
+        /// ARP and neighbour discovery packets of our own that came back, as through a loop of switches, and were dropped.
+        own_returned,
         /// ARP packets that contradict themselves: a group as sender, or the like.
         arp_invalid,
         /// Neighbour discovery or MLD messages that RFC 4861 section 6.1 or 7.1 says to discard: a hop limit below 255, a

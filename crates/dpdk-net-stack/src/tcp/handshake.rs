@@ -308,6 +308,8 @@ impl Tcp {
             } else if in_window {
                 self.stats.rx_rst_out_of_place += 1;
                 self.half_challenge(now, link, &half);
+            } else {
+                self.count_unused(segment);
             }
             return;
         }
@@ -326,10 +328,16 @@ impl Tcp {
         }
         // RFC 9293 section 3.10.7.4: the sequence number is looked at first.
         if !in_window {
+            if segment.payload().is_empty() && !flags.fin() {
+                self.stats.rx_ack_out_of_place += 1;
+            } else {
+                self.stats.rx_out_of_window += 1;
+            }
             self.half_challenge(now, link, &half);
             return;
         }
         if !flags.ack() {
+            self.count_unused(segment);
             return;
         }
         if segment.ack() != half.iss.wrapping_add(1) {

@@ -233,6 +233,16 @@ impl Tcp {
         }
     }
 
+    /// Counts a segment that is dropped without an answer.
+    #[cold]
+    pub(super) fn count_unused(&mut self, segment: &Segment<'_>) {
+        if segment.flags().rst() {
+            self.stats.rx_rst_out_of_window += 1;
+        } else {
+            self.stats.unexpected += 1;
+        }
+    }
+
     /// Does what a segment deserves that is not taken.
     #[cold]
     fn refuse_segment(
@@ -259,7 +269,7 @@ impl Tcp {
             other => other,
         };
         match refusal {
-            Refusal::Drop | Refusal::Old => {}
+            Refusal::Drop | Refusal::Old => self.count_unused(segment),
             Refusal::Challenge => {
                 if segment.flags().rst() {
                     self.stats.rx_rst_out_of_place += 1;
@@ -313,8 +323,11 @@ impl Tcp {
         };
         let (flags, ack) = (segment.flags(), segment.ack());
         if flags.ack() && (seq::le(ack, flow.iss) || seq::lt(flow.snd_nxt, ack)) {
-            if !flags.rst() {
+            if flags.rst() {
+                self.count_unused(segment);
+            } else {
                 let key = flow.key;
+                self.stats.rx_ack_out_of_place += 1;
                 self.refuse(now, link, key, segment);
             }
             return;
@@ -324,10 +337,13 @@ impl Tcp {
                 self.stats.rx_resets += 1;
                 let reason = CloseReason::ResetByPeer;
                 self.finish(now, id, reason, Some(Error::ConnectionRefused));
+            } else {
+                self.count_unused(segment);
             }
             return;
         }
         if !flags.syn() {
+            self.count_unused(segment);
             return;
         }
         let offer = SynOptions::of(segment);

@@ -196,7 +196,7 @@ impl Tcp {
                 let _ = self.send_control(now, link, &ack);
             }
             InTimeWait::Answer => self.challenge(now, link, id),
-            InTimeWait::Ignore => {}
+            InTimeWait::Ignore => self.count_unused(segment),
         }
     }
 
@@ -239,7 +239,7 @@ impl Tcp {
                     self.stats.challenge_acks_limited += 1;
                 }
             }
-            InTimeWait::Ignore => {}
+            InTimeWait::Ignore => self.count_unused(segment),
         }
     }
 

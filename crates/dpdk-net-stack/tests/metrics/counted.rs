@@ -8,7 +8,7 @@ use crate::both_families;
 use crate::common::*;
 
 /// The counters that have changed since `before`.
-fn since(stack: &Stack, before: &TcpStats) -> Vec<(&'static str, u64)> {
+pub(crate) fn since(stack: &Stack, before: &TcpStats) -> Vec<(&'static str, u64)> {
     let (now, before) = (stack.stats().tcp, before.metrics());
     let both = now.metrics().zip(before);
     both.map(|((metric, now), (_, before))| (metric.name, now - before))

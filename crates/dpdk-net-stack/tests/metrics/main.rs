@@ -6,5 +6,7 @@ mod common;
 mod counted;
 mod declared;
 #[cfg(feature = "metrics")]
+mod dropped;
+#[cfg(feature = "metrics")]
 mod histograms;
 mod read;

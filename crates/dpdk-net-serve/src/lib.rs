@@ -42,6 +42,6 @@ mod tapped;
 mod timed;
 
 pub use proxy::Connect;
-pub use server::{Limits, serve};
+pub use server::{Limits, serve, serve_with_last};
 pub use service::{Peer, SiteService};
 pub use site::{Files, Proxy, Redirect, RouteRule, Site, SiteError, Status, Symlinks, Target};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
 use crate::activity::{Activity, Answering};
@@ -60,7 +60,7 @@ impl Default for Limits {
 
 /// How long a connection on which nothing moves is kept once the server is to end: a request may be on its way, and its client
 /// can't know that nobody will read it. What is answered meanwhile says that the connection ends (RFC 9112 section 9.6). Counted
-/// anew from the end of a response that had begun before, and so could not say it.
+/// anew from the end of a response that had begun before, and so could not say it. As long the next of the last connections may take.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// hyper's own least for the buffer of a connection.
@@ -111,13 +111,34 @@ impl Ending {
 /// # Cancel safety
 /// If dropped, no further connection is accepted and open ones are cut.
 pub async fn serve<L, C>(
-    mut listener: L,
+    listener: L,
     service: SiteService<C>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) where
     L: Listener<Addr = SocketAddr>,
     C: Connect,
+{
+    let nobody = |_| stream::empty();
+    serve_with_last(listener, service, limits, shutdown, nobody).await;
+}
+
+/// As [`serve`], for a listener that has connections under way which it can't give out yet, as one of TLS has while it shakes hands. Once
+/// the server is to end, and what has come is accepted, `last` stops listening and gives those that are still to come: they are served for
+/// as long as the next one takes no longer than half a second, and within [`Limits::drain`].
+///
+/// # Cancel safety
+/// As [`serve`].
+pub async fn serve_with_last<L, C, S>(
+    mut listener: L,
+    service: SiteService<C>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+    last: impl FnOnce(L) -> S,
+) where
+    L: Listener<Addr = SocketAddr>,
+    C: Connect,
+    S: Stream<Item = (L::Io, SocketAddr)>,
 {
     let (phase, phases) = watch::channel(Phase::Serving);
     let room = Arc::new(Semaphore::new(
@@ -153,11 +174,16 @@ pub async fn serve<L, C>(
     while let Some(connection) = unconstrained(listener.accept()).now_or_never() {
         waiting.push(connection);
     }
-    drop(listener);
+    let last = last(listener);
     phase.send_replace(Phase::Draining);
     let end = Instant::now() + limits.drain;
     let served = async {
         for (stream, peer) in waiting {
+            let place = room.clone().acquire_owned().await;
+            begin(stream, peer, place.ok());
+        }
+        tokio::pin!(last);
+        while let Ok(Some((stream, peer))) = timeout(LAST_REQUEST, last.next()).await {
             let place = room.clone().acquire_owned().await;
             begin(stream, peer, place.ok());
         }

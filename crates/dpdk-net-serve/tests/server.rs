@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use common::{Server, read_answer, read_head, request, upstream, within};
-use dpdk_net_serve::{Files, Limits, Proxy, RouteRule, Site, SiteService, Status, Target, serve};
+use dpdk_net_serve::{
+    Files, Limits, Proxy, RouteRule, Site, SiteService, Status, Target, serve, serve_with_last,
+};
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
@@ -233,6 +236,43 @@ async fn a_long_backlog_is_served_before_the_end_and_no_more_of_it_at_a_time_tha
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("\r\n\r\nhello\n"), "{answer:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_under_way_at_the_end_are_served_and_nobody_waits_for_ever() {
+    let service = SiteService::new(hello(), TcpStream::connect::<SocketAddr>).unwrap();
+    let (_arrive, waiting) = mpsc::unbounded_channel();
+    let (mut clients, mut ends) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (client, end) = duplex(4096);
+        clients.push(client);
+        ends.push(end);
+    }
+    let peer = SocketAddr::from(([198, 18, 0, 1], 1));
+    // Each takes a while, as a handshake does; one that never ends is behind them.
+    let last = move |listener: Waiting| {
+        drop(listener);
+        let late = stream::iter(ends).then(move |end| async move {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            (end, peer)
+        });
+        late.chain(stream::pending())
+    };
+    let asks = async {
+        for mut client in clients {
+            let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.write_all(ask).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("\r\n\r\nhello\n"), "{answer:?}");
+        }
+    };
+    let begun = tokio::time::Instant::now();
+    let ready = std::future::ready(());
+    let served = serve_with_last(Waiting(waiting), service, Limits::default(), ready, last);
+    tokio::join!(served, asks);
+    let took = begun.elapsed();
+    assert!(took < Limits::default().drain / 2, "{took:?}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::*;
 use dpdk_net::http::{ConnectionInfo, Connector};
 use dpdk_net::net::TcpListener;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -18,6 +19,9 @@ use hyper::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tower::timeout::error::Elapsed;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt};
 use tower_service::Service;
 
 type HttpClient = Client<Connector, Empty<Bytes>>;
@@ -163,5 +167,42 @@ fn what_goes_wrong_is_told() {
         assert_eq!(kind(other_family), io::ErrorKind::InvalidInput);
         let connected = connect(ours, "http://[fd00::1]/").await.unwrap();
         assert_eq!(connected.local.ip(), at(CLIENT_V6, 0).ip());
+    });
+}
+
+#[test]
+fn layers_of_tower_are_put_around_it() {
+    run(|net| async move {
+        let server = serve(TcpListener::bind("[::]:80").await.unwrap());
+        let connector = Connector::new().handle(net.client.clone());
+        let layered = |limit| {
+            ServiceBuilder::new()
+                .timeout(limit)
+                .concurrency_limit(1)
+                .service(connector.clone())
+        };
+        let client: Client<_, Empty<Bytes>> =
+            builder().build(BoxCloneSyncService::new(layered(Duration::from_secs(30))));
+        for (server_ip, client_ip) in FAMILIES {
+            let response = client.get(url(at(server_ip, 80), "/page")).await.unwrap();
+            let connection = *response.extensions().get::<ConnectionInfo>().unwrap();
+            assert_eq!(connection.local.ip(), at(client_ip, 0).ip());
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "/page");
+        }
+
+        // Nobody has this address.
+        let nowhere = || Uri::from_static("http://198.18.0.77/");
+        let mut hasty = layered(Duration::from_millis(20));
+        let late = hasty.ready().await.unwrap().call(nowhere()).await;
+        assert!(late.unwrap_err().is::<Elapsed>());
+
+        let mut first = layered(Duration::from_secs(30));
+        let mut second = first.clone();
+        let connecting = first.ready().await.unwrap().call(nowhere());
+        assert!(second.ready().now_or_never().is_none(), "one at a time");
+        drop(connecting);
+        assert!(second.ready().now_or_never().is_some());
+        server.abort();
     });
 }

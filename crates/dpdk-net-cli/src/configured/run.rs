@@ -1,5 +1,6 @@
 //! `dpdk-net run`: a server of static files and a reverse proxy, from a file alone.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Args;
 use dpdk_net::config::{Config, File, Machine};
 use dpdk_net::net::TcpStream;
+use dpdk_net::tls::{TlsListener, TlsStream};
 use dpdk_net::{ConfiguredApp, Context, Error};
-use dpdk_net_serve::{Limits, SiteService, serve};
-use futures_util::FutureExt;
+use dpdk_net_serve::{Limits, SiteService, serve, serve_with_last};
 use futures_util::future::{Either, join_all};
+use futures_util::{FutureExt, Stream, stream};
 
 use super::{fail, site, tell};
 use crate::failure::{Failure, Result};
@@ -83,6 +85,14 @@ pub(crate) fn run(args: &RunArgs, color: When) -> Result<ExitCode> {
     }
 }
 
+/// The clients of a listener that are shaking hands when it ends.
+fn handshakes(listener: TlsListener) -> impl Stream<Item = (TlsStream, SocketAddr)> {
+    stream::unfold(listener.into_handshakes(), |mut handshakes| async move {
+        let accepted = handshakes.next().await?;
+        Some((accepted, handshakes))
+    })
+}
+
 /// Serves everything that listens on one queue, until the application ends.
 async fn serve_queue(
     ctx: &Context,
@@ -116,7 +126,9 @@ async fn serve_queue(
         }
         let (limits, shutdown) = (limits.clone(), ctx.shutdown());
         servers.push(match listener {
-            Either::Left(tls) => serve(tls, service, limits, shutdown).left_future(),
+            Either::Left(tls) => {
+                serve_with_last(tls, service, limits, shutdown, handshakes).left_future()
+            }
             Either::Right(tcp) => serve(tcp, service, limits, shutdown).right_future(),
         });
     }

@@ -88,7 +88,7 @@ section! {
         need key: PathBuf;
         /// Further certificates: a client gets the one with the name that it asks for (SNI), and the first where none has it.
         list more: Certificate;
-        /// Authorities in PEM: clients are asked for certificates that these have signed.
+        /// Authorities in PEM: clients are asked for certificates that these have signed, at each connection, as sessions are not resumed then.
         opt client_ca: PathBuf;
         /// Whether they have to have one.
         opt client_certificates: ClientCertificates { default: "required" };

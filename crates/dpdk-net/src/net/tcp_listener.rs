@@ -118,6 +118,12 @@ impl TcpListener {
         (stream, peer)
     }
 
+    /// The worker that it belongs to.
+    #[cfg(feature = "tls")]
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::new(self.socket.shard())
+    }
+
     /// The address it listens on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket

@@ -79,7 +79,7 @@ fn current() -> Option<Here> {
 }
 
 /// Whether [`spawn_local`] has somewhere to spawn.
-#[cfg(feature = "resolver")]
+#[cfg(any(feature = "resolver", feature = "tls"))]
 pub(crate) fn is_here() -> bool {
     HERE.try_with(|here| here.borrow().is_some())
         .unwrap_or(false)

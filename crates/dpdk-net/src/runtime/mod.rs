@@ -43,10 +43,12 @@ use crate::worker::Driver;
 
 #[cfg(feature = "compio")]
 pub use self::compio::Compio;
+#[cfg(any(feature = "resolver", feature = "tls"))]
+pub(crate) use self::context::is_here;
 pub use self::context::spawn_local;
-pub(crate) use self::context::{Here, spawn_task, timers};
 #[cfg(feature = "resolver")]
-pub(crate) use self::context::{is_here, unblock};
+pub(crate) use self::context::unblock;
+pub(crate) use self::context::{Here, spawn_task, timers};
 pub use self::executor::LocalExecutor;
 pub(crate) use self::join::promise;
 pub use self::join::{JoinError, JoinHandle, LocalTask};

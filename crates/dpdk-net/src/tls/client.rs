@@ -10,7 +10,6 @@ use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, DEFAULT_VERSIONS, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tokio_rustls::client;
 
 use super::identity::Identity;
@@ -18,6 +17,7 @@ use super::pem::Source;
 use super::stats::{CLIENT, Cause};
 use super::{TLS12_ALONE, TLS13_ALONE, TlsError, TlsStream, Unusable, protocols, roots};
 use crate::net::TcpStream;
+use crate::time::timeout;
 
 /// How long a handshake may take where the program does not say.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -150,7 +150,7 @@ impl TlsConnectorBuilder {
 /// ```
 #[derive(Debug, Clone)]
 pub struct TlsConnector {
-    config: Arc<ClientConfig>,
+    pub(super) config: Arc<ClientConfig>,
     timeout: Duration,
 }
 

@@ -4,17 +4,19 @@
 //! for how long, is [`HandshakeLimits`].
 
 use std::collections::{HashSet, VecDeque};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{mpsc, oneshot};
 
 use super::stats::{Cause, SERVER};
 use super::{TlsConfig, TlsStream};
 use crate::events;
 use crate::net::{TcpListener, TcpStream, ToSocketAddrs};
+use crate::runtime::{is_here, spawn_local};
+use crate::time::{sleep_until, timeout};
 
 /// What clients may take of a listener before their handshakes are done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,25 +46,67 @@ type Accepted = (TlsStream, SocketAddr);
 /// A [`TcpListener`] whose connections have shaken hands when they are accepted. Those whose handshake fails are never seen: they are
 /// counted by cause (`dpdk_net_tls_handshake_failures_total`) and told at level `debug`.
 ///
-/// Handshakes begin while somebody waits in [`accept`](Self::accept), and go on without that. All are cut when it is dropped.
+/// Handshakes begin while somebody waits in [`accept`](Self::accept), and go on without that, on any runtime. All are cut when it is dropped.
 #[derive(Debug)]
 pub struct TlsListener {
     tcp: TcpListener,
     config: TlsConfig,
     limits: HandshakeLimits,
-    /// The handshakes, and those done that nobody has accepted.
-    tasks: JoinSet<Option<Accepted>>,
-    /// Those of `tasks` that were cut, and have not been taken out of them yet.
-    cut: HashSet<Id>,
+    handshakes: Handshakes,
+}
+
+/// Handshakes that have begun: [`TlsListener::into_handshakes`]. All are cut when it is dropped.
+#[derive(Debug)]
+pub struct Handshakes {
+    /// Those that go on, and those done that nobody has accepted; without those that were cut.
+    held: usize,
+    /// The number of the next one.
+    next: u64,
     /// In the order in which they began; some may have ended.
     begun: VecDeque<Begun>,
+    /// Those that were cut, and have not told of their end yet.
+    cut: HashSet<u64>,
+    ends: mpsc::UnboundedReceiver<Ended>,
+    end: mpsc::UnboundedSender<Ended>,
 }
 
 #[derive(Debug)]
 struct Begun {
+    number: u64,
     at: Instant,
     peer: SocketAddr,
-    task: AbortHandle,
+    /// The task ends when it is dropped, and has ended when it is closed.
+    lives: oneshot::Sender<()>,
+}
+
+/// What has become of a handshake.
+#[derive(Debug)]
+struct Ended {
+    number: u64,
+    accepted: Option<Accepted>,
+}
+
+/// Tells of a task's end when it is dropped, whatever ends it.
+struct Tells {
+    number: u64,
+    accepted: Option<Accepted>,
+    to: mpsc::UnboundedSender<Ended>,
+}
+
+impl Tells {
+    fn done(mut self, accepted: Option<Accepted>) {
+        self.accepted = accepted;
+    }
+}
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        // A listener that is gone wants no connection either.
+        let _ = self.to.send(Ended {
+            number: self.number,
+            accepted: self.accepted.take(),
+        });
+    }
 }
 
 impl TlsListener {
@@ -72,9 +116,7 @@ impl TlsListener {
             tcp,
             config,
             limits: HandshakeLimits::default(),
-            tasks: JoinSet::new(),
-            cut: HashSet::new(),
-            begun: VecDeque::new(),
+            handshakes: Handshakes::new(),
         }
     }
 
@@ -114,6 +156,11 @@ impl TlsListener {
         self.tcp
     }
 
+    /// Stops listening, and keeps the handshakes that have begun: for a program that ends, and wants to serve the clients that are there.
+    pub fn into_handshakes(self) -> Handshakes {
+        self.handshakes
+    }
+
     /// Waits for a connection whose handshake is done, and takes it; those done first come first.
     ///
     /// # Errors
@@ -122,80 +169,149 @@ impl TlsListener {
     /// # Cancel safety
     /// Cancel safe: if dropped, no connection is lost, and handshakes go on.
     pub async fn accept(&mut self) -> io::Result<Accepted> {
+        let handshakes = &mut self.handshakes;
         loop {
-            let running = self.tasks.len().saturating_sub(self.cut.len());
-            let is_full = running >= self.limits.handshakes;
+            let is_full = handshakes.held >= self.limits.handshakes;
             // When one may be cut for another; it goes on for as long as no other comes.
-            let cut_at = is_full.then(|| self.oldest()).flatten();
+            let cut_at = is_full
+                .then(|| handshakes.oldest(self.limits.grace))
+                .flatten();
             let may_come = !is_full || cut_at.is_some_and(|at| at <= Instant::now());
             tokio::select! {
                 biased;
-                Some(ended) = self.tasks.join_next_with_id() => {
-                    if let Some(accepted) = self.ended(ended) {
+                // It holds a sender itself, so there is always a next one to wait for.
+                Some(ended) = handshakes.ends.recv() => {
+                    if let Some(accepted) = handshakes.ended(ended) {
                         return Ok(accepted);
                     }
                 }
                 accepted = self.tcp.accept(), if may_come => {
                     let (stream, peer) = accepted?;
                     if is_full {
-                        self.cut_oldest();
+                        handshakes.cut_oldest();
                     }
-                    self.begin(stream, peer);
+                    handshakes.make_room(self.limits.handshakes);
+                    let shakes = handshake(self.config.clone(), stream, peer, self.limits.timeout);
+                    spawn(&self.tcp, handshakes.begin(peer, shakes));
                 }
                 () = at(cut_at), if !may_come => {}
             }
         }
     }
+}
 
-    /// What a task has made that has ended.
-    fn ended(&mut self, ended: Result<(Id, Option<Accepted>), JoinError>) -> Option<Accepted> {
-        match ended {
-            // One that is cut while it runs may be done nevertheless: it was counted as cut, and is closed.
-            Ok((id, accepted)) => (!self.cut.remove(&id)).then_some(accepted).flatten(),
-            Err(error) => {
-                self.cut.remove(&error.id());
-                if !error.is_cancelled() {
-                    tracing::error!(%error, "a handshake's task failed");
-                }
-                None
+impl Handshakes {
+    fn new() -> Self {
+        let (end, ends) = mpsc::unbounded_channel();
+        Self {
+            held: 0,
+            next: 0,
+            begun: VecDeque::new(),
+            cut: HashSet::new(),
+            ends,
+            end,
+        }
+    }
+
+    /// Waits for one that is done, and takes its connection; those done first come first. `None` once none is left.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: if dropped, no connection is lost, and handshakes go on.
+    pub async fn next(&mut self) -> Option<Accepted> {
+        while self.held > 0 {
+            let ended = self.ends.recv().await?;
+            if let Some(accepted) = self.ended(ended) {
+                return Some(accepted);
             }
         }
+        None
+    }
+
+    /// What has come of one that has ended.
+    fn ended(&mut self, Ended { number, accepted }: Ended) -> Option<Accepted> {
+        // One that is cut while it runs may be done nevertheless: it was counted as cut, and is closed.
+        if self.cut.remove(&number) {
+            return None;
+        }
+        self.held = self.held.saturating_sub(1);
+        accepted
     }
 
     /// Forgets those that have ended, up to the oldest one that has not.
     fn forget_ended(&mut self) {
-        let ended = |begun: &Begun| begun.task.is_finished();
+        let ended = |begun: &Begun| begun.lives.is_closed();
         while self.begun.front().is_some_and(ended) {
             self.begun.pop_front();
         }
     }
 
-    /// When the oldest handshake may be cut.
-    fn oldest(&mut self) -> Option<Instant> {
+    /// When the oldest handshake may be cut; `None` where that is never.
+    fn oldest(&mut self, grace: Duration) -> Option<Instant> {
         self.forget_ended();
-        Some(self.begun.front()?.at + self.limits.grace)
+        self.begun.front()?.at.checked_add(grace)
     }
 
     fn cut_oldest(&mut self) {
         self.forget_ended();
-        if let Some(Begun { peer, task, .. }) = self.begun.pop_front() {
-            self.cut.insert(task.id());
-            task.abort();
+        if let Some(Begun { number, peer, .. }) = self.begun.pop_front() {
+            self.cut.insert(number);
+            self.held = self.held.saturating_sub(1);
             SERVER.failed(Cause::Evicted);
             tracing::debug!(target: events::TLS, %peer, cause = Cause::Evicted.name(), "handshake failed");
         }
     }
 
-    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Keeps the list of them short, with so many at a time.
+    fn make_room(&mut self, most: usize) {
         self.forget_ended();
         // Behind one that lasts.
-        if self.begun.len() >= self.limits.handshakes.saturating_mul(2) {
-            self.begun.retain(|begun| !begun.task.is_finished());
+        if self.begun.len() >= most.saturating_mul(2) {
+            self.begun.retain(|begun| !begun.lives.is_closed());
         }
-        let handshake = handshake(self.config.clone(), stream, peer, self.limits.timeout);
-        let task = self.tasks.spawn(handshake);
-        let at = Instant::now();
-        self.begun.push_back(Begun { at, peer, task });
+    }
+
+    /// The task of a handshake.
+    fn begin(
+        &mut self,
+        peer: SocketAddr,
+        shakes: impl Future<Output = Option<Accepted>> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let number = self.next;
+        self.next += 1;
+        self.held += 1;
+        let (lives, mut is_cut) = oneshot::channel::<()>();
+        self.begun.push_back(Begun {
+            number,
+            at: Instant::now(),
+            peer,
+            lives,
+        });
+        let tells = Tells {
+            number,
+            accepted: None,
+            to: self.end.clone(),
+        };
+        async move {
+            let accepted = tokio::select! {
+                biased;
+                _ = &mut is_cut => None,
+                accepted = shakes => accepted,
+            };
+            tells.done(accepted);
+        }
+    }
+}
+
+/// Runs a handshake: on the thread's worker, whatever its runtime is. A listener may be used by threads that have none: by tokio's, and the
+/// cryptography is spread over them then. Other executors can't be asked for a task, so there it is the listener's own worker that runs it.
+fn spawn(tcp: &TcpListener, task: impl Future<Output = ()> + Send + 'static) {
+    if is_here() {
+        // Its end tells of itself where it can't be spawned, here as below.
+        drop(spawn_local(task));
+    } else if let Ok(tokio) = tokio::runtime::Handle::try_current() {
+        tokio.spawn(task);
+    } else if let Err(error) = tcp.handle().spawn_on(move || task) {
+        tracing::debug!(target: events::TLS, %error, "no place for a handshake");
     }
 }
 

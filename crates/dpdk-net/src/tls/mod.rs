@@ -50,7 +50,7 @@ pub use self::axum::TlsPeer;
 pub use self::client::{TlsConnector, TlsConnectorBuilder};
 pub use self::error::TlsError;
 pub use self::info::{Session, TlsInfo};
-pub use self::listener::{HandshakeLimits, TlsListener};
+pub use self::listener::{HandshakeLimits, Handshakes, TlsListener};
 pub use self::server::{ClientCertificates, TlsConfig, TlsConfigBuilder};
 
 #[doc(no_inline)]

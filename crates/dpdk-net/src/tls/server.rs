@@ -45,7 +45,8 @@ pub struct TlsConfigBuilder {
     client_certificates: ClientCertificates,
     alpn: Vec<String>,
     tls13_only: bool,
-    resumption: bool,
+    /// What the program says, if it does.
+    resumption: Option<bool>,
 }
 
 impl Default for TlsConfigBuilder {
@@ -56,7 +57,7 @@ impl Default for TlsConfigBuilder {
             client_certificates: ClientCertificates::Required,
             alpn: Vec::new(),
             tls13_only: false,
-            resumption: true,
+            resumption: None,
         }
     }
 }
@@ -118,12 +119,13 @@ impl TlsConfigBuilder {
 
     /// Whether clients may resume sessions: a second handshake is cheaper then, and its forward secrecy that of the ticket's key, which is
     /// changed every six hours and used for twelve while there are handshakes with tickets, and stays for as long as there are none. On by
-    /// default.
+    /// default, and off where clients are asked for certificates.
     ///
     /// Of a client's certificate [`TlsConfig::accept`] and [`TlsListener`](super::TlsListener) see at a resumption that it has not expired
-    /// since; whether its authority still vouches for it is not looked at again.
+    /// since; whether its authority still vouches for it is not looked at again. A client is refused then that has renewed its
+    /// certificate, and has new tickets with the old one from that handshake: it gets in again once it forgets its sessions.
     pub fn resumption(mut self, on: bool) -> Self {
-        self.resumption = on;
+        self.resumption = Some(on);
         self
     }
 
@@ -173,7 +175,10 @@ impl TlsConfigBuilder {
         let mut config = builder.with_cert_resolver(Arc::new(ByName::new(loaded)));
         config.alpn_protocols = protocols(&self.alpn)?;
         let clients = Clients(trusted);
-        let sessions = match (self.resumption, before) {
+        // A session has the certificate of its first handshake, and gives it to those that go on from it: a client with a new one would
+        // not get to show it.
+        let resumption = self.resumption.unwrap_or(self.client_ca.is_empty());
+        let sessions = match (resumption, before) {
             (false, _) => None,
             // A session tells who the client is, without that being looked at again: it holds as long as the same ones are let in.
             (true, Some(before)) if before.sessions.is_some() && before.clients == clients => {

@@ -3,14 +3,18 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use rustls::ProtocolVersion;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use super::identity::Identity;
 use super::stats::Cause;
 use super::*;
 
@@ -219,7 +223,9 @@ async fn a_session_is_resumed_also_after_a_reload_unless_others_are_let_in() {
     let signed = authority.sign(&["a.example"]);
     let (certificate, key) = authority.sign(&["client.example"]);
     let asked = ClientCertificates::Required;
-    let builder = server(&signed).client_ca_pem(&authority.pem, asked);
+    let builder = server(&signed)
+        .client_ca_pem(&authority.pem, asked)
+        .resumption(true);
     let config = builder.clone().build().unwrap();
     let client = authority
         .client()
@@ -258,6 +264,7 @@ async fn a_session_is_not_resumed_once_its_clients_certificate_has_expired() {
     let end = now + Duration::from_secs(4);
     let config = server(&authority.sign(&["a.example"]))
         .client_ca_pem(&authority.pem, ClientCertificates::Required)
+        .resumption(true)
         .build()
         .unwrap();
     let (certificate, key) = authority.sign_as(&["client.example"], |params| {
@@ -277,6 +284,58 @@ async fn a_session_is_not_resumed_once_its_clients_certificate_has_expired() {
         refusal(&config, &client, "a.example").await,
         Cause::BadCertificate
     );
+}
+
+/// What a client shows, which may be changed while it runs: its sessions stay.
+#[derive(Debug)]
+struct Renewable(parking_lot::Mutex<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Renewable {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.lock().clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_renewed_its_certificate_is_known_by_the_new_one_by_default() {
+    let authority = Authority::new("one");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certified = |name| {
+        let (certificate, key) = authority.sign(&[name]);
+        let identity = Identity {
+            certificate: pem::Source::Memory("", certificate.as_bytes().into()),
+            key: pem::Source::Memory("", key.as_bytes().into()),
+        };
+        identity.load(&provider).unwrap().certified
+    };
+    let asks = server(&authority.sign(&["a.example"]))
+        .client_ca_pem(&authority.pem, ClientCertificates::Required);
+    let both = server(&authority.sign(&["a.example"]))
+        .client_ca_pem(&authority.pem, ClientCertificates::Optional);
+    let resumes = asks.clone().resumption(true);
+    for (builder, second) in [(asks, "new"), (both, "new"), (resumes, "old")] {
+        for version in [
+            TlsConnectorBuilder::tls12_only,
+            TlsConnectorBuilder::tls13_only,
+        ] {
+            let config = builder.clone().build().unwrap();
+            let mut client = version(authority.client()).build().unwrap();
+            let shown = Arc::new(Renewable(parking_lot::Mutex::new(certified("old"))));
+            let mut changed = (*client.config).clone();
+            changed.client_auth_cert_resolver = shown.clone();
+            client.config = Arc::new(changed);
+            for expected in ["old", second] {
+                let (server, _) = shake(&config, &client, "a.example").await.unwrap();
+                let info = TlsInfo::of(&server);
+                assert_eq!(info.peer_names(), [expected]);
+                *shown.0.lock() = certified("new");
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
     feature = "compio",
     feature = "connector",
     feature = "resolver",
-    feature = "smol"
+    feature = "smol",
+    feature = "tls"
 ))]
 
 #[path = "../common/mod.rs"]
@@ -14,6 +15,7 @@ mod guests;
 mod sockets;
 mod tasks;
 mod timers;
+mod tls;
 
 /// Each of these functions as a test of its own on each runtime.
 macro_rules! on_each_runtime {
@@ -58,4 +60,9 @@ on_each_runtime! {
     timers:
         timers_are_in_order_and_never_early
         what_is_due_gives_way_and_what_is_dropped_is_gone;
+    tls:
+        both_ends_shake_hands_and_what_is_sent_comes_back
+        who_says_nothing_is_let_go_in_time_and_holds_up_nobody
+        handshakes_that_have_begun_outlive_their_listener_if_it_is_wanted
+        a_thread_without_a_runtime_accepts;
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::figures::{Figure, Names};
 use crate::failure::{Failure, Result};
 use crate::output;
-use crate::running::Which;
+use crate::running::{self, UNCOUNTED, Which};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -76,12 +76,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Prints them.
 pub(crate) fn run(args: &StatsArgs) -> Result {
     let mut client = args.which.connect()?;
+    // What was asked as JSON is what the control socket tells.
+    let uncounted =
+        !args.json && running::is_uncounted(&client.ask(&json!({ "command": "queues" }))?);
+    let note = if uncounted {
+        format!("{UNCOUNTED}\n")
+    } else {
+        String::new()
+    };
     let Some(interval) = args.watch else {
         let families = args.ask(&mut client)?;
         if args.json {
             return output::print(&output::json(&families)?);
         }
-        return output::print(&print::once(&args.figures(&families)));
+        let text = print::once(&args.figures(&families));
+        return output::print(&format!("{note}{text}"));
     };
     let mut before: Option<(Instant, Vec<Figure>)> = None;
     let clear = std::io::stdout().is_terminal() && !args.json;
@@ -98,7 +107,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result {
             };
             // ECMA-48: home, and erase what is below.
             let home = if clear { "\u{1b}[H\u{1b}[J" } else { "" };
-            output::print(&format!("{home}{text}"))?;
+            output::print(&format!("{home}{note}{text}"))?;
             before = Some((now, figures));
         }
         if output::is_gone() {

@@ -4,8 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dpdk_net::control::{Client, ControlError, find};
+use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+
+/// What is told of an application that counts nothing.
+pub(crate) const UNCOUNTED: &str =
+    "nothing is counted: the application is built without the feature `metrics`";
+
+/// Whether the application counts nothing, by its answer to `queues`.
+pub(crate) fn is_uncounted(queues: &Value) -> bool {
+    queues["counted"] == false
+}
 
 /// Which application is asked.
 #[derive(Args, Clone, Debug, Default)]
@@ -58,7 +68,19 @@ impl From<ControlError> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn an_application_that_does_not_say_counts() {
+        let answers = [
+            json!({}),
+            json!({ "counted": true }),
+            json!({ "counted": false }),
+        ];
+        assert_eq!(answers.each_ref().map(is_uncounted), [false, false, true]);
+    }
 
     #[test]
     fn what_can_not_be_asked_says_what_to_do() {

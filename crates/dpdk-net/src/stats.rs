@@ -16,7 +16,7 @@ counters! {
     pub struct WorkerStats, WorkerCounters {
         /// Turns of the loop.
         turns,
-        /// Turns in which a frame came or went, or a timer ran.
+        /// Turns in which a frame came, went or waited for the TX ring, or a timer ran.
         busy_turns,
         /// Frames taken from the RX queue.
         rx_frames,
@@ -24,7 +24,7 @@ counters! {
         rx_bursts,
         /// Looks at the RX queue that found nothing.
         empty_polls,
-        /// Frames handed to the TX queue.
+        /// Frames that the stack made to be sent: of a packet that the NIC cuts (TSO) the segments, and those of `tx_oversize` too.
         tx_frames,
         /// Turns in which the TX ring did not take all that was ready; the rest was kept, in order.
         tx_ring_full,
@@ -69,7 +69,7 @@ counters! {
         capture_lost,
         /// Frames that a capture's filter did not take.
         capture_filtered,
-        /// Time of the turns in which something came, went or was due, tasks that ran after them included.
+        /// Time of the turns in which something came, went, waited to go or was due, tasks that ran after them included.
         busy: Cycles,
         /// Time of the other turns, tasks that ran after them and idling included.
         idle: Cycles,
@@ -79,7 +79,7 @@ counters! {
 histograms! {
     /// How a worker's turns were spread.
     pub struct WorkerHistograms, WorkerDistributions {
-        /// Time from the beginning of a turn in which something came, went or was due to that of the next turn.
+        /// Time from the beginning of a turn in which something came, went, waited to go or was due to that of the next turn.
         busy_turn: Nanoseconds,
         /// Time from the beginning of any other turn to that of the next one: tasks alone, or idling.
         idle_turn: Nanoseconds,

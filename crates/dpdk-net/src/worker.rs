@@ -137,6 +137,7 @@ impl Reactor {
     ///
     /// Never blocks. Bounded: at most one burst of frames in each direction, and the wakers they concern.
     pub fn turn(&mut self) -> bool {
+        let unsent = self.device.has_unsent();
         let received = self.device.receive();
         let taken = self.hand_over.as_mut().map_or(0, |others| others.take());
         let cycles = tsc::now();
@@ -196,7 +197,8 @@ impl Reactor {
                 watch.count(worker);
             }
             let counts = output.take_counts();
-            let busy = received + taken > 0 || produced > 0 || due;
+            // What waits for the TX ring is work too, though the stack has nothing more.
+            let busy = received + taken > 0 || produced > 0 || due || unsent;
             worker.turns += 1;
             worker.busy_turns += u64::from(busy);
             if received > 0 {

@@ -2,12 +2,16 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
-use dpdk_net::net::{TcpListener, TcpStream};
+use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
+use dpdk_net::rte::TxBatch;
+use dpdk_net::rte::queue::TxPrepareError;
 use dpdk_net::rte::{Lcore, Mempool, Port, PortConfig, ring};
-use dpdk_net::{Error, Reactor, Worker, WorkerConfig};
+use dpdk_net::{BURST, Error, Reactor, Transmit, Worker, WorkerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[test]
@@ -307,6 +311,65 @@ fn a_tx_ring_that_stays_full_is_back_pressure_and_loses_nothing() {
         writer.await.unwrap();
     });
     turning.abort();
+}
+
+/// A TX queue that takes nothing until it is opened.
+struct Gate {
+    tx: Box<dyn Transmit>,
+    open: Arc<AtomicBool>,
+}
+
+impl Transmit for Gate {
+    fn burst(&mut self, batch: &mut TxBatch<BURST>) -> usize {
+        match self.open.load(Ordering::Relaxed) {
+            true => self.tx.burst(batch),
+            false => 0,
+        }
+    }
+
+    fn prepare(&mut self, batch: &mut TxBatch<BURST>) -> Result<(), TxPrepareError> {
+        self.tx.prepare(batch)
+    }
+}
+
+#[test]
+fn a_turn_that_has_frames_left_to_send_is_busy() {
+    let eal = eal("0");
+    let rings = ring::joined_ports(&eal, ["a", "b"], 1, 64).unwrap();
+    let (_a, config) = side(&eal, rings.ids()[0], stack(1));
+    let open = Arc::new(AtomicBool::new(false));
+    let opened = open.clone();
+    let config = config.interpose(move |tx| Box::new(Gate { tx, open: opened }));
+    let mut reactor = Reactor::new(config).unwrap();
+    let handle = reactor.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let socket = UdpSocket::bind(at(SERVER_V4, 7));
+        let socket = handle.scope(socket).await.unwrap();
+        socket.try_send_to(b"who is it", at(CLIENT_V4, 9)).unwrap();
+    });
+    while handle.stats().worker.tx_ring_full == 0 {
+        reactor.turn();
+    }
+    let before = handle.stats().worker;
+    for _ in 0..1_000 {
+        reactor.turn();
+    }
+    let waited = handle.stats().worker;
+    assert_eq!(waited.turns - before.turns, 1_000);
+    assert_eq!(waited.busy_turns - before.busy_turns, 1_000);
+    // The turn in which they go is busy, whatever else there is to do, and then it is over.
+    open.store(true, Ordering::Relaxed);
+    reactor.turn();
+    let sent = handle.stats().worker;
+    assert_eq!(sent.busy_turns - waited.busy_turns, 1);
+    for _ in 0..1_000 {
+        reactor.turn();
+    }
+    let idle = handle.stats().worker;
+    assert!(idle.busy_turns - sent.busy_turns < 1_000, "{idle:?}");
 }
 
 #[test]

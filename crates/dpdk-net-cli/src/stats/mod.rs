@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use self::figures::{Figure, Names};
 use crate::failure::{Failure, Result};
 use crate::output;
-use crate::running::Which;
+use crate::running::{self, UNCOUNTED, Which};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -80,6 +80,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: &StatsArgs) -> Result {
     args.check()?;
     let mut client = args.which.connect()?;
+    // What was asked as JSON is what the control socket tells.
+    let uncounted =
+        !args.json && running::is_uncounted(&client.ask(&json!({ "command": "queues" }))?);
+    let note = if uncounted {
+        format!("{UNCOUNTED}\n")
+    } else {
+        String::new()
+    };
     let Some(interval) = args.watch else {
         let families = args.ask(&mut client)?;
         if args.json {
@@ -89,7 +97,8 @@ pub(crate) fn run(args: &StatsArgs) -> Result {
         if !args.zeros {
             figures.retain(|figure| figure.value != 0.0);
         }
-        return output::print(&print::once(&figures));
+        let text = print::once(&figures);
+        return output::print(&format!("{note}{text}"));
     };
     let mut before: Option<(Instant, Vec<Figure>)> = None;
     let mut seen = Seen::default();
@@ -110,6 +119,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result {
                 None => print::rates(&figures, &figures, interval),
             };
             // ECMA-48: home, and erase what is below.
+            let text = format!("{note}{text}");
             let text = match clear {
                 true => format!("\u{1b}[H\u{1b}[J{}", print::cut(&text, terminal())),
                 false => text,

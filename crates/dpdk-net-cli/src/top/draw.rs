@@ -9,6 +9,7 @@ use ratatui::widgets::{Block, Clear, Paragraph, Row as TableRow, Table, TableSta
 use super::sample::LATENCIES;
 use super::state::{COLUMNS, Column, Row, State, View};
 use super::units::{percent, short, since, time};
+use crate::running::UNCOUNTED;
 
 /// Rows of the panel with the causes of drops.
 const PANEL: u16 = 6;
@@ -144,7 +145,10 @@ fn header(state: &State, look: Look) -> Text<'static> {
             short(total.retransmits),
             short(total.timeouts)
         )),
-        Line::raw(format!(" median/99%: {}", latencies(state))),
+        match state.uncounted {
+            true => Line::styled(format!(" {UNCOUNTED}"), look.bad(true)),
+            false => Line::raw(format!(" median/99%: {}", latencies(state))),
+        },
     ])
 }
 
@@ -387,7 +391,7 @@ mod tests {
     use ratatui::backend::TestBackend;
     use ratatui::crossterm::event::KeyCode;
 
-    use super::super::state::tests::{press, state};
+    use super::super::state::tests::{press, sample, state};
     use super::*;
 
     /// The screen as lines.
@@ -429,6 +433,16 @@ net_tap0/1    1  10.0k  5.00k   8.00M    4.00M   25%   13%     13   1.00k    100
             "{screen:#?}"
         );
         assert!(screen[23].starts_with(" q quit"), "{screen:#?}");
+    }
+
+    #[test]
+    fn that_nothing_is_counted_is_told_in_place_of_latencies() {
+        let mut state = state();
+        let mut sample = sample(3602, &[0, 0]);
+        sample.uncounted = true;
+        state.hear(sample);
+        let screen = screen(&state, 80, 24);
+        assert_eq!(screen[4], format!(" {UNCOUNTED}"));
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
+use crate::running;
+
 /// All that is asked for at once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sample {
     pub(super) pid: u64,
     /// Seconds since the application's start: the clock of rates.
     pub(super) uptime: f64,
+    /// It is built without what counts.
+    pub(super) uncounted: bool,
     pub(super) queues: Vec<Queue>,
     pub(super) ports: Vec<Port>,
 }
@@ -130,6 +134,7 @@ impl Sample {
         Self {
             pid: answer["pid"].as_u64().unwrap_or(0),
             uptime: answer["uptime_s"].as_f64().unwrap_or(0.0),
+            uncounted: running::is_uncounted(answer),
             queues,
             ports: list(&answer["ports"]).map(Port::from_json).collect(),
         }

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) source: String,
     pub(super) pid: u64,
     pub(super) uptime: f64,
+    /// The application counts nothing.
+    pub(super) uncounted: bool,
     pub(super) rows: Vec<Row>,
     pub(super) ports: Vec<Port>,
     pub(super) total: Rates,
@@ -77,6 +79,7 @@ impl State {
             source,
             pid: 0,
             uptime: 0.0,
+            uncounted: false,
             rows: Vec::new(),
             ports: Vec::new(),
             total: Rates::default(),
@@ -126,6 +129,7 @@ impl State {
         }
         self.ports.clone_from(&sample.ports);
         (self.pid, self.uptime) = (sample.pid, sample.uptime);
+        self.uncounted = sample.uncounted;
         self.order();
     }
 

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use dpdk_net_packet::bpf::{BpfError, Instruction, Program};
+use dpdk_net_stack::metrics::ENABLED;
 
 use self::tap::{TapReader, Wanted, tap};
 use self::watch::unix_nanos;
@@ -168,6 +169,11 @@ pub enum CaptureError {
     /// Sent frames are never dropped by the stack.
     #[error("frames that are sent are not dropped by the stack: capture received ones")]
     DroppedAndSent,
+    /// Without the feature `metrics` it is not known what the stack drops.
+    #[error(
+        "the application is built without the feature `metrics`: it does not know which frames the stack drops; capture all of them"
+    )]
+    NothingCounted,
     /// The workers have ended.
     #[error("the application is ending")]
     Ended,
@@ -308,7 +314,7 @@ impl Capture {
 
     /// Begins a capture of those of the queues that the configuration names.
     pub(crate) fn start(targets: Vec<Target>, config: CaptureConfig) -> Result<Self, CaptureError> {
-        check(&targets, &config)?;
+        check(&targets, &config, ENABLED)?;
         let targets: Vec<_> = targets
             .into_iter()
             .filter(|target| {
@@ -388,7 +394,8 @@ impl Drop for Capture {
     }
 }
 
-fn check(targets: &[Target], config: &CaptureConfig) -> Result<(), CaptureError> {
+/// `counted`: the stack counts what it drops.
+fn check(targets: &[Target], config: &CaptureConfig, counted: bool) -> Result<(), CaptureError> {
     let within = |what, given: u64, least: u64, most: u64| match (least..=most).contains(&given) {
         true => Ok(()),
         false => Err(CaptureError::OutOfBounds {
@@ -408,6 +415,9 @@ fn check(targets: &[Target], config: &CaptureConfig) -> Result<(), CaptureError>
     within("the buffer", config.buffer as u64, least, most)?;
     if config.dropped_only && config.directions == Directions::Out {
         return Err(CaptureError::DroppedAndSent);
+    }
+    if config.dropped_only && !counted {
+        return Err(CaptureError::NothingCounted);
     }
     if let Some(name) = config
         .ports
@@ -439,6 +449,16 @@ fn check(targets: &[Target], config: &CaptureConfig) -> Result<(), CaptureError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_dropped_is_captured_only_where_it_is_counted() {
+        let mut config = CaptureConfig::default();
+        assert_eq!(check(&[], &config, false), Ok(()));
+        config.dropped_only = true;
+        assert_eq!(check(&[], &config, true), Ok(()));
+        let refused = check(&[], &config, false);
+        assert_eq!(refused, Err(CaptureError::NothingCounted));
+    }
 
     // One test, as there is one number of captures in a process.
     #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dpdk_net::metrics::{HistogramSnapshot, catalogue};
+use dpdk_net::metrics::{HistogramSnapshot, catalogue, drop_causes};
 use serde_json::Value;
 
 use crate::names::series;
 
 const DASHBOARD: &str = "../../ops/grafana/dpdk-net.json";
 const RULES: &str = "../../ops/prometheus/alerts.yml";
+const CASES: &str = "../../ops/prometheus/alerts_test.yml";
 
 /// How long the ranges of rules are at least, in seconds: four scrapes of one a minute, so that one that is missed is no matter.
 const RANGE: u64 = 240;
@@ -208,6 +209,141 @@ fn the_dashboard_shows_what_there_is() {
     }
 }
 
+/// The rules of a file: what kind each is of, its name, its query, and all of it.
+fn rules(text: &str) -> impl Iterator<Item = (&str, &str, &str, &str)> {
+    text.split("\n      - ").skip(1).map(|rule| {
+        let (kind, rest) = rule.split_once(": ").unwrap();
+        let name = rest.lines().next().unwrap();
+        let (_, query) = rest.split_once("expr: ").unwrap();
+        let ends = ["\n        for:", "\n        labels:"];
+        let end = ends.iter().filter_map(|end| query.find(end)).min();
+        (kind, name, &query[..end.unwrap_or(query.len())], rule)
+    })
+}
+
+/// The matchers of a query: label, whether by a regular expression, and the value.
+fn matchers(query: &str) -> Vec<(&str, bool, &str)> {
+    let mut parts = query.split('"');
+    let mut all = Vec::new();
+    while let (Some(before), Some(value)) = (parts.next(), parts.next()) {
+        let matcher = before.rsplit(['{', ',']).next().unwrap().trim();
+        let label = matcher.trim_end_matches(['=', '~', '!']);
+        all.push((label, matcher.ends_with('~'), value));
+    }
+    all
+}
+
+/// The alternatives of a regular expression of letters, `.*` and groups of alternatives.
+fn alternatives(regex: &str) -> Vec<String> {
+    let (mut depth, mut all) = (0, vec![String::new()]);
+    for c in regex.chars() {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        match c {
+            '|' if depth == 0 => all.push(String::new()),
+            c => all.last_mut().unwrap().push(c),
+        }
+    }
+    let expand = |one: String| {
+        let Some((before, rest)) = one.split_once('(') else {
+            return vec![one];
+        };
+        let (group, behind) = rest.split_once(')').expect("it is closed");
+        let inner = alternatives(group).into_iter();
+        let whole = inner.flat_map(|it| alternatives(&format!("{before}{it}{behind}")));
+        whole.collect()
+    };
+    all.into_iter().flat_map(expand).collect()
+}
+
+/// Whether an alternative is all of a name, as Prometheus matches.
+fn is_like(name: &str, pattern: &str) -> bool {
+    match pattern.split_once(".*") {
+        None => name == pattern,
+        Some((head, tail)) => name
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| is_like(&rest[at..], tail))),
+    }
+}
+
+/// Mempools as an application calls them: those of queue 0 of port 0, what is to be sent, and the one for all queues.
+const POOLS: [&str; 4] = [
+    "dpdk-net-0-0",
+    "dpdk-net-payload-0",
+    "dpdk-net-refs-0",
+    "dpdk-net-0-all",
+];
+
+/// The values that a query selects by and that nothing has, of the labels whose values are known.
+fn unknown_values(query: &str) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (label, is_regex, value) in matchers(query) {
+        let known: Vec<&str> = match label {
+            "cause" => drop_causes().iter().map(|cause| cause.name).collect(),
+            "pool" => POOLS.to_vec(),
+            _ => continue,
+        };
+        let wanted = match is_regex {
+            true => alternatives(value),
+            false => vec![value.to_owned()],
+        };
+        let is_unknown = |it: &String| !known.iter().any(|name| is_like(name, it));
+        unknown.extend(wanted.into_iter().filter(is_unknown));
+    }
+    unknown
+}
+
+#[test]
+fn a_value_that_nothing_has_is_found_in_any_alternative() {
+    assert_eq!(alternatives("a|b(c|d)|.*e"), ["a", "bc", "bd", ".*e"]);
+    for (pattern, like) in [
+        ("tcp_checksum", true),
+        (".*checksum", true),
+        ("tcp_.*", true),
+        (".*p_c.*", true),
+        ("tcp", false),
+        ("checksum", false),
+    ] {
+        assert_eq!(is_like("tcp_checksum", pattern), like, "{pattern}");
+    }
+    let query =
+        "dpdk_net_queue_drops_total{port=\"p\",cause=~\"vlan|link_(no_way|no_route)|.*sum\"}";
+    assert_eq!(unknown_values(query), ["link_no_way"]);
+    assert_eq!(
+        unknown_values("x{cause!=\"vlan\",cause=\"vlam\"}"),
+        ["vlam"]
+    );
+}
+
+#[test]
+fn the_cases_of_the_alerts_speak_of_what_there_is_and_each_alert_has_both_kinds() {
+    let rules_text = std::fs::read_to_string(RULES).unwrap();
+    let alerts = rules(&rules_text).filter(|(kind, ..)| *kind == "alert");
+    let alerts: BTreeSet<&str> = alerts.map(|(_, name, ..)| name).collect();
+    let text = std::fs::read_to_string(CASES).unwrap();
+    let known = known();
+    let mut series = 0;
+    for line in text.lines() {
+        if let Some(query) = line.trim().strip_prefix("- series: ") {
+            assert_eq!(check(query, &known), 1, "{line}");
+            assert_eq!(unknown_values(query), [""; 0], "{line}");
+            series += 1;
+        }
+    }
+    assert!(series > 15, "{series}");
+    let (mut quiet, mut fires) = (BTreeSet::new(), BTreeSet::new());
+    for case in text.split("alertname: ").skip(1) {
+        let mut lines = case.lines().map(str::trim);
+        let name = lines.next().unwrap();
+        let kind = match lines.next() {
+            Some("exp_alerts: []") => &mut quiet,
+            Some("exp_alerts:") => &mut fires,
+            other => panic!("{other:?}"),
+        };
+        kind.insert(name);
+    }
+    assert_eq!((&quiet, &fires), (&alerts, &alerts));
+}
+
 #[test]
 fn the_rules_speak_of_what_there_is() {
     let text = std::fs::read_to_string(RULES).unwrap();
@@ -218,15 +354,10 @@ fn the_rules_speak_of_what_there_is() {
     let bounds = bounds.octaves().filter_map(|(bound, _)| bound);
     let bounds = bounds.map(|bound| format!("{:?}", bound as f64 / 1e9));
     let bounds: BTreeSet<String> = bounds.collect();
-    for rule in text.split("\n      - ").skip(1) {
-        let (kind, rest) = rule.split_once(": ").unwrap();
-        let name = rest.lines().next().unwrap();
+    for (kind, name, query, rule) in rules(&text) {
         assert!(names.insert(name.to_owned()), "{name} is there twice");
-        let (_, query) = rest.split_once("expr: ").unwrap();
-        let ends = ["\n        for:", "\n        labels:"];
-        let end = ends.iter().filter_map(|end| query.find(end)).min();
-        let query = &query[..end.unwrap_or(query.len())];
         assert!(check(query, &known) > 0, "{rule}");
+        assert_eq!(unknown_values(query), [""; 0], "{name}");
         for range in ranges(query) {
             assert!(range >= RANGE, "{name} looks at {range} s");
         }

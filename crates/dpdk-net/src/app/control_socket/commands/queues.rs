@@ -1,5 +1,6 @@
 //! `queues`: what each queue carries and drops, and how busy its worker is.
 
+use dpdk_net_stack::metrics::ENABLED;
 use serde_json::{Map, Value, json};
 
 use crate::app::Context;
@@ -20,6 +21,7 @@ fn queues(app: &Application, question: &Question) -> Result<Reply, String> {
     value(json!({
         "uptime_s": uptime,
         "pid": std::process::id(),
+        "counted": ENABLED,
         "queues": all.iter().map(queue).collect::<Vec<_>>(),
         "ports": all.iter().filter(|ctx| ctx.queue() == 0).map(port).collect::<Vec<_>>(),
     }))

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Path};
+use axum::response::Response;
 use axum::routing::{get, post};
 use clap::Parser;
 use dpdk_net::tls::{HTTP, HandshakeLimits, TlsConfig, TlsListener, TlsPeer};
 use dpdk_net_examples::Device;
+use dpdk_net_examples::filled::filled;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
@@ -43,8 +45,8 @@ async fn tls(ConnectInfo(peer): ConnectInfo<TlsPeer>) -> String {
     format!("{}, asked for {name}\n", peer.tls)
 }
 
-async fn bytes(Path(count): Path<usize>) -> String {
-    "x".repeat(count.min(64 << 20))
+async fn bytes(Path(count): Path<usize>) -> Response {
+    filled(count.min(64 << 20))
 }
 
 async fn echo(body: axum::body::Bytes) -> axum::body::Bytes {

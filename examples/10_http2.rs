@@ -17,6 +17,7 @@ use axum::http::{StatusCode, Version};
 use axum::routing::{get, post};
 use clap::Parser;
 use dpdk_net::net::TcpListener;
+use dpdk_net_examples::filled::filled;
 use dpdk_net_examples::{Device, LocalExecutor};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -36,12 +37,12 @@ struct Options {
     kernel: Option<IpAddr>,
 }
 
-/// The largest body that is made for a request.
+/// The largest body that may be asked for.
 const LARGEST: usize = 64 << 20;
 
-async fn bytes(Path(length): Path<usize>) -> Result<Vec<u8>, StatusCode> {
+async fn bytes(Path(length): Path<usize>) -> Result<Response<Body>, StatusCode> {
     (length <= LARGEST)
-        .then(|| vec![b'x'; length])
+        .then(|| filled(length))
         .ok_or(StatusCode::PAYLOAD_TOO_LARGE)
 }
 

@@ -20,6 +20,7 @@ use clap::Parser;
 use dpdk_net::net::{TcpListener, TcpStream, UdpSocket};
 use dpdk_net::quic;
 use dpdk_net_examples::Device;
+use dpdk_net_examples::filled::filled;
 use futures_util::stream;
 use h3::error::Code;
 use h3::server::RequestStream;
@@ -31,6 +32,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, Incoming, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -50,9 +52,9 @@ struct Options {
     key: Option<PathBuf>,
 }
 
-/// The largest body that is made for a request.
+/// The largest body that may be asked for.
 const LARGEST: usize = 64 << 20;
-/// Connections of HTTP/3 at a time.
+/// Connections of HTTP/3 at a time, and of TLS over TCP.
 const CONNECTIONS: usize = 10_000;
 /// With more than so many of them a client has to show first that it is where it says (RFC 9000 section 8.1.2).
 const TRUSTED: usize = 1_000;
@@ -61,9 +63,9 @@ const FIELDS: u64 = 64 << 10;
 /// How long a client may take for the handshake of TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-async fn bytes(Path(length): Path<usize>) -> Result<Vec<u8>, StatusCode> {
+async fn bytes(Path(length): Path<usize>) -> Result<Response<Body>, StatusCode> {
     (length <= LARGEST)
-        .then(|| vec![b'x'; length])
+        .then(|| filled(length))
         .ok_or(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
@@ -225,12 +227,19 @@ fn main() -> anyhow::Result<()> {
             options.device.addresses, options.port
         );
         let mut shutdown = pin!(ctx.shutdown());
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
+            // Without a place for it a connection waits in the backlog.
+            let next = async {
+                let place = room.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            };
             tokio::select! {
-                accepted = listener.accept() => {
+                (place, accepted) = next => {
                     let (stream, peer) = accepted?;
                     let serving = serve_tls(stream, for_tcp.clone(), over_tcp.clone());
                     tokio::spawn(async move {
+                        let _place = place;
                         if let Err(error) = serving.await {
                             tracing::debug!(%peer, %error, "a connection has ended");
                         }

@@ -475,6 +475,17 @@ fn hash_set(store: &mut Store, _: &mut Session, args: Arguments<'_>) -> Reply {
     Ok(count(added))
 }
 
+/// The longest name that a client may give itself: it is kept for as long as the client stays.
+const LONGEST_NAME: usize = 256;
+
+/// A name for a client.
+fn name(args: Arguments<'_>, at: usize) -> Result<Bytes, Failure> {
+    match args.get(at).len() {
+        0..=LONGEST_NAME => Ok(args.owned(at)),
+        _ => Err("ERR Client names have at most 256 bytes".into()),
+    }
+}
+
 /// `HELLO [2 | 3 [SETNAME name]]`
 fn hello(_: &mut Store, session: &mut Session, args: Arguments<'_>) -> Reply {
     if args.len() > 1 {
@@ -485,7 +496,7 @@ fn hello(_: &mut Store, session: &mut Session, args: Arguments<'_>) -> Reply {
         };
         match args.len() {
             2 => {}
-            4 if args.is(2, "setname") => session.name = args.owned(3),
+            4 if args.is(2, "setname") => session.name = name(args, 3)?,
             _ => return Err(SYNTAX),
         }
         session.resp3 = resp3;
@@ -506,7 +517,7 @@ fn client(_: &mut Store, session: &mut Session, args: Arguments<'_>) -> Reply {
         2 if args.is(1, "id") => Ok(count(session.id)),
         2 if args.is(1, "getname") => Ok(text(session.name.clone())),
         3 if args.is(1, "setname") => {
-            session.name = args.owned(2);
+            session.name = name(args, 2)?;
             Ok(simple("OK"))
         }
         // Which library it is.

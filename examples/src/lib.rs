@@ -12,6 +12,7 @@
 //! With `--vlan 100=198.18.100.2/24,fd00:100::2/64` the port is a member of a VLAN too; see `docs/vlan.md`.
 #![forbid(unsafe_code)]
 
+pub mod filled;
 pub mod numbers;
 
 use std::future::Future;

@@ -268,6 +268,18 @@ fn redis_bounds_what_clients_can_make_grow() {
     let told =
         bed.shell(r"printf '*2\r\n$4\r\nECHO\r\n$100000\r\n' | socat -t 20 - TCP:198.18.0.2:6379");
     assert_eq!(told, "-ERR Protocol error: invalid bulk length\r\n");
+    // A name is kept for as long as its client stays.
+    for (length, answer) in [
+        (256, "OK"),
+        (257, "ERR Client names have at most 256 bytes"),
+    ] {
+        let name = "n".repeat(length);
+        let told = bed.shell(&format!("{cli} CLIENT SETNAME {name} 2>&1"));
+        assert_eq!(told.trim_end(), answer);
+        let told = bed.shell(&format!("{cli} HELLO 3 SETNAME {name} 2>&1"));
+        assert_eq!(told.contains("dpdk-net example"), length == 256, "{told}");
+        assert_eq!(told.contains("ERR Client names"), length == 257, "{told}");
+    }
     // A line without an end.
     let told =
         bed.shell("head -c 70000 /dev/zero | tr '\\0' x | socat -t 20 - TCP:198.18.0.2:6379");

@@ -45,6 +45,21 @@ fn compio_serves_curl() {
 }
 
 #[test]
+fn tokio_serves_curl_where_one_frame_in_a_hundred_is_lost() {
+    serves_curl(&Bed::lossy(0.01), "tokio");
+}
+
+#[test]
 fn the_local_executor_serves_curl_where_one_frame_in_a_hundred_is_lost() {
     serves_curl(&Bed::lossy(0.01), "local");
+}
+
+#[test]
+fn smol_serves_curl_where_one_frame_in_a_hundred_is_lost() {
+    serves_curl(&Bed::lossy(0.01), "smol");
+}
+
+#[test]
+fn compio_serves_curl_where_one_frame_in_a_hundred_is_lost() {
+    serves_curl(&Bed::lossy(0.01), "compio");
 }

@@ -6,14 +6,12 @@ use std::collections::HashSet;
 
 use common::{Bed, START, stop};
 
-#[test]
-fn threads_answer_over_one_worker_and_have_it_run_tasks() {
-    let bed = Bed::tap();
+fn threads_answer(bed: &Bed) {
     let mut site = bed.start("21_threads", &["--port", "8080", "--threads", "3"]);
     site.wait_for("answered by 3 threads", START).unwrap();
     for host in common::HOSTS {
         let url = |path: &str| format!("'http://{host}:8080{path}'");
-        let curl = |path: &str| bed.shell(&format!("curl -sS {}", url(path)));
+        let curl = |path: &str| bed.shell(&format!("curl -sS -m 50 {}", url(path)));
         assert_eq!(curl("/thread"), "http\n");
         assert_eq!(curl("/worker"), "3 steps on main\n");
 
@@ -41,4 +39,14 @@ fn threads_answer_over_one_worker_and_have_it_run_tasks() {
         assert_eq!(sorted(&echoed), sorted(&expected));
     }
     stop(site);
+}
+
+#[test]
+fn threads_answer_over_one_worker_and_have_it_run_tasks() {
+    threads_answer(&Bed::tap());
+}
+
+#[test]
+fn threads_answer_where_one_frame_in_a_hundred_is_lost() {
+    threads_answer(&Bed::lossy(0.01));
 }

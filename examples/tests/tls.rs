@@ -300,9 +300,7 @@ fn a_server_is_not_held_up_by_those_that_never_shake_hands() {
     }
 }
 
-#[test]
-fn clients_are_known_by_their_certificates() {
-    let bed = Bed::tap();
+fn clients_are_known(bed: &Bed) {
     let directory = Directory::new();
     authority(&directory);
     let other = Authority::new("CA of a test");
@@ -312,18 +310,24 @@ fn clients_are_known_by_their_certificates() {
     for optional in [false, true] {
         let mut args = vec!["--ca", ca.as_str()];
         args.extend(optional.then_some("--optional"));
-        let server = start(&bed, "08_mutual_tls", &directory, &args, "mutual TLS on");
+        let server = start(bed, "08_mutual_tls", &directory, &args, "mutual TLS on");
         for (host, version) in HOSTS.iter().zip(["-tls1_2", "-tls1_3"]) {
             let client = |own: &str| {
                 let own = match own {
                     "" => String::new(),
                     own => format!("-cert {root}/{own}.pem -key {root}/{own}-key.pem"),
                 };
+                // Its input stays open until the answer is there, or it has gone without one.
+                let (input, output) = (format!("{root}/input"), format!("{root}/output"));
                 told(
-                    &bed,
+                    bed,
                     &format!(
-                        "(echo good day; sleep 0.5) | openssl s_client -quiet -no_ign_eof -connect '{host}:8443' \
-                         -CAfile {ca} -verify_return_error {version} {own}"
+                        "rm -f {input}; mkfifo {input}; \
+                         openssl s_client -quiet -no_ign_eof -connect '{host}:8443' \
+                         -CAfile {ca} -verify_return_error {version} {own} <{input} >{output} 2>&1 & client=$!; \
+                         trap '' PIPE; exec 3>{input}; echo good day >&3; \
+                         until grep -q '^good day' {output} || ! kill -0 $client 2>/dev/null; do sleep 0.05; done; \
+                         exec 3>&-; wait $client; cat {output}"
                     ),
                 )
             };
@@ -339,6 +343,16 @@ fn clients_are_known_by_their_certificates() {
         }
         stop(server);
     }
+}
+
+#[test]
+fn clients_are_known_by_their_certificates() {
+    clients_are_known(&Bed::tap());
+}
+
+#[test]
+fn clients_are_known_where_one_frame_in_a_hundred_is_lost() {
+    clients_are_known(&Bed::lossy(0.01));
 }
 
 /// What a client has written, once it has ended: whether well, stdout and stderr.

@@ -66,7 +66,7 @@ fn a_case_has_the_same_end_over_our_stack_and_over_the_kernel() {
             "{} 198.18.0.2:{port} 127.0.0.1:{port}",
             peers::script("websocket_cases.py")
         );
-        println!("{}", bed.shell(&cases));
+        assert_eq!(bed.shell(&cases), "192 cases\n", "{port}");
     }
     stop(server);
 }

@@ -173,7 +173,7 @@ fn routes_on_another_runtime_than_tokios_are_refused() {
     assert_eq!(code(&refused), 1);
     let told = stderr(&refused);
     for part in [
-        "net.toml:11:",
+        "net.toml:13:",
         "on tokio's runtime alone",
         "leave the key out",
     ] {

@@ -26,6 +26,8 @@ counters! {
         empty_polls,
         /// Frames that the stack made to be sent: of a packet that the NIC cuts (TSO) the segments, and those of `tx_oversize` too.
         tx_frames,
+        /// Bursts of which the TX ring took something. One that was just sent counts from the next turn on.
+        tx_bursts,
         /// Turns in which the TX ring did not take all that was ready; the rest was kept, in order.
         tx_ring_full,
         /// Turns in which the mempool had no mbuf for a frame to send; the stack kept its output.
@@ -85,6 +87,8 @@ histograms! {
         idle_turn: Nanoseconds,
         /// Frames that one burst took from the RX queue.
         rx_batch,
+        /// Packets that the TX ring took of one burst.
+        tx_batch,
         /// How long other threads waited for the worker's lock, each time that they did not have it at once.
         thread_wait: Nanoseconds,
     }
@@ -98,7 +102,7 @@ pub struct ShardStats {
     pub stack: StackStats,
     /// The worker's counters.
     pub worker: WorkerStats,
-    /// How long the worker's turns took, and how much it received at once.
+    /// How long the worker's turns took, and how much it received and sent at once.
     pub turns: WorkerHistograms,
     /// Offloads that the driver turned out not to do and that are done in software since: the bits of
     /// [`TxOffloads`](dpdk_net_rte::port::TxOffloads).

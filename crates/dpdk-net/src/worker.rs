@@ -62,6 +62,8 @@ pub struct Reactor {
     last: (u64, bool),
     /// Frames given to the device.
     sent: u64,
+    /// Packets of the last turn's burst.
+    burst: usize,
     /// When the last turn was, in nanoseconds of its clock.
     turned: u64,
     /// Turns in a row in which nothing happened.
@@ -123,6 +125,7 @@ impl Reactor {
             idle: config.idle,
             last: (tsc::now(), false),
             sent: 0,
+            burst: 0,
             turned: now.as_nanos(),
             idle_turns: 0,
         })
@@ -208,6 +211,10 @@ impl Reactor {
             } else {
                 worker.empty_polls += 1;
             }
+            if self.burst > 0 {
+                worker.tx_bursts += 1;
+                state.turns.tx_batch.record(self.burst as u64);
+            }
             // Only now is it known how long the turn before took, with the tasks that it woke.
             let (began, was_busy) = std::mem::replace(&mut self.last, (cycles, busy));
             let lasted = now.as_nanos().saturating_sub(before.as_nanos());
@@ -239,6 +246,7 @@ impl Reactor {
             self.change_taps();
         }
         let sent = self.device.transmit(now.as_nanos());
+        self.burst = sent;
         if let Some(reports) = reports {
             events::tell(reports, self.queue);
         }

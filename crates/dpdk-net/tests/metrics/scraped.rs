@@ -183,6 +183,11 @@ fn scrapes_under_full_load_are_whole_and_lose_no_request() {
     assert_eq!(last.sum("dpdk_net_worker_rx_batch_count", &[]), bursts);
     let frames = last.sum("dpdk_net_worker_rx_frames_total", &[]);
     assert_eq!(last.sum("dpdk_net_worker_rx_batch_sum", &[]), frames);
+    let sent = last.sum("dpdk_net_worker_tx_bursts_total", &[]);
+    assert!(sent > 0.0);
+    assert_eq!(last.sum("dpdk_net_worker_tx_batch_count", &[]), sent);
+    let frames = last.sum("dpdk_net_worker_tx_frames_total", &[]);
+    assert_eq!(last.sum("dpdk_net_worker_tx_batch_sum", &[]), frames);
     assert_eq!(
         turns,
         bursts + last.sum("dpdk_net_worker_empty_polls_total", &[])

@@ -187,7 +187,12 @@ fn scrapes_under_full_load_are_whole_and_lose_no_request() {
     assert!(sent > 0.0);
     assert_eq!(last.sum("dpdk_net_worker_tx_batch_count", &[]), sent);
     let frames = last.sum("dpdk_net_worker_tx_frames_total", &[]);
-    assert_eq!(last.sum("dpdk_net_worker_tx_batch_sum", &[]), frames);
+    // What the NIC is to cut is one packet of several frames.
+    let packets = last.sum("dpdk_net_worker_tx_batch_sum", &[]);
+    assert!(
+        sent <= packets && packets <= frames,
+        "{sent} {packets} {frames}"
+    );
     assert_eq!(
         turns,
         bursts + last.sum("dpdk_net_worker_empty_polls_total", &[])
